@@ -1,0 +1,2 @@
+// Package svctoken is the root of the module; its packages hold everything.
+package svctoken

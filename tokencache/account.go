@@ -1,0 +1,104 @@
+package tokencache
+
+import (
+	"fmt"
+	"strings"
+)
+
+// An Account is a service account, written namespace/service, for example
+// elastic/fleet-server.
+//
+// It is a plain comparable value. Functions of this module that take one check
+// it; [Account.Validate] checks it by hand.
+type Account struct {
+	Namespace string // 1 to 128 of A-Z a-z 0-9 _ -, beginning with a letter or digit
+	Service   string // the same rule
+}
+
+// String returns namespace/service.
+func (a Account) String() string { return a.Namespace + "/" + a.Service }
+
+// Validate returns nil when both names follow the rules, and a [*NameError]
+// otherwise.
+func (a Account) Validate() error {
+	if err := checkAccountName("namespace", a.Namespace); err != nil {
+		return err
+	}
+	return checkAccountName("service", a.Service)
+}
+
+// Token returns the id of the account's token of that name, unchecked.
+func (a Account) Token(name string) TokenID { return TokenID{Account: a, Name: name} }
+
+// Select returns the selector of the account's tokens with these names, in any
+// order; a name given twice counts once. No names at all is a [*NameError], as
+// is a name that breaks the rules: every token of the account has a constructor
+// of its own, [Account.SelectAll], so that an empty list never means "all".
+func (a Account) Select(names ...string) (Selector, error) { return newSelector(a, names) }
+
+// SelectAll returns the selector of every token of the account.
+func (a Account) SelectAll() (Selector, error) {
+	if err := a.Validate(); err != nil {
+		return Selector{}, err
+	}
+	return Selector{account: a, all: true}, nil
+}
+
+// A NameError reports a namespace, service, token name or qualified name that
+// breaks the rules.
+type NameError struct {
+	Field string // what the input was meant to be: "namespace", "service", "token name" or "qualified name"
+	Input string // the input itself; names are not secret
+	Rule  string // the rule that it breaks
+}
+
+// Error names the input, shortened where it is long, and the rule.
+func (e *NameError) Error() string {
+	return fmt.Sprintf("tokencache: invalid %s %s: %s", e.Field, quoteShort(e.Input), e.Rule)
+}
+
+// quoteShort quotes s for an error message, which a hostile input must not be
+// able to flood.
+func quoteShort(s string) string {
+	const most = 64
+	if len(s) <= most {
+		return fmt.Sprintf("%q", s)
+	}
+	return fmt.Sprintf("%q... (%d bytes)", s[:most], len(s))
+}
+
+const (
+	maxAccountName = 128
+	maxTokenName   = 256
+
+	accountNameRule = "must be 1 to 128 of A-Z a-z 0-9 _ -, beginning with a letter or digit"
+	tokenNameRule   = "must be 1 to 256 of A-Z a-z 0-9 _ -, not beginning with _"
+	qualifiedRule   = "must be namespace/service/token_name, exactly three parts"
+)
+
+func checkAccountName(field, name string) error {
+	if len(name) > maxAccountName || !isName(name) || name[0] == '_' || name[0] == '-' {
+		return &NameError{Field: field, Input: strings.Clone(name), Rule: accountNameRule}
+	}
+	return nil
+}
+
+func checkTokenName(name string) error {
+	if len(name) > maxTokenName || !isName(name) || name[0] == '_' {
+		return &NameError{Field: "token name", Input: strings.Clone(name), Rule: tokenNameRule}
+	}
+	return nil
+}
+
+// isName reports whether s is not empty and has only the bytes which every kind
+// of name may have.
+func isName(s string) bool {
+	for i := range len(s) {
+		switch c := s[i]; {
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', c == '_', c == '-':
+		default:
+			return false
+		}
+	}
+	return s != ""
+}

@@ -1,0 +1,152 @@
+package tokencache_test
+
+import (
+	"encoding/base64"
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/svctoken/svctoken/tokencache"
+)
+
+func encode(plain string) string { return base64.RawStdEncoding.EncodeToString([]byte(plain)) }
+
+func TestParseBearer(t *testing.T) {
+	const prefix = "\x00\x01\x00\x01"
+	for _, test := range []struct {
+		name, bearer, id, secret string
+	}{
+		{"documented", "AAEAAWVsYXN0aWMvZmxlZXQtc2VydmVyL3Rva2VuMTpzdXBlcnNlY3JldA", "elastic/fleet-server/token1", "supersecret"},
+		{"padded twice", base64.StdEncoding.EncodeToString([]byte(prefix + "a/b/c:0123456789")), "a/b/c", "0123456789"},
+		{"padded once", base64.StdEncoding.EncodeToString([]byte(prefix + "a/b/c:01234567890")), "a/b/c", "01234567890"},
+		{"no padding needed", base64.StdEncoding.EncodeToString([]byte(prefix + "a/b/c:012345678901")), "a/b/c", "012345678901"},
+		{"colons in the secret", encode(prefix + "a/b/c:01234:6789:"), "a/b/c", "01234:6789:"},
+		{"any bytes in the secret", encode(prefix + "a/b/c:\x00\xff\n3456789"), "a/b/c", "\x00\xff\n3456789"},
+		{"long", encode(prefix + "a/b/c:" + strings.Repeat("s", 5000)), "a/b/c", strings.Repeat("s", 5000)},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			token, err := tokencache.ParseBearer(test.bearer)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if token.ID().String() != test.id || token.Secret().Reveal() != test.secret {
+				t.Errorf("got %v, %q", token.ID(), token.Secret().Reveal())
+			}
+			if got, want := token.RevealBearer(), strings.TrimRight(test.bearer, "="); got != want {
+				t.Errorf("RevealBearer: got %q, want %q", got, want)
+			}
+		})
+	}
+}
+
+func TestParseBearerRejects(t *testing.T) {
+	const prefix = "\x00\x01\x00\x01"
+	good := encode(prefix + "a/b/c:0123456789a") // 21 bytes: no padding
+	for _, test := range []struct {
+		name, bearer, message string
+		refused               bool
+	}{
+		{"empty", "", "no service token prefix", false},
+		{"a JWT", "eyJhbGciOiJIUzI1NiJ9.e30.x", "no service token prefix", false},
+		{"other bytes", encode("\x00\x01\x00\x02a/b/c:0123456789"), "no service token prefix", false},
+		{"another 30 bits", encode("\x00\x01\x00\x00a/b/c:0123456789"), "no service token prefix", false},
+		{"prefix alone", "AAEAA", "not strict standard base64", false},
+		{"line break", good[:8] + "\n" + good[8:], "not strict standard base64", false},
+		{"trailing line break", good + "\n", "not strict standard base64", false},
+		{"inner padding", good[:8] + "====" + good[8:], "not strict standard base64", false},
+		{"too much padding", good + "=", "not strict standard base64", false},
+		{"URL alphabet", encode(prefix+"a/b/c:01234567") + "-_", "not strict standard base64", false},
+		{"bits after the end", encode(prefix + "a/b/c:0123456789")[:26] + "R", "not strict standard base64", false},
+		{"no colon", encode(prefix + "a/b/c"), "no colon between name and secret", false},
+		{"two parts", encode(prefix + "a/b:0123456789"), `invalid qualified name "a/b"`, false},
+		{"four parts", encode(prefix + "a/b/c/d:0123456789"), `invalid qualified name "a/b/c/d"`, false},
+		{"invalid name", encode(prefix + "a/b/_c:0123456789"), `invalid token name "_c"`, false},
+		{"invalid name and short secret", encode(prefix + "a/b/_c:0"), `invalid token name "_c"`, false},
+		{"short secret", encode(prefix + "a/b/c:012345678"), "the secret is shorter than 10 bytes", true},
+		{"no secret", encode(prefix + "a/b/c:"), "the secret is shorter than 10 bytes", true},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			token, err := tokencache.ParseBearer(test.bearer)
+			if err == nil {
+				t.Fatalf("got %v", token)
+			}
+			if !strings.Contains(err.Error(), test.message) {
+				t.Errorf("got %q, want it to say %q", err, test.message)
+			}
+			if got := errors.Is(err, tokencache.ErrRefused); got != test.refused {
+				t.Errorf("ErrRefused: got %v, want %v", got, test.refused)
+			}
+			if got := errors.Is(err, tokencache.ErrNotServiceToken); got == test.refused {
+				t.Errorf("ErrNotServiceToken: got %v, want %v", got, !test.refused)
+			}
+			if token.ID() != (tokencache.TokenID{}) || token.Secret().Len() != 0 {
+				t.Errorf("got %v beside an error", token)
+			}
+		})
+	}
+}
+
+func TestNewTokenRejects(t *testing.T) {
+	secret := tokencache.GenerateSecret()
+	if _, err := tokencache.NewToken(fleet.Token("_x"), secret); err == nil {
+		t.Error("an invalid name was accepted")
+	}
+	_, err := tokencache.NewToken(fleet.Token("x"), tokencache.NewSecret("012345678"))
+	if !errors.Is(err, tokencache.ErrRefused) {
+		t.Errorf("short secret: got %v", err)
+	}
+}
+
+func FuzzParseBearer(f *testing.F) {
+	for _, seed := range []string{
+		"AAEAAWVsYXN0aWMvZmxlZXQtc2VydmVyL3Rva2VuMTpzdXBlcnNlY3JldA",
+		base64.StdEncoding.EncodeToString([]byte("\x00\x01\x00\x01a/b/c:0123456789")),
+		"AAEAA", "AAEAA====", "AAEAAQ==", "",
+	} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, bearer string) {
+		token, err := tokencache.ParseBearer(bearer)
+		if err != nil {
+			if !errors.Is(err, tokencache.ErrNotServiceToken) && !errors.Is(err, tokencache.ErrRefused) {
+				t.Errorf("got an error of no kind: %v", err)
+			}
+			if _, secret, ok := strings.Cut(decodeAll(bearer), ":"); ok && len(secret) >= 10 && strings.Contains(err.Error(), secret) {
+				t.Errorf("the error contains the secret: %v", err)
+			}
+			return
+		}
+		if got, want := token.RevealBearer(), strings.TrimRight(bearer, "="); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+		if err := token.ID().Validate(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func decodeAll(bearer string) string {
+	b, _ := base64.RawStdEncoding.DecodeString(strings.TrimRight(bearer, "="))
+	return string(b)
+}
+
+// FuzzDecodeBase64 holds the hit path's decoder against the standard library's.
+func FuzzDecodeBase64(f *testing.F) {
+	for _, seed := range []string{"", "A", "AA", "AAE", "AAEA", "AAEAAQ==", "AAEAAWVsYXN0aWM=", "////++++", "AAEAAWVs\nYXN0aWM", "AB=="} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, src string) {
+		dst := make([]byte, tokencache.DecodedLen(len(src)))
+		n, ok := tokencache.DecodeBase64(dst, src)
+
+		enc := base64.RawStdEncoding.Strict()
+		if strings.HasSuffix(src, "=") {
+			enc = base64.StdEncoding.Strict()
+		}
+		want, err := enc.DecodeString(src)
+		wantOK := err == nil && !strings.ContainsAny(src, "\r\n")
+		if ok != wantOK || ok && string(dst[:n]) != string(want) {
+			t.Errorf("%q: got %q, %v, want %q, %v", src, dst[:n], ok, want, err)
+		}
+	})
+}

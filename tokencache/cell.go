@@ -1,0 +1,42 @@
+package tokencache
+
+// A cell is what one cache holds of one account: its entries and its loads in
+// flight. An eviction visits the cells of its accounts and nothing else, which is
+// why it costs what the account holds. A cell exists while it holds something.
+//
+// prefix and account are immutable; the rest is guarded by the group's mutex.
+type cell struct {
+	account Account
+	prefix  string // "namespace/service/", whose memory account shares
+
+	entries *entry // doubly linked through prev and succ
+	flights map[flightKey]*flight
+}
+
+func newCell(a Account) *cell {
+	prefix := a.String() + "/"
+	n := len(a.Namespace)
+	return &cell{prefix: prefix, account: Account{prefix[:n], prefix[n+1 : len(prefix)-1]}}
+}
+
+func (c *cell) linkLocked(e *entry) {
+	e.succ = c.entries
+	if e.succ != nil {
+		e.succ.prev = e
+	}
+	c.entries = e
+}
+
+func (c *cell) unlinkLocked(e *entry) {
+	if e.prev != nil {
+		e.prev.succ = e.succ
+	} else {
+		c.entries = e.succ
+	}
+	if e.succ != nil {
+		e.succ.prev = e.prev
+	}
+	e.prev, e.succ = nil, nil
+}
+
+func (c *cell) emptyLocked() bool { return c.entries == nil && len(c.flights) == 0 }

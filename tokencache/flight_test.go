@@ -1,0 +1,341 @@
+package tokencache_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/svctoken/svctoken/tokencache"
+)
+
+// gate is a hook for testSource that holds loads until it is opened.
+type gate struct{ open chan struct{} }
+
+func newGate() gate { return gate{make(chan struct{})} }
+
+func (g gate) pass(ctx context.Context, _ tokencache.Token) error {
+	select {
+	case <-g.open:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// async authenticates in the background; the result can be received once.
+func async(ctx context.Context, c *tokencache.Cache[record], token tokencache.Token) <-chan result {
+	ch := make(chan result, 1)
+	go func() {
+		v, err := c.AuthenticateToken(ctx, token)
+		ch <- result{v.Record.Version, err}
+	}()
+	return ch
+}
+
+type result struct {
+	version int
+	err     error
+}
+
+func TestOneLoad(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const callers = 1000
+		token := mustToken(t, "elastic/fleet-server/token1", "supersecret")
+		src, gate := newTestSource(token), newGate()
+		src.before = gate.pass
+		c := newCache(t, tokencache.NewGroup(tokencache.GroupConfig{}), "test", src, tokencache.Config{})
+		var results []<-chan result
+		for range callers {
+			results = append(results, async(t.Context(), c, token))
+		}
+		synctest.Wait()
+		close(gate.open)
+		for _, ch := range results {
+			if r := <-ch; r.err != nil || r.version != 1 {
+				t.Errorf("got %+v", r)
+			}
+		}
+		if got := src.loadsOf(token.ID()); got != 1 {
+			t.Errorf("got %d source reads, want 1", got)
+		}
+		if got := c.Stats(); got.Misses != callers || got.Loads != 1 {
+			t.Errorf("got %+v, want %d misses and 1 load", got, callers)
+		}
+	})
+}
+
+func TestCallerThatGivesUpDisturbsNobody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		token := mustToken(t, "elastic/fleet-server/token1", "supersecret")
+		src, gate := newTestSource(token), newGate()
+		src.before = gate.pass
+		c := newCache(t, tokencache.NewGroup(tokencache.GroupConfig{}), "test", src, tokencache.Config{})
+
+		ctx, cancel := context.WithCancel(t.Context())
+		leader := async(ctx, c, token)
+		synctest.Wait()
+		follower := async(t.Context(), c, token)
+		synctest.Wait()
+		cancel()
+		if r := <-leader; !errors.Is(r.err, context.Canceled) || errors.Is(r.err, tokencache.ErrRefused) {
+			t.Errorf("the leader got %v, want its own cancellation", r.err)
+		}
+		close(gate.open)
+		if r := <-follower; r.err != nil {
+			t.Errorf("the follower got %v", r.err)
+		}
+		if got := src.loadsOf(token.ID()); got != 1 {
+			t.Errorf("got %d source reads, want 1", got)
+		}
+		// A cancelled context does not matter to a hit, and starts no load.
+		if _, err := c.AuthenticateToken(ctx, token); err != nil {
+			t.Errorf("a hit with a cancelled context: %v", err)
+		}
+		c.Clear()
+		if _, err := c.AuthenticateToken(ctx, token); !errors.Is(err, context.Canceled) {
+			t.Errorf("a miss with a cancelled context: %v", err)
+		}
+		if got := src.loadsOf(token.ID()); got != 1 {
+			t.Errorf("got %d source reads, want 1", got)
+		}
+	})
+}
+
+type ctxKey struct{}
+
+func TestLoadKeepsTheCallersValues(t *testing.T) {
+	token := mustToken(t, "elastic/fleet-server/token1", "supersecret")
+	src := newTestSource(token)
+	var value any
+	var deadline bool
+	src.before = func(ctx context.Context, _ tokencache.Token) error {
+		value = ctx.Value(ctxKey{})
+		_, deadline = ctx.Deadline()
+		return nil
+	}
+	c := newCache(t, tokencache.NewGroup(tokencache.GroupConfig{}), "test", src, tokencache.Config{})
+	if _, err := c.AuthenticateToken(context.WithValue(t.Context(), ctxKey{}, "trace"), token); err != nil {
+		t.Fatal(err)
+	}
+	if value != "trace" || !deadline {
+		t.Errorf("the load's context has value %v, deadline %v", value, deadline)
+	}
+}
+
+func TestPanicHarmsOnlyItsCallers(t *testing.T) {
+	for _, test := range []struct {
+		name, message string
+		lookup        func()
+		verify        func()
+	}{
+		{"runtime error", "index out of range", func() { var s []int; _ = s[len(s)] }, nil},
+		{"secret", "the source panicked with a string", func() { panic("supersecret") }, nil},
+		{"goexit", "the source ended its goroutine", func() { runtime.Goexit() }, nil},
+		{"verifier", "the source panicked with a string", nil, func() { panic("supersecret") }},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			token := mustToken(t, "elastic/fleet-server/token1", "supersecret")
+			src := newTestSource(token)
+			if test.lookup != nil {
+				src.before = func(context.Context, tokencache.Token) error { test.lookup(); return nil }
+			} else {
+				src.verify = func(tokencache.Secret) bool { test.verify(); return true }
+			}
+			g := tokencache.NewGroup(tokencache.GroupConfig{MaxHashing: 1})
+			c := newCache(t, g, "test", src, tokencache.Config{MaxLoads: 1})
+			for range 3 { // no slot is lost
+				_, err := c.AuthenticateToken(t.Context(), token)
+				if err == nil || !strings.Contains(err.Error(), test.message) || strings.Contains(err.Error(), "supersecret") {
+					t.Fatalf("got %v, want it to say %q", err, test.message)
+				}
+			}
+			src.before, src.verify = nil, nil
+			check(t, c, token, "ok")
+		})
+	}
+}
+
+func TestLoadTimeout(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		token := mustToken(t, "elastic/fleet-server/token1", "supersecret")
+		src, release := newTestSource(token), make(chan struct{})
+		var hung atomic.Bool
+		src.before = func(context.Context, tokencache.Token) error {
+			if !hung.Swap(true) {
+				<-release // ignores its context
+			}
+			return nil
+		}
+		c := newCache(t, tokencache.NewGroup(tokencache.GroupConfig{}), "test", src, tokencache.Config{LoadTimeout: time.Second})
+
+		start := time.Now()
+		_, err := c.AuthenticateToken(t.Context(), token)
+		if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "longer than 1s") {
+			t.Errorf("got %v, want the load's deadline", err)
+		}
+		if got := time.Since(start); got != time.Second {
+			t.Errorf("waited %v, want 1s", got)
+		}
+		// The token is not pinned: a later caller gets a load of its own, though the
+		// first still hangs, and the first's late result is not stored.
+		check(t, c, token, "ok")
+		src.set(token)
+		close(release)
+		synctest.Wait()
+		if v, err := c.AuthenticateToken(t.Context(), token); err != nil || v.Record.Version != 1 {
+			t.Errorf("got %+v, %v, want what the second load read", v, err)
+		}
+		if got := c.Stats(); got.Discarded != 1 || got.Loads != 2 {
+			t.Errorf("got %+v, want 2 loads, 1 discarded", got)
+		}
+	})
+}
+
+func TestMaxLoads(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		src := newTestSource()
+		var running, most atomic.Int32
+		gate := newGate()
+		src.before = func(ctx context.Context, tok tokencache.Token) error {
+			most.Store(max(most.Load(), running.Add(1)))
+			defer running.Add(-1)
+			return gate.pass(ctx, tok)
+		}
+		c := newCache(t, tokencache.NewGroup(tokencache.GroupConfig{}), "test", src, tokencache.Config{MaxLoads: 3})
+		var results []<-chan result
+		for i := range 20 {
+			token := mustToken(t, fmt.Sprintf("elastic/fleet-server/t%d", i), "supersecret")
+			src.set(token)
+			results = append(results, async(t.Context(), c, token), async(t.Context(), c, token))
+		}
+		synctest.Wait()
+		// One that waits for its turn may give up.
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if _, err := c.AuthenticateToken(ctx, mustToken(t, "a/b/c", "supersecret")); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("got %v, want the caller's deadline", err)
+		}
+		if got := c.Stats().Loading; got != 3 {
+			t.Errorf("got %d loads running, want 3", got)
+		}
+		close(gate.open)
+		for _, ch := range results {
+			if r := <-ch; r.err != nil {
+				t.Error(r.err)
+			}
+		}
+		if got := most.Load(); got > 3 {
+			t.Errorf("got %d loads at once, want at most 3", got)
+		}
+		if got := c.Stats().Loads; got != 20 {
+			t.Errorf("got %d loads, want 20", got)
+		}
+	})
+}
+
+func TestCloseReleasesWhoWaitsForALoadToStart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		src, gate := newTestSource(), newGate()
+		src.before = gate.pass
+		c := newCache(t, tokencache.NewGroup(tokencache.GroupConfig{}), "test", src, tokencache.Config{MaxLoads: 1})
+		var results []<-chan result
+		for i := range 3 {
+			results = append(results, async(context.Background(), c, mustToken(t, fmt.Sprintf("a/b/t%d", i), "supersecret")))
+		}
+		synctest.Wait()
+		c.Close()
+		for _, ch := range results {
+			if r := <-ch; !errors.Is(r.err, tokencache.ErrClosed) {
+				t.Errorf("got %v, want ErrClosed", r.err)
+			}
+		}
+	})
+}
+
+// TestHashingBound checks that the bound is the group's, over both its caches,
+// and that a source which hangs takes none of it.
+func TestHashingBound(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var mu sync.Mutex
+		hashing, most := 0, 0
+		verify := func(tokencache.Secret) bool {
+			mu.Lock()
+			hashing++
+			most = max(most, hashing)
+			mu.Unlock()
+			time.Sleep(time.Second)
+			mu.Lock()
+			hashing--
+			mu.Unlock()
+			return true
+		}
+		g := tokencache.NewGroup(tokencache.GroupConfig{MaxHashing: 2})
+		hung := mustToken(t, "a/b/hung", "supersecret")
+		var results []<-chan result
+		for _, name := range []string{"file", "index"} {
+			src := newTestSource()
+			src.verify = verify
+			src.before = func(ctx context.Context, tok tokencache.Token) error {
+				if tok.ID() == hung.ID() {
+					<-ctx.Done()
+					return ctx.Err()
+				}
+				return nil
+			}
+			c := newCache(t, g, name, src, tokencache.Config{})
+			async(t.Context(), c, hung)
+			for i := range 4 {
+				token := mustToken(t, fmt.Sprintf("a/b/t%d", i), "supersecret")
+				src.set(token)
+				results = append(results, async(t.Context(), c, token))
+			}
+		}
+		start := time.Now()
+		for _, ch := range results {
+			if r := <-ch; r.err != nil {
+				t.Error(r.err)
+			}
+		}
+		if most != 2 {
+			t.Errorf("got %d hashes at once, want 2", most)
+		}
+		if got := time.Since(start); got != 4*time.Second {
+			t.Errorf("8 hashes of a second, 2 at once, took %v", got)
+		}
+	})
+}
+
+// TestWrongSecretsDoNotQueueTheRight is about the flight's key: by the token's
+// name alone, the right caller would wait for the wrong one's load.
+func TestWrongSecretsDoNotQueueTheRight(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		right := mustToken(t, "a/b/c", "supersecret")
+		wrong := mustToken(t, "a/b/c", "wrong-secret")
+		src, gate := newTestSource(right), newGate()
+		src.before = func(ctx context.Context, tok tokencache.Token) error {
+			if tok.Secret().Equal(wrong.Secret()) {
+				return gate.pass(ctx, tok)
+			}
+			return nil
+		}
+		c := newCache(t, tokencache.NewGroup(tokencache.GroupConfig{}), "test", src, tokencache.Config{})
+		refused := async(t.Context(), c, wrong)
+		synctest.Wait()
+		check(t, c, right, "ok")
+		close(gate.open)
+		if r := <-refused; !errors.Is(r.err, tokencache.ErrRefused) {
+			t.Errorf("got %v, want a refusal", r.err)
+		}
+		check(t, c, right, "ok")
+		if got := c.Stats(); got.Hits != 1 || got.Entries != 1 {
+			t.Errorf("got %+v, want the right token remembered", got)
+		}
+	})
+}

@@ -1,0 +1,291 @@
+package tokencache_test
+
+import (
+	"fmt"
+	"testing"
+	"testing/synctest"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/svctoken/svctoken/tokencache"
+)
+
+// pair is a file and an index cache in one group, as hosts have them.
+type pair struct {
+	group             *tokencache.Group
+	fileSrc, indexSrc *testSource
+
+	fileCache, idxCache *tokencache.Cache[record]
+}
+
+func newPair(t *testing.T, tokens ...tokencache.Token) *pair {
+	p := &pair{group: tokencache.NewGroup(tokencache.GroupConfig{})}
+	p.fileSrc, p.indexSrc = newTestSource(tokens...), newTestSource(tokens...)
+	p.fileCache = newCache(t, p.group, "file", p.fileSrc, tokencache.Config{})
+	p.idxCache = newCache(t, p.group, "index", p.indexSrc, tokencache.Config{})
+	return p
+}
+
+func (p *pair) caches() []*tokencache.Cache[record] {
+	return []*tokencache.Cache[record]{p.fileCache, p.idxCache}
+}
+
+// warm has both caches remember the tokens.
+func (p *pair) warm(t *testing.T, tokens ...tokencache.Token) {
+	t.Helper()
+	for _, token := range tokens {
+		for _, c := range p.caches() {
+			check(t, c, token, "ok")
+		}
+	}
+}
+
+func TestEvictIsExact(t *testing.T) {
+	var tokens []tokencache.Token
+	for _, name := range []string{
+		"elastic/fleet-server/token1", "elastic/fleet-server/token10", "elastic/fleet-server/token2",
+		"elastic/fleet-server-remote/token1", "elastic/fleet/token1", "other/fleet-server/token1",
+	} {
+		tokens = append(tokens, mustToken(t, name, "supersecret"))
+	}
+	for _, test := range []struct {
+		name string
+		sels []tokencache.Selector
+		gone []int
+	}{
+		{"one name", []tokencache.Selector{named(t, fleet, "token1")}, []int{0}},
+		{"two names", []tokencache.Selector{named(t, fleet, "token1", "token2")}, []int{0, 2}},
+		{"an unknown name too", []tokencache.Selector{named(t, fleet, "token1", "nobody")}, []int{0}},
+		{"wildcard", []tokencache.Selector{all(t, fleet)}, []int{0, 1, 2}},
+		{"two selectors that overlap", []tokencache.Selector{all(t, fleet), named(t, fleet, "token1")}, []int{0, 1, 2}},
+		{"unknown account", []tokencache.Selector{all(t, tokencache.Account{Namespace: "no", Service: "body"})}, nil},
+		{"zero selector", []tokencache.Selector{{}}, nil},
+		{"no selector", nil, nil},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			p := newPair(t, tokens...)
+			p.warm(t, tokens...)
+			got := p.group.Evict(test.sels...)
+			want := map[string]int{"file": len(test.gone), "index": len(test.gone)}
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Errorf("report (-want +got):\n%s", diff)
+			}
+			p.warm(t, tokens...)
+			for i, token := range tokens {
+				want := 1
+				for _, gone := range test.gone {
+					if gone == i {
+						want = 2
+					}
+				}
+				if file, index := p.fileSrc.loadsOf(token.ID()), p.indexSrc.loadsOf(token.ID()); file != want || index != want {
+					t.Errorf("%v: got %d and %d source reads, want %d", token, file, index, want)
+				}
+			}
+		})
+	}
+}
+
+func TestClearOfOneCacheLeavesTheOther(t *testing.T) {
+	a, b := mustToken(t, "a/b/c", "supersecret"), mustToken(t, "x/y/z", "supersecret")
+	p := newPair(t, a, b)
+	p.warm(t, a, b)
+	if got := p.fileCache.Clear(); got != 2 {
+		t.Errorf("Clear: got %d, want 2", got)
+	}
+	if file, index := p.fileCache.Stats().Entries, p.idxCache.Stats().Entries; file != 0 || index != 2 {
+		t.Errorf("got %d and %d entries, want 0 and 2", file, index)
+	}
+	p.warm(t, a, b)
+	if diff := cmp.Diff(map[string]int{"file": 2, "index": 2}, p.group.Clear()); diff != "" {
+		t.Errorf("Group.Clear (-want +got):\n%s", diff)
+	}
+	p.warm(t, a, b)
+	if got := p.idxCache.Evict(all(t, a.ID().Account)); got != 1 {
+		t.Errorf("Cache.Evict: got %d, want 1", got)
+	}
+	if file, index := p.fileCache.Stats(), p.idxCache.Stats(); file.Entries != 2 || index.Entries != 1 || index.Evicted != 3 {
+		t.Errorf("got %+v and %+v, want 2 entries, and 1 with 3 evicted", file, index)
+	}
+}
+
+// evictions are all the ways to forget the token of the schedules below.
+var evictions = []struct {
+	name  string
+	evict func(t *testing.T, p *pair)
+}{
+	{"group, by name", func(t *testing.T, p *pair) { p.group.Evict(named(t, fleet, "token1", "other")) }},
+	{"group, wildcard", func(t *testing.T, p *pair) { p.group.Evict(all(t, fleet)) }},
+	{"group, everything", func(t *testing.T, p *pair) { p.group.Clear() }},
+	{"cache, by name", func(t *testing.T, p *pair) { p.fileCache.Evict(named(t, fleet, "token1")) }},
+	{"cache, wildcard", func(t *testing.T, p *pair) { p.fileCache.Evict(all(t, fleet)) }},
+	{"cache, everything", func(t *testing.T, p *pair) { p.fileCache.Clear() }},
+}
+
+// TestLoadInFlightIsForgotten is the schedule that every other Go cache fails: a
+// load has read the old state; the eviction returns; a new request starts; the
+// load ends. Nothing is cached when the eviction comes.
+func TestLoadInFlightIsForgotten(t *testing.T) {
+	for _, e := range evictions {
+		t.Run(e.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				token := mustToken(t, "elastic/fleet-server/token1", "supersecret")
+				p, gate := newPair(t, token), newGate()
+				p.fileSrc.after = gate.pass // it has read, and does not return
+
+				old := async(t.Context(), p.fileCache, token)
+				synctest.Wait()
+				p.fileSrc.set(token) // version 2
+				early := async(t.Context(), p.fileCache, token)
+				synctest.Wait()
+				e.evict(t, p) // does not wait for the source
+
+				later := async(t.Context(), p.fileCache, token)
+				synctest.Wait()
+				if got := p.fileSrc.loadsOf(token.ID()); got != 2 {
+					t.Errorf("got %d source reads, want 2: the later request must not join the old load", got)
+				}
+				close(gate.open)
+				if r := <-old; r.err != nil || r.version != 1 {
+					t.Errorf("the request before the eviction got %+v", r)
+				}
+				if r := <-early; r.err != nil || r.version != 1 {
+					t.Errorf("the request which joined before the eviction got %+v", r)
+				}
+				if r := <-later; r.err != nil || r.version != 2 {
+					t.Errorf("the request after the eviction got %+v, want version 2", r)
+				}
+				v, err := p.fileCache.AuthenticateToken(t.Context(), token)
+				if err != nil || v.Record.Version != 2 {
+					t.Errorf("afterwards: got %+v, %v, want version 2", v, err)
+				}
+				if got := p.fileCache.Stats(); got.Discarded != 1 || got.Stored != 1 || got.Hits != 1 {
+					t.Errorf("got %+v, want 1 discarded, 1 stored, 1 hit", got)
+				}
+			})
+		})
+	}
+}
+
+// TestLateLoadDoesNotOverwrite lets the old load end after the new one has been
+// stored.
+func TestLateLoadDoesNotOverwrite(t *testing.T) {
+	for _, e := range evictions {
+		t.Run(e.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				token := mustToken(t, "elastic/fleet-server/token1", "supersecret")
+				p, gate := newPair(t, token), newGate()
+				p.fileSrc.after = gate.pass
+				old := async(t.Context(), p.fileCache, token)
+				synctest.Wait()
+
+				e.evict(t, p)
+				renewed := mustToken(t, "elastic/fleet-server/token1", "another-secret")
+				p.fileSrc.set(renewed)
+				second := async(t.Context(), p.fileCache, renewed)
+				synctest.Wait()
+				close(gate.open)
+				if r := <-second; r.err != nil {
+					t.Errorf("the renewed token got %+v", r)
+				}
+				<-old
+				check(t, p.fileCache, renewed, "ok")
+				check(t, p.fileCache, token, "refused")
+			})
+		})
+	}
+}
+
+// TestSiblingLoadSurvives: what the selector does not name stays in flight, is
+// joined and is stored.
+func TestSiblingLoadSurvives(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		sibling := mustToken(t, "elastic/fleet-server/token10", "supersecret")
+		neighbour := mustToken(t, "elastic/fleet-server-remote/token1", "supersecret")
+		p, gate := newPair(t, sibling, neighbour), newGate()
+		p.fileSrc.after = gate.pass
+		var results []<-chan result
+		for _, token := range []tokencache.Token{sibling, neighbour} {
+			results = append(results, async(t.Context(), p.fileCache, token))
+		}
+		synctest.Wait()
+		p.group.Evict(named(t, fleet, "token1"))
+		p.group.Evict(all(t, tokencache.Account{Namespace: "elastic", Service: "fleet"}))
+		for _, token := range []tokencache.Token{sibling, neighbour} {
+			results = append(results, async(t.Context(), p.fileCache, token))
+		}
+		synctest.Wait()
+		close(gate.open)
+		for _, ch := range results {
+			if r := <-ch; r.err != nil {
+				t.Error(r.err)
+			}
+		}
+		if got := p.fileCache.Stats(); got.Loads != 2 || got.Stored != 2 || got.Discarded != 0 {
+			t.Errorf("got %+v, want 2 loads, both stored", got)
+		}
+	})
+}
+
+// TestCreatedAgain is about a token that is removed and created again: the old
+// secret must not work.
+func TestCreatedAgain(t *testing.T) {
+	old := mustToken(t, "elastic/fleet-server/token1", "supersecret")
+	p := newPair(t, old)
+	p.warm(t, old)
+	renewed := mustToken(t, "elastic/fleet-server/token1", "another-secret")
+	for _, src := range []*testSource{p.fileSrc, p.indexSrc} {
+		src.remove(old.ID())
+		src.set(renewed)
+	}
+	p.group.Evict(named(t, fleet, "token1"))
+	for _, c := range p.caches() {
+		check(t, c, old, "refused")
+		check(t, c, renewed, "ok")
+	}
+}
+
+// TestEvictReportsLiveEntries: what had expired is not an entry that went.
+func TestEvictReportsLiveEntries(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		token := mustToken(t, "elastic/fleet-server/token1", "supersecret")
+		p := newPair(t, token)
+		p.warm(t, token)
+		sleepDefaultTTL()
+		if diff := cmp.Diff(map[string]int{"file": 0, "index": 0}, p.group.Evict(all(t, fleet))); diff != "" {
+			t.Errorf("report (-want +got):\n%s", diff)
+		}
+		if got := p.fileCache.Stats().Entries; got != 0 {
+			t.Errorf("got %d entries, want 0", got)
+		}
+	})
+}
+
+// TestAccountsComeAndGo exercises growth and the release of cells.
+func TestAccountsComeAndGo(t *testing.T) {
+	p := newPair(t)
+	var tokens []tokencache.Token
+	for i := range 2000 {
+		token := mustToken(t, fmt.Sprintf("ns%d/svc%d/t%d", i%7, i%100, i), "supersecret")
+		p.fileSrc.set(token)
+		p.indexSrc.set(token)
+		tokens = append(tokens, token)
+	}
+	for range 3 {
+		p.warm(t, tokens...)
+		p.warm(t, tokens...)
+		if got := p.fileCache.Stats().Entries; got != len(tokens) {
+			t.Fatalf("got %d entries, want %d", got, len(tokens))
+		}
+		gone := 0
+		for ns := range 7 {
+			for svc := range 100 {
+				account := tokencache.Account{Namespace: fmt.Sprintf("ns%d", ns), Service: fmt.Sprintf("svc%d", svc)}
+				gone += p.group.Evict(all(t, account))["index"]
+			}
+		}
+		if gone != len(tokens) || p.fileCache.Stats().Entries != 0 {
+			t.Fatalf("got %d gone, %d left, want all %d", gone, p.fileCache.Stats().Entries, len(tokens))
+		}
+	}
+}

@@ -1,0 +1,166 @@
+package tokencache_test
+
+import (
+	"context"
+	"sync"
+	"testing"
+
+	"github.com/svctoken/svctoken/tokencache"
+)
+
+// A record is what the test source knows of a token: the version of the entry
+// that confirmed it.
+type record struct{ Version int }
+
+// testSource is a source in memory. Set and remove change it without telling
+// its caches; forget tells them.
+type testSource struct {
+	mu     sync.Mutex
+	tokens map[tokencache.TokenID]stored
+	caches map[int]tokencache.Invalidator
+	nextID int
+	loads  map[tokencache.TokenID]int
+
+	// before and after, where set, run inside Lookup, before and after it reads.
+	before, after func(context.Context, tokencache.Token) error
+	// verify, where set, takes the place of the comparison.
+	verify func(tokencache.Secret) bool
+}
+
+type stored struct {
+	secret  tokencache.Secret
+	version int
+}
+
+type verifierFunc func(tokencache.Secret) bool
+
+func (f verifierFunc) Verify(s tokencache.Secret) bool { return f(s) }
+
+func newTestSource(tokens ...tokencache.Token) *testSource {
+	s := &testSource{
+		tokens: make(map[tokencache.TokenID]stored),
+		caches: make(map[int]tokencache.Invalidator),
+		loads:  make(map[tokencache.TokenID]int),
+	}
+	for _, t := range tokens {
+		s.set(t)
+	}
+	return s
+}
+
+func (s *testSource) set(t tokencache.Token) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.tokens[t.ID()] = stored{t.Secret(), s.tokens[t.ID()].version + 1}
+}
+
+func (s *testSource) remove(id tokencache.TokenID) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.tokens, id)
+}
+
+func (s *testSource) loadsOf(id tokencache.TokenID) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.loads[id]
+}
+
+func (s *testSource) subscribers() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.caches)
+}
+
+func (s *testSource) read(id tokencache.TokenID) (stored, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.loads[id]++
+	t, ok := s.tokens[id]
+	return t, ok
+}
+
+func (s *testSource) Lookup(ctx context.Context, t tokencache.Token) (record, tokencache.Verifier, error) {
+	if s.before != nil {
+		if err := s.before(ctx, t); err != nil {
+			return record{}, nil, err
+		}
+	}
+	known, ok := s.read(t.ID())
+	if s.after != nil {
+		if err := s.after(ctx, t); err != nil {
+			return record{}, nil, err
+		}
+	}
+	if !ok {
+		return record{}, nil, nil
+	}
+	verify := s.verify
+	if verify == nil {
+		verify = known.secret.Equal
+	}
+	return record{known.version}, verifierFunc(verify), nil
+}
+
+func (s *testSource) Subscribe(inv tokencache.Invalidator) (cancel func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	id := s.nextID
+	s.nextID++
+	s.caches[id] = inv
+	return func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		delete(s.caches, id)
+	}
+}
+
+var fleet = tokencache.Account{Namespace: "elastic", Service: "fleet-server"}
+
+// mustToken returns the token of a qualified name and a secret.
+func mustToken(t testing.TB, qualified, secret string) tokencache.Token {
+	t.Helper()
+	id, err := tokencache.ParseTokenID(qualified)
+	if err != nil {
+		t.Fatal(err)
+	}
+	token, err := tokencache.NewToken(id, tokencache.NewSecret(secret))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return token
+}
+
+// header returns the value of the Authorization header for a token.
+func header(token tokencache.Token) string { return "Bearer " + token.RevealBearer() }
+
+// newCache returns a cache that the test closes at its end.
+func newCache(t testing.TB, g *tokencache.Group, name string, src tokencache.Source[record], cfg tokencache.Config) *tokencache.Cache[record] {
+	t.Helper()
+	c, err := tokencache.New(g, name, src, cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	return c
+}
+
+// all returns the selector of every token of an account.
+func all(t testing.TB, a tokencache.Account) tokencache.Selector {
+	t.Helper()
+	sel, err := a.SelectAll()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return sel
+}
+
+// named returns the selector of some tokens of an account.
+func named(t testing.TB, a tokencache.Account, names ...string) tokencache.Selector {
+	t.Helper()
+	sel, err := a.Select(names...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return sel
+}
