@@ -1,0 +1,176 @@
+package filesource_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/svctoken/svctoken/filesource"
+	"github.com/svctoken/svctoken/tokencache"
+)
+
+var fleet = tokencache.Account{Namespace: "elastic", Service: "fleet-server"}
+
+func read(t testing.TB, path string) string {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+func TestCreateAndDelete(t *testing.T) {
+	path := tokensPath(t)
+	file, cache := open(t, path, filesource.Config{Poll: -1})
+	created, err := file.Create(t.Context(), fleet.Token("new"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("got %v, %v, want mode 0600", info.Mode(), err)
+	}
+	if !strings.HasPrefix(read(t, path), "elastic/fleet-server/new:{PBKDF2_STRETCH}10000$") {
+		t.Errorf("got %q", read(t, path))
+	}
+	v, err := cache.Authenticate(t.Context(), "Bearer "+created.RevealBearer())
+	if err != nil || v.Record.Scheme != "PBKDF2_STRETCH" {
+		t.Errorf("the new token: got %+v, %v", v, err)
+	}
+
+	_, err = file.Create(t.Context(), fleet.Token("new"))
+	if !errors.Is(err, filesource.ErrExists) || err.Error() != "filesource: the token exists already: elastic/fleet-server/new in "+path {
+		t.Errorf("a second Create: got %v", err)
+	}
+	if _, err := file.Create(t.Context(), fleet.Token("_x")); err == nil {
+		t.Error("an invalid name was accepted")
+	}
+	if err := file.Delete(t.Context(), fleet.Token("nobody")); !errors.Is(err, filesource.ErrNotFound) {
+		t.Errorf("Delete of an unknown token: got %v", err)
+	}
+	if err := file.Delete(t.Context(), fleet.Token("new")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := cache.AuthenticateToken(t.Context(), created); !errors.Is(err, tokencache.ErrRefused) {
+		t.Errorf("the deleted token: got %v", err)
+	}
+	if got := read(t, path); got != "" {
+		t.Errorf("got %q, want nothing", got)
+	}
+}
+
+func TestEditKeepsTheRest(t *testing.T) {
+	lines := []string{
+		"# Managed by ops", "", "# for the second", "x/y/b:" + hashA, "", "# weak", "x/y/c:{SHA}x",
+		"x/y/a:" + hashA, "x/y/a:" + hashB, "# the end",
+	}
+	path := write(t, tokensPath(t), lines...)
+	if err := os.Chmod(path, 0o640); err != nil {
+		t.Fatal(err)
+	}
+	link := filepath.Join(filepath.Dir(path), "link")
+	if err := os.Symlink("service_tokens", link); err != nil {
+		t.Fatal(err)
+	}
+	file, _ := open(t, link, filesource.Config{Poll: -1})
+	if _, err := file.Create(t.Context(), tokencache.Account{Namespace: "x", Service: "y"}.Token("aa")); err != nil {
+		t.Fatal(err)
+	}
+	got := strings.Split(strings.TrimSuffix(read(t, path), "\n"), "\n")
+	want := []string{
+		"# Managed by ops", "", "x/y/a:" + hashA, "x/y/a:" + hashB, "x/y/aa:...",
+		"# for the second", "x/y/b:" + hashA, "", "# weak", "x/y/c:{SHA}x", "# the end",
+	}
+	for i := range got {
+		if strings.HasPrefix(got[i], "x/y/aa:") {
+			got[i] = "x/y/aa:..."
+		}
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("file (-want +got):\n%s", diff)
+	}
+	if info, err := os.Lstat(link); err != nil || info.Mode()&os.ModeSymlink == 0 {
+		t.Errorf("the link was replaced: %v, %v", info.Mode(), err)
+	}
+	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o640 {
+		t.Errorf("got mode %v, %v, want 0640", info.Mode(), err)
+	}
+	// Both lines of a go, and the comment above it stays.
+	for _, name := range []string{"a", "b"} {
+		if err := file.Delete(t.Context(), tokencache.Account{Namespace: "x", Service: "y"}.Token(name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := read(t, path); strings.Contains(got, "x/y/a:") || !strings.Contains(got, "# for the second") || !strings.Contains(got, "# Managed by ops") {
+		t.Errorf("got %q", got)
+	}
+	if left, err := filepath.Glob(filepath.Join(filepath.Dir(path), ".*")); len(left) != 0 || err != nil {
+		t.Errorf("left behind: %v, %v", left, err)
+	}
+}
+
+func TestEditRefusesABadFile(t *testing.T) {
+	path := write(t, tokensPath(t), one+":"+hashA)
+	file, _ := open(t, path, filesource.Config{Poll: -1})
+	write(t, path, "bad")
+	for _, err := range []error{second(file.Create(t.Context(), fleet.Token("new"))), file.Delete(t.Context(), fleet.Token("one"))} {
+		if _, ok := errors.AsType[*filesource.FormatError](err); !ok {
+			t.Errorf("got %v, want a FormatError", err)
+		}
+	}
+	if got := read(t, path); got != "bad\n" {
+		t.Errorf("the file was changed to %q", got)
+	}
+}
+
+func second[T any](_ T, err error) error { return err }
+
+// TestWritersExcludeEachOther lets many writers, on Files of their own, add
+// tokens to one file.
+func TestWritersExcludeEachOther(t *testing.T) {
+	const writers, each = 4, 5
+	path := tokensPath(t)
+	var wg sync.WaitGroup
+	for w := range writers {
+		file, _ := open(t, path, filesource.Config{Poll: -1})
+		wg.Go(func() {
+			for i := range each {
+				if _, err := file.Create(t.Context(), fleet.Token(fmt.Sprintf("w%d-%d", w, i))); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	file, _ := open(t, path, filesource.Config{Poll: -1})
+	if got := len(file.List()); got != writers*each {
+		t.Errorf("got %d tokens, want %d", got, writers*each)
+	}
+}
+
+func TestLockHonoursContext(t *testing.T) {
+	path := tokensPath(t)
+	unlock, err := filesource.TryLock(filepath.Dir(path))
+	if err != nil {
+		t.Fatal(err)
+	}
+	file, _ := open(t, path, filesource.Config{Poll: -1})
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Millisecond)
+	defer cancel()
+	_, err = file.Create(ctx, fleet.Token("new"))
+	if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "another writer holds the lock") {
+		t.Errorf("got %v", err)
+	}
+	unlock()
+	if _, err := file.Create(t.Context(), fleet.Token("new")); err != nil {
+		t.Error(err)
+	}
+}

@@ -1,0 +1,4 @@
+package filesource
+
+// TryLock takes the writers' lock of a folder.
+var TryLock = tryLock
