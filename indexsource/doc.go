@@ -1,0 +1,24 @@
+// Package indexsource answers for service account tokens that live in an index: a
+// store of documents, one for each token, shared by all nodes of a host.
+//
+// For most uses, wrap an [Index] and give it to a cache:
+//
+//	source := indexsource.New(index)
+//	cache, err := tokencache.New(group, "index", source, tokencache.Config{})
+//
+// [Memory] is an index in the process's own memory, for tests, examples and hosts
+// of one node.
+//
+// # Adapters
+//
+// An adapter for a real engine implements [Index], which has two methods: one
+// gets a document, the other passes on the engine's changes, by calling
+// [Source.DocumentChanged] and [Source.StateChanged]. An engine that tells
+// nothing can leave the second one empty, and the host calls those two when it
+// hears of a change in another way.
+//
+// # Concurrency
+//
+// All types are safe for concurrent use by multiple goroutines, and none starts a
+// goroutine.
+package indexsource

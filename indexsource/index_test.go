@@ -1,0 +1,318 @@
+package indexsource_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"testing"
+	"testing/synctest"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/svctoken/svctoken/indexsource"
+	"github.com/svctoken/svctoken/tokencache"
+)
+
+var fleet = tokencache.Account{Namespace: "elastic", Service: "fleet-server"}
+
+func newCache(t testing.TB, index indexsource.Index) (*indexsource.Source, *tokencache.Cache[indexsource.Document]) {
+	t.Helper()
+	source := indexsource.New(index)
+	cache, err := tokencache.New(tokencache.NewGroup(tokencache.GroupConfig{}), "index", source, tokencache.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(cache.Close)
+	return source, cache
+}
+
+func outcome(t testing.TB, cache *tokencache.Cache[indexsource.Document], token tokencache.Token) string {
+	t.Helper()
+	_, err := cache.AuthenticateToken(t.Context(), token)
+	switch {
+	case err == nil:
+		return "ok"
+	case errors.Is(err, tokencache.ErrRefused):
+		return "refused"
+	default:
+		return err.Error()
+	}
+}
+
+func create(t testing.TB, index *indexsource.Memory, name string) tokencache.Token {
+	t.Helper()
+	token, err := index.Create(fleet.Token(name), "operator")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return token
+}
+
+func TestMemory(t *testing.T) {
+	var index indexsource.Memory
+	_, cache := newCache(t, &index)
+	a, b := create(t, &index, "a"), create(t, &index, "b")
+	v, err := cache.AuthenticateToken(t.Context(), a)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if doc := v.Record; doc.Token != a.ID() || doc.Creator != "operator" || !doc.Enabled || doc.Created.IsZero() || doc.Hash.Reveal() != "" {
+		t.Errorf("got %+v, want the document without its hash", doc)
+	}
+	if got := outcome(t, cache, b); got != "ok" {
+		t.Errorf("b: got %s", got)
+	}
+
+	if _, err := index.Create(a.ID(), "other"); !errors.Is(err, indexsource.ErrExists) || err.Error() != "indexsource: the token exists already: elastic/fleet-server/a" {
+		t.Errorf("a second Create: got %v", err)
+	}
+	if _, err := index.Create(fleet.Token("_x"), ""); err == nil {
+		t.Error("an invalid name was created")
+	}
+	if err := index.Put(indexsource.Document{}); err == nil {
+		t.Error("a document without a token was put")
+	}
+	var names []string
+	for _, doc := range index.List(fleet) {
+		names = append(names, doc.Token.Name)
+	}
+	if diff := cmp.Diff([]string{"a", "b"}, names); diff != "" {
+		t.Errorf("List (-want +got):\n%s", diff)
+	}
+	if got := index.List(tokencache.Account{Namespace: "elastic", Service: "other"}); got != nil {
+		t.Errorf("List of another account: got %v", got)
+	}
+	if index.Delete(fleet.Token("nobody")) || index.SetEnabled(fleet.Token("nobody"), true) {
+		t.Error("an unknown token was found")
+	}
+}
+
+// TestDocumentChanges: each change of a document has reached the cache when it is
+// done, and leaves the neighbour cached.
+func TestDocumentChanges(t *testing.T) {
+	for _, test := range []struct {
+		name   string
+		change func(index *indexsource.Memory, token tokencache.Token)
+		want   string
+	}{
+		{"delete", func(index *indexsource.Memory, token tokencache.Token) { index.Delete(token.ID()) }, "refused"},
+		{"disable", func(index *indexsource.Memory, token tokencache.Token) { index.SetEnabled(token.ID(), false) }, "refused"},
+		{"disable and enable", func(index *indexsource.Memory, token tokencache.Token) {
+			index.SetEnabled(token.ID(), false)
+			index.SetEnabled(token.ID(), true)
+		}, "ok"},
+		{"replace", func(index *indexsource.Memory, token tokencache.Token) {
+			index.Put(indexsource.Document{Token: token.ID(), Enabled: true, Hash: indexsource.HashSecret(tokencache.NewSecret("another-secret"))})
+		}, "refused"},
+		{"replace without a hash", func(index *indexsource.Memory, token tokencache.Token) {
+			index.Put(indexsource.Document{Token: token.ID(), Enabled: true})
+		}, "refused"},
+		{"delete and create again", func(index *indexsource.Memory, token tokencache.Token) {
+			index.Delete(token.ID())
+			index.Create(token.ID(), "")
+		}, "refused"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			var index indexsource.Memory
+			_, cache := newCache(t, &index)
+			token, neighbour := create(t, &index, "token1"), create(t, &index, "token10")
+			outcome(t, cache, token)
+			outcome(t, cache, neighbour)
+			test.change(&index, token)
+			if got := outcome(t, cache, token); got != test.want {
+				t.Errorf("got %s, want %s", got, test.want)
+			}
+			if outcome(t, cache, neighbour); cache.Stats().Hits != 1 {
+				t.Errorf("got %+v, want the neighbour still cached", cache.Stats())
+			}
+		})
+	}
+}
+
+// TestCreateEvicts: a load that has found nothing is in flight when the token is
+// created; whoever comes afterwards must not join it.
+func TestCreateEvicts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		gated := &gatedIndex{gate: make(chan struct{})}
+		_, cache := newCache(t, gated)
+		secret := tokencache.NewSecret("supersecret")
+		token, err := tokencache.NewToken(fleet.Token("new"), secret)
+		if err != nil {
+			t.Fatal(err)
+		}
+		early := make(chan string)
+		go func() { early <- outcome(t, cache, token) }()
+		synctest.Wait()
+		gated.Put(indexsource.Document{Token: token.ID(), Enabled: true, Hash: indexsource.HashSecret(secret)})
+		later := make(chan string)
+		go func() { later <- outcome(t, cache, token) }()
+		synctest.Wait()
+		close(gated.gate)
+		if got := <-early; got != "refused" {
+			t.Errorf("before the creation: got %s", got)
+		}
+		if got := <-later; got != "ok" {
+			t.Errorf("after the creation: got %s", got)
+		}
+	})
+}
+
+// A gatedIndex reads at once and answers when its gate is open.
+type gatedIndex struct {
+	indexsource.Memory
+	gate chan struct{}
+}
+
+func (g *gatedIndex) Get(ctx context.Context, id tokencache.TokenID) (indexsource.Document, bool, error) {
+	doc, ok, err := g.Memory.Get(ctx, id)
+	<-g.gate
+	return doc, ok, err
+}
+
+func TestStateClears(t *testing.T) {
+	const x, y = "x", "y"
+	for _, test := range []struct {
+		name       string
+		last, next indexsource.State
+		want       bool
+	}{
+		{"nothing", indexsource.State{}, indexsource.State{}, false},
+		{"created green", indexsource.State{}, indexsource.State{indexsource.Green, x, true}, true},
+		{"none to yellow", indexsource.State{indexsource.None, x, true}, indexsource.State{indexsource.Yellow, x, true}, true},
+		{"none to red", indexsource.State{indexsource.None, x, true}, indexsource.State{indexsource.Red, x, true}, false},
+		{"red to yellow", indexsource.State{indexsource.Red, x, true}, indexsource.State{indexsource.Yellow, x, true}, true},
+		{"red to green", indexsource.State{indexsource.Red, x, true}, indexsource.State{indexsource.Green, x, true}, true},
+		{"yellow to green", indexsource.State{indexsource.Yellow, x, true}, indexsource.State{indexsource.Green, x, true}, false},
+		{"green to yellow", indexsource.State{indexsource.Green, x, true}, indexsource.State{indexsource.Yellow, x, true}, false},
+		{"green to red", indexsource.State{indexsource.Green, x, true}, indexsource.State{indexsource.Red, x, true}, false},
+		{"yellow to red", indexsource.State{indexsource.Yellow, x, true}, indexsource.State{indexsource.Red, x, true}, false},
+		{"green to none", indexsource.State{indexsource.Green, x, true}, indexsource.State{indexsource.None, x, true}, true},
+		{"yellow to none", indexsource.State{indexsource.Yellow, x, true}, indexsource.State{indexsource.None, x, true}, true},
+		{"red to none", indexsource.State{indexsource.Red, x, true}, indexsource.State{indexsource.None, x, true}, true},
+		{"identity alone", indexsource.State{indexsource.Green, x, true}, indexsource.State{indexsource.Green, y, true}, true},
+		{"out of date", indexsource.State{indexsource.Green, x, true}, indexsource.State{indexsource.Green, x, false}, true},
+		{"up to date", indexsource.State{indexsource.Green, x, false}, indexsource.State{indexsource.Green, x, true}, true},
+		{"the same", indexsource.State{indexsource.Green, x, true}, indexsource.State{indexsource.Green, x, true}, false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			if got := test.last.Clears(test.next); got != test.want {
+				t.Errorf("Clears: got %v, want %v", got, test.want)
+			}
+			// The same through the hook.
+			var index indexsource.Memory
+			index.SetState(test.last)
+			source, cache := newCache(t, &index)
+			outcome(t, cache, create(t, &index, "token"))
+			index.SetState(test.next)
+			if got := cache.Stats().Entries == 0; got != test.want || source.State() != test.next {
+				t.Errorf("the hook: cleared %v with state %v, want %v", got, source.State(), test.want)
+			}
+			if source.StateChanged(test.next) {
+				t.Error("the hook cleared twice")
+			}
+		})
+	}
+}
+
+func TestHealthString(t *testing.T) {
+	if got := fmt.Sprint(indexsource.None, indexsource.Red, indexsource.Yellow, indexsource.Green, indexsource.Health(7)); got != "none red yellow green unknown" {
+		t.Errorf("got %q", got)
+	}
+}
+
+func TestDocumentID(t *testing.T) {
+	if got, want := indexsource.DocumentID(fleet.Token("token1")), "service_account_token-elastic/fleet-server/token1"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+// TestOutage: an index that fails refuses nobody.
+func TestOutage(t *testing.T) {
+	outage := errors.New("no shard available")
+	_, cache := newCache(t, failingIndex{outage})
+	token, err := tokencache.NewToken(fleet.Token("x"), tokencache.NewSecret("supersecret"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := outcome(t, cache, token), `tokencache: cache "index": no shard available`; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+type failingIndex struct{ err error }
+
+func (f failingIndex) Get(context.Context, tokencache.TokenID) (indexsource.Document, bool, error) {
+	return indexsource.Document{}, false, f.err
+}
+func (failingIndex) Watch(*indexsource.Source) func() { return func() {} }
+
+// TestWatchFollowsSubscriptions: the source watches while a cache is open.
+func TestWatchFollowsSubscriptions(t *testing.T) {
+	watched := &watchedIndex{}
+	source := indexsource.New(watched)
+	group := tokencache.NewGroup(tokencache.GroupConfig{})
+	for range 2 {
+		first, err := tokencache.New(group, "first", source, tokencache.Config{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		second, err := tokencache.New(group, "second", source, tokencache.Config{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		first.Close()
+		if watched.watching != 1 {
+			t.Errorf("with one cache open: got %d watches, want 1", watched.watching)
+		}
+		second.Close()
+		if watched.watching != 0 {
+			t.Errorf("with none open: got %d watches, want 0", watched.watching)
+		}
+		group = tokencache.NewGroup(tokencache.GroupConfig{})
+	}
+}
+
+type watchedIndex struct {
+	indexsource.Memory
+	watching int
+}
+
+func (w *watchedIndex) Watch(s *indexsource.Source) func() {
+	cancel := w.Memory.Watch(s)
+	w.watching++
+	return func() { w.watching--; cancel() }
+}
+
+func TestHashSilence(t *testing.T) {
+	text := "{SSHA256}AAECAwQFBgc=wWZbSSQlbfWMkwfCRhqHNxCEGLEUTKc/nNCOWZOfNzc="
+	hash, err := indexsource.ParseHash(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !hash.Verify(tokencache.NewSecret("supersecret")) || hash.Verify(tokencache.NewSecret("wrong-secret")) || hash.Reveal() != text {
+		t.Error("the hash is not what was parsed")
+	}
+	doc := indexsource.Document{Hash: hash}
+	var out bytes.Buffer
+	for _, v := range []any{hash, doc, &doc, []any{doc}} {
+		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%d", "%x"} {
+			fmt.Fprintf(&out, verb, v)
+		}
+		b, err := json.Marshal(v)
+		if err != nil {
+			t.Fatal(err)
+		}
+		out.Write(b)
+		slog.New(slog.NewTextHandler(&out, nil)).Info("m", "v", v)
+	}
+	if strings.Contains(out.String(), "wWZb") || strings.Contains(out.String(), fmt.Sprintf("%x", text)) {
+		t.Errorf("the hash shows:\n%s", out.String())
+	}
+	if _, err := indexsource.ParseHash("supersecret"); err == nil || strings.Contains(err.Error(), "supersecret") {
+		t.Errorf("ParseHash of plaintext: got %v", err)
+	}
+}
