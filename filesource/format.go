@@ -8,6 +8,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/svctoken/svctoken/internal/passhash"
+	"github.com/svctoken/svctoken/internal/quote"
 	"github.com/svctoken/svctoken/tokencache"
 )
 
@@ -121,16 +122,13 @@ func splitLine(line string) (id tokencache.TokenID, hash string, err error) {
 // without a colon has no name: it could be a secret.
 func shortName(line string) string {
 	name, _, ok := strings.Cut(line, ":")
-	switch {
-	case !ok:
+	if !ok {
 		return ""
-	case len(name) > 300:
-		return fmt.Sprintf("%.64q... (%d bytes)", name, len(name))
-	case !utf8.ValidString(name) || strings.ContainsFunc(name, func(r rune) bool { return r < ' ' || r == 0x7f }):
-		return fmt.Sprintf("%q", name)
-	default:
-		return name
 	}
+	if quoted := quote.Short(name); quoted != `"`+name+`"` {
+		return quoted
+	}
+	return name
 }
 
 // add adds a token line. A hash that is to be skipped is a warning, and leaves an

@@ -3,6 +3,8 @@ package tokencache
 import (
 	"fmt"
 	"strings"
+
+	"github.com/svctoken/svctoken/internal/quote"
 )
 
 // An Account is a service account, written namespace/service, for example
@@ -54,17 +56,7 @@ type NameError struct {
 
 // Error names the input, shortened where it is long, and the rule.
 func (e *NameError) Error() string {
-	return fmt.Sprintf("tokencache: invalid %s %s: %s", e.Field, quoteShort(e.Input), e.Rule)
-}
-
-// quoteShort quotes s for an error message, which a hostile input must not be
-// able to flood.
-func quoteShort(s string) string {
-	const most = 64
-	if len(s) <= most {
-		return fmt.Sprintf("%q", s)
-	}
-	return fmt.Sprintf("%q... (%d bytes)", s[:most], len(s))
+	return fmt.Sprintf("tokencache: invalid %s %s: %s", e.Field, quote.Short(e.Input), e.Rule)
 }
 
 const (

@@ -52,7 +52,7 @@ func TestParseTokenID(t *testing.T) {
 		{"a/b/_c", `invalid token name "_c": must be 1 to 256 of A-Z a-z 0-9 _ -, not beginning with _`},
 		{"a/b/c\n", `invalid token name "c\n": must be 1 to 256 of A-Z a-z 0-9 _ -, not beginning with _`},
 		{"a/b/", `invalid token name "": must be 1 to 256 of A-Z a-z 0-9 _ -, not beginning with _`},
-		{"a/b/" + strings.Repeat("x", 257), `invalid token name "` + strings.Repeat("x", 64) + `"... (257 bytes): must be 1 to 256 of A-Z a-z 0-9 _ -, not beginning with _`},
+		{"a/b/" + strings.Repeat("x", 257), `invalid token name "` + strings.Repeat("x", 128) + `"... (257 bytes): must be 1 to 256 of A-Z a-z 0-9 _ -, not beginning with _`},
 	} {
 		id, err := tokencache.ParseTokenID(test.qualified)
 		if test.err == "" {

@@ -1,0 +1,31 @@
+// Package evict reads what to evict as operators write it, evicts it, and serves
+// the HTTP route for it.
+//
+// For most uses, make an [Evictor] for the group of caches:
+//
+//	ev := evict.New(group)
+//	report, err := ev.Evict(ctx, "elastic", "fleet-server", "token1,token2")
+//	report, err = ev.Evict(ctx, "elastic", "fleet-server", "*")
+//
+// # Names
+//
+// The names are a comma-separated list of token names, or * alone, which means
+// every token of the account. A name given twice counts once. There are no other
+// wildcards, no spaces, and no empty names: [Parse] says which name breaks which
+// rule, and then nothing is evicted. An account or a token that nobody knows is no
+// error, and the report says zero.
+//
+// # HTTP
+//
+// [Handler] serves
+//
+//	POST /_security/service/{namespace}/{service}/credential/token/{names}/_clear_cache
+//
+// as Elasticsearch does, so that its clients and its users' scripts work
+// unmodified.
+//
+// # Concurrency
+//
+// All types are safe for concurrent use by multiple goroutines, and none starts a
+// goroutine.
+package evict

@@ -1,0 +1,71 @@
+package evict_test
+
+import (
+	"context"
+	"fmt"
+	"log"
+	"net/http"
+	"net/http/httptest"
+
+	"github.com/svctoken/svctoken/evict"
+	"github.com/svctoken/svctoken/indexsource"
+	"github.com/svctoken/svctoken/tokencache"
+)
+
+func Example() {
+	var index indexsource.Memory
+	group := tokencache.NewGroup(tokencache.GroupConfig{})
+	defer group.Close()
+	if _, err := tokencache.New(group, "index", indexsource.New(&index), tokencache.Config{}); err != nil {
+		log.Fatal(err)
+	}
+	ctx := context.Background()
+	for _, name := range []string{"token1", "token2", "token3"} {
+		token, err := index.Create(tokencache.Account{Namespace: "elastic", Service: "fleet-server"}.Token(name), "operator")
+		if err != nil {
+			log.Fatal(err)
+		}
+		if _, err := group.AuthenticateToken(ctx, token); err != nil {
+			log.Fatal(err)
+		}
+	}
+
+	ev := evict.New(group)
+	for _, names := range []string{"token1,token2", "*", "tok*", ""} {
+		report, err := ev.Evict(ctx, "elastic", "fleet-server", names)
+		if err != nil {
+			fmt.Println(err)
+			continue
+		}
+		fmt.Println(report.Selector, report.Evicted)
+	}
+	// Output:
+	// elastic/fleet-server/token1,token2 map[index:2]
+	// elastic/fleet-server/* map[index:1]
+	// evict: token names "tok*": name 1: * stands alone, and there are no other wildcards
+	// evict: token names "": there are none; * means every token of the account
+}
+
+func ExampleHandler() {
+	group := tokencache.NewGroup(tokencache.GroupConfig{})
+	defer group.Close()
+
+	handler := evict.NewHandler(evict.New(group), func(r *http.Request) (evict.User, bool, error) {
+		name, password, _ := r.BasicAuth()
+		if name != "operator" || password != "password" { // compare in constant time in earnest
+			return evict.User{}, false, nil
+		}
+		return evict.User{Name: name, Privileges: []string{"manage_security"}}, true, nil
+	}, evict.HandlerConfig{ClusterName: "docs", NodeID: "n1", NodeName: "node-1"})
+
+	mux := http.NewServeMux() // the host's other routes
+	server := handler.Wrap(mux)
+
+	r := httptest.NewRequest("POST", "/_security/service/elastic/fleet-server/credential/token/token1,token2/_clear_cache", nil)
+	r.SetBasicAuth("operator", "password")
+	w := httptest.NewRecorder()
+	server.ServeHTTP(w, r)
+	fmt.Println(w.Code, w.Body)
+	// Output:
+	// 200 {"_nodes":{"total":1,"successful":1,"failed":0},"cluster_name":"docs","nodes":{"n1":{"name":"node-1"}}}
+}

@@ -1,0 +1,352 @@
+package evict_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/svctoken/svctoken/evict"
+	"github.com/svctoken/svctoken/tokencache"
+)
+
+// authenticate knows operator, who may evict, root, who may do everything, and
+// reader, who may not. Whoever calls himself outage cannot be looked up.
+func authenticate(r *http.Request) (evict.User, bool, error) {
+	name, password, ok := r.BasicAuth()
+	switch {
+	case name == "outage":
+		return evict.User{}, false, errors.New("directory at 10.0.0.1 is down")
+	case !ok || password != "password":
+		return evict.User{}, false, nil
+	case name == "operator":
+		return evict.User{Name: name, Privileges: []string{"monitor", "manage_security"}}, true, nil
+	case name == "root":
+		return evict.User{Name: name, Privileges: []string{"all"}}, true, nil
+	default:
+		return evict.User{Name: name, Privileges: []string{"manage_service_account"}}, true, nil
+	}
+}
+
+var handlerConfig = evict.HandlerConfig{
+	ClusterName: "c", NodeID: "node-id", NodeName: "node-name",
+	Header: http.Header{"X-Elastic-Product": {"Elasticsearch"}},
+}
+
+const route = "/_security/service/elastic/fleet-server/credential/token/"
+
+func request(method, target, user, body string) *http.Request {
+	var r *http.Request
+	if body == "" {
+		r = httptest.NewRequest(method, target, nil)
+	} else {
+		r = httptest.NewRequest(method, target, strings.NewReader(body))
+	}
+	if user != "" {
+		r.SetBasicAuth(user, "password")
+	}
+	return r
+}
+
+func serve(h http.Handler, r *http.Request) *httptest.ResponseRecorder {
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, r)
+	return w
+}
+
+const doneBody = `{"_nodes":{"total":1,"successful":1,"failed":0},"cluster_name":"c","nodes":{"node-id":{"name":"node-name"}}}`
+
+// TestHandlerEvicts sends the names in every spelling of the wire, and counts
+// what stays of token1, token2 and token3.
+func TestHandlerEvicts(t *testing.T) {
+	for _, test := range []struct {
+		name, path string
+		left       int
+	}{
+		{"one", route + "token1/_clear_cache", 2},
+		{"list", route + "token1,token2/_clear_cache", 1},
+		{"encoded comma", route + "token1%2Ctoken2/_clear_cache", 1},
+		{"encoded letter", route + "%74oken1/_clear_cache", 2},
+		{"twice", route + "token1,token1/_clear_cache", 2},
+		{"wildcard", route + "*/_clear_cache", 0},
+		{"encoded wildcard", route + "%2A/_clear_cache", 0},
+		{"empty", route + "/_clear_cache", 0},
+		{"_all", route + "_all/_clear_cache", 0},
+		{"trailing comma", route + "token1,/_clear_cache", 2},
+		{"comma", route + ",/_clear_cache", 0},
+		{"trailing slash", route + "token1/_clear_cache/", 2},
+		{"unknown token", route + "nobody/_clear_cache", 3},
+		{"unknown account", "/_security/service/no/body/credential/token/*/_clear_cache", 3},
+		{"below a prefix", "/prefix" + route + "token1/_clear_cache", 2},
+		{"below a prefix like the route", "/_security/service/a/b" + route + "token1/_clear_cache", 2},
+		{"pretty", route + "token1/_clear_cache?human&error_trace=false", 2},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			h := newHost(t, "elastic/fleet-server/token1", "elastic/fleet-server/token2", "elastic/fleet-server/token3")
+			handler := evict.NewHandler(evict.New(h.group), authenticate, handlerConfig)
+			w := serve(handler, request("POST", test.path, "operator", ""))
+			if w.Code != 200 || w.Body.String() != doneBody {
+				t.Errorf("got %d %s", w.Code, w.Body)
+			}
+			for name, want := range map[string]string{"Content-Type": "application/json", "X-Elastic-Product": "Elasticsearch", "X-Content-Type-Options": "nosniff"} {
+				if got := w.Header().Get(name); got != want {
+					t.Errorf("%s: got %q, want %q", name, got, want)
+				}
+			}
+			if got := h.entries(); got != [2]int{test.left, test.left} {
+				t.Errorf("got %v entries left, want %d", got, test.left)
+			}
+		})
+	}
+}
+
+func TestHandlerRefuses(t *testing.T) {
+	const good = route + "token1/_clear_cache"
+	for _, test := range []struct {
+		name, method, path, user, body string
+		status                         int
+		kind, reason                   string
+	}{
+		{"no credentials", "POST", good, "", "", 401, "security_exception", `missing authentication credentials for path "` + good + `"`},
+		{"no credentials comes before a bad name", "POST", route + "_x/_clear_cache", "", "", 401, "security_exception", "missing authentication credentials"},
+		{"a bad name comes before a missing privilege", "POST", route + "_x/_clear_cache", "reader", "", 400, "illegal_argument_exception", `name 1: invalid token name "_x"`},
+		{"no privilege", "POST", good, "reader", "", 403, "security_exception", "action [cluster:admin/xpack/security/cache/clear] is not permitted for user [reader]; the cluster privileges that permit it are [manage_security,all]"},
+		{"outage", "POST", good, "outage", "", 503, "security_exception", "the user cannot be authenticated at present"},
+		{"bad namespace", "POST", "/_security/service/_x/fleet-server/credential/token/a/_clear_cache", "operator", "", 400, "illegal_argument_exception", `invalid namespace "_x"`},
+		{"bad service", "POST", "/_security/service/elastic/a%20b/credential/token/a/_clear_cache", "operator", "", 400, "illegal_argument_exception", `invalid service "a b"`},
+		{"no namespace", "POST", "/_security/service//fleet-server/credential/token/a/_clear_cache", "operator", "", 400, "illegal_argument_exception", `invalid namespace ""`},
+		{"empty name", "POST", route + "a,,b/_clear_cache", "operator", "", 400, "illegal_argument_exception", "name 2: it is empty"},
+		{"wildcard in a list", "POST", route + "a,*/_clear_cache", "operator", "", 400, "illegal_argument_exception", "name 2: * stands alone"},
+		{"encoded slash", "POST", route + "a%2Fb/_clear_cache", "operator", "", 400, "illegal_argument_exception", `invalid token name "a/b"`},
+		{"line break", "POST", route + "a%0A/_clear_cache", "operator", "", 400, "illegal_argument_exception", `invalid token name "a\n"`},
+		{"unknown parameter", "POST", good + "?nodes=x", "operator", "", 400, "illegal_argument_exception", `unknown query parameter: "nodes"`},
+		{"malformed query", "POST", good + "?pretty=%zz", "operator", "", 400, "illegal_argument_exception", "the query is malformed"},
+		{"body", "POST", good, "operator", "{}", 400, "illegal_argument_exception", "must not have a body"},
+		{"too many names", "POST", route + strings.Repeat("a,", 1000) + "a/_clear_cache", "operator", "", 400, "illegal_argument_exception", "lists 1001 names, and 1000 are allowed"},
+		{"GET", "GET", good, "operator", "", 405, "illegal_argument_exception", `method "GET" is not allowed here, allowed: [POST]`},
+		{"PUT without credentials", "PUT", good, "", "", 405, "illegal_argument_exception", `method "PUT"`},
+		{"DELETE", "DELETE", good, "operator", "", 405, "illegal_argument_exception", `method "DELETE"`},
+		{"another path", "POST", "/_security/service/elastic/fleet-server/credential/token/a", "operator", "", 404, "resource_not_found_exception", "no handler for path"},
+		{"another path of eight", "POST", "/_security/service/elastic/fleet-server/credential/tokens/a/_clear_cache", "operator", "", 404, "resource_not_found_exception", "no handler for path"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			h := newHost(t, "elastic/fleet-server/token1")
+			handler := evict.NewHandler(evict.New(h.group), authenticate, handlerConfig)
+			w := serve(handler, request(test.method, test.path, test.user, test.body))
+			type cause struct {
+				Type, Reason string
+				Header       map[string][]string
+			}
+			var got struct {
+				Error struct {
+					RootCause []cause `json:"root_cause"`
+					cause
+					Type, Reason string
+					Header       map[string][]string
+				}
+				Status int
+			}
+			if err := json.Unmarshal(w.Body.Bytes(), &got); err != nil {
+				t.Fatalf("%v in %s", err, w.Body)
+			}
+			if w.Code != test.status || got.Status != test.status {
+				t.Errorf("got status %d, and %d in the body, want %d", w.Code, got.Status, test.status)
+			}
+			if got.Error.Type != test.kind || !strings.Contains(got.Error.Reason, test.reason) {
+				t.Errorf("got %s: %s, want %s: %s", got.Error.Type, got.Error.Reason, test.kind, test.reason)
+			}
+			want := []cause{{got.Error.Type, got.Error.Reason, got.Error.Header}}
+			if diff := cmp.Diff(want, got.Error.RootCause); diff != "" {
+				t.Errorf("root_cause (-want +got):\n%s", diff)
+			}
+			challenges := w.Header().Values("WWW-Authenticate")
+			if diff := cmp.Diff(challenges, got.Error.Header["WWW-Authenticate"]); test.status == 401 && (diff != "" || len(challenges) != 2) {
+				t.Errorf("challenges %q, in the body (-want +got):\n%s", challenges, diff)
+			}
+			if (test.status == 401) != (challenges != nil) || (test.status == 405) != (w.Header().Get("Allow") == "POST") {
+				t.Errorf("got headers %v", w.Header())
+			}
+			if w.Header().Get("X-Elastic-Product") != "Elasticsearch" || w.Header().Get("Content-Type") != "application/json" {
+				t.Errorf("got headers %v", w.Header())
+			}
+			if got := h.entries(); got != [2]int{1, 1} {
+				t.Errorf("got %v entries left, want all", got)
+			}
+		})
+	}
+}
+
+func TestBadCredentials(t *testing.T) {
+	handler := evict.NewHandler(evict.New(newHost(t).group), authenticate, evict.HandlerConfig{})
+	r := request("POST", route+"a/_clear_cache", "", "")
+	r.SetBasicAuth("operator", "wrong")
+	w := serve(handler, r)
+	if w.Code != 401 || !strings.Contains(w.Body.String(), "unable to authenticate with the given credentials") {
+		t.Errorf("got %d %s", w.Code, w.Body)
+	}
+	if got := w.Header().Get("X-Elastic-Product"); got != "" {
+		t.Errorf("got the product header %q, which is off by default", got)
+	}
+}
+
+func TestSuperuserMayEvict(t *testing.T) {
+	handler := evict.NewHandler(evict.New(newHost(t).group), authenticate, handlerConfig)
+	if w := serve(handler, request("POST", route+"a/_clear_cache", "root", "")); w.Code != 200 {
+		t.Errorf("got %d %s", w.Code, w.Body)
+	}
+}
+
+func TestContentNegotiation(t *testing.T) {
+	handler := evict.NewHandler(evict.New(newHost(t).group), authenticate, handlerConfig)
+	for accept, want := range map[string]string{
+		"":                 "application/json",
+		"*/*":              "application/json",
+		"application/json": "application/json",
+		"application/vnd.elasticsearch+json;compatible-with=9":            "application/vnd.elasticsearch+json;compatible-with=9",
+		"application/vnd.elasticsearch+json; compatible-with=8":           "application/vnd.elasticsearch+json;compatible-with=8",
+		"text/html, application/vnd.elasticsearch+json;compatible-with=9": "application/vnd.elasticsearch+json;compatible-with=9",
+		"application/vnd.elasticsearch+json;compatible-with=7":            "application/json",
+		"application/vnd.elasticsearch+json":                              "application/json",
+		";;;":                                                             "application/json",
+	} {
+		r := request("POST", route+"a/_clear_cache", "operator", "")
+		r.Header.Set("Accept", accept)
+		if got := serve(handler, r).Header().Get("Content-Type"); got != want {
+			t.Errorf("Accept %q: got %q, want %q", accept, got, want)
+		}
+	}
+}
+
+func TestPretty(t *testing.T) {
+	handler := evict.NewHandler(evict.New(newHost(t).group), authenticate, handlerConfig)
+	for query, want := range map[string]bool{"": false, "?pretty": true, "?pretty=true": true, "?pretty=false": false} {
+		w := serve(handler, request("POST", route+"a/_clear_cache"+query, "operator", ""))
+		if got := strings.Contains(w.Body.String(), "\n  \"_nodes\": {\n"); got != want || w.Code != 200 {
+			t.Errorf("%q: got %d %s", query, w.Code, w.Body)
+		}
+	}
+}
+
+func TestAuditAndDefaults(t *testing.T) {
+	h := newHost(t, "elastic/fleet-server/token1")
+	type ctxKey struct{}
+	var audited []string
+	handler := evict.NewHandler(evict.New(h.group), authenticate, evict.HandlerConfig{
+		MaxNames: -1,
+		Audit: func(ctx context.Context, user evict.User, report evict.Report) {
+			if h.entries() != [2]int{} || ctx.Value(ctxKey{}) != "trace" {
+				t.Error("audited before it was done, or without the request's context")
+			}
+			audited = append(audited, user.Name, report.Selector.String())
+		},
+	})
+	r := request("POST", route+strings.Repeat("token1,", 2000)+"/_clear_cache", "operator", "")
+	w := serve(handler, r.WithContext(context.WithValue(r.Context(), ctxKey{}, "trace")))
+	serve(handler, request("POST", route+"*/_clear_cache", "reader", "")) // not audited
+	if diff := cmp.Diff([]string{"operator", "elastic/fleet-server/token1"}, audited); diff != "" {
+		t.Errorf("audited (-want +got):\n%s", diff)
+	}
+	var body struct {
+		ClusterName string `json:"cluster_name"`
+		Nodes       map[string]struct{ Name string }
+	}
+	if err := json.Unmarshal(w.Body.Bytes(), &body); err != nil || body.ClusterName != "svctoken" || len(body.Nodes) != 1 {
+		t.Errorf("got %s, %v", w.Body, err)
+	}
+	for id := range body.Nodes {
+		if len(id) != 22 {
+			t.Errorf("got node id %q, want 22 random characters", id)
+		}
+	}
+}
+
+// A fleet takes an evictor's place.
+type fleet struct {
+	nodes []evict.Node
+	err   error
+}
+
+func (f fleet) Apply(_ context.Context, sel tokencache.Selector) (evict.Report, error) {
+	return evict.Report{Selector: sel, Nodes: f.nodes}, f.err
+}
+
+func TestNodes(t *testing.T) {
+	handler := evict.NewHandler(fleet{nodes: []evict.Node{{ID: "b", Name: "bee"}, {ID: "c", Name: "sea", Err: errors.New("timed out")}}}, authenticate, handlerConfig)
+	w := serve(handler, request("POST", route+"a/_clear_cache", "operator", ""))
+	want := `{"_nodes":{"total":3,"successful":2,"failed":1,"failures":[{"type":"failed_node_exception","reason":"node [c] failed","node_id":"c","caused_by":{"type":"exception","reason":"timed out"}}]},"cluster_name":"c","nodes":{"b":{"name":"bee"},"node-id":{"name":"node-name"}}}`
+	if diff := cmp.Diff(want, w.Body.String()); w.Code != 200 || diff != "" {
+		t.Errorf("got %d, body (-want +got):\n%s", w.Code, diff)
+	}
+	handler = evict.NewHandler(fleet{err: errors.New("no quorum")}, authenticate, handlerConfig)
+	if w := serve(handler, request("POST", route+"a/_clear_cache", "operator", "")); w.Code != 503 || !strings.Contains(w.Body.String(), "no quorum") {
+		t.Errorf("got %d %s", w.Code, w.Body)
+	}
+}
+
+// TestMounting mounts the handler as hosts do.
+func TestMounting(t *testing.T) {
+	h := newHost(t)
+	handler := evict.NewHandler(evict.New(h.group), authenticate, handlerConfig)
+	pattern := http.NewServeMux()
+	pattern.Handle("POST /_security/service/{namespace}/{service}/credential/token/{names}/_clear_cache", handler)
+	stripped := http.NewServeMux()
+	stripped.Handle("/api/", http.StripPrefix("/api", handler))
+	other := http.NewServeMux()
+	other.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(http.StatusTeapot) })
+	for _, test := range []struct {
+		name    string
+		handler http.Handler
+		method  string
+		path    string
+		status  int
+	}{
+		{"pattern", pattern, "POST", route + "a,b/_clear_cache", 200},
+		{"pattern, encoded comma", pattern, "POST", route + "a%2Cb/_clear_cache", 200},
+		{"pattern, encoded slash", pattern, "POST", route + "a%2Fb/_clear_cache", 400},
+		{"stripped prefix", stripped, "POST", "/api" + route + "*/_clear_cache", 200},
+		{"stripped prefix, encoded slash", stripped, "POST", "/api" + route + "a%2Fb/_clear_cache", 400},
+		{"round the mux", handler.Wrap(other), "POST", route + "a/_clear_cache", 200},
+		{"round the mux, empty", handler.Wrap(other), "POST", route + "/_clear_cache", 200},
+		{"round the mux, GET", handler.Wrap(other), "GET", route + "/_clear_cache", 405},
+		{"to the mux", handler.Wrap(other), "POST", "/other", http.StatusTeapot},
+	} {
+		if w := serve(test.handler, request(test.method, test.path, "operator", "")); w.Code != test.status {
+			t.Errorf("%s: got %d %s, want %d", test.name, w.Code, w.Body, test.status)
+		}
+	}
+}
+
+func FuzzHandler(f *testing.F) {
+	f.Add("POST", route+"token1/_clear_cache", "application/json", "Basic b3BlcmF0b3I6cGFzc3dvcmQ=")
+	f.Add("POST", route+"a%2Cb,,/_clear_cache?pretty", "application/vnd.elasticsearch+json;compatible-with=9", "Basic b3BlcmF0b3I6cGFzc3dvcmQ=")
+	f.Add("GET", "/%zz", "", "")
+	f.Add("POST", "//_clear_cache/", ";;;,,", "Bearer x")
+	h := newHost(f, "elastic/fleet-server/token1")
+	handler := evict.NewHandler(evict.New(h.group), authenticate, handlerConfig)
+	f.Fuzz(func(t *testing.T, method, target, accept, authorization string) {
+		u, err := url.ParseRequestURI(target)
+		if err != nil {
+			return
+		}
+		r := &http.Request{Method: method, URL: u, Header: http.Header{"Accept": {accept}, "Authorization": {authorization}}}
+		w := serve(handler, r)
+		if !json.Valid(w.Body.Bytes()) || w.Header().Get("Content-Type") == "" {
+			t.Errorf("%d %q", w.Code, w.Body)
+		}
+		switch w.Code {
+		case 200:
+			if name, _, _ := r.BasicAuth(); method != "POST" || name != "operator" && name != "root" {
+				t.Errorf("%s by %q was done", method, name)
+			}
+		case 400, 401, 403, 404, 405, 503:
+		default:
+			t.Errorf("got %d", w.Code)
+		}
+	})
+}

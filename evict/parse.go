@@ -1,0 +1,109 @@
+package evict
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/svctoken/svctoken/internal/quote"
+	"github.com/svctoken/svctoken/tokencache"
+)
+
+// A SelectorError reports a namespace, service or list of token names that
+// selects nothing valid.
+type SelectorError struct {
+	Input    string // the list of names, or the namespace or service
+	Position int    // which name of the list breaks the rule, from 1; 0 where it is not one of them
+	Rule     string // the rule that it breaks
+	Err      error  // the *tokencache.NameError behind it, or nil
+}
+
+// Error names the input, shortened where it is long, the position and the rule.
+func (e *SelectorError) Error() string {
+	if e.Err != nil {
+		return "evict: " + e.reason()
+	}
+	return fmt.Sprintf("evict: token names %s: %s", quote.Short(e.Input), e.reason())
+}
+
+// reason is Error without what a response repeats anyway.
+func (e *SelectorError) reason() string {
+	rule := e.Rule
+	if e.Err != nil {
+		rule = strings.TrimPrefix(e.Err.Error(), "tokencache: ")
+	}
+	if e.Position > 0 {
+		return fmt.Sprintf("name %d: %s", e.Position, rule)
+	}
+	return rule
+}
+
+// Unwrap returns Err.
+func (e *SelectorError) Unwrap() error { return e.Err }
+
+const everything = "*"
+
+// Parse returns the selector of an account's tokens, as the package documentation
+// describes. It is the inverse of Selector.String. The error is a
+// [*SelectorError]; it names the first name that breaks a rule.
+//
+// An empty list is an error: it is most likely a variable that was not set, and
+// must not mean every token.
+func Parse(namespace, service, names string) (tokencache.Selector, error) {
+	account, err := parseAccount(namespace, service)
+	if err != nil {
+		return tokencache.Selector{}, err
+	}
+	switch names {
+	case "":
+		return tokencache.Selector{}, &SelectorError{Rule: "there are none; * means every token of the account"}
+	case everything:
+		return account.SelectAll()
+	}
+	return parseList(account, names, strings.Split(names, ","))
+}
+
+// parseWire is Parse with the grammar of the wire, which is the reference's:
+// nothing at all and _all mean every token, and empty names at the end are
+// dropped.
+func parseWire(namespace, service, names string) (tokencache.Selector, error) {
+	account, err := parseAccount(namespace, service)
+	if err != nil {
+		return tokencache.Selector{}, err
+	}
+	trimmed := strings.TrimRight(names, ",")
+	switch trimmed {
+	case "", "_all", everything:
+		return account.SelectAll()
+	}
+	return parseList(account, names, strings.Split(trimmed, ","))
+}
+
+func parseAccount(namespace, service string) (tokencache.Account, error) {
+	account := tokencache.Account{Namespace: namespace, Service: service}
+	err := account.Validate()
+	if nameErr, ok := errors.AsType[*tokencache.NameError](err); ok {
+		return account, &SelectorError{Input: nameErr.Input, Rule: nameErr.Rule, Err: nameErr}
+	}
+	return account, err
+}
+
+func parseList(account tokencache.Account, input string, names []string) (tokencache.Selector, error) {
+	reject := func(i int, rule string, err error) (tokencache.Selector, error) {
+		return tokencache.Selector{}, &SelectorError{Input: input, Position: i + 1, Rule: rule, Err: err}
+	}
+	for i, name := range names {
+		switch {
+		case name == "":
+			return reject(i, "it is empty", nil)
+		case strings.ContainsAny(name, "*?"):
+			return reject(i, "* stands alone, and there are no other wildcards", nil)
+		}
+		err := account.Token(name).Validate()
+		if nameErr, ok := errors.AsType[*tokencache.NameError](err); ok {
+			return reject(i, nameErr.Rule, nameErr)
+		}
+	}
+	return account.Select(slices.Clip(names)...)
+}

@@ -1,0 +1,47 @@
+package main
+
+import (
+	"crypto/sha256"
+	"crypto/subtle"
+	"errors"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/svctoken/svctoken/evict"
+)
+
+// users are the operators, who use basic authentication. The bearers of service
+// account tokens are not among them.
+type users struct{ list []user }
+
+type user struct {
+	name       string
+	password   [sha256.Size]byte
+	privileges []string
+}
+
+func newUsers() *users { return &users{} }
+
+// add adds a user, as USER:PASSWORD.
+func (u *users) add(credentials string, privileges ...string) error {
+	name, password, ok := strings.Cut(credentials, ":")
+	if !ok || name == "" || password == "" {
+		return errors.New("must be USER:PASSWORD")
+	}
+	u.list = append(u.list, user{name, sha256.Sum256([]byte(password)), privileges})
+	return nil
+}
+
+// authenticate says who sent the request.
+func (u *users) authenticate(r *http.Request) (evict.User, bool, error) {
+	name, password, ok := r.BasicAuth()
+	sum := sha256.Sum256([]byte(password))
+	i := slices.IndexFunc(u.list, func(user user) bool {
+		return user.name == name && subtle.ConstantTimeCompare(user.password[:], sum[:]) == 1
+	})
+	if !ok || i < 0 {
+		return evict.User{}, false, nil
+	}
+	return evict.User{Name: name, Privileges: u.list[i].privileges}, true, nil
+}

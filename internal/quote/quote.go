@@ -1,0 +1,16 @@
+// Package quote quotes input for messages, which a hostile input must not be able
+// to flood.
+package quote
+
+import "fmt"
+
+const most = 128 // bytes
+
+// Short returns s in double quotes, with its unprintable characters escaped, and
+// cut where it is long.
+func Short(s string) string {
+	if len(s) <= most {
+		return fmt.Sprintf("%q", s)
+	}
+	return fmt.Sprintf("%q... (%d bytes)", s[:most], len(s))
+}
