@@ -88,9 +88,9 @@ func decodeBearer(buf []byte, bearer string) (qualified, secret []byte, err erro
 	if !ok {
 		return nil, nil, errPrefix
 	}
-	colon := bytes.IndexByte(plain, ':')
-	if colon < 0 {
+	qualified, secret, ok = bytes.Cut(plain, []byte{':'})
+	if !ok {
 		return nil, nil, errColon
 	}
-	return plain[:colon], plain[colon+1:], nil
+	return qualified, secret, nil
 }

@@ -1,0 +1,77 @@
+package svctoken_test
+
+import (
+	"os"
+	"strings"
+	"testing"
+)
+
+// TestPackageDocs: each package has one package comment, in doc.go, and each room
+// an Example.
+func TestPackageDocs(t *testing.T) {
+	for dir := range imports {
+		documented := 0
+		for name, file := range parseDir(t, dir) {
+			if file.Doc == nil {
+				continue
+			}
+			documented++
+			if _, room := rooms[dir]; room && name != "doc.go" {
+				t.Errorf("%s/%s has a package comment, which belongs in doc.go", dir, name)
+			}
+		}
+		if documented != 1 {
+			t.Errorf("%s has %d package comments, want 1", dir, documented)
+		}
+	}
+	for room := range rooms {
+		if src := read(t, room+"/example_test.go"); !strings.Contains(src, "func Example() {") || !strings.Contains(src, "// Output:") {
+			t.Errorf("%s has no Example that runs", room)
+		}
+	}
+}
+
+// TestOneProgram: the program in the README, the one in doc.go and the Example
+// that runs are the same.
+func TestOneProgram(t *testing.T) {
+	src := read(t, "example_test.go")
+	_, body, _ := strings.Cut(src, "func Example() {\n")
+	body, _, ok := strings.Cut(body, "\t// Output:")
+	if !ok {
+		t.Fatal("the Example has no output")
+	}
+	var readme, doc strings.Builder
+	for line := range strings.Lines(body) {
+		readme.WriteString(strings.TrimPrefix(line, "\t"))
+		doc.WriteString(strings.TrimSuffix("//"+line, "\n") + "\n")
+	}
+	if !strings.Contains(read(t, "README.md"), "```go\n"+readme.String()+"```\n") {
+		t.Errorf("README.md does not have the Example's program:\n%s", &readme)
+	}
+	if !strings.Contains(read(t, "doc.go"), doc.String()) {
+		t.Errorf("doc.go does not have the Example's program:\n%s", &doc)
+	}
+}
+
+// TestReadmeCommands: the README leads with the two commands, and .ci/run uses the
+// one for the tests.
+func TestReadmeCommands(t *testing.T) {
+	const serve, test = "go run ./examples/authserver", "go test ./..."
+	readme := read(t, "README.md")
+	i, j := strings.Index(readme, "\n"+serve+"\n"), strings.Index(readme, "\n"+test+"\n")
+	if i < 0 || j < i || strings.Count(readme[:j], "```") != 1 {
+		t.Errorf("README.md does not lead with %q and %q", serve, test)
+	}
+	if !strings.Contains(read(t, ".ci/run"), test) {
+		t.Errorf(".ci/run does not run %q", test)
+	}
+}
+
+func read(t *testing.T, path string) string {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
