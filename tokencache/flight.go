@@ -137,6 +137,7 @@ func (s *store) joinLocked(ctx context.Context, id TokenID, q *query) (*flight, 
 	}
 	if f.ctx.Err() != nil { // overdue: whoever comes now deserves a new one
 		f.unregisterLocked()
+		s.releaseLocked(c)
 		return nil, maybe{}, nil
 	}
 	s.stats.Misses++
@@ -224,11 +225,13 @@ func (f *flight) land() {
 	}
 	if f.registered {
 		// Published and taken off the register at once: a caller finds one or the
-		// other.
-		f.unregisterLocked()
+		// other. In this order: publication may displace the cell's last entry, and
+		// the registered flight is what keeps the cell from being freed then
+		// (TestDisplacementWithinAnAccount).
 		if f.answer.ok {
 			s.publishLocked(f)
 		}
+		f.unregisterLocked()
 		s.releaseLocked(f.cell)
 	} else {
 		s.stats.Discarded++

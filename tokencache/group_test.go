@@ -289,3 +289,26 @@ func TestAccountsComeAndGo(t *testing.T) {
 		}
 	}
 }
+
+// TestDisplacementWithinAnAccount: the new entry displaces the last one of its own
+// account. The account's cell must outlive that, or evictions miss the new entry.
+func TestDisplacementWithinAnAccount(t *testing.T) {
+	a, b := mustToken(t, "elastic/fleet-server/a", "supersecret"), mustToken(t, "elastic/fleet-server/b", "supersecret")
+	src := newTestSource(a, b)
+	c := newCache(t, tokencache.NewGroup(tokencache.GroupConfig{}), "test", src, tokencache.Config{MaxEntries: 1})
+	for range 3 {
+		check(t, c, a, "ok")
+		check(t, c, b, "ok")
+		if got := c.Evict(all(t, fleet)); got != 1 || c.Stats().Entries != 0 {
+			t.Fatalf("evicted %d, left %d, want the one entry gone", got, c.Stats().Entries)
+		}
+		check(t, c, b, "ok")
+		src.remove(b.ID())
+		src.set(mustToken(t, "elastic/fleet-server/b", "another-secret"))
+		if got := c.Evict(named(t, fleet, "b")); got != 1 {
+			t.Fatalf("evicted %d, want 1", got)
+		}
+		check(t, c, b, "refused")
+		src.set(b)
+	}
+}

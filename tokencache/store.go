@@ -89,7 +89,7 @@ func (s *store) touch(e *entry) {
 }
 
 // publishLocked stores the result of a load, in the place of whatever the name
-// had.
+// had. The flight is still registered: see land.
 func (s *store) publishLocked(f *flight) {
 	if s.ttl <= 0 {
 		return

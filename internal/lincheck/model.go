@@ -1,0 +1,209 @@
+// Package lincheck holds svctoken's promises about forgetting against histories:
+// it runs random concurrent programs on a group of two caches, through the public
+// API, and asks porcupine whether some order of instants explains what was seen.
+//
+//	go test -C internal/lincheck . -histories 100000
+//
+// # The model
+//
+// The state is the pair of caches over a changing source: for each cache and each
+// token what its source says now; what its source has said since the token was
+// last evicted from that cache; and what the cache remembers, if that is known.
+//
+//   - A write changes what one source says of one token, at one instant.
+//   - An eviction, over any number of tokens and over both caches, is one instant.
+//     Afterwards only what the source says from then on counts, and nothing is
+//     remembered.
+//   - An authentication in one cache is one instant. Where the cache remembers the
+//     token, it answers with that. Else it answers with something that the source
+//     has said since the last eviction, and remembers a success from then on.
+//   - Close is one instant; no authentication succeeds in that cache afterwards.
+//
+// Two promises follow from the second and the third. Freshness: once an eviction
+// has returned, no authentication that starts afterwards gets a verdict which
+// derives from a source read that began before the eviction was called. Atomicity:
+// if anybody has seen an eviction's effect in one cache, nobody sees the state
+// before it in another.
+//
+// Expiry, displacement by the replacement policy, and loads of one name with
+// different secrets, make a cache forget, or learn anew, at instants that nobody
+// sees. Histories with these are checked by the loose model, in which a cache that
+// remembers may always load again. The others are checked by the strict one.
+package lincheck
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/anishathalye/porcupine"
+)
+
+const (
+	caches = 2
+	tokens = 3 // two of one account, one of another
+	slots  = caches * tokens
+)
+
+// A version is what a source says of a token: 0, there is none; else it is there,
+// with the secret of that version. The versions of a token are below 16.
+type version uint8
+
+// A versions is a set of them.
+type versions uint16
+
+func (s versions) has(v version) bool      { return s>>v&1 == 1 }
+func (s versions) with(v version) versions { return s | 1<<v }
+func (s versions) besides(v version) bool  { return s&^(1<<v) != 0 }
+func only(v version) versions              { return 1 << v }
+
+// A state is the model's state. It is comparable.
+type state struct {
+	says   [slots]version  // what the source says now
+	since  [slots]versions // what it has said since the last eviction
+	ever   [slots]versions // what it has said at any time
+	holds  [slots]version  // what the cache remembers; 0: nothing that is known
+	closed [caches]bool
+}
+
+func slot(cache, token int) int { return cache*tokens + token }
+
+type kind uint8
+
+const (
+	write kind = iota
+	evict
+	authenticate
+	closeCache
+)
+
+// An input is an operation.
+type input struct {
+	kind    kind
+	slots   versions // evict: the set of slots that it clears
+	after   bool     // evict: it follows the write of version to slot, as a source's own does
+	slot    int      // write, authenticate
+	version version  // write: what the source says; authenticate: whose secret is presented
+	any     bool     // authenticate: all versions have the same secret
+	cache   int      // closeCache
+}
+
+// An output is what an authentication returned; other operations return nothing.
+type output struct {
+	ok      bool
+	version version // the version that confirmed it
+}
+
+// start is the state in which every token is there, in its first version, and
+// nothing is remembered.
+func start() state {
+	var s state
+	for i := range slots {
+		s.says[i] = 1
+		s.since[i] = only(1)
+	}
+	return s
+}
+
+// step returns the states that an operation may lead to; none: it cannot have had
+// this result.
+func step(loose bool, s state, in input, out output) []any {
+	switch in.kind {
+	case write:
+		s.says[in.slot] = in.version
+		s.since[in.slot] = s.since[in.slot].with(in.version)
+		s.ever[in.slot] = s.ever[in.slot].with(in.version)
+		return []any{s}
+	case evict:
+		if in.after && !s.ever[in.slot].has(in.version) {
+			return nil
+		}
+		for i := range slots {
+			if in.slots>>i&1 == 1 {
+				s.since[i] = only(s.says[i])
+				s.holds[i] = 0
+			}
+		}
+		return []any{s}
+	case closeCache:
+		s.closed[in.cache] = true
+		return []any{s}
+	default:
+		if out.ok && s.closed[in.slot/tokens] {
+			return nil
+		}
+		return authenticated(loose, s, in, out)
+	}
+}
+
+func authenticated(loose bool, s state, in input, out output) []any {
+	var next []any
+	held := s.holds[in.slot]
+	if held != 0 && explains(held, in, out) {
+		next = append(next, s)
+	}
+	if held != 0 && !loose {
+		return next
+	}
+	since := s.since[in.slot]
+	switch {
+	case out.ok && since.has(out.version) && explains(out.version, in, out):
+		remembered := s
+		remembered.holds[in.slot] = out.version
+		next = append(next, remembered)
+		if loose {
+			next = append(next, s) // or displaced at once
+		}
+		return next
+	case !out.ok && (since.has(0) || !in.any && since.besides(in.version)):
+		return append(next, s)
+	}
+	return next
+}
+
+// explains reports whether a token of this version gives this result.
+func explains(v version, in input, out output) bool {
+	if !out.ok {
+		return !in.any && v != in.version
+	}
+	return v == out.version && (in.any || v == in.version)
+}
+
+// model returns the porcupine model.
+func model(loose bool) porcupine.Model {
+	m := porcupine.NondeterministicModel{
+		Init:              func() []any { return []any{start()} },
+		Step:              func(s, in, out any) []any { return step(loose, s.(state), in.(input), out.(output)) },
+		Equal:             func(a, b any) bool { return a.(state) == b.(state) },
+		DescribeOperation: func(in, out any) string { return describe(in.(input), out.(output)) },
+		DescribeState:     func(s any) string { return fmt.Sprintf("%+v", s) },
+	}
+	return m.ToModel()
+}
+
+var names = [slots]string{"file/a", "file/b", "file/c", "index/a", "index/b", "index/c"}
+
+func describe(in input, out output) string {
+	switch in.kind {
+	case write:
+		return fmt.Sprintf("write %s: version %d", names[in.slot], in.version)
+	case evict:
+		var selected []string
+		for i, name := range names {
+			if in.slots>>i&1 == 1 {
+				selected = append(selected, name)
+			}
+		}
+		return "evict " + strings.Join(selected, " ")
+	case closeCache:
+		return fmt.Sprintf("close cache %d", in.cache)
+	default:
+		secret := fmt.Sprintf("secret %d", in.version)
+		if in.any {
+			secret = "the secret"
+		}
+		if !out.ok {
+			return fmt.Sprintf("%s with %s: refused", names[in.slot], secret)
+		}
+		return fmt.Sprintf("%s with %s: version %d", names[in.slot], secret, out.version)
+	}
+}

@@ -1,0 +1,74 @@
+package lincheck
+
+import (
+	"testing"
+
+	"github.com/anishathalye/porcupine"
+)
+
+// An event is an operation of a history, from one instant to another.
+type event struct {
+	from, to int64
+	in       input
+	out      output
+}
+
+// TestModel shows the model histories by hand, legal ones and others.
+func TestModel(t *testing.T) {
+	const a, idxA, b = 0, tokens, 1 // slots
+	all := versions(1<<slots - 1)
+	wr := func(slot int, v version) input { return input{kind: write, slot: slot, version: v} }
+	ev := func(slots versions) input { return input{kind: evict, slots: slots} }
+	au := func(slot int) input { return input{kind: authenticate, slot: slot, any: true} }
+	with := func(slot int, v version) input { return input{kind: authenticate, slot: slot, version: v} }
+	ok := func(v version) output { return output{true, v} }
+	none := output{}
+	for _, test := range []struct {
+		name          string
+		events        []event
+		strict, loose bool
+	}{
+		{"a hit", []event{{1, 2, au(a), ok(1)}, {3, 4, au(a), ok(1)}}, true, true},
+		{"stale until it is evicted", []event{{1, 2, au(a), ok(1)}, {3, 4, wr(a, 2), none}, {5, 6, au(a), ok(1)}}, true, true},
+		{"a hit does not go to the source", []event{{1, 2, au(a), ok(1)}, {3, 4, wr(a, 2), none}, {5, 6, au(a), ok(2)}}, false, true},
+		{"fresh after an eviction", []event{{1, 2, au(a), ok(1)}, {3, 4, wr(a, 2), none}, {5, 6, ev(all), none}, {7, 8, au(a), ok(2)}}, true, true},
+		{"stale after an eviction", []event{{1, 2, au(a), ok(1)}, {3, 4, wr(a, 2), none}, {5, 6, ev(all), none}, {7, 8, au(a), ok(1)}}, false, false},
+		{"stale during an eviction", []event{{1, 2, au(a), ok(1)}, {3, 4, wr(a, 2), none}, {5, 8, ev(all), none}, {6, 9, au(a), ok(1)}}, true, true},
+		{"an early load ends late", []event{{1, 9, au(a), ok(1)}, {3, 4, wr(a, 2), none}, {5, 6, ev(all), none}, {7, 8, au(a), ok(2)}}, true, true},
+		{"an early load is joined late", []event{{1, 9, au(a), ok(1)}, {3, 4, wr(a, 2), none}, {5, 6, ev(all), none}, {7, 10, au(a), ok(1)}}, false, false},
+		{"an early load is stored", []event{{1, 9, au(a), ok(1)}, {3, 4, wr(a, 2), none}, {5, 6, ev(all), none}, {10, 11, au(a), ok(1)}}, false, false},
+		{"revoked", []event{{1, 2, au(a), ok(1)}, {3, 4, wr(a, 0), none}, {5, 6, ev(all), none}, {7, 8, au(a), none}}, true, true},
+		{"refused without a reason", []event{{1, 2, au(a), none}}, false, false},
+		{"never heard of", []event{{1, 2, au(a), ok(2)}}, false, false},
+		{"another token's eviction", []event{{1, 2, au(a), ok(1)}, {3, 4, wr(a, 2), none}, {5, 6, ev(1 << b), none}, {7, 8, au(a), ok(2)}}, false, true},
+		{"seen in one cache, not in the other", []event{
+			{1, 2, au(a), ok(1)}, {3, 4, au(idxA), ok(1)}, {5, 6, wr(a, 2), none}, {7, 8, wr(idxA, 2), none},
+			{9, 20, ev(all), none}, {10, 11, au(a), ok(2)}, {12, 13, au(idxA), ok(1)},
+		}, false, true},
+		{"seen in both caches, in turn", []event{
+			{1, 2, au(a), ok(1)}, {3, 4, au(idxA), ok(1)}, {5, 6, wr(a, 2), none}, {7, 8, wr(idxA, 2), none},
+			{9, 20, ev(all), none}, {10, 11, au(idxA), ok(1)}, {12, 13, au(a), ok(2)}, {14, 15, au(idxA), ok(2)},
+		}, true, true},
+		{"one name seen, not the other", []event{
+			{1, 2, au(a), ok(1)}, {3, 4, au(b), ok(1)}, {5, 6, wr(a, 2), none}, {7, 8, wr(b, 2), none},
+			{9, 20, ev(1<<a | 1<<b), none}, {10, 11, au(b), ok(2)}, {12, 13, au(a), ok(1)},
+		}, false, true},
+		{"wrong secret", []event{{1, 2, with(a, 1), ok(1)}, {3, 4, with(a, 2), none}}, true, true},
+		{"the old secret from memory", []event{{1, 2, with(a, 1), ok(1)}, {3, 4, wr(a, 2), none}, {5, 6, with(a, 2), none}}, true, true},
+		{"the old secret after an eviction", []event{{1, 2, with(a, 1), ok(1)}, {3, 4, wr(a, 2), none}, {5, 6, ev(all), none}, {7, 8, with(a, 1), ok(1)}}, false, false},
+		{"the new secret refused after an eviction", []event{{1, 2, with(a, 1), ok(1)}, {3, 4, wr(a, 2), none}, {5, 6, ev(all), none}, {7, 8, with(a, 2), none}}, false, false},
+		{"a success after close", []event{{1, 2, input{kind: closeCache}, none}, {3, 4, au(a), ok(1)}}, false, false},
+		{"a success in the other cache after close", []event{{1, 2, input{kind: closeCache}, none}, {3, 4, au(idxA), ok(1)}}, true, true},
+	} {
+		var history []porcupine.Operation
+		for i, e := range test.events {
+			history = append(history, porcupine.Operation{ClientId: i, Input: e.in, Call: e.from, Output: e.out, Return: e.to})
+		}
+		if got := porcupine.CheckOperations(model(false), history); got != test.strict {
+			t.Errorf("%s: the strict model says %v, want %v", test.name, got, test.strict)
+		}
+		if got := porcupine.CheckOperations(model(true), history); got != test.loose {
+			t.Errorf("%s: the loose model says %v, want %v", test.name, got, test.loose)
+		}
+	}
+}

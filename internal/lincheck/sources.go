@@ -1,0 +1,240 @@
+package lincheck
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+
+	"github.com/svctoken/svctoken/filesource"
+	"github.com/svctoken/svctoken/indexsource"
+	"github.com/svctoken/svctoken/tokencache"
+)
+
+var cacheNames = [caches]string{"file", "index"}
+
+// secretOf returns the secret of a version of a slot. Version 0 stands for the
+// secret that all versions share, where the profile is so.
+func secretOf(slot int, v version) tokencache.Secret {
+	if v == 0 {
+		return tokencache.NewSecret("the secret of all versions")
+	}
+	return tokencache.NewSecret(fmt.Sprintf("secret of %d in slot %d", v, slot))
+}
+
+// newWorld makes the pair of caches, over sources which have the first version of
+// every token.
+func newWorld(p profile, dir string) (*world, error) {
+	w := &world{profile: p, group: tokencache.NewGroup(tokencache.GroupConfig{})}
+	for i := range w.last {
+		w.last[i].Store(1)
+	}
+	var err error
+	for cache := range w.caches {
+		switch {
+		case !p.real:
+			w.caches[cache], err = newPlain(w.group, cache, p)
+		case cache == 0:
+			w.caches[cache], err = newFile(w.group, p, dir)
+		default:
+			w.caches[cache], err = newIndex(w.group, p)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	return w, nil
+}
+
+// slow makes a load take its time, before and after the source is read.
+func slow() { yield(rand.IntN(5)) }
+
+// cacheOf is what members have in common.
+type cacheOf[R any] struct{ *tokencache.Cache[R] }
+
+func (c cacheOf[R]) evict(sels ...tokencache.Selector) { c.Evict(sels...) }
+func (c cacheOf[R]) clear()                            { c.Clear() }
+func (c cacheOf[R]) close()                            { c.Close() }
+
+// A plain is a source in memory, whose record is the version.
+type plain struct {
+	cacheOf[version]
+	cache   int
+	secrets bool
+
+	mu   sync.Mutex // guards says
+	says [tokens]version
+}
+
+func newPlain(g *tokencache.Group, cache int, p profile) (member, error) {
+	s := &plain{cache: cache, secrets: p.secrets, says: [tokens]version{1, 1, 1}}
+	c, err := tokencache.New(g, cacheNames[cache], s, p.cfg)
+	s.cacheOf = cacheOf[version]{c}
+	return s, err
+}
+
+func (s *plain) Lookup(_ context.Context, t tokencache.Token) (version, tokencache.Verifier, error) {
+	for token, id := range ids {
+		if id != t.ID() {
+			continue
+		}
+		slow()
+		s.mu.Lock()
+		v := s.says[token]
+		s.mu.Unlock()
+		slow()
+		if v == 0 {
+			return 0, nil, nil
+		}
+		if !s.secrets {
+			return v, equal{secretOf(0, 0)}, nil
+		}
+		return v, equal{secretOf(slot(s.cache, token), v)}, nil
+	}
+	return 0, nil, nil
+}
+
+func (s *plain) Subscribe(tokencache.Invalidator) func() { return func() {} }
+
+func (s *plain) change(token int, v version) versions {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.says[token] = v
+	return 0
+}
+
+func (s *plain) authenticate(ctx context.Context, t tokencache.Token) (version, error) {
+	verdict, err := s.AuthenticateToken(ctx, t)
+	return verdict.Record, err
+}
+
+type equal struct{ secret tokencache.Secret }
+
+func (e equal) Verify(s tokencache.Secret) bool { return s.Equal(e.secret) }
+
+// hashText returns a cheap password hash of a secret.
+func hashText(secret tokencache.Secret) string {
+	sum := sha256.Sum256([]byte(secret.Reveal() + "saltsalt"))
+	return "{SSHA256}" + base64.StdEncoding.EncodeToString([]byte("saltsalt")) + base64.StdEncoding.EncodeToString(sum[:])
+}
+
+// A file is a real service_tokens file, whose loads take their time.
+type file struct {
+	cacheOf[filesource.Record]
+	*filesource.File
+
+	mu   sync.Mutex // one change at a time; guards says
+	says [tokens]version
+}
+
+func newFile(g *tokencache.Group, p profile, dir string) (member, error) {
+	f := &file{says: [tokens]version{1, 1, 1}}
+	path := filepath.Join(dir, "service_tokens")
+	if err := f.write(path); err != nil {
+		return nil, err
+	}
+	opened, err := filesource.Open(path, filesource.Config{Poll: -1, OnlyChanged: rand.IntN(2) == 0})
+	if err != nil {
+		return nil, err
+	}
+	f.File = opened
+	c, err := tokencache.New[filesource.Record](g, cacheNames[0], slowFile{opened}, p.cfg)
+	f.cacheOf = cacheOf[filesource.Record]{c}
+	return f, err
+}
+
+func (f *file) write(path string) error {
+	var b strings.Builder
+	for token, v := range f.says {
+		if v != 0 {
+			fmt.Fprintf(&b, "%v:%s\n", ids[token], hashText(secretOf(slot(0, token), v)))
+		}
+	}
+	return os.WriteFile(path, []byte(b.String()), 0o600)
+}
+
+// change edits the file, and has it reloaded. That clears at least the token, and
+// at most all of them: the model is told the least.
+func (f *file) change(token int, v version) versions {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.says[token] = v
+	if err := f.write(f.Path()); err != nil {
+		panic(err)
+	}
+	if err := f.Reload(); err != nil {
+		panic(err)
+	}
+	return only(version(token))
+}
+
+func (f *file) close() { f.cacheOf.close(); f.File.Close() }
+
+func (f *file) authenticate(ctx context.Context, t tokencache.Token) (version, error) {
+	_, err := f.AuthenticateToken(ctx, t)
+	return 0, err
+}
+
+type slowFile struct{ *filesource.File }
+
+func (f slowFile) Lookup(ctx context.Context, t tokencache.Token) (filesource.Record, tokencache.Verifier, error) {
+	slow()
+	defer slow()
+	return f.File.Lookup(ctx, t)
+}
+
+// An index is a real index source over an index in memory, whose loads take their
+// time.
+type index struct {
+	cacheOf[indexsource.Document]
+	indexsource.Memory
+}
+
+func newIndex(g *tokencache.Group, p profile) (member, error) {
+	m := &index{}
+	for token := range tokens {
+		m.change(token, 1)
+	}
+	m.SetState(indexsource.State{Health: indexsource.Green, UUID: "1", UpToDate: true})
+	c, err := tokencache.New(g, cacheNames[1], indexsource.New(m), p.cfg)
+	m.cacheOf = cacheOf[indexsource.Document]{c}
+	return m, err
+}
+
+func (m *index) Get(ctx context.Context, id tokencache.TokenID) (indexsource.Document, bool, error) {
+	slow()
+	defer slow()
+	return m.Memory.Get(ctx, id)
+}
+
+func (m *index) change(token int, v version) versions {
+	if v == 0 {
+		if !m.Delete(ids[token]) {
+			return 0 // it was not there: nothing has changed
+		}
+		return only(version(token))
+	}
+	hash, err := indexsource.ParseHash(hashText(secretOf(slot(1, token), v)))
+	if err != nil {
+		panic(err)
+	}
+	if err := m.Put(indexsource.Document{Token: ids[token], Enabled: true, Hash: hash}); err != nil {
+		panic(err)
+	}
+	return only(version(token))
+}
+
+// clear changes the index's state, which clears its cache.
+func (m *index) clear() {
+	m.SetState(indexsource.State{Health: indexsource.Green, UUID: fmt.Sprint(rand.Uint64()), UpToDate: true})
+}
+
+func (m *index) authenticate(ctx context.Context, t tokencache.Token) (version, error) {
+	_, err := m.AuthenticateToken(ctx, t)
+	return 0, err
+}
