@@ -80,10 +80,9 @@ func (g *Group) authenticate(ctx context.Context, stores []*store, authorization
 // fromMemory is the hit path: it finds the first cache that confirms the token,
 // where every cache before it refuses the token without a load.
 func (g *Group) fromMemory(stores []*store, q *query) (Verdict[any], bool) {
-	now := g.now()
 	var mismatched, absent uint64 // sets of the caches before this one
 	for i, s := range stores {
-		e, hit := s.peek(q, now)
+		e, hit := s.peek(q)
 		switch {
 		case hit:
 			id := e.id()
@@ -92,7 +91,7 @@ func (g *Group) fromMemory(stores []*store, q *query) (Verdict[any], bool) {
 			}
 			// The caches before this one come first in time too: look at the entry
 			// once more after their sources have spoken.
-			if absent != 0 && !(absentIn(stores, absent, id) && e.live(now)) {
+			if absent != 0 && !(absentIn(stores, absent, id) && e.live(&g.clock)) {
 				return Verdict[any]{}, false
 			}
 			for m := mismatched; m != 0; m &= m - 1 {

@@ -54,7 +54,7 @@ var errNoSlot = errors.New("no slot")
 // authenticate answers from the entry of the token's name, or from a load. The
 // query is the token's.
 func (s *store) authenticate(ctx context.Context, token Token, q *query) (answer, error) {
-	if e, hit := s.peek(q, s.group.now()); e != nil {
+	if e, hit := s.peek(q); e != nil {
 		return s.answerFrom(e, hit), nil
 	}
 	if s.mayHold != nil && !s.mayHold(token.id) {
@@ -118,7 +118,7 @@ func (s *store) joinLocked(ctx context.Context, id TokenID, q *query) (*flight, 
 		return nil, maybe{}, s.wrap(ErrClosed)
 	}
 	if e := s.findLocked(q.hash, id); e != nil {
-		if e.live(s.group.now()) {
+		if e.live(&s.group.clock) {
 			return nil, maybe{s.answerFrom(e, e.digest.equal(&q.digest)), true}, nil
 		}
 		s.removeLocked(e)
@@ -154,7 +154,7 @@ func (s *store) startLocked(ctx context.Context, token Token, q *query) *flight 
 	f := &flight{
 		store: s, cell: c, token: token, hash: q.hash,
 		key:        flightKey{token.id.Name, q.digest},
-		started:    s.group.now(),
+		started:    s.group.clock.now(),
 		registered: true,
 		done:       make(chan struct{}),
 	}

@@ -21,7 +21,7 @@ import (
 // [New] added them; see [Group.Authenticate].
 //
 // A Group is safe for concurrent use by multiple goroutines. It starts no
-// goroutine of its own.
+// goroutine of its own; while a cache holds entries, a timer fires once a second.
 //
 // # Why an eviction is one instant
 //
@@ -57,7 +57,8 @@ import (
 // the eviction has released it. That is freshness, and with the single store it
 // is atomicity: order the operations by their instants (a hit: its last load; an
 // eviction: the felling; a load: the source's own instant) and the order
-// explains every result.
+// explains every result. internal/lincheck checks the same, in the same words, with
+// random histories; schedule_test.go walks through the windows one by one.
 //
 // A hit may fail to find an entry that is there, while the table grows. That is
 // harmless: it goes on to look again under mu, before anything is loaded.
@@ -77,11 +78,12 @@ type Group struct {
 	// neither digests nor buckets can be computed outside the process.
 	key   [16]byte
 	seed  maphash.Seed
-	epoch time.Time // clock readings are nanoseconds since then
+	clock clock
 
 	stores atomic.Pointer[[]*store] // in the order of New; replaced, never changed, under mu
 
-	mu sync.Mutex // guards every store's fields below its own mark; see above
+	mu      sync.Mutex  // guards ticking, and every store's fields below its own mark; see above
+	ticking *time.Timer // nil: the clock takes no notes
 }
 
 // GroupConfig holds the options of a [Group]. The zero value is the recommended
@@ -101,7 +103,8 @@ type GroupConfig struct {
 
 // NewGroup returns a group without caches; [New] adds them.
 func NewGroup(cfg GroupConfig) *Group {
-	g := &Group{known: cfg.KnownAccount, seed: maphash.MakeSeed(), epoch: time.Now()}
+	g := &Group{known: cfg.KnownAccount, seed: maphash.MakeSeed(), clock: clock{epoch: time.Now()}}
+	g.clock.noted.Store(never)
 	rand.Read(g.key[:]) // documented never to fail
 	if cfg.MaxHashing == 0 {
 		cfg.MaxHashing = runtime.GOMAXPROCS(0)
@@ -150,7 +153,7 @@ func (g *Group) forget(only *store, condemn func(*store, *tombstone)) map[string
 	if only != nil {
 		stores = []*store{only}
 	}
-	t := &tombstone{carved: g.now()}
+	t := &tombstone{carved: g.clock.now()}
 	for _, s := range stores {
 		condemn(s, t)
 	}
@@ -159,6 +162,7 @@ func (g *Group) forget(only *store, condemn func(*store, *tombstone)) map[string
 	for _, s := range stores {
 		counts[s.name] = s.buryLocked()
 	}
+	g.stopClockLocked()
 	return counts
 }
 
@@ -179,9 +183,6 @@ func (g *Group) add(s *store) error {
 	return nil
 }
 
-// now returns the monotonic clock's reading.
-func (g *Group) now() int64 { return int64(time.Since(g.epoch)) }
-
 // A digest stands for a secret: SHA-256 over the group's key and the secret.
 type digest [sha256.Size]byte
 
@@ -190,15 +191,15 @@ func (d *digest) equal(other *digest) bool {
 }
 
 // digest returns the digest of a secret. Up to 39 bytes of secret take a single
-// block of SHA-256, and up to 112 no allocation.
+// block of SHA-256, and up to 48 no allocation.
 func (g *Group) digest(secret []byte) digest {
-	var buf [128]byte
-	if len(g.key)+len(secret) > len(buf) {
+	var buf [64]byte
+	if len(secret) > len(buf)-len(g.key) {
 		return sha256.Sum256(slices.Concat(g.key[:], secret))
 	}
-	n := copy(buf[:], g.key[:])
-	n += copy(buf[n:], secret)
-	return sha256.Sum256(buf[:n])
+	copy(buf[:], g.key[:])
+	n := copy(buf[len(g.key):], secret)
+	return sha256.Sum256(buf[:len(g.key)+n])
 }
 
 // hash returns the hash of a token id, by which the tables are indexed.

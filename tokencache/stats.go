@@ -16,6 +16,6 @@ type Stats struct {
 	Expired    uint64 `json:"expired"`    // entries found to be past their time, and removed
 	Displaced  uint64 `json:"displaced"`  // entries removed to make room
 
-	Entries int `json:"entries"` // entries now, including expired ones which nobody has asked for
+	Entries int `json:"entries"` // entries now, including expired ones which have not been found yet
 	Loading int `json:"loading"` // loads running now
 }

@@ -69,13 +69,13 @@ type query struct {
 
 // peek looks the query up without a lock. A live entry is a hit: the digest
 // agrees; or a refusal: it does not, and the entry answers for its name.
-func (s *store) peek(q *query, now int64) (e *entry, hit bool) {
+func (s *store) peek(q *query) (e *entry, hit bool) {
 	e = s.table.Load().find(q.hash, q.qualified)
 	if e == nil {
 		return nil, false
 	}
 	hit = e.digest.equal(&q.digest)
-	if !e.live(now) {
+	if !e.live(&s.group.clock) {
 		return nil, false
 	}
 	return e, hit
@@ -112,6 +112,7 @@ func (s *store) publishLocked(f *flight) {
 		t = t.grownLocked()
 		s.table.Store(t)
 	}
+	s.group.startClockLocked()
 	f.cell.linkLocked(e)
 	s.lru.Add(e, struct{}{})
 	t.insertLocked(e)
@@ -149,6 +150,22 @@ func (s *store) makeRoomLocked() {
 	s.removeLocked(oldest)
 	s.stats.Displaced++
 }
+
+// removeExpiredLocked removes entries from the end of the replacement order while
+// they have expired.
+func (s *store) removeExpiredLocked() {
+	for range sweep {
+		oldest, _, ok := s.lru.GetOldest()
+		if !ok || !s.group.clock.passed(oldest.expires) {
+			return
+		}
+		s.removeLocked(oldest)
+		s.stats.Expired++
+	}
+}
+
+// sweep bounds how many expired entries are removed at a time.
+const sweep = 1000
 
 // findLocked finds the entry of a name, live or not.
 func (s *store) findLocked(hash uint32, id TokenID) *entry {

@@ -31,8 +31,8 @@ type tombstone struct {
 
 // live reports whether the entry is good at this moment. It must be the last
 // thing a hit does: INVARIANT 4 of Group.
-func (e *entry) live(now int64) bool {
-	if e.expires <= now {
+func (e *entry) live(c *clock) bool {
+	if c.passed(e.expires) {
 		return false
 	}
 	t := e.tomb.Load()

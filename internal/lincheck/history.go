@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math/rand/v2"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -46,7 +47,7 @@ var (
 
 const (
 	clients = 3
-	calls   = 7  // of each client
+	each    = 7  // calls of each client
 	foreign = 15 // a version whose secret no source ever has
 )
 
@@ -95,7 +96,7 @@ func run(seed uint64, p profile, dir string) ([]porcupine.Operation, error) {
 	for client := range clients {
 		rng := rand.New(rand.NewPCG(seed, uint64(client)))
 		wg.Go(func() {
-			for range calls {
+			for range each {
 				w.call(client, rng)
 				yield(rng.IntN(3))
 			}
@@ -106,7 +107,32 @@ func run(seed uint64, p profile, dir string) ([]porcupine.Operation, error) {
 	for _, m := range w.caches {
 		m.close()
 	}
-	return w.history, nil
+	return addMisses(w.history), nil
+}
+
+// addMisses gives each authentication that overlaps an eviction of its slot its
+// second instant; see miss.
+func addMisses(history []porcupine.Operation) []porcupine.Operation {
+	var call calls = 1
+	for i, op := range slices.Clone(history) {
+		in := op.Input.(input)
+		if in.kind != authenticate || !crossed(op, history) {
+			continue
+		}
+		in.call, call = call, call<<1
+		history[i].Input = in
+		op.Input, op.Output = input{kind: miss, slot: in.slot, call: in.call}, output{}
+		history = append(history, op)
+	}
+	return history
+}
+
+// crossed reports whether an eviction of the operation's slot overlaps it.
+func crossed(op porcupine.Operation, history []porcupine.Operation) bool {
+	return slices.ContainsFunc(history, func(other porcupine.Operation) bool {
+		o := other.Input.(input)
+		return o.kind == evict && o.slots>>op.Input.(input).slot&1 == 1 && other.Call < op.Return && op.Call < other.Return
+	})
 }
 
 // yield gives others a chance to run in between.

@@ -17,6 +17,10 @@
 //   - An authentication in one cache is one instant. Where the cache remembers the
 //     token, it answers with that. Else it answers with something that the source
 //     has said since the last eviction, and remembers a success from then on.
+//   - An eviction may come between: the call has found nothing at one instant; an
+//     eviction finds its load in flight; at a later instant the call answers with
+//     something that the source has said since, and that is not remembered, as the
+//     load is off the register.
 //   - Close is one instant; no authentication succeeds in that cache afterwards.
 //
 // Two promises follow from the second and the third. Freshness: once an eviction
@@ -63,7 +67,13 @@ type state struct {
 	ever   [slots]versions // what it has said at any time
 	holds  [slots]version  // what the cache remembers; 0: nothing that is known
 	closed [caches]bool
+
+	missed  [slots]calls // the calls that have found nothing
+	evicted calls        // those of them whose loads an eviction has found in flight
 }
+
+// A calls is a set of calls of one history.
+type calls uint64
 
 func slot(cache, token int) int { return cache*tokens + token }
 
@@ -72,6 +82,7 @@ type kind uint8
 const (
 	write kind = iota
 	evict
+	miss // the first of the two instants of an authentication that an eviction comes between
 	authenticate
 	closeCache
 )
@@ -84,6 +95,7 @@ type input struct {
 	slot    int      // write, authenticate
 	version version  // write: what the source says; authenticate: whose secret is presented
 	any     bool     // authenticate: all versions have the same secret
+	call    calls    // miss, authenticate: the one bit of this call, where an eviction of the slot ran during a part of it
 	cache   int      // closeCache
 }
 
@@ -121,12 +133,21 @@ func step(loose bool, s state, in input, out output) []any {
 			if in.slots>>i&1 == 1 {
 				s.since[i] = only(s.says[i])
 				s.holds[i] = 0
+				s.evicted |= s.missed[i]
+				s.missed[i] = 0
 			}
 		}
 		return []any{s}
 	case closeCache:
 		s.closed[in.cache] = true
 		return []any{s}
+	case miss:
+		if s.holds[in.slot] != 0 {
+			return []any{s}
+		}
+		missed := s
+		missed.missed[in.slot] |= in.call
+		return []any{missed}
 	default:
 		if out.ok && s.closed[in.slot/tokens] {
 			return nil
@@ -137,27 +158,34 @@ func step(loose bool, s state, in input, out output) []any {
 
 func authenticated(loose bool, s state, in input, out output) []any {
 	var next []any
-	held := s.holds[in.slot]
+	held, loaded := s.holds[in.slot], explainedByAny(s.since[in.slot], in, out)
 	if held != 0 && explains(held, in, out) {
 		next = append(next, s)
 	}
-	if held != 0 && !loose {
+	if s.evicted&in.call != 0 && loaded {
+		next = append(next, s)
+	}
+	if held != 0 && !loose || !loaded {
 		return next
 	}
-	since := s.since[in.slot]
-	switch {
-	case out.ok && since.has(out.version) && explains(out.version, in, out):
+	if out.ok {
 		remembered := s
 		remembered.holds[in.slot] = out.version
 		next = append(next, remembered)
-		if loose {
-			next = append(next, s) // or displaced at once
-		}
-		return next
-	case !out.ok && (since.has(0) || !in.any && since.besides(in.version)):
-		return append(next, s)
+	}
+	if !out.ok || loose { // nothing to remember, or displaced at once
+		next = append(next, s)
 	}
 	return next
+}
+
+// explainedByAny reports whether a token of one of these versions gives this
+// result.
+func explainedByAny(since versions, in input, out output) bool {
+	if out.ok {
+		return since.has(out.version) && explains(out.version, in, out)
+	}
+	return since.has(0) || !in.any && since.besides(in.version)
 }
 
 // explains reports whether a token of this version gives this result.
@@ -196,6 +224,8 @@ func describe(in input, out output) string {
 		return "evict " + strings.Join(selected, " ")
 	case closeCache:
 		return fmt.Sprintf("close cache %d", in.cache)
+	case miss:
+		return names[in.slot] + ": nothing"
 	default:
 		secret := fmt.Sprintf("secret %d", in.version)
 		if in.any {

@@ -53,6 +53,15 @@ func TestModel(t *testing.T) {
 			{1, 2, au(a), ok(1)}, {3, 4, au(b), ok(1)}, {5, 6, wr(a, 2), none}, {7, 8, wr(b, 2), none},
 			{9, 20, ev(1<<a | 1<<b), none}, {10, 11, au(b), ok(2)}, {12, 13, au(a), ok(1)},
 		}, false, true},
+		{"an early load reads late, and is not stored", []event{
+			{1, 10, au(a), ok(3)}, {2, 3, ev(all), none}, {4, 5, wr(a, 2), none}, {6, 11, au(a), ok(2)}, {7, 8, wr(a, 3), none}, {12, 13, au(a), ok(2)},
+		}, true, true},
+		{"an early load reads late, after another is stored", []event{
+			{1, 12, au(a), ok(3)}, {2, 3, wr(a, 2), none}, {4, 5, ev(all), none}, {6, 7, au(a), ok(2)}, {8, 9, wr(a, 3), none}, {13, 14, au(a), ok(2)},
+		}, true, true},
+		{"a load that nothing crossed is stored", []event{
+			{1, 10, au(a), ok(3)}, {4, 5, wr(a, 2), none}, {6, 11, au(a), ok(2)}, {7, 8, wr(a, 3), none}, {12, 13, au(a), ok(2)},
+		}, false, true},
 		{"wrong secret", []event{{1, 2, with(a, 1), ok(1)}, {3, 4, with(a, 2), none}}, true, true},
 		{"the old secret from memory", []event{{1, 2, with(a, 1), ok(1)}, {3, 4, wr(a, 2), none}, {5, 6, with(a, 2), none}}, true, true},
 		{"the old secret after an eviction", []event{{1, 2, with(a, 1), ok(1)}, {3, 4, wr(a, 2), none}, {5, 6, ev(all), none}, {7, 8, with(a, 1), ok(1)}}, false, false},
@@ -64,6 +73,7 @@ func TestModel(t *testing.T) {
 		for i, e := range test.events {
 			history = append(history, porcupine.Operation{ClientId: i, Input: e.in, Call: e.from, Output: e.out, Return: e.to})
 		}
+		history = addMisses(history)
 		if got := porcupine.CheckOperations(model(false), history); got != test.strict {
 			t.Errorf("%s: the strict model says %v, want %v", test.name, got, test.strict)
 		}

@@ -1,0 +1,78 @@
+package main
+
+// A brk is a deliberate break: a text of the code, and what takes its place.
+type brk struct{ name, file, old, new string }
+
+const (
+	groupGo  = "tokencache/group.go"
+	storeGo  = "tokencache/store.go"
+	flightGo = "tokencache/flight.go"
+	tableGo  = "tokencache/table.go"
+)
+
+var breaks = []brk{
+	{"publish a load that an eviction has taken off the register", flightGo,
+		"if f.registered {", "if f.registered || f.answer.ok {"},
+	{"take a load off the register, but keep its result", flightGo,
+		"	f.registered = false\n", "	f.registered = true\n"},
+	{"leave an evicted load where later callers join it", flightGo,
+		"	delete(f.cell.flights, f.key)\n", "	if !f.registered && f.ctx.Err() == nil && len(f.done) == 0 {\n		select {\n		case <-f.done:\n		default:\n			return\n		}\n	}\n	delete(f.cell.flights, f.key)\n"},
+	{"evict no loads by name or wildcard", storeGo,
+		"if sel.Selects(TokenID{sel.account, key.name}) {", "if false && sel.Selects(TokenID{sel.account, key.name}) && f != nil {"},
+	{"evict no loads by wildcard", storeGo,
+		"if sel.Selects(TokenID{sel.account, key.name}) {", "if !sel.all && sel.Selects(TokenID{sel.account, key.name}) {"},
+	{"evict loads only where something is cached", storeGo,
+		"		for key, f := range c.flights {\n			if sel.Selects", "		for key, f := range c.flights {\n			if c.entries != nil && sel.Selects"},
+	{"clear no loads", storeGo,
+		"		for _, f := range c.flights {\n			f.unregisterLocked()\n		}\n", ""},
+	{"match loads by prefix", "tokencache/selector.go",
+		"	_, found := slices.BinarySearch(s.names, id.Name)\n	return found\n",
+		"	return slices.ContainsFunc(s.names, func(name string) bool { return strings.HasPrefix(id.Name, name) })\n"},
+	{"hit without a look at the mark", tableGo,
+		"return t == nil || !t.fallen.Load()", "return t == nil || t != nil"},
+	{"unlink without marks, one entry after the other", storeGo,
+		"	e.tomb.Store(t)\n", ""},
+	{"marks that hold at once, one entry after the other", tableGo,
+		"return t == nil || !t.fallen.Load()", "return t == nil"},
+	{"clear the caches one after the other", groupGo,
+		"	for _, s := range stores {\n		condemn(s, t)\n	}\n",
+		"	for _, s := range stores {\n		t.fallen.Store(true)\n		t = &tombstone{carved: t.carved}\n		condemn(s, t)\n	}\n"},
+	{"evict from the first cache alone", groupGo,
+		"	for _, s := range stores {\n		condemn(s, t)\n	}\n", "	for _, s := range stores[:1] {\n		condemn(s, t)\n	}\n"},
+	{"evict from all caches where one was meant", groupGo,
+		"		stores = []*store{only}\n", "		_ = only\n"},
+	{"return before the eviction", groupGo,
+		"	return g.forget(nil, func(s *store, t *tombstone) { s.condemnLocked(t, sels) })\n",
+		"	go g.forget(nil, func(s *store, t *tombstone) { s.condemnLocked(t, sels) })\n	return nil\n"},
+	{"evict the whole account for each name", storeGo,
+		"		if sel.all {\n", "		if true {\n"},
+	{"evict the first name of a list alone", storeGo,
+		"		for _, name := range sel.names {\n", "		for _, name := range sel.names[:min(1, len(sel.names))] {\n"},
+	{"free the cell before the new entry is in it", flightGo,
+		"		if f.answer.ok {\n			s.publishLocked(f)\n		}\n		f.unregisterLocked()\n",
+		"		f.unregisterLocked()\n		if f.answer.ok {\n			s.publishLocked(f)\n		}\n"},
+	{"free every cell that loses an entry", storeGo,
+		"	if c.emptyLocked() {\n", "	if c.entries == nil || c.emptyLocked() {\n"},
+	{"leave the old entry beside the new one", storeGo,
+		"	if old := s.findLocked(f.hash, f.token.id); old != nil {\n		s.removeLocked(old)\n	}\n", ""},
+	{"store refusals as successes", flightGo,
+		"		if f.answer.ok {\n", "		if f.err == nil {\n"},
+	{"accept any secret for a cached name", storeGo,
+		"	hit = e.digest.equal(&q.digest)\n", "	hit = true\n"},
+	{"key loads by name alone", flightGo,
+		"		key:        flightKey{token.id.Name, q.digest},\n", "		key:        flightKey{name: token.id.Name},\n"},
+	{"never expire", tableGo,
+		"	if e.expires <= now {\n		return false\n	}\n", ""},
+	{"load without a second look", flightGo,
+		"	if e := s.findLocked(q.hash, id); e != nil {\n", "	if e := s.findLocked(q.hash, id); e != nil && !e.live(s.group.now()) {\n"},
+	{"serve after close", storeGo,
+		"			s.closed = true\n			s.condemnAllLocked(t)\n", "			s.closed = true\n"},
+	{"tell the caches before the new file is in place", "filesource/reload.go",
+		"		f.tokens.Store(&doc.tokens)\n		f.tell(old, doc.tokens)\n", "		f.tell(old, doc.tokens)\n		f.tokens.Store(&doc.tokens)\n"},
+	{"tell no cache of a changed file", "filesource/reload.go",
+		"		f.tell(old, doc.tokens)\n", ""},
+	{"tell the caches before the document has changed", "indexsource/memory.go",
+		"	m.mu.Lock()\n	m.putLocked(doc)\n	m.mu.Unlock()\n	m.tell(doc.Token)\n", "	m.tell(doc.Token)\n	m.mu.Lock()\n	m.putLocked(doc)\n	m.mu.Unlock()\n"},
+	{"ignore another index of the same name", "indexsource/state.go",
+		"		s.UUID != next.UUID ||\n", ""},
+}
