@@ -26,9 +26,9 @@ var sextets = func() (t [4][256]uint32) {
 
 const badChar = 1
 
-// decodedLen returns how long dst must be for n encoded characters: a group is
-// written as a word, of which the next group overwrites the last byte.
-func decodedLen(n int) int { return n/4*3 + 4 }
+// decodedLen returns how long dst must be for n encoded characters: two groups are
+// written as a word, of which the next ones overwrite the last two bytes.
+func decodedLen(n int) int { return n/4*3 + 8 }
 
 // decodeBase64 decodes standard-alphabet base64, with or without padding, and
 // reports whether src was canonical: complete, without foreign characters, with
@@ -39,7 +39,14 @@ func decodeBase64(dst []byte, src string) (n int, ok bool) {
 		return 0, false
 	}
 	var bad uint32
-	for len(src) >= 4 && len(dst) >= 4 {
+	for len(src) >= 8 && len(dst) >= 8 {
+		first := sextets[0][src[0]] | sextets[1][src[1]] | sextets[2][src[2]] | sextets[3][src[3]]
+		second := sextets[0][src[4]] | sextets[1][src[5]] | sextets[2][src[6]] | sextets[3][src[7]]
+		bad |= first | second
+		binary.BigEndian.PutUint64(dst, uint64(first&^badChar)<<32|uint64(second)<<8)
+		src, dst, n = src[8:], dst[6:], n+6
+	}
+	if len(src) >= 4 {
 		word := sextets[0][src[0]] | sextets[1][src[1]] | sextets[2][src[2]] | sextets[3][src[3]]
 		bad |= word
 		binary.BigEndian.PutUint32(dst, word)

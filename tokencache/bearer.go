@@ -84,13 +84,17 @@ func decodeBearer(buf []byte, bearer string) (qualified, secret []byte, err erro
 	if !ok {
 		return nil, nil, errBase64
 	}
-	plain, ok := bytes.CutPrefix(buf[:n], []byte(bearerPrefix))
-	if !ok {
+	plain := buf[:n]
+	if n < len(bearerPrefix) || string(plain[:len(bearerPrefix)]) != bearerPrefix {
 		return nil, nil, errPrefix
 	}
-	qualified, secret, ok = bytes.Cut(plain, []byte{':'})
-	if !ok {
+	plain = plain[len(bearerPrefix):]
+	return splitBearer(plain, bytes.IndexByte(plain, ':'))
+}
+
+func splitBearer(plain []byte, colon int) (qualified, secret []byte, err error) {
+	if colon < 0 {
 		return nil, nil, errColon
 	}
-	return qualified, secret, nil
+	return plain[:colon], plain[colon+1:], nil
 }

@@ -11,7 +11,8 @@ var DecodedLen = decodedLen
 func HitInSteps[R any](c *Cache[R], token Token, between func()) bool {
 	g := c.store.group
 	qualified := []byte(token.id.String())
-	d := g.digest([]byte(token.secret.Reveal()))
+	var d digest
+	g.digest(&d, []byte(token.secret.Reveal()))
 	e := c.store.table.Load().find(g.hash(qualified), qualified)
 	if e == nil || !e.digest.equal(&d) {
 		return false

@@ -3,7 +3,7 @@ package tokencache
 import (
 	"crypto/rand"
 	"crypto/sha256"
-	"crypto/subtle"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"hash/maphash"
@@ -186,20 +186,27 @@ func (g *Group) add(s *store) error {
 // A digest stands for a secret: SHA-256 over the group's key and the secret.
 type digest [sha256.Size]byte
 
+// equal compares in constant time, a word at a time: subtle.ConstantTimeCompare
+// goes by bytes, and takes a fifth as long as the SHA-256.
 func (d *digest) equal(other *digest) bool {
-	return subtle.ConstantTimeCompare(d[:], other[:]) == 1
+	var differ uint64
+	for i := 0; i < len(d); i += 8 {
+		differ |= binary.LittleEndian.Uint64(d[i:]) ^ binary.LittleEndian.Uint64(other[i:])
+	}
+	return differ == 0
 }
 
-// digest returns the digest of a secret. Up to 39 bytes of secret take a single
+// digest computes the digest of a secret. Up to 39 bytes of secret take a single
 // block of SHA-256, and up to 48 no allocation.
-func (g *Group) digest(secret []byte) digest {
+func (g *Group) digest(d *digest, secret []byte) {
 	var buf [64]byte
 	if len(secret) > len(buf)-len(g.key) {
-		return sha256.Sum256(slices.Concat(g.key[:], secret))
+		*d = sha256.Sum256(slices.Concat(g.key[:], secret))
+		return
 	}
 	copy(buf[:], g.key[:])
 	n := copy(buf[len(g.key):], secret)
-	return sha256.Sum256(buf[:len(g.key)+n])
+	*d = sha256.Sum256(buf[:len(g.key)+n])
 }
 
 // hash returns the hash of a token id, by which the tables are indexed.
