@@ -79,11 +79,11 @@ func (g *Group) authenticate(ctx context.Context, stores []*store, authorization
 	if g.fromMemory(stores, &q, v) {
 		return nil
 	}
-	token, err := ParseBearer(bearer)
+	token, err := parseToken(qualified, secret)
 	if err != nil {
 		return err
 	}
-	return g.authenticateToken(ctx, stores, token, v)
+	return g.load(ctx, stores, token, &q, v)
 }
 
 // fromMemory is the hit path: it finds the first cache that confirms the token,
@@ -136,14 +136,20 @@ func (g *Group) authenticateToken(ctx context.Context, stores []*store, token To
 	if token.secret.Len() < minSecret {
 		return errShortSecret
 	}
+	var buf [stackBuffer]byte
+	qualified := token.id.append(buf[:0])
+	q := query{hash: g.hash(qualified), qualified: qualified}
+	g.digest(&q.digest, []byte(token.secret.Reveal()))
+	return g.load(ctx, stores, token, &q, v)
+}
+
+// load asks the stores in turn, from memory or from their sources.
+func (g *Group) load(ctx context.Context, stores []*store, token Token, q *query, v *Verdict[any]) error {
 	if g.known != nil && !g.known(token.id.Account) {
 		return errUnknownAccount
 	}
-	qualified := []byte(token.id.String())
-	q := query{hash: g.hash(qualified), qualified: qualified}
-	g.digest(&q.digest, []byte(token.secret.Reveal()))
 	for _, s := range stores {
-		a, err := s.authenticate(ctx, token, &q)
+		a, err := s.authenticate(ctx, token, q)
 		if err != nil {
 			return err
 		}

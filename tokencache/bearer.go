@@ -44,11 +44,19 @@ func ParseBearer(bearer string) (Token, error) {
 	if err != nil {
 		return Token{}, err
 	}
+	return parseToken(qualified, secret)
+}
+
+// parseToken makes a token of a bearer's two parts, which it copies.
+func parseToken(qualified, secret []byte) (Token, error) {
 	id, err := ParseTokenID(string(qualified))
 	if err != nil {
 		return Token{}, fmt.Errorf("%w: %w", ErrNotServiceToken, err)
 	}
-	return NewToken(id, Secret{value: new(string(secret))})
+	if len(secret) < minSecret {
+		return Token{}, errShortSecret
+	}
+	return Token{id: id, secret: Secret{value: new(string(secret))}}, nil
 }
 
 // cutScheme returns what follows "Bearer" and its spaces in the value of an

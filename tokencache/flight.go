@@ -166,7 +166,8 @@ func (s *store) startLocked(ctx context.Context, token Token, q *query) *flight 
 	s.running[f] = struct{}{}
 	s.stats.Misses++
 	s.stats.Loads++
-	s.loads.Go(f.run)
+	s.loads.Add(1)
+	go f.run() // loads.Go would allocate twice more
 	return f
 }
 
@@ -241,6 +242,7 @@ func (f *flight) land() {
 	close(f.done)
 	f.cancel()
 	s.slots.Release(1)
+	s.loads.Done()
 }
 
 // wait waits for the flight's answer, or for the caller or the load to give up.

@@ -214,12 +214,8 @@ func (g *Group) hash(qualified []byte) uint32 { return uint32(maphash.Bytes(g.se
 
 // hashID is hash for an id which is in parts.
 func (g *Group) hashID(id TokenID) uint32 {
-	var buf [128]byte
-	b := append(buf[:0], id.Account.Namespace...)
-	b = append(b, '/')
-	b = append(b, id.Account.Service...)
-	b = append(b, '/')
-	return g.hash(append(b, id.Name...))
+	var buf [stackBuffer]byte
+	return g.hash(id.append(buf[:0]))
 }
 
 // ErrClosed is wrapped by the error for an authentication that needs a cache

@@ -35,6 +35,15 @@ func (id TokenID) String() string {
 	return id.Account.Namespace + "/" + id.Account.Service + "/" + id.Name
 }
 
+// append appends the qualified name.
+func (id TokenID) append(b []byte) []byte {
+	b = append(b, id.Account.Namespace...)
+	b = append(b, '/')
+	b = append(b, id.Account.Service...)
+	b = append(b, '/')
+	return append(b, id.Name...)
+}
+
 // Validate returns nil when all three names follow the rules, and a
 // [*NameError] otherwise.
 func (id TokenID) Validate() error {
