@@ -6,6 +6,8 @@ import (
 	"crypto/subtle"
 	"encoding/base64"
 	"fmt"
+	"runtime/debug"
+	"slices"
 	"testing"
 	"time"
 
@@ -88,8 +90,9 @@ func BenchmarkDecode(b *testing.B) {
 }
 
 // BenchmarkEvict asks what it costs to evict an account of ten tokens by wildcard,
-// from two caches that hold this many others. The metric is for one eviction; the
-// time for one operation includes loading the ten again.
+// from two caches that hold this many others. The metric is the median eviction; the
+// time for one operation includes loading the ten again. The collector is off
+// meanwhile: it would mark a million entries for the garbage of those loads.
 func BenchmarkEvict(b *testing.B) {
 	for _, others := range []int{1e3, 1e4, 1e5, 1e6} {
 		b.Run(fmt.Sprintf("others=%d", others), func(b *testing.B) {
@@ -118,19 +121,21 @@ func BenchmarkEvict(b *testing.B) {
 				load(tokencache.Account{Namespace: "elastic", Service: fmt.Sprintf("service-%d", i%1000)}.Token(fmt.Sprintf("token-%08d", i)))
 			}
 			sel := all(b, fleet)
-			var evicting time.Duration
+			var took []time.Duration
+			defer debug.SetGCPercent(debug.SetGCPercent(-1))
 			for b.Loop() {
 				for i := range 10 {
 					load(fleet.Token(fmt.Sprintf("token-%08d", i)))
 				}
 				start := time.Now()
 				evicted := g.Evict(sel)
-				evicting += time.Since(start)
+				took = append(took, time.Since(start))
 				if evicted["0"] != 10 || evicted["1"] != 10 {
 					b.Fatal(evicted)
 				}
 			}
-			b.ReportMetric(float64(evicting.Nanoseconds())/float64(b.N), "ns/evict")
+			slices.Sort(took)
+			b.ReportMetric(float64(took[len(took)/2].Nanoseconds()), "ns/evict")
 		})
 	}
 }

@@ -347,6 +347,25 @@ func TestHitDoesNotAllocate(t *testing.T) {
 	}
 }
 
+// TestHitTakesNoLock hits while the mutex under which everything changes is held.
+func TestHitTakesNoLock(t *testing.T) {
+	token := mustToken(t, "elastic/fleet-server/token1", "supersecret")
+	g := tokencache.NewGroup(tokencache.GroupConfig{})
+	newCache(t, g, "first", absent{newTestSource()}, tokencache.Config{})
+	second := newCache(t, g, "second", newTestSource(token), tokencache.Config{})
+	wrong := mustToken(t, "elastic/fleet-server/token1", "wrong-secret")
+	check(t, second, token, "ok")
+	tokencache.WithMutexHeld(g, func() {
+		for range 100 {
+			if _, err := g.Authenticate(t.Context(), header(token)); err != nil {
+				t.Error(err)
+			}
+			check(t, second, token, "ok")
+			check(t, second, wrong, "refused")
+		}
+	})
+}
+
 // absent is a source which knows that it holds nothing.
 type absent struct{ *testSource }
 

@@ -34,3 +34,11 @@ func EvictInSteps(g *Group, sel Selector, before, after func()) {
 		}
 	})
 }
+
+// WithMutexHeld calls f while the group's mutex is held: whatever f does cannot
+// take it.
+func WithMutexHeld(g *Group, f func()) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	f()
+}
