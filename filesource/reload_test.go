@@ -382,3 +382,39 @@ func TestCloseTwiceAndWithoutPoller(t *testing.T) {
 		file.Close()
 	}
 }
+
+// TestTokensAreInPlaceBeforeCachesAreTold: the other way round, a load in between
+// reads the old tokens, and is stored after the clearing.
+func TestTokensAreInPlaceBeforeCachesAreTold(t *testing.T) {
+	for _, only := range []bool{false, true} {
+		path := write(t, tokensPath(t), one+":"+hashA)
+		file, err := filesource.Open(path, filesource.Config{Poll: -1, OnlyChanged: only})
+		if err != nil {
+			t.Fatal(err)
+		}
+		told := &told{see: func() bool { return file.MayHold(fleet.Token("two")) && !file.MayHold(fleet.Token("one")) }}
+		cancel := file.Subscribe(told)
+		rename(t, path, two+":"+hashA)
+		if err := file.Reload(); err != nil {
+			t.Fatal(err)
+		}
+		if !told.saw || told.calls != 1 {
+			t.Errorf("OnlyChanged %v: told %d times, saw the new tokens: %v", only, told.calls, told.saw)
+		}
+		cancel()
+		rename(t, path, one+":"+hashA)
+		if err := file.Reload(); err != nil || told.calls != 1 {
+			t.Errorf("told %d times after the subscription's end, %v", told.calls, err)
+		}
+	}
+}
+
+// A told notes what a cache sees when it is told.
+type told struct {
+	see   func() bool
+	saw   bool
+	calls int
+}
+
+func (c *told) Clear() int                       { c.calls++; c.saw = c.see(); return 0 }
+func (c *told) Evict(...tokencache.Selector) int { return c.Clear() }

@@ -316,3 +316,42 @@ func TestHashSilence(t *testing.T) {
 		t.Errorf("ParseHash of plaintext: got %v", err)
 	}
 }
+
+// TestDocumentsChangeBeforeCachesAreTold: the other way round, a load in between
+// reads the old document, and is stored after the eviction.
+func TestDocumentsChangeBeforeCachesAreTold(t *testing.T) {
+	var index indexsource.Memory
+	id := fleet.Token("token1")
+	get := func() (doc indexsource.Document, ok bool) {
+		doc, ok, _ = index.Get(t.Context(), id)
+		return doc, ok
+	}
+	var want func() bool
+	calls := 0
+	source := indexsource.New(&index)
+	defer source.Subscribe(invalidatorFunc(func() {
+		if calls++; !want() {
+			t.Errorf("call %d: the change is not visible yet", calls)
+		}
+	}))()
+	for i, change := range []struct {
+		do   func()
+		want func() bool
+	}{
+		{func() { index.Create(id, "a") }, func() bool { doc, ok := get(); return ok && doc.Creator == "a" }},
+		{func() { index.Put(indexsource.Document{Token: id, Creator: "b", Enabled: true}) }, func() bool { doc, _ := get(); return doc.Creator == "b" }},
+		{func() { index.SetEnabled(id, false) }, func() bool { doc, _ := get(); return !doc.Enabled }},
+		{func() { index.Delete(id) }, func() bool { _, ok := get(); return !ok }},
+	} {
+		want = change.want
+		change.do()
+		if calls != i+1 {
+			t.Errorf("change %d: told %d times", i, calls)
+		}
+	}
+}
+
+type invalidatorFunc func()
+
+func (f invalidatorFunc) Clear() int                       { f(); return 0 }
+func (f invalidatorFunc) Evict(...tokencache.Selector) int { f(); return 0 }

@@ -243,3 +243,43 @@ func TestEvictionWaitsForNoSource(t *testing.T) {
 		close(gate.open)
 	})
 }
+
+// TestTwoSecretsOfOneNameAreOneEntry: two loads of one name, with the secret from
+// before a change and the one from after it, both succeed. The later takes the
+// place of the earlier; it must not be found beneath it.
+func TestTwoSecretsOfOneNameAreOneEntry(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		old := mustToken(t, "elastic/fleet-server/token1", "supersecret")
+		renewed := mustToken(t, "elastic/fleet-server/token1", "another-secret")
+		src := newTestSource(old)
+		oldGate, newGate := newGate(), newGate()
+		src.after = func(ctx context.Context, tok tokencache.Token) error {
+			if tok.Secret().Equal(old.Secret()) {
+				return oldGate.pass(ctx, tok)
+			}
+			return newGate.pass(ctx, tok)
+		}
+		c := newCache(t, tokencache.NewGroup(tokencache.GroupConfig{}), "test", src, tokencache.Config{})
+		first := async(t.Context(), c, old)
+		synctest.Wait()
+		src.set(renewed) // and nobody tells the cache
+		second := async(t.Context(), c, renewed)
+		synctest.Wait()
+		close(oldGate.open)
+		if r := <-first; r.err != nil {
+			t.Error(r.err)
+		}
+		close(newGate.open)
+		if r := <-second; r.err != nil {
+			t.Error(r.err)
+		}
+		if got := c.Stats(); got.Stored != 2 || got.Entries != 1 {
+			t.Errorf("got %+v, want 2 stored in turn, 1 entry", got)
+		}
+		check(t, c, renewed, "ok")
+		check(t, c, old, "refused")
+		if got := c.Evict(all(t, fleet)); got != 1 || c.Stats().Entries != 0 {
+			t.Errorf("evicted %d, left %d", got, c.Stats().Entries)
+		}
+	})
+}
