@@ -21,7 +21,7 @@ type Footprint struct {
 // verdict is what the bare caches keep for a token: a digest, for they must not
 // keep the secret either, and a record.
 type verdict struct {
-	digest [32]byte
+	_      [32]byte // the digest
 	record any
 }
 
@@ -73,7 +73,7 @@ func fillSvctoken(n int) any {
 func fillGolangLRU(n int) any {
 	c := must(lru.New[string, *verdict](n))
 	for i := range n {
-		c.Add(qualifiedName(i), &verdict{})
+		c.Add(qualifiedName(i), &verdict{record: Version(1)})
 	}
 	return c
 }
@@ -81,7 +81,7 @@ func fillGolangLRU(n int) any {
 func fillOtter(n int) any {
 	c := must(otter.New(&otter.Options[string, *verdict]{MaximumSize: n, ExpiryCalculator: otter.ExpiryWriting[string, *verdict](ttl)}))
 	for i := range n {
-		c.Set(qualifiedName(i), &verdict{})
+		c.Set(qualifiedName(i), &verdict{record: Version(1)})
 	}
 	c.CleanUp()
 	return c

@@ -53,6 +53,9 @@ func bars(title, unit string, labels []string, values []float64, name string) er
 	chart.Color = plotutil.Color(2)
 	chart.LineStyle.Width = 0
 	p.Add(chart)
+	for i, label := range labels { // room for readers whose font is wider
+		labels[i] = label + strings.Repeat(" ", len(label)/3)
+	}
 	p.NominalY(labels...)
 	return save(p, name)
 }
