@@ -82,7 +82,7 @@ type Group struct {
 
 	stores atomic.Pointer[[]*store] // in the order of New; replaced, never changed, under mu
 
-	mu      sync.Mutex  // guards ticking, and every store's fields below its own mark; see above
+	mu      sync.Mutex  // guards ticking, and every store's fields that say so; see above
 	ticking *time.Timer // nil: the clock takes no notes
 }
 

@@ -15,8 +15,8 @@ import (
 
 // A store is a cache without its record type: what Cache[R] wraps.
 //
-// The fields above mu are immutable after New, or synchronise themselves. Those
-// below are guarded by the group's mutex: it is one for all stores, as an
+// The first fields are immutable after New, or synchronise themselves. The last,
+// as marked, are guarded by the group's mutex: it is one for all stores, as an
 // eviction is one instant for all of them.
 type store struct {
 	group *Group

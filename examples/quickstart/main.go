@@ -27,101 +27,117 @@ func main() {
 	}
 }
 
+var fleet = tokencache.Account{Namespace: "elastic", Service: "fleet-server"}
+
+// A demo is an auth server without its network.
+type demo struct {
+	path       string
+	file       *filesource.File
+	reloaded   chan filesource.Status
+	index      indexsource.Memory
+	group      *tokencache.Group
+	fileCache  *tokencache.Cache[filesource.Record]
+	indexCache *tokencache.Cache[indexsource.Document]
+}
+
+// run walks through the steps.
 func run(ctx context.Context) error {
 	dir, err := os.MkdirTemp("", "svctoken-quickstart-")
 	if err != nil {
 		return err
 	}
 	defer os.RemoveAll(dir)
+	d := &demo{path: filepath.Join(dir, "service_tokens"), reloaded: make(chan filesource.Status, 10)}
+	if err := d.open(); err != nil {
+		return err
+	}
+	defer d.file.Close()
+	defer d.group.Close()
 
-	// The file and the index: where tokens live.
-	reloaded := make(chan filesource.Status, 10)
-	path := filepath.Join(dir, "service_tokens")
-	file, err := filesource.Open(path, filesource.Config{
-		Poll:     50 * time.Millisecond,
-		OnReload: func(st filesource.Status) { reloaded <- st },
-	})
+	tokens, err := d.create(ctx)
 	if err != nil {
 		return err
 	}
-	defer file.Close()
-	var index indexsource.Memory
+	d.step("Created token1 and token2 in the file, token3 in the index.")
 
-	// The caches, in one group: what is evicted together.
-	group := tokencache.NewGroup(tokencache.GroupConfig{})
-	defer group.Close()
-	fileCache, err := tokencache.New(group, "file", file, tokencache.Config{})
-	if err != nil {
-		return err
-	}
-	indexCache, err := tokencache.New(group, "index", indexsource.New(&index), tokencache.Config{})
-	if err != nil {
-		return err
-	}
-	step := func(format string, args ...any) {
-		fmt.Printf(format+"\n", args...)
-		f, i := fileCache.Stats(), indexCache.Stats()
-		fmt.Printf("    file cache:  %d entries, %d hits, %d loads, %d evicted\n", f.Entries, f.Hits, f.Loads, f.Evicted)
-		fmt.Printf("    index cache: %d entries, %d hits, %d loads, %d evicted\n\n", i.Entries, i.Hits, i.Loads, i.Evicted)
-	}
+	d.authenticate(ctx, tokens)
+	d.authenticate(ctx, tokens)
+	d.step("Authenticated each twice: the first time hashes, the second remembers.")
 
-	fleet := tokencache.Account{Namespace: "elastic", Service: "fleet-server"}
-	var tokens []tokencache.Token
-	for _, name := range []string{"token1", "token2"} {
-		token, err := file.Create(ctx, fleet.Token(name))
-		if err != nil {
-			return err
-		}
-		<-reloaded
-		tokens = append(tokens, token)
-	}
-	token, err := index.Create(fleet.Token("token3"), "quickstart")
-	if err != nil {
-		return err
-	}
-	tokens = append(tokens, token)
-	step("Created token1 and token2 in the file, token3 in the index.")
-
-	authenticate := func(token tokencache.Token) {
-		start := time.Now()
-		verdict, err := group.Authenticate(ctx, "Bearer "+token.RevealBearer())
-		if err != nil {
-			fmt.Printf("%v: %v (%v)\n", token, err, time.Since(start))
-			return
-		}
-		fmt.Printf("%v: authenticated by the %s cache (%v)\n", verdict.Token, verdict.Cache, time.Since(start))
-	}
-	for range 2 {
-		for _, token := range tokens {
-			authenticate(token)
-		}
-	}
-	step("Authenticated each twice: the first time hashes, the second remembers.")
-
-	ev := evict.New(group)
+	ev := evict.New(d.group)
 	for _, names := range []string{"token1,token3", "*"} {
 		report, err := ev.Evict(ctx, "elastic", "fleet-server", names)
 		if err != nil {
 			return err
 		}
-		step("Evicted %v: %v.", report.Selector, report.Evicted)
+		d.step("Evicted %v: %v.", report.Selector, report.Evicted)
 	}
+	d.authenticate(ctx, tokens)
+	d.step("Authenticated each again: all were loaded again.")
 
-	for _, token := range tokens {
-		authenticate(token)
-	}
-	step("Authenticated each again: all were loaded again.")
-
-	if err := removeLine(path, "elastic/fleet-server/token1:"); err != nil {
+	if err := removeLine(d.path, "elastic/fleet-server/token1:"); err != nil {
 		return err
 	}
-	st := <-reloaded
-	step("Removed token1 from the file with an editor; the file was reloaded by itself, with %d token, and its cache cleared.", st.Tokens)
-	for _, token := range tokens {
-		authenticate(token)
-	}
-	step("token1 is refused, the others work.")
+	st := <-d.reloaded
+	d.step("Removed token1 from the file with an editor; the file was reloaded by itself, with %d token, and its cache cleared.", st.Tokens)
+	d.authenticate(ctx, tokens)
+	d.step("token1 is refused, the others work.")
 	return nil
+}
+
+// open opens the file, and makes both caches, in the group in which they are
+// evicted together.
+func (d *demo) open() (err error) {
+	d.file, err = filesource.Open(d.path, filesource.Config{
+		Poll:     50 * time.Millisecond,
+		OnReload: func(st filesource.Status) { d.reloaded <- st },
+	})
+	if err != nil {
+		return err
+	}
+	d.group = tokencache.NewGroup(tokencache.GroupConfig{})
+	d.fileCache, err = tokencache.New(d.group, "file", d.file, tokencache.Config{})
+	if err != nil {
+		return err
+	}
+	d.indexCache, err = tokencache.New(d.group, "index", indexsource.New(&d.index), tokencache.Config{})
+	return err
+}
+
+// create creates two tokens in the file, and one in the index.
+func (d *demo) create(ctx context.Context) ([]tokencache.Token, error) {
+	var tokens []tokencache.Token
+	for _, name := range []string{"token1", "token2"} {
+		token, err := d.file.Create(ctx, fleet.Token(name))
+		if err != nil {
+			return nil, err
+		}
+		<-d.reloaded
+		tokens = append(tokens, token)
+	}
+	token, err := d.index.Create(fleet.Token("token3"), "quickstart")
+	return append(tokens, token), err
+}
+
+// authenticate authenticates each token, and prints who confirms it.
+func (d *demo) authenticate(ctx context.Context, tokens []tokencache.Token) {
+	for _, token := range tokens {
+		start := time.Now()
+		verdict, err := d.group.Authenticate(ctx, "Bearer "+token.RevealBearer())
+		if err != nil {
+			fmt.Printf("%v: %v (%v)\n", token, err, time.Since(start))
+			continue
+		}
+		fmt.Printf("%v: authenticated by the %s cache (%v)\n", verdict.Token, verdict.Cache, time.Since(start))
+	}
+}
+
+// step prints what was done, and the caches' counters.
+func (d *demo) step(format string, args ...any) {
+	fmt.Printf(format+"\n", args...)
+	f, i := d.fileCache.Stats(), d.indexCache.Stats()
+	fmt.Printf("    file cache:  %d entries, %d hits, %d loads, %d evicted\n", f.Entries, f.Hits, f.Loads, f.Evicted)
+	fmt.Printf("    index cache: %d entries, %d hits, %d loads, %d evicted\n\n", i.Entries, i.Hits, i.Loads, i.Evicted)
 }
 
 // removeLine edits the file as an operator does.
