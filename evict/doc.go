@@ -21,8 +21,8 @@
 //
 //	POST /_security/service/{namespace}/{service}/credential/token/{names}/_clear_cache
 //
-// as Elasticsearch does, so that its clients and its users' scripts work
-// unmodified.
+// with the paths, bodies, errors and content types of Elasticsearch's clear service
+// account token caches API.
 //
 // # Concurrency
 //
