@@ -59,5 +59,6 @@
 // # Concurrency
 //
 // Every type is safe for concurrent use by multiple goroutines. A hit takes no
-// lock and allocates nothing. The goroutines that exist are the loads in flight.
+// lock and allocates nothing. The goroutines that exist are the loads in flight; a
+// timer fires once a second while a group's caches hold entries.
 package tokencache
