@@ -33,6 +33,7 @@ type options struct {
 	listen, file  string
 	poll, ttl     time.Duration
 	admin, reader string
+	accounts      string
 }
 
 func main() {
@@ -42,7 +43,8 @@ func main() {
 	flag.DurationVar(&o.poll, "poll", time.Second, "how often to look whether the file has changed; 0: never")
 	flag.DurationVar(&o.ttl, "ttl", 20*time.Minute, "how long to remember a token; 0: not at all")
 	flag.StringVar(&o.admin, "admin", "", "USER:PASSWORD of an operator with manage_security (default: random, printed)")
-	flag.StringVar(&o.reader, "reader", "", "USER:PASSWORD of a user without privileges (default: none)")
+	flag.StringVar(&o.reader, "reader", "", "USER:PASSWORD of a user who may look, with the privilege monitor (default: none)")
+	flag.StringVar(&o.accounts, "accounts", "elastic/fleet-server,elastic/kibana", "the service accounts that exist, comma-separated; tokens of others are refused")
 	flag.Parse()
 	if flag.NArg() > 0 {
 		fmt.Fprintf(os.Stderr, "authserver: unexpected argument %q\n", flag.Arg(0))
@@ -68,9 +70,13 @@ func run(ctx context.Context, o options) error {
 		return fmt.Errorf("-admin: %w", err)
 	}
 	if o.reader != "" {
-		if err := users.add(o.reader); err != nil {
+		if err := users.add(o.reader, "monitor"); err != nil {
 			return fmt.Errorf("-reader: %w", err)
 		}
+	}
+	accounts, err := parseAccounts(o.accounts)
+	if err != nil {
+		return fmt.Errorf("-accounts: %w", err)
 	}
 
 	sample := o.file == ""
@@ -90,15 +96,23 @@ func run(ctx context.Context, o options) error {
 	index := new(indexsource.Memory)
 	index.SetState(indexsource.State{Health: indexsource.Green, UUID: rand.Text(), UpToDate: true})
 
-	group := tokencache.NewGroup(tokencache.GroupConfig{})
-	defer group.Close()
-	s := &server{group: group, file: file, index: index, users: users, node: node{"authserver", rand.Text()}}
+	s := &server{accounts: accounts, users: users, file: file, index: index, node: node{"authserver", rand.Text()}, logger: logger}
+	s.group = tokencache.NewGroup(tokencache.GroupConfig{KnownAccount: s.known})
+	defer s.group.Close()
 	cfg := tokencache.Config{TTL: orNever(o.ttl)}
-	if s.fileCache, err = tokencache.New(group, "file", file, cfg); err != nil {
+	if s.fileCache, err = tokencache.New(s.group, "file", file, cfg); err != nil {
 		return err
 	}
-	if s.indexCache, err = tokencache.New(group, "index", indexsource.New(index), cfg); err != nil {
+	source := indexsource.New(index)
+	if s.indexCache, err = tokencache.New(s.group, "index", source, cfg); err != nil {
 		return err
+	}
+	s.indexState = source.State
+	s.evictor = evict.New(s.group)
+	for _, id := range file.List() {
+		if !s.known(id.Account) {
+			logger.Warn("a token of an account that is not among -accounts will be refused", "token", id.String())
+		}
 	}
 
 	listener, err := net.Listen("tcp", o.listen)
@@ -115,7 +129,21 @@ func run(ctx context.Context, o options) error {
 			return err
 		}
 	}
-	return serve(ctx, listener, s.handler(logger))
+	return serve(ctx, listener, s.handler())
+}
+
+// parseAccounts reads a comma-separated list of accounts.
+func parseAccounts(list string) ([]tokencache.Account, error) {
+	var accounts []tokencache.Account
+	for text := range strings.SplitSeq(list, ",") {
+		namespace, service, _ := strings.Cut(text, "/")
+		account := tokencache.Account{Namespace: namespace, Service: service}
+		if err := account.Validate(); err != nil {
+			return nil, err
+		}
+		accounts = append(accounts, account)
+	}
+	return accounts, nil
 }
 
 // orNever maps the zero of a flag to what the library calls never.
@@ -150,7 +178,8 @@ Clear one token, two, or all tokens of the account, from both caches at one inst
 Create a token in the index, and delete it:
   curl -u %[3]s -X POST "%[4]s/token3"
   curl -u %[3]s -X DELETE "%[4]s/token3"
-See the counters:
+See what the caches do, in a browser, as %[3]s, or as JSON:
+  http://%[2]s/
   curl -u %[3]s http://%[2]s/_stats
 `, bearer, addr, shellQuote(admin), route)
 	return nil
@@ -183,11 +212,4 @@ func serve(ctx context.Context, listener net.Listener, handler http.Handler) err
 		return err
 	}
 	return nil
-}
-
-// audit logs an eviction that was asked for over HTTP.
-func audit(logger *slog.Logger) func(context.Context, evict.User, evict.Report) {
-	return func(ctx context.Context, user evict.User, r evict.Report) {
-		logger.InfoContext(ctx, "evicted", "user", user.Name, "selector", r.Selector.String(), "evicted", r.Evicted, "took", r.Took)
-	}
 }

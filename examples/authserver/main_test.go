@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -72,9 +73,23 @@ func (p *process) line(prefix string) string {
 // and the body.
 func (p *process) do(method, path, credentials string) (int, string) {
 	p.t.Helper()
-	r, err := http.NewRequest(method, p.url+path, nil)
+	resp, body := p.send(method, path, credentials, nil)
+	return resp.StatusCode, body
+}
+
+// send is do with a form, where there is one, and more headers, as pairs. It
+// returns the whole response, whose body has been read.
+func (p *process) send(method, path, credentials string, form url.Values, headers ...string) (*http.Response, string) {
+	p.t.Helper()
+	r, err := http.NewRequest(method, p.url+path, strings.NewReader(form.Encode()))
 	if err != nil {
 		p.t.Fatal(err)
+	}
+	if form != nil {
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	}
+	for i := 0; i < len(headers); i += 2 {
+		r.Header.Set(headers[i], headers[i+1])
 	}
 	if name, password, ok := strings.Cut(credentials, ":"); ok {
 		r.SetBasicAuth(name, password)
@@ -94,7 +109,7 @@ func (p *process) do(method, path, credentials string) (int, string) {
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	return resp.StatusCode, strings.TrimSpace(string(body))
+	return resp, strings.TrimSpace(string(body))
 }
 
 func (p *process) expect(method, path, credentials string, status int, body string) {
@@ -169,17 +184,87 @@ func TestRequests(t *testing.T) {
 	p.expect("GET", "/_security/_authenticate", created.Token.Value, 401, "token refused")
 	p.expect("POST", credential+"/token", admin, 200, `"name":"token_`)
 	p.expect("POST", route+"_bad", admin, 400, "invalid token name")
+	p.expect("POST", "/_security/service/acme/deploy/credential/token/t", admin, 400, "service account [acme/deploy] does not exist")
 
 	// Who may what.
-	for _, request := range [][2]string{{"POST", route + "a"}, {"DELETE", route + "a"}, {"GET", credential}, {"GET", "/_stats"}, {"POST", route + "*/_clear_cache"}} {
+	for _, request := range [][2]string{{"POST", route + "a"}, {"DELETE", route + "a"}, {"GET", credential}, {"GET", "/_security/service"}, {"POST", "/"}, {"POST", route + "*/_clear_cache"}} {
 		p.expect(request[0], request[1], reader, 403, "security_exception")
 		p.expect(request[0], request[1], "", 401, "security_exception")
 		p.expect(request[0], request[1], token1, 401, "security_exception")
 	}
-	p.expect("GET", "/_stats", admin, 200, `"caches":{"file":{"hits":`)
+	p.expect("GET", "/_stats", "", 401, "security_exception")
+	p.expect("GET", "/", "", 401, "security_exception")
+	p.expect("GET", "/_stats", reader, 200, `"caches":{"file":{"hits":`)
 	p.stop(syscall.SIGTERM)
 	if !strings.Contains(p.stderr.String(), "user=admin selector=elastic/fleet-server/token1,token2") {
 		t.Errorf("no audit line in:\n%s", &p.stderr)
+	}
+}
+
+// TestAccounts: the service accounts that exist are those of the flag; tokens of
+// others are refused, and the operator learns it at the start.
+func TestAccounts(t *testing.T) {
+	p := start(t, "-admin", admin, "-accounts", "elastic/kibana,acme/deploy", "-service-tokens", "../../filesource/testdata/service_tokens")
+	const role = `{"role_descriptor":{"applications":[],"cluster":[],"indices":[],"metadata":{},"run_as":[],"transient_metadata":{"enabled":true}}}`
+	const deploy, kibana = `"acme/deploy":` + role, `"elastic/kibana":` + role
+	for path, want := range map[string]string{
+		"":                "{" + deploy + "," + kibana + "}",
+		"/elastic":        "{" + kibana + "}",
+		"/elastic/kibana": "{" + kibana + "}",
+		"/elastic/deploy": "{}",
+		"/nobody":         "{}",
+	} {
+		if code, body := p.do("GET", "/_security/service"+path, admin); code != 200 || body != want {
+			t.Errorf("accounts%s: got %d %s, want %s", path, code, body, want)
+		}
+	}
+	p.expect("GET", "/_security/_authenticate", "AAEAAWVsYXN0aWMvZmxlZXQtc2VydmVyL3Rva2VuMTpzdXBlcnNlY3JldA", 401, "token refused")
+	p.expect("POST", "/_security/service/acme/deploy/credential/token/t", admin, 200, `"created":true`)
+	p.stop(syscall.SIGTERM)
+	if !strings.Contains(p.stderr.String(), "token=elastic/fleet-server/token1") {
+		t.Errorf("no warning of the token that is refused in:\n%s", &p.stderr)
+	}
+}
+
+// TestShapes: answers and errors have the headers and bodies that clients read,
+// those of Go's mux too.
+func TestShapes(t *testing.T) {
+	p := start(t, "-admin", admin)
+	const vendor = "application/vnd.elasticsearch+json;compatible-with=9"
+	for _, test := range []struct {
+		name, method, path, credentials string
+		headers                         []string
+		status                          int
+		header, value                   string
+		body                            string
+	}{
+		{"no such route", "GET", "/x", admin, nil, 404, "Content-Type", "application/json",
+			`{"error":{"reason":"no handler for path \"/x\"","root_cause":[{"reason":"no handler for path \"/x\"","type":"resource_not_found_exception"}],"type":"resource_not_found_exception"},"status":404}`},
+		{"method", "DELETE", "/_security/_authenticate", admin, nil, 405, "Allow", "GET, HEAD",
+			`{"error":{"reason":"method \"DELETE\" is not allowed here, allowed: [GET, HEAD]","root_cause":[{"reason":"method \"DELETE\" is not allowed here, allowed: [GET, HEAD]","type":"illegal_argument_exception"}],"type":"illegal_argument_exception"},"status":405}`},
+		{"no credentials", "GET", credential, "", nil, 401, "WWW-Authenticate", `Basic realm="security", charset="UTF-8"`,
+			`{"error":{"header":{"WWW-Authenticate":["Basic realm=\"security\", charset=\"UTF-8\"","Bearer realm=\"security\""]},"reason":"missing or wrong credentials","root_cause":[{"header":{"WWW-Authenticate":["Basic realm=\"security\", charset=\"UTF-8\"","Bearer realm=\"security\""]},"reason":"missing or wrong credentials","type":"security_exception"}],"type":"security_exception"},"status":401}`},
+		{"operator", "GET", "/_security/_authenticate", admin, nil, 200, "Content-Type", "application/json",
+			`{"authentication_realm":{"name":"operators","type":"file"},"authentication_type":"realm","email":null,"enabled":true,"full_name":null,"lookup_realm":{"name":"operators","type":"file"},"metadata":{},"roles":[],"username":"admin"}`},
+		{"vendor's type", "DELETE", route + "nobody", admin, []string{"Accept", vendor}, 404, "Content-Type", vendor, `{"found":false}`},
+		{"vendor's type, a space", "DELETE", route + "nobody", admin, []string{"Accept", strings.Replace(vendor, ";", "; ", 1)}, 404, "Content-Type", vendor, `{"found":false}`},
+		{"pretty", "DELETE", route + "nobody?pretty", admin, nil, 404, "Content-Type", "application/json", "{\n  \"found\": false\n}"},
+		{"another site's page", "POST", route + "*/_clear_cache", admin, []string{"Sec-Fetch-Site", "cross-site"}, 403, "Content-Type", "application/json",
+			`{"error":{"reason":"the request comes from the page of another site","root_cause":[{"reason":"the request comes from the page of another site","type":"security_exception"}],"type":"security_exception"},"status":403}`},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			resp, body := p.send(test.method, test.path, test.credentials, nil, test.headers...)
+			if got := resp.Header.Get(test.header); resp.StatusCode != test.status || got != test.value {
+				t.Errorf("got %d, %s: %s", resp.StatusCode, test.header, got)
+			}
+			if diff := cmp.Diff(test.body, body); diff != "" {
+				t.Errorf("body (-want +got):\n%s", diff)
+			}
+		})
+	}
+	resp, body := p.send("GET", "/", admin, nil, "Accept", vendor)
+	if !strings.Contains(body, `"cluster_name":"svctoken"`) || resp.Header.Get("Content-Type") != vendor {
+		t.Errorf("info: got %d %s", resp.StatusCode, body)
 	}
 }
 
@@ -229,6 +314,7 @@ func TestBadStart(t *testing.T) {
 		{"bad file", []string{"-service-tokens", path}, 1, path + ":1: a/b/c: the cost of a PBKDF2 hash must be 1000, 10000, 50000, 100000, 500000 or 1000000\n" + path + ":2: must be a qualified name, a colon and a hash; there is no colon\n"},
 		{"bad operator", []string{"-admin", "nobody"}, 1, "-admin: must be USER:PASSWORD"},
 		{"bad reader", []string{"-reader", ":x"}, 1, "-reader: must be USER:PASSWORD"},
+		{"bad accounts", []string{"-accounts", "elastic/fleet-server,elastic"}, 1, "-accounts: "},
 		{"bad address", []string{"-listen", "nowhere"}, 1, "nowhere"},
 		{"bad flag", []string{"-poll", "x"}, 2, "invalid value"},
 		{"argument", []string{"x"}, 2, `unexpected argument "x"`},

@@ -1,8 +1,8 @@
 package main
 
 import (
+	"context"
 	"crypto/rand"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -18,13 +18,18 @@ import (
 
 // A server answers the requests of operators and of service accounts.
 type server struct {
+	accounts   []tokencache.Account // that exist
+	users      *users
 	group      *tokencache.Group
 	file       *filesource.File
-	index      *indexsource.Memory
 	fileCache  *tokencache.Cache[filesource.Record]
+	index      *indexsource.Memory
+	indexState func() indexsource.State
 	indexCache *tokencache.Cache[indexsource.Document]
-	users      *users
+	evictor    *evict.Evictor
+	journal    journal // of evictions
 	node       node
+	logger     *slog.Logger
 }
 
 type node struct{ name, id string }
@@ -33,97 +38,92 @@ const clusterName = "svctoken"
 
 // handler returns the routes. The one that clears caches comes from the library,
 // and goes round the mux, which would redirect its empty list of names.
-func (s *server) handler(logger *slog.Logger) http.Handler {
+//
+// Browsers send an operator's credentials by themselves, also when the page of
+// somebody else sends the request; the outermost handler refuses those.
+func (s *server) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /_security/_authenticate", s.authenticate)
-	mux.HandleFunc("GET /_stats", s.operator("monitor", s.stats))
-	const account = "/_security/service/{namespace}/{service}"
-	mux.HandleFunc("GET "+account+"/credential", s.operator("manage_service_account", s.credentials))
-	create := s.operator("manage_service_account", s.createToken)
-	mux.HandleFunc("POST "+account+"/credential/token", create)
-	mux.HandleFunc("POST "+account+"/credential/token/{name}", create)
-	mux.HandleFunc("PUT "+account+"/credential/token/{name}", create)
-	mux.HandleFunc("DELETE "+account+"/credential/token/{name}", s.operator("manage_service_account", s.deleteToken))
 
-	product := http.Header{"X-Elastic-Product": {"Elasticsearch"}}
-	clear := evict.NewHandler(evict.New(s.group), s.users.authenticate, evict.HandlerConfig{
+	const credential = "/_security/service/{namespace}/{service}/credential"
+	accounts := s.users.require("manage_service_account", s.serviceAccounts)
+	mux.HandleFunc("GET /_security/service", accounts)
+	mux.HandleFunc("GET /_security/service/{namespace}", accounts)
+	mux.HandleFunc("GET /_security/service/{namespace}/{service}", accounts)
+	mux.HandleFunc("GET "+credential, s.users.require("manage_service_account", s.credentials))
+	create := s.users.require("manage_service_account", s.createToken)
+	mux.HandleFunc("POST "+credential+"/token", create)
+	mux.HandleFunc("POST "+credential+"/token/{name}", create)
+	mux.HandleFunc("PUT "+credential+"/token/{name}", create)
+	mux.HandleFunc("DELETE "+credential+"/token/{name}", s.users.require("manage_service_account", s.deleteToken))
+	clear := evict.NewHandler(s.evictor, s.users.authenticate, evict.HandlerConfig{
 		ClusterName: clusterName, NodeID: s.node.id, NodeName: s.node.name,
-		Header: product,
-		Audit:  audit(logger),
+		Audit: func(ctx context.Context, user evict.User, report evict.Report) { s.audit(ctx, user, report) },
 	})
-	return clear.Wrap(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("X-Elastic-Product", "Elasticsearch")
-		mux.ServeHTTP(w, r)
+
+	mux.HandleFunc("GET /_stats", s.users.require("monitor", s.stats))
+	mux.HandleFunc("GET /{$}", s.users.require("monitor", s.root))
+	mux.HandleFunc("POST /{$}", s.users.require("manage_security", s.evictFromPage))
+
+	sameOrigin := http.NewCrossOriginProtection()
+	sameOrigin.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		fail(w, r, http.StatusForbidden, "security_exception", "the request comes from the page of another site")
 	}))
+	routes := sameOrigin.Handler(clear.Wrap(shaped(mux)))
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("X-Elastic-Product", "Elasticsearch")
+		routes.ServeHTTP(w, r)
+	})
 }
 
-// authenticate tells a service account who it is. This is what the library is for.
+// authenticate tells callers who they are. For a service account this is what the
+// library is for; what is not a service token may be another kind of credentials.
 func (s *server) authenticate(w http.ResponseWriter, r *http.Request) {
 	verdict, err := s.group.Authenticate(r.Context(), r.Header.Get("Authorization"))
 	switch {
 	case err == nil:
-	case errors.Is(err, tokencache.ErrNotServiceToken), errors.Is(err, tokencache.ErrRefused):
-		unauthorized(w, err.Error())
-		return
+		realm := object{"name": "_service_account", "type": "_service_account"}
+		account := verdict.Token.Account.String()
+		body := identity(account, "token", realm)
+		body["full_name"] = "Service account - " + account
+		body["token"] = object{"name": verdict.Token.Name, "type": "_service_account_" + verdict.Cache}
+		body["metadata"] = object{"_elastic_service_account": true}
+		reply(w, r, http.StatusOK, body)
+	case errors.Is(err, tokencache.ErrNotServiceToken):
+		user, ok, userErr := s.users.authenticate(r)
+		if !ok || userErr != nil {
+			unauthorized(w, r, err.Error())
+			return
+		}
+		reply(w, r, http.StatusOK, identity(user.Name, "realm", object{"name": "operators", "type": "file"}))
+	case errors.Is(err, tokencache.ErrRefused):
+		unauthorized(w, r, err.Error())
 	default:
-		fail(w, http.StatusServiceUnavailable, "exception", err.Error())
-		return
+		fail(w, r, http.StatusServiceUnavailable, "exception", err.Error())
 	}
-	account := verdict.Token.Account.String()
-	realm := object{"name": "_service_account", "type": "_service_account"}
-	reply(w, http.StatusOK, object{
-		"username":             account,
-		"roles":                []string{},
-		"full_name":            "Service account - " + account,
-		"email":                nil,
-		"token":                object{"name": verdict.Token.Name, "type": "_service_account_" + verdict.Cache},
-		"metadata":             object{"_elastic_service_account": true},
-		"enabled":              true,
-		"authentication_realm": realm,
-		"lookup_realm":         realm,
-		"authentication_type":  "token",
-	})
 }
 
-// operator lets those users through who hold the privilege or manage_security.
-func (s *server) operator(privilege string, next func(http.ResponseWriter, *http.Request, evict.User)) http.HandlerFunc {
-	return func(w http.ResponseWriter, r *http.Request) {
-		user, ok, err := s.users.authenticate(r)
-		switch {
-		case err != nil:
-			fail(w, http.StatusServiceUnavailable, "security_exception", err.Error())
-		case !ok:
-			unauthorized(w, "missing or wrong credentials")
-		case !slices.Contains(user.Privileges, "manage_security") && !slices.Contains(user.Privileges, privilege):
-			fail(w, http.StatusForbidden, "security_exception", fmt.Sprintf("user [%s] needs the cluster privilege [%s] or [manage_security]", user.Name, privilege))
-		default:
-			next(w, r, user)
+func identity(name, kind string, realm object) object {
+	return object{
+		"username": name, "roles": []string{}, "full_name": nil, "email": nil, "metadata": object{}, "enabled": true,
+		"authentication_realm": realm, "lookup_realm": realm, "authentication_type": kind,
+	}
+}
+
+// serviceAccounts lists the accounts that exist: all, those of a namespace, or one.
+// Their roles are empty, since this server has nothing to permit.
+func (s *server) serviceAccounts(w http.ResponseWriter, r *http.Request, _ evict.User) {
+	namespace, service := r.PathValue("namespace"), r.PathValue("service")
+	body := object{}
+	for _, account := range s.accounts {
+		if (namespace == "" || namespace == account.Namespace) && (service == "" || service == account.Service) {
+			body[account.String()] = object{"role_descriptor": object{
+				"cluster": []string{}, "indices": []string{}, "applications": []string{}, "run_as": []string{},
+				"metadata": object{}, "transient_metadata": object{"enabled": true},
+			}}
 		}
 	}
-}
-
-func (s *server) createToken(w http.ResponseWriter, r *http.Request, user evict.User) {
-	id := tokenID(r)
-	if id.Name == "" {
-		id.Name = "token_" + strings.ToLower(rand.Text())
-	}
-	token, err := s.index.Create(id, user.Name)
-	switch {
-	case errors.Is(err, indexsource.ErrExists):
-		fail(w, http.StatusConflict, "version_conflict_engine_exception", err.Error())
-	case err != nil:
-		fail(w, http.StatusBadRequest, "illegal_argument_exception", err.Error())
-	default:
-		reply(w, http.StatusOK, object{"created": true, "token": object{"name": id.Name, "value": token.RevealBearer()}})
-	}
-}
-
-func (s *server) deleteToken(w http.ResponseWriter, r *http.Request, _ evict.User) {
-	if s.index.Delete(tokenID(r)) {
-		reply(w, http.StatusOK, object{"found": true})
-	} else {
-		reply(w, http.StatusNotFound, object{"found": false})
-	}
+	reply(w, r, http.StatusOK, body)
 }
 
 // credentials lists the tokens of an account: those of the index, which all nodes
@@ -131,7 +131,7 @@ func (s *server) deleteToken(w http.ResponseWriter, r *http.Request, _ evict.Use
 func (s *server) credentials(w http.ResponseWriter, r *http.Request, _ evict.User) {
 	account := tokenID(r).Account
 	if err := account.Validate(); err != nil {
-		fail(w, http.StatusBadRequest, "illegal_argument_exception", err.Error())
+		fail(w, r, http.StatusBadRequest, "illegal_argument_exception", err.Error())
 		return
 	}
 	tokens, fileTokens := object{}, object{}
@@ -143,7 +143,7 @@ func (s *server) credentials(w http.ResponseWriter, r *http.Request, _ evict.Use
 			fileTokens[id.Name] = object{"nodes": []string{s.node.name}}
 		}
 	}
-	reply(w, http.StatusOK, object{
+	reply(w, r, http.StatusOK, object{
 		"service_account": account.String(),
 		"count":           len(tokens) + len(fileTokens),
 		"tokens":          tokens,
@@ -154,39 +154,63 @@ func (s *server) credentials(w http.ResponseWriter, r *http.Request, _ evict.Use
 	})
 }
 
-func (s *server) stats(w http.ResponseWriter, _ *http.Request, _ evict.User) {
+// createToken creates a token in the index. Without a name it gets one.
+func (s *server) createToken(w http.ResponseWriter, r *http.Request, user evict.User) {
+	id := tokenID(r)
+	if id.Name == "" {
+		id.Name = "token_" + strings.ToLower(rand.Text())
+	}
+	if err := id.Validate(); err != nil {
+		fail(w, r, http.StatusBadRequest, "illegal_argument_exception", err.Error())
+		return
+	}
+	if !s.known(id.Account) {
+		fail(w, r, http.StatusBadRequest, "illegal_argument_exception", fmt.Sprintf("service account [%s] does not exist", id.Account))
+		return
+	}
+	token, err := s.index.Create(id, user.Name)
+	switch {
+	case err == nil:
+		reply(w, r, http.StatusOK, object{"created": true, "token": object{"name": id.Name, "value": token.RevealBearer()}})
+	case errors.Is(err, indexsource.ErrExists):
+		fail(w, r, http.StatusConflict, "version_conflict_engine_exception", err.Error())
+	default:
+		fail(w, r, http.StatusServiceUnavailable, "exception", err.Error())
+	}
+}
+
+// deleteToken deletes a token of the index, which evicts it before it returns.
+func (s *server) deleteToken(w http.ResponseWriter, r *http.Request, _ evict.User) {
+	status, found := http.StatusOK, s.index.Delete(tokenID(r))
+	if !found {
+		status = http.StatusNotFound
+	}
+	reply(w, r, status, object{"found": found})
+}
+
+func (s *server) stats(w http.ResponseWriter, r *http.Request, _ evict.User) {
 	st := s.file.Status()
 	file := object{"path": s.file.Path(), "tokens": st.Tokens, "loaded": st.Time, "changed": st.Changed, "error": nil}
 	if st.Err != nil {
 		file["error"] = st.Err.Error()
 	}
-	reply(w, http.StatusOK, object{
+	reply(w, r, http.StatusOK, object{
 		"caches":         object{"file": s.fileCache.Stats(), "index": s.indexCache.Stats()},
 		"service_tokens": file,
 	})
 }
 
+// audit notes an eviction that an operator asked for, and returns its number.
+func (s *server) audit(ctx context.Context, user evict.User, report evict.Report) int {
+	s.logger.InfoContext(ctx, "evicted", "user", user.Name, "selector", report.Selector.String(), "evicted", report.Evicted, "took", report.Took)
+	return s.journal.add(user.Name, report)
+}
+
+// known reports whether the account exists.
+func (s *server) known(account tokencache.Account) bool { return slices.Contains(s.accounts, account) }
+
 // tokenID reads the path's parts, unchecked.
 func tokenID(r *http.Request) tokencache.TokenID {
 	account := tokencache.Account{Namespace: r.PathValue("namespace"), Service: r.PathValue("service")}
 	return account.Token(r.PathValue("name"))
-}
-
-type object map[string]any
-
-func reply(w http.ResponseWriter, status int, body object) {
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(status)
-	json.NewEncoder(w).Encode(body)
-}
-
-func fail(w http.ResponseWriter, status int, kind, reason string) {
-	cause := object{"type": kind, "reason": reason}
-	reply(w, status, object{"error": object{"root_cause": []object{cause}, "type": kind, "reason": reason}, "status": status})
-}
-
-func unauthorized(w http.ResponseWriter, reason string) {
-	w.Header().Add("WWW-Authenticate", `Basic realm="security", charset="UTF-8"`)
-	w.Header().Add("WWW-Authenticate", `Bearer realm="security"`)
-	fail(w, http.StatusUnauthorized, "security_exception", reason)
 }

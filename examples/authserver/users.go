@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"errors"
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -44,4 +45,26 @@ func (u *users) authenticate(r *http.Request) (evict.User, bool, error) {
 		return evict.User{}, false, nil
 	}
 	return evict.User{Name: name, Privileges: u.list[i].privileges}, true, nil
+}
+
+// may reports whether the user holds the privilege, or the one that includes it.
+func may(user evict.User, privilege string) bool {
+	return slices.Contains(user.Privileges, privilege) || slices.Contains(user.Privileges, "manage_security")
+}
+
+// require lets those users through who hold the privilege.
+func (u *users) require(privilege string, next func(http.ResponseWriter, *http.Request, evict.User)) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		user, ok, err := u.authenticate(r)
+		switch {
+		case err != nil:
+			fail(w, r, http.StatusServiceUnavailable, "security_exception", err.Error())
+		case !ok:
+			unauthorized(w, r, "missing or wrong credentials")
+		case !may(user, privilege):
+			fail(w, r, http.StatusForbidden, "security_exception", fmt.Sprintf("user [%s] needs the cluster privilege [%s] or [manage_security]", user.Name, privilege))
+		default:
+			next(w, r, user)
+		}
+	}
 }
