@@ -50,9 +50,9 @@ type cacheFigures struct {
 	Changed int // entries that went because the source had changed
 }
 
-// root shows the page to browsers, and tells clients that want JSON what this is.
+// root shows the page to browsers, and tells other clients what this is.
 func (s *server) root(w http.ResponseWriter, r *http.Request, user evict.User) {
-	if accept := r.Header.Get("Accept"); strings.Contains(accept, "json") && !strings.Contains(accept, "html") {
+	if !strings.Contains(r.Header.Get("Accept"), "text/html") {
 		reply(w, r, http.StatusOK, object{
 			"name": s.node.name, "cluster_name": clusterName, "cluster_uuid": s.node.id,
 			"version": object{"number": "9.0.0", "build_flavor": "svctoken"}, // of the API
@@ -60,13 +60,17 @@ func (s *server) root(w http.ResponseWriter, r *http.Request, user evict.User) {
 		return
 	}
 	p := s.page(user)
+	if r.URL.Query().Has("live") {
+		p.write(w, http.StatusOK, "live")
+		return
+	}
 	done, _ := strconv.Atoi(r.URL.Query().Get("done"))
 	for i := range p.Recent {
 		if p.Recent[i].Number == done {
 			p.Done = &p.Recent[i]
 		}
 	}
-	p.write(w, http.StatusOK)
+	p.write(w, http.StatusOK, "page")
 }
 
 // evictFromPage answers the form. The browser is sent on to a page that can be
@@ -78,7 +82,7 @@ func (s *server) evictFromPage(w http.ResponseWriter, r *http.Request, user evic
 	if err != nil {
 		p := s.page(user)
 		p.Form, p.Error = f, err.Error()
-		p.write(w, http.StatusBadRequest)
+		p.write(w, http.StatusBadRequest, "page")
 		return
 	}
 	number := s.audit(r.Context(), user, report)
@@ -103,9 +107,10 @@ func (s *server) page(user evict.User) page {
 	return p
 }
 
-func (p page) write(w http.ResponseWriter, status int) {
+// write answers with the page, or with the part of it that changes.
+func (p page) write(w http.ResponseWriter, status int, part string) {
 	var b bytes.Buffer
-	if err := pageTemplate.Execute(&b, p); err != nil {
+	if err := pageTemplate.ExecuteTemplate(&b, part, p); err != nil {
 		http.Error(w, "the page cannot be shown", http.StatusInternalServerError)
 		return
 	}
@@ -113,7 +118,7 @@ func (p page) write(w http.ResponseWriter, status int) {
 	header.Set("Content-Type", "text/html; charset=utf-8")
 	header.Set("Cache-Control", "no-store")
 	header.Set("Content-Security-Policy", fmt.Sprintf(
-		"default-src 'none'; style-src 'nonce-%[1]s'; script-src 'nonce-%[1]s'; connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'", p.Nonce))
+		"default-src 'none'; img-src data:; style-src 'nonce-%[1]s'; script-src 'nonce-%[1]s'; connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'", p.Nonce))
 	header.Set("X-Content-Type-Options", "nosniff")
 	header.Set("Referrer-Policy", "no-referrer")
 	w.WriteHeader(status)

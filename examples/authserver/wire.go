@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"strings"
 )
@@ -38,9 +39,7 @@ func fail(w http.ResponseWriter, r *http.Request, status int, kind, reason strin
 
 func failWith(w http.ResponseWriter, r *http.Request, status int, cause object) {
 	err := object{"root_cause": []object{cause}}
-	for key, value := range cause {
-		err[key] = value
-	}
+	maps.Copy(err, cause)
 	reply(w, r, status, object{"error": err, "status": status})
 }
 

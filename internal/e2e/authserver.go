@@ -1,0 +1,129 @@
+// Package e2e tries examples/authserver from outside, with clients that are not
+// svctoken's: the official Elasticsearch clients for Go and for JavaScript, curl,
+// and a browser. Its load command measures what caching is worth to the server.
+package e2e
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+)
+
+// An Authserver is a process that runs the example. Its users are Admin, who may do
+// everything, and Reader, who may look.
+type Authserver struct {
+	URL string
+
+	cmd    *exec.Cmd
+	dir    string // of the binary
+	stderr bytes.Buffer
+}
+
+const (
+	Admin, AdminPassword   = "admin", "admin-password"
+	Reader, ReaderPassword = "reader", "reader-password"
+)
+
+// Start builds the example at the repository's root, and starts it on a free port
+// of the loopback interface. The caller must call Stop.
+func Start(root string, args ...string) (*Authserver, error) {
+	dir, err := os.MkdirTemp("", "svctoken-e2e-")
+	if err != nil {
+		return nil, err
+	}
+	s := &Authserver{dir: dir}
+	if err := s.start(root, args); err != nil {
+		s.Stop()
+		return nil, fmt.Errorf("authserver: %w\n%s", err, &s.stderr)
+	}
+	return s, nil
+}
+
+func (s *Authserver) start(root string, args []string) error {
+	binary := filepath.Join(s.dir, "authserver")
+	build := exec.Command("go", "build", "-C", root, "-o", binary, "./examples/authserver")
+	build.Stderr = &s.stderr
+	if err := build.Run(); err != nil {
+		return err
+	}
+	users := []string{"-listen", "127.0.0.1:0", "-admin", Admin + ":" + AdminPassword, "-reader", Reader + ":" + ReaderPassword}
+	s.cmd = exec.Command(binary, append(users, args...)...)
+	s.cmd.Stderr = &s.stderr
+	stdout, err := s.cmd.StdoutPipe()
+	if err != nil {
+		return err
+	}
+	if err := s.cmd.Start(); err != nil {
+		return err
+	}
+	line, err := bufio.NewReader(stdout).ReadString('\n')
+	if err != nil {
+		return err
+	}
+	url, ok := strings.CutPrefix(strings.TrimSpace(line), "Listening on ")
+	if !ok {
+		return errors.New("it does not say where it listens")
+	}
+	s.URL = url
+	go io.Copy(io.Discard, stdout) // ends with the process
+	return nil
+}
+
+// Stop ends the process, waits for it, and removes its binary.
+func (s *Authserver) Stop() {
+	if s.cmd != nil && s.cmd.Process != nil {
+		s.cmd.Process.Kill()
+		s.cmd.Wait()
+	}
+	os.RemoveAll(s.dir)
+}
+
+// Do sends a request as Admin, and decodes the JSON that answers it into the value
+// that out points to, if any. A status other than 200 is an error.
+func (s *Authserver) Do(method, path string, out any) error {
+	r, err := http.NewRequest(method, s.URL+path, nil)
+	if err != nil {
+		return err
+	}
+	r.SetBasicAuth(Admin, AdminPassword)
+	resp, err := http.DefaultClient.Do(r)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return err
+	}
+	if resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("%s %s: %d %s", method, path, resp.StatusCode, body)
+	}
+	if out == nil {
+		return nil
+	}
+	return json.Unmarshal(body, out)
+}
+
+// CreateToken creates a token in the index, and returns its bearer.
+func (s *Authserver) CreateToken(namespace, service, name string) (string, error) {
+	var created struct{ Token struct{ Value string } }
+	err := s.Do("POST", fmt.Sprintf("/_security/service/%s/%s/credential/token/%s", namespace, service, name), &created)
+	return created.Token.Value, err
+}
+
+// Entries returns how many entries both caches hold.
+func (s *Authserver) Entries() (int, error) {
+	var stats struct {
+		Caches map[string]struct{ Entries int }
+	}
+	err := s.Do("GET", "/_stats", &stats)
+	return stats.Caches["file"].Entries + stats.Caches["index"].Entries, err
+}
