@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/bits"
+	"strings"
 )
 
 // A Verdict is a success: the token was presented with its secret.
@@ -69,13 +70,21 @@ func (g *Group) authenticate(ctx context.Context, stores []*store, authorization
 	if !ok {
 		return errScheme
 	}
+	var q query
+	if g.guess(&q, bearer) && g.fromMemory(stores, &q, v) {
+		return nil
+	}
+	return g.authenticateBearer(ctx, stores, bearer, v)
+}
+
+// authenticateBearer is authenticate for a bearer that is to be decoded.
+func (g *Group) authenticateBearer(ctx context.Context, stores []*store, bearer string, v *Verdict[any]) error {
 	var buf [stackBuffer]byte
 	qualified, secret, err := decodeBearer(buf[:], bearer)
 	if err != nil {
 		return err
 	}
-	q := query{hash: g.hash(qualified), qualified: qualified}
-	g.digest(&q.digest, secret)
+	q := g.newQuery(strings.TrimRight(bearer, "="), qualified)
 	if g.fromMemory(stores, &q, v) {
 		return nil
 	}
@@ -137,9 +146,7 @@ func (g *Group) authenticateToken(ctx context.Context, stores []*store, token To
 		return errShortSecret
 	}
 	var buf [stackBuffer]byte
-	qualified := token.id.append(buf[:0])
-	q := query{hash: g.hash(qualified), qualified: qualified}
-	g.digest(&q.digest, []byte(token.secret.Reveal()))
+	q := g.newTokenQuery(token, buf[:])
 	return g.load(ctx, stores, token, &q, v)
 }
 

@@ -1,13 +1,20 @@
 package tokencache
 
+import "encoding/base64"
+
 // A cell is what one cache holds of one account: its entries and its loads in
 // flight. An eviction visits the cells of its accounts and nothing else, which is
 // why it costs what the account holds. A cell exists while it holds something.
 //
-// prefix and account are immutable; the rest is guarded by the group's mutex.
+// account, prefix, head and rest are immutable; the rest is guarded by the group's mutex.
 type cell struct {
 	account Account
 	prefix  string // "namespace/service/", whose memory account shares
+
+	// A bearer of the account begins with head, the base64 of all whole groups of
+	// three bytes before the token's name; rest is what comes between it and that
+	// name, up to two bytes.
+	head, rest string
 
 	entries *entry // doubly linked through prev and succ
 	flights map[flightKey]*flight
@@ -16,7 +23,14 @@ type cell struct {
 func newCell(a Account) *cell {
 	prefix := a.String() + "/"
 	n := len(a.Namespace)
-	return &cell{prefix: prefix, account: Account{prefix[:n], prefix[n+1 : len(prefix)-1]}}
+	plain := bearerPrefix + prefix
+	whole := len(plain) / 3 * 3
+	return &cell{
+		account: Account{prefix[:n], prefix[n+1 : len(prefix)-1]},
+		prefix:  prefix,
+		head:    base64.StdEncoding.EncodeToString([]byte(plain[:whole])),
+		rest:    plain[whole:],
+	}
 }
 
 func (c *cell) linkLocked(e *entry) {

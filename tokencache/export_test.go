@@ -10,11 +10,10 @@ var DecodedLen = decodedLen
 // and the last check.
 func HitInSteps[R any](c *Cache[R], token Token, between func()) bool {
 	g := c.store.group
-	qualified := []byte(token.id.String())
-	var d digest
-	g.digest(&d, []byte(token.secret.Reveal()))
-	e := c.store.table.Load().find(g.hash(qualified), qualified)
-	if e == nil || !e.digest.equal(&d) {
+	var buf [stackBuffer]byte
+	q := g.newTokenQuery(token, buf[:])
+	e := c.store.table.Load().find(&q, g)
+	if e == nil || !e.digest.equal(&q.digest) {
 		return false
 	}
 	between()

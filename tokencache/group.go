@@ -2,8 +2,6 @@ package tokencache
 
 import (
 	"crypto/rand"
-	"crypto/sha256"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"hash/maphash"
@@ -181,41 +179,6 @@ func (g *Group) add(s *store) error {
 	}
 	g.stores.Store(new(append(slices.Clip(old), s)))
 	return nil
-}
-
-// A digest stands for a secret: SHA-256 over the group's key and the secret.
-type digest [sha256.Size]byte
-
-// equal compares in constant time, a word at a time: subtle.ConstantTimeCompare
-// goes by bytes, and takes a fifth as long as the SHA-256.
-func (d *digest) equal(other *digest) bool {
-	var differ uint64
-	for i := 0; i < len(d); i += 8 {
-		differ |= binary.LittleEndian.Uint64(d[i:]) ^ binary.LittleEndian.Uint64(other[i:])
-	}
-	return differ == 0
-}
-
-// digest computes the digest of a secret. Up to 39 bytes of secret take a single
-// block of SHA-256, and up to 48 no allocation.
-func (g *Group) digest(d *digest, secret []byte) {
-	var buf [64]byte
-	if len(secret) > len(buf)-len(g.key) {
-		*d = sha256.Sum256(slices.Concat(g.key[:], secret))
-		return
-	}
-	copy(buf[:], g.key[:])
-	n := copy(buf[len(g.key):], secret)
-	*d = sha256.Sum256(buf[:len(g.key)+n])
-}
-
-// hash returns the hash of a token id, by which the tables are indexed.
-func (g *Group) hash(qualified []byte) uint32 { return uint32(maphash.Bytes(g.seed, qualified)) }
-
-// hashID is hash for an id which is in parts.
-func (g *Group) hashID(id TokenID) uint32 {
-	var buf [stackBuffer]byte
-	return g.hash(id.append(buf[:0]))
 }
 
 // ErrClosed is wrapped by the error for an authentication that needs a cache

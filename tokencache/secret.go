@@ -26,9 +26,10 @@ type Secret struct {
 }
 
 const (
-	minSecret    = 10 // bytes
-	randomSecret = 16 // bytes before encoding: 22 characters of URL-safe base64
-	redacted     = "[redacted]"
+	minSecret       = 10 // bytes
+	randomSecret    = 16 // bytes of a generated secret before it is encoded
+	generatedSecret = 22 // bytes of a generated secret: randomSecret as URL-safe base64
+	redacted        = "[redacted]"
 )
 
 // NewSecret returns a Secret with a copy of value.

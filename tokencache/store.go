@@ -60,17 +60,10 @@ func (s *store) resetLocked() {
 	s.cells = make(map[Account]*cell)
 }
 
-// A query is one authentication, parsed.
-type query struct {
-	hash      uint32
-	qualified []byte
-	digest    digest
-}
-
 // peek looks the query up without a lock. A live entry is a hit: the digest
 // agrees; or a refusal: it does not, and the entry answers for its name.
 func (s *store) peek(q *query) (e *entry, hit bool) {
-	e = s.table.Load().find(q.hash, q.qualified)
+	e = s.table.Load().find(q, s.group)
 	if e == nil {
 		return nil, false
 	}
@@ -106,6 +99,7 @@ func (s *store) publishLocked(f *flight) {
 		cell:    f.cell,
 		expires: f.started + int64(s.lifetime()),
 		hash:    f.hash,
+		cut:     uint16(headLen(len(f.cell.prefix) + len(f.token.id.Name))),
 	}
 	t := s.table.Load()
 	if s.lru.Len() >= len(t.buckets) {

@@ -11,6 +11,7 @@ type entry struct {
 	cell    *cell
 	expires int64 // clock reading
 	hash    uint32
+	cut     uint16 // headLen of the qualified name
 
 	// used is the recency mark: set by a hit unless it is set already, so that a
 	// hot entry's cache lines stay shared between cores; cleared when the
@@ -66,9 +67,9 @@ func (t *table) bucket(hash uint32) *atomic.Pointer[entry] {
 	return &t.buckets[int(hash)&(len(t.buckets)-1)]
 }
 
-func (t *table) find(hash uint32, qualified []byte) *entry {
-	for e := t.bucket(hash).Load(); e != nil; e = e.next.Load() {
-		if e.hash == hash && e.is(qualified) {
+func (t *table) find(q *query, g *Group) *entry {
+	for e := t.bucket(q.hash).Load(); e != nil; e = e.next.Load() {
+		if e.hash == q.hash && q.names(e, g) {
 			return e
 		}
 	}

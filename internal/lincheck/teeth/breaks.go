@@ -8,6 +8,7 @@ const (
 	storeGo  = "tokencache/store.go"
 	flightGo = "tokencache/flight.go"
 	tableGo  = "tokencache/table.go"
+	queryGo  = "tokencache/query.go"
 )
 
 var breaks = []brk{
@@ -59,6 +60,8 @@ var breaks = []brk{
 		"		if f.answer.ok {\n", "		if f.err == nil {\n"},
 	{"accept any secret for a cached name", storeGo,
 		"	hit = e.digest.equal(&q.digest)\n", "	hit = true\n"},
+	{"take equal hashes for equal names", queryGo,
+		" && string(plain[:len(e.name)]) == e.name", ""},
 	{"key loads by name alone", flightGo,
 		"		key:        flightKey{token.id.Name, q.digest},\n", "		key:        flightKey{name: token.id.Name},\n"},
 	{"never expire", tableGo,
