@@ -116,7 +116,6 @@ func New[R any](g *Group, name string, src Source[R], cfg Config) (*Cache[R], er
 		maxEntries:  cfg.MaxEntries,
 		errTimeout:  fmt.Errorf("the source took longer than %v: %w", cfg.LoadTimeout, context.DeadlineExceeded),
 		slots:       semaphore.NewWeighted(int64(cfg.MaxLoads)),
-		running:     make(map[*flight]struct{}),
 	}
 	if h, ok := src.(interface{ MayHold(TokenID) bool }); ok {
 		s.mayHold = h.MayHold

@@ -60,5 +60,6 @@
 //
 // Every type is safe for concurrent use by multiple goroutines. A hit takes no
 // lock and allocates nothing. The goroutines that exist are the loads in flight; a
-// timer fires once a second while a group's caches hold entries.
+// timer fires once a second while a group's caches hold entries, and one for each
+// cache that loads, when a load is overdue.
 package tokencache

@@ -22,23 +22,50 @@ type flightKey struct {
 // still answers those who wait for it.
 //
 // It runs in a goroutine of its own, with a deadline of its own, so that a
-// caller that gives up takes nothing away from the others.
+// caller that gives up takes nothing away from the others. The flight itself is the
+// context that the source gets, see flight_context.go: the standard library's would
+// double what an uncontended miss allocates (BenchmarkMiss in internal/peers).
 type flight struct {
 	store   *store
 	cell    *cell
 	key     flightKey
 	token   Token
 	hash    uint32
-	started int64 // clock reading, before the source is read
+	started int64           // clock reading, before the source is read
+	caller  context.Context // of who started it, for its values
 
-	ctx    context.Context
-	cancel context.CancelFunc
+	// guarded by the group's mutex
+	registered    bool
+	before, after *flight // in the store's list of unsettled loads
 
-	registered bool // guarded by the group's mutex
+	// done is closed when the flight is settled: it has landed, or there will be no
+	// answer for those who wait. The rest is written before, and not changed then.
+	done    chan struct{}
+	settled settlement // guarded by the group's mutex too
+	answer  answer
+	err     error
+}
 
-	done   chan struct{} // closed when the rest has been written
-	answer answer
-	err    error
+// A settlement says how a flight has been settled.
+type settlement int
+
+const (
+	flying  settlement = iota
+	landed             // there is an answer
+	overdue            // its source took too long
+	dropped            // its cache was closed
+)
+
+// settleLocked settles the flight and reports true, unless it was settled before.
+// The caller then closes done, after it has let go of the mutex: that wakes all who
+// wait.
+func (f *flight) settleLocked(how settlement) bool {
+	if f.settled != flying {
+		return false
+	}
+	f.settled = how
+	f.store.unsettled.removeLocked(f)
+	return true
 }
 
 // An answer is what a source says of a token, from memory or afresh: its record,
@@ -135,7 +162,7 @@ func (s *store) joinLocked(ctx context.Context, id TokenID, q *query) (*flight, 
 	if f == nil {
 		return nil, maybe{}, nil
 	}
-	if f.ctx.Err() != nil { // overdue: whoever comes now deserves a new one
+	if f.settled != flying || f.left() <= 0 { // whoever comes now deserves a new one
 		f.unregisterLocked()
 		s.releaseLocked(c)
 		return nil, maybe{}, nil
@@ -155,15 +182,17 @@ func (s *store) startLocked(ctx context.Context, token Token, q *query) *flight 
 		store: s, cell: c, token: token, hash: q.hash,
 		key:        flightKey{token.id.Name, q.digest},
 		started:    s.group.clock.now(),
+		caller:     ctx,
 		registered: true,
 		done:       make(chan struct{}),
 	}
-	f.ctx, f.cancel = context.WithTimeout(context.WithoutCancel(ctx), s.loadTimeout)
 	if c.flights == nil {
 		c.flights = make(map[flightKey]*flight)
 	}
 	c.flights[f.key] = f
-	s.running[f] = struct{}{}
+	s.loading++
+	s.unsettled.addLocked(f)
+	s.watchLocked()
 	s.stats.Misses++
 	s.stats.Loads++
 	s.loads.Add(1)
@@ -180,21 +209,23 @@ func (f *flight) unregisterLocked() {
 func (f *flight) run() {
 	s := f.store
 	finished := false
+	var a answer
+	var err error
 	defer func() {
 		if !finished { // a panic, or runtime.Goexit
-			f.answer, f.err = answer{}, s.wrap(panicError(recover()))
+			a, err = answer{}, s.wrap(panicError(recover()))
 		}
-		f.land()
+		f.land(a, err)
 	}()
-	f.answer, f.err = f.load()
+	a, err = f.load()
 	finished = true
 }
 
 // load asks the source.
 func (f *flight) load() (answer, error) {
 	s := f.store
-	record, verifier, err := s.lookup(f.ctx, f.token)
-	if ended := f.ctx.Err(); ended != nil && errors.Is(err, ended) {
+	record, verifier, err := s.lookup(f, f.token)
+	if ended := f.Err(); ended != nil && errors.Is(err, ended) {
 		err = f.ended()
 	}
 	if err != nil {
@@ -204,7 +235,7 @@ func (f *flight) load() (answer, error) {
 		return answer{}, nil
 	}
 	if h := s.group.hashing; h != nil {
-		if err := h.Acquire(f.ctx, 1); err != nil {
+		if err := h.Acquire(f, 1); err != nil {
 			return answer{}, s.wrap(f.ended())
 		}
 		defer h.Release(1)
@@ -216,12 +247,12 @@ func (f *flight) load() (answer, error) {
 }
 
 // land publishes the result if it may be, and ends the flight.
-func (f *flight) land() {
+func (f *flight) land(a answer, err error) {
 	s := f.store
 	s.group.mu.Lock()
-	if f.err != nil {
+	if err != nil {
 		s.stats.Errors++
-	} else if !f.answer.ok {
+	} else if !a.ok {
 		s.stats.Refusals++
 	}
 	if f.registered {
@@ -229,18 +260,22 @@ func (f *flight) land() {
 		// other. In this order: publication may displace the cell's last entry, and
 		// the registered flight is what keeps the cell from being freed then
 		// (TestDisplacementWithinAnAccount).
-		if f.answer.ok {
-			s.publishLocked(f)
+		if a.ok {
+			s.publishLocked(f, a.record)
 		}
 		f.unregisterLocked()
 		s.releaseLocked(f.cell)
 	} else {
 		s.stats.Discarded++
 	}
-	delete(s.running, f)
+	s.loading--
+	first := f.settleLocked(landed)
 	s.group.mu.Unlock()
-	close(f.done)
-	f.cancel()
+	f.token = Token{} // a source may keep its context, but not the secret by it
+	if first {
+		f.answer, f.err = a, err
+		close(f.done)
+	}
 	s.slots.Release(1)
 	s.loads.Done()
 }
@@ -249,22 +284,18 @@ func (f *flight) land() {
 func (f *flight) wait(ctx context.Context) (answer, error) {
 	select {
 	case <-f.done:
-		return f.answer, f.err
 	case <-ctx.Done():
 		return answer{}, f.store.wrap(fmt.Errorf("gave up waiting for a load: %w", ctx.Err()))
-	case <-f.ctx.Done():
 	}
-	select {
-	case <-f.done: // it landed, and cancelled its context afterwards
-		return f.answer, f.err
-	default:
+	if f.settled != landed {
 		return answer{}, f.store.wrap(f.ended())
 	}
+	return f.answer, f.err
 }
 
-// ended says why the flight's context is done: only close cancels it early.
+// ended says why a flight that did not land was settled.
 func (f *flight) ended() error {
-	if errors.Is(f.ctx.Err(), context.DeadlineExceeded) {
+	if f.settled == overdue {
 		return f.store.errTimeout
 	}
 	return ErrClosed

@@ -12,6 +12,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/svctoken/svctoken/tokencache"
 )
 
@@ -110,23 +112,92 @@ func TestCallerThatGivesUpDisturbsNobody(t *testing.T) {
 
 type ctxKey struct{}
 
-func TestLoadKeepsTheCallersValues(t *testing.T) {
-	token := mustToken(t, "elastic/fleet-server/token1", "supersecret")
-	src := newTestSource(token)
-	var value any
-	var deadline bool
-	src.before = func(ctx context.Context, _ tokencache.Token) error {
-		value = ctx.Value(ctxKey{})
-		_, deadline = ctx.Deadline()
-		return nil
-	}
-	c := newCache(t, tokencache.NewGroup(tokencache.GroupConfig{}), "test", src, tokencache.Config{})
-	if _, err := c.AuthenticateToken(context.WithValue(t.Context(), ctxKey{}, "trace"), token); err != nil {
-		t.Fatal(err)
-	}
-	if value != "trace" || !deadline {
-		t.Errorf("the load's context has value %v, deadline %v", value, deadline)
-	}
+// TestLoadContext: the context that a source gets has its caller's values and the
+// load's end, also for contexts derived from it, and shows no secret.
+func TestLoadContext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		token := mustToken(t, "elastic/fleet-server/token1", "supersecret")
+		src := newTestSource(token)
+		var load, child context.Context
+		hang := true
+		src.before = func(ctx context.Context, _ tokencache.Token) error {
+			load = ctx
+			var cancel context.CancelFunc
+			child, cancel = context.WithTimeout(ctx, time.Hour)
+			defer cancel()
+			if hang {
+				<-child.Done()
+				return context.Cause(child)
+			}
+			return nil
+		}
+		c := newCache(t, tokencache.NewGroup(tokencache.GroupConfig{}), "test", src, tokencache.Config{LoadTimeout: time.Second})
+		caller, cancel := context.WithCancelCause(context.WithValue(t.Context(), ctxKey{}, "trace"))
+
+		start := time.Now()
+		_, err := c.AuthenticateToken(caller, token)
+		if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "longer than 1s") || time.Since(start) != time.Second {
+			t.Errorf("after %v got %v, want the load's deadline", time.Since(start), err)
+		}
+		synctest.Wait()
+		if child.Err() != context.DeadlineExceeded || load.Err() != context.DeadlineExceeded {
+			t.Errorf("got %v and %v, want the load's deadline", load.Err(), child.Err())
+		}
+
+		hang = false
+		start = time.Now()
+		if _, err := c.AuthenticateToken(caller, token); err != nil {
+			t.Fatal(err)
+		}
+		cancel(errors.New("the caller's cause"))
+		if deadline, ok := load.Deadline(); load.Value(ctxKey{}) != "trace" || !ok || !deadline.Equal(start.Add(time.Second)) {
+			t.Errorf("the load's context has value %v, deadline %v", load.Value(ctxKey{}), deadline)
+		}
+		if <-load.Done(); load.Err() != context.Canceled || context.Cause(load) != context.Canceled {
+			t.Errorf("after the load got %v, %v", load.Err(), context.Cause(load))
+		}
+		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%x"} {
+			if text := fmt.Sprintf(verb, load); text != `a load of the cache "test"` {
+				t.Errorf("%s shows %s", verb, text)
+			}
+		}
+	})
+}
+
+// TestOverdueOneByOne: each load has its own time, whichever ends first.
+func TestOverdueOneByOne(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		src := newTestSource()
+		g := tokencache.NewGroup(tokencache.GroupConfig{})
+		defer g.Close()
+		c := newCache(t, g, "test", src, tokencache.Config{LoadTimeout: 10 * time.Second})
+		src.before = func(ctx context.Context, token tokencache.Token) error {
+			if token.ID().Name == "quick" {
+				time.Sleep(time.Second)
+				return nil
+			}
+			<-ctx.Done()
+			return ctx.Err()
+		}
+		waited := make([]time.Duration, 4)
+		var wg sync.WaitGroup
+		for i, name := range []string{"first", "quick", "second", "third"} {
+			wg.Go(func() {
+				start := time.Now()
+				c.AuthenticateToken(t.Context(), mustToken(t, "elastic/fleet-server/"+name, "supersecret"))
+				waited[i] = time.Since(start)
+			})
+			time.Sleep(3 * time.Second)
+		}
+		wg.Wait()
+		want := []time.Duration{10 * time.Second, time.Second, 10 * time.Second, 10 * time.Second}
+		if diff := cmp.Diff(want, waited); diff != "" {
+			t.Errorf("waited (-want +got):\n%s", diff)
+		}
+		if got := c.Stats(); got.Loading != 0 || got.Errors != 3 || got.Refusals != 1 {
+			t.Errorf("got %+v", got)
+		}
+	})
 }
 
 func TestPanicHarmsOnlyItsCallers(t *testing.T) {

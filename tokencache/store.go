@@ -38,12 +38,14 @@ type store struct {
 	hits  hitCounter
 
 	// guarded by group.mu
-	lru     *simplelru.LRU[*entry, struct{}]
-	cells   map[Account]*cell
-	running map[*flight]struct{} // registered or not, for close
-	doomed  doomed
-	closed  bool
-	stats   Stats
+	lru       *simplelru.LRU[*entry, struct{}]
+	cells     map[Account]*cell
+	loading   int // loads that have not landed
+	unsettled unsettled
+	watch     *time.Timer // see watchLocked; nil: not set
+	doomed    doomed
+	closed    bool
+	stats     Stats
 }
 
 // doomed is what one eviction marked in a store, between the two passes of
@@ -83,7 +85,7 @@ func (s *store) touch(e *entry) {
 
 // publishLocked stores the result of a load, in the place of whatever the name
 // had. The flight is still registered: see land.
-func (s *store) publishLocked(f *flight) {
+func (s *store) publishLocked(f *flight, record any) {
 	if s.ttl <= 0 {
 		return
 	}
@@ -95,7 +97,7 @@ func (s *store) publishLocked(f *flight) {
 	e := &entry{
 		digest:  f.key.digest,
 		name:    strings.Clone(f.token.id.Name),
-		record:  f.answer.record,
+		record:  record,
 		cell:    f.cell,
 		expires: f.started + int64(s.lifetime()),
 		hash:    f.hash,
@@ -264,13 +266,15 @@ func (s *store) buryLocked() int {
 // ends last: until nothing is served any more, changes must arrive.
 func (s *store) close() {
 	s.closeOnce.Do(func() {
+		var settled []*flight
 		s.group.forget(s, func(s *store, t *tombstone) {
 			s.closed = true
 			s.condemnAllLocked(t)
-			for f := range s.running {
-				f.cancel()
-			}
+			settled = s.dropLocked()
 		})
+		for _, f := range settled {
+			close(f.done)
+		}
 		s.cancel()
 	})
 	s.loads.Wait()
@@ -285,6 +289,6 @@ func (s *store) snapshot() Stats {
 	st := s.stats
 	st.Hits, st.Mismatches = s.hits.read()
 	st.Entries = s.lru.Len()
-	st.Loading = len(s.running)
+	st.Loading = s.loading
 	return st
 }
