@@ -94,7 +94,7 @@ func (f *File) edit(ctx context.Context, change func(*layout) error) error {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("filesource: %w", err)
 	}
-	l, err := parseLayout(f.path, data)
+	l, err := parseLayout(f.path, string(data))
 	if err != nil {
 		return err
 	}
@@ -176,13 +176,13 @@ type tokenBlock struct {
 }
 
 // parseLayout reads a file for editing. The error is a *FormatError.
-func parseLayout(path string, data []byte) (*layout, error) {
-	if _, err := parse(path, data); err != nil {
+func parseLayout(path, text string) (*layout, error) {
+	if _, err := parse(path, text); err != nil {
 		return nil, err
 	}
 	l := &layout{}
 	var above []string
-	for raw := range strings.Lines(string(bytes.TrimPrefix(data, []byte(bom)))) {
+	for raw := range strings.Lines(strings.TrimPrefix(text, bom)) {
 		line, kind := trimLine(raw)
 		if kind != tokenLine {
 			above = append(above, line)

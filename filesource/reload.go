@@ -4,11 +4,13 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
 	"maps"
 	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/svctoken/svctoken/tokencache"
@@ -65,35 +67,56 @@ func settled(info fs.FileInfo, now time.Time) bool {
 
 // read reads the file in one state: a write that goes on under the reader is read
 // again. A file that never rests is taken as it is; its next look is soon.
-func (f *File) read() ([]byte, sighting) {
+func (f *File) read() (string, sighting) {
 	const tries = 5
 	for i := 0; ; i++ {
 		now := time.Now()
 		before, err := os.Stat(f.path)
 		if errors.Is(err, fs.ErrNotExist) {
-			return nil, sighting{settled: true}
+			return "", sighting{settled: true}
 		}
-		var data []byte
+		var text string
+		var content [sha256.Size]byte
 		if err == nil {
-			data, err = os.ReadFile(f.path)
+			text, content, err = readFile(f.path, before.Size())
 		}
 		if errors.Is(err, fs.ErrNotExist) && i < tries {
 			continue // deleted or swapped in between
 		}
 		if err != nil {
-			return nil, sighting{info: before, err: fmt.Errorf("filesource: %w", err)}
+			return "", sighting{info: before, err: fmt.Errorf("filesource: %w", err)}
 		}
 		after, err := os.Stat(f.path)
 		if i < tries && (err != nil || !sameFile(before, after)) {
 			continue
 		}
-		return data, sighting{info: before, content: sha256.Sum256(data), settled: settled(before, now)}
+		return text, sighting{info: before, content: content, settled: settled(before, now)}
 	}
 }
 
+// readFile reads a file of about this size into a string, and digests it on the way:
+// the tokens share the string's memory, so that a slice would have to be copied.
+func readFile(path string, size int64) (text string, content [sha256.Size]byte, err error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return "", content, err
+	}
+	defer file.Close()
+	var b strings.Builder
+	b.Grow(int(min(max(size, 0), maxGrow)))
+	digest := sha256.New()
+	if _, err := io.Copy(io.MultiWriter(&b, digest), file); err != nil {
+		return "", content, err
+	}
+	return b.String(), [sha256.Size]byte(digest.Sum(nil)), nil
+}
+
+// maxGrow bounds what is allocated on the word of a file's metadata.
+const maxGrow = 1 << 28
+
 // applyLocked puts the tokens of what was read in place, and then tells the
 // caches.
-func (f *File) applyLocked(data []byte, seen sighting) error {
+func (f *File) applyLocked(text string, seen sighting) error {
 	last := f.seen
 	f.seen = seen
 	if f.loaded && seen.err == nil && last.err == nil && seen.content == last.content && (seen.info == nil) == (last.info == nil) {
@@ -102,7 +125,7 @@ func (f *File) applyLocked(data []byte, seen sighting) error {
 	f.loaded = true
 	doc, err := &document{}, seen.err
 	if err == nil && seen.info != nil {
-		doc, err = parse(f.path, data)
+		doc, err = parse(f.path, text)
 	}
 	if err != nil {
 		return f.failLocked(err)

@@ -59,11 +59,11 @@ func (f *File) follow() {
 func (f *File) reloadAs(info fs.FileInfo) bool {
 	f.reloading.Lock()
 	defer f.reloading.Unlock()
-	data, seen := f.read()
+	text, seen := f.read()
 	if !sameFile(info, seen.info) {
 		return false
 	}
-	f.applyLocked(data, seen)
+	f.applyLocked(text, seen)
 	return true
 }
 

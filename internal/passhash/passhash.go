@@ -206,7 +206,7 @@ func base64Len(s string) int {
 		dst = make([]byte, n)
 	}
 	n, err := base64.StdEncoding.Decode(dst, []byte(s))
-	if err != nil || strings.ContainsAny(s, "\r\n") {
+	if err != nil || strings.IndexByte(s, '\n') >= 0 || strings.IndexByte(s, '\r') >= 0 {
 		return -1
 	}
 	return n
