@@ -1,10 +1,15 @@
 // Command authserver is an auth server for service accounts, with tokens in a
-// service_tokens file and in an index in memory.
+// service_tokens file and in an index in memory. It speaks the requests of
+// Elasticsearch's service account tokens, and shows a page to operators.
 //
 //	go run ./examples/authserver
 //
 // Without -service-tokens it makes a sample file in a temporary folder, and prints
 // a token and the requests to try.
+//
+// To read it from the top: main.go puts the library's parts together, server.go has
+// the routes, users.go the operators, wire.go the form of the answers, page.go and
+// journal.go the page.
 package main
 
 import (
