@@ -164,6 +164,16 @@ func BenchmarkHit(b *testing.B) {
 
 // BenchmarkScaling asks what more cores bring: run it with -cpu 1,2.
 func BenchmarkScaling(b *testing.B) {
+	b.Run("floor", func(b *testing.B) {
+		b.RunParallel(func(pb *testing.PB) {
+			var buf [16 + 22]byte
+			var want [sha256.Size]byte
+			for pb.Next() {
+				sum := sha256.Sum256(buf[:])
+				subtle.ConstantTimeCompare(sum[:], want[:])
+			}
+		})
+	})
 	for _, tokens := range []int{1, liveTokens} {
 		b.Run(fmt.Sprintf("tokens=%d", tokens), func(b *testing.B) {
 			h := newHost(b, 1, tokens)
