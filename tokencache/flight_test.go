@@ -194,6 +194,7 @@ func TestOverdueOneByOne(t *testing.T) {
 		if diff := cmp.Diff(want, waited); diff != "" {
 			t.Errorf("waited (-want +got):\n%s", diff)
 		}
+		synctest.Wait() // callers learn that a load is overdue before its source returns
 		if got := c.Stats(); got.Loading != 0 || got.Errors != 3 || got.Refusals != 1 {
 			t.Errorf("got %+v", got)
 		}

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"hash/maphash"
 	"slices"
+	"strings"
 )
 
 // A query is one authentication on its way to an entry: the hash of the name, by
@@ -48,7 +49,7 @@ func headLen(n int) int { return (len(bearerPrefix) + n + len(":")) * 8 / 6 }
 func (g *Group) guess(q *query, bearer string) bool {
 	bearer, ok := trimPadding(bearer)
 	n := len(bearer)*6/8 - len(bearerPrefix) - len(":") - generatedSecret
-	if !ok || n < minQualified {
+	if !ok || n < minQualified || !strings.HasPrefix(bearer, encodedPrefix) {
 		return false
 	}
 	cut := headLen(n)
