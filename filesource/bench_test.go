@@ -3,6 +3,7 @@ package filesource_test
 import (
 	"fmt"
 	"os"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -59,5 +60,38 @@ func BenchmarkReload(b *testing.B) {
 		if err := file.Reload(); err != nil {
 			b.Fatal(err)
 		}
+	}
+}
+
+// TestReloadAllocatesNoMoreThanOpen: a reload after one line has changed takes no
+// more memory than reading the file for the first time.
+func TestReloadAllocatesNoMoreThanOpen(t *testing.T) {
+	path := tokensPath(t)
+	content := manyTokens(10_000)
+	contents := [2]string{content, strings.Replace(content, "token-00005000", "token-renamed0", 1)}
+	write := func(i int) {
+		if err := os.WriteFile(path, []byte(contents[i%2]), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(0)
+	file, err := filesource.Open(path, filesource.Config{Poll: -1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	allocated := func(f func() error) uint64 {
+		t.Helper()
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		if err := f(); err != nil {
+			t.Fatal(err)
+		}
+		runtime.ReadMemStats(&after)
+		return after.TotalAlloc - before.TotalAlloc
+	}
+	open := allocated(func() error { _, err := filesource.Open(path, filesource.Config{Poll: -1}); return err })
+	write(1)
+	if reload := allocated(file.Reload); reload > open+open/100 {
+		t.Errorf("a reload allocates %d bytes, the first read %d", reload, open)
 	}
 }

@@ -30,12 +30,15 @@ type verdict struct {
 // name. Everything counts, the keys too; what the harness itself needs does not.
 func Memory(n int) []Footprint {
 	return []Footprint{
-		{"svctoken", footprint(n, fillSvctoken)},
+		SvctokenMemory(n),
 		{"golang-lru, bare", footprint(n, fillGolangLRU)},
 		{"otter, bare", footprint(n, fillOtter)},
 		{"k8s.io/apiserver token cache", footprint(n, fillKubernetes)},
 	}
 }
+
+// SvctokenMemory is Memory for svctoken alone.
+func SvctokenMemory(n int) Footprint { return Footprint{"svctoken", footprint(n, fillSvctoken)} }
 
 // footprint measures the live heap before and after filling, for each token.
 func footprint(n int, fill func(n int) (keep any)) float64 {

@@ -1,7 +1,14 @@
 package peers_test
 
 import (
+	"context"
+	"fmt"
+	"slices"
 	"testing"
+	"time"
+
+	"github.com/svctoken/svctoken/internal/peers"
+	"github.com/svctoken/svctoken/tokencache"
 )
 
 // TestRatios guards the figures of docs/performance.md against regressions: ratios
@@ -36,6 +43,77 @@ func TestRatios(t *testing.T) {
 	}); got != 0 {
 		t.Errorf("a hit allocates %v times", got)
 	}
+}
+
+// TestCosts guards what does not depend on how busy the machine is, or hardly: what a
+// miss allocates, what a token takes, and that an eviction costs the same in a cache
+// a hundred times as large.
+func TestCosts(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes some seconds")
+	}
+	g := tokencache.NewGroup(tokencache.GroupConfig{})
+	defer g.Close()
+	if _, err := tokencache.New(g, "miss", present{}, tokencache.Config{MaxEntries: 1}); err != nil {
+		t.Fatal(err)
+	}
+	headers := []string{"Bearer " + token(0).RevealBearer(), "Bearer " + token(1).RevealBearer()}
+	i := 0
+	if got := testing.AllocsPerRun(1000, func() {
+		g.Authenticate(t.Context(), headers[i%2])
+		i++
+	}); got != 9 {
+		t.Errorf("a miss allocates %v times, and it was 9", got)
+	}
+
+	if got := peers.SvctokenMemory(1e6).PerToken; got > 260 {
+		t.Errorf("a token takes %.0f bytes, want at most 260", got)
+	}
+
+	small, large := evictionTime(t, 1e3), evictionTime(t, 1e5)
+	t.Logf("an eviction takes %v among 10^3, %v among 10^5", small, large)
+	if large > small*225/100 {
+		t.Errorf("an eviction takes %v among 10^3 tokens, %v among 10^5", small, large)
+	}
+}
+
+// evictionTime returns the median time in which ten tokens are evicted by wildcard
+// from a cache that has this many others.
+func evictionTime(t *testing.T, others int) time.Duration {
+	t.Helper()
+	g := tokencache.NewGroup(tokencache.GroupConfig{})
+	defer g.Close()
+	if _, err := tokencache.New(g, "evict", present{}, tokencache.Config{MaxEntries: others + 10}); err != nil {
+		t.Fatal(err)
+	}
+	load := func(service string, i int) {
+		id := tokencache.Account{Namespace: "elastic", Service: service}.Token(fmt.Sprint("token-", i))
+		tok, err := tokencache.NewToken(id, tokencache.NewSecret("0123456789abcdefghijkl"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := g.AuthenticateToken(context.Background(), tok); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i := range others {
+		load(fmt.Sprint("service-", i%100), i)
+	}
+	sel, err := tokencache.Account{Namespace: "elastic", Service: "fleet-server"}.SelectAll()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var took []time.Duration
+	for range 1000 {
+		for i := range 10 {
+			load("fleet-server", i)
+		}
+		began := time.Now()
+		g.Evict(sel)
+		took = append(took, time.Since(began))
+	}
+	slices.Sort(took)
+	return took[len(took)/2]
 }
 
 // best returns the nanoseconds of the best of three measurements.
