@@ -230,6 +230,7 @@ func TestAccounts(t *testing.T) {
 // those of Go's mux too.
 func TestShapes(t *testing.T) {
 	p := start(t, "-admin", admin)
+	p.expect("POST", route+"index1", admin, 200, "")
 	const vendor = "application/vnd.elasticsearch+json;compatible-with=9"
 	for _, test := range []struct {
 		name, method, path, credentials string
@@ -246,6 +247,14 @@ func TestShapes(t *testing.T) {
 			`{"error":{"header":{"WWW-Authenticate":["Basic realm=\"security\", charset=\"UTF-8\"","Bearer realm=\"security\""]},"reason":"missing or wrong credentials","root_cause":[{"header":{"WWW-Authenticate":["Basic realm=\"security\", charset=\"UTF-8\"","Bearer realm=\"security\""]},"reason":"missing or wrong credentials","type":"security_exception"}],"type":"security_exception"},"status":401}`},
 		{"operator", "GET", "/_security/_authenticate", admin, nil, 200, "Content-Type", "application/json",
 			`{"authentication_realm":{"name":"operators","type":"file"},"authentication_type":"realm","email":null,"enabled":true,"full_name":null,"lookup_realm":{"name":"operators","type":"file"},"metadata":{},"roles":[],"username":"admin"}`},
+		{"refused", "GET", "/_security/_authenticate", "AAEAAWEvYi9jOjAxMjM0NTY3ODk", nil, 401, "WWW-Authenticate", `Basic realm="security", charset="UTF-8"`,
+			`{"error":{"header":{"WWW-Authenticate":["Basic realm=\"security\", charset=\"UTF-8\"","Bearer realm=\"security\""]},"reason":"tokencache: token refused: the account is not known","root_cause":[{"header":{"WWW-Authenticate":["Basic realm=\"security\", charset=\"UTF-8\"","Bearer realm=\"security\""]},"reason":"tokencache: token refused: the account is not known","type":"security_exception"}],"type":"security_exception"},"status":401}`},
+		{"credentials", "GET", credential, admin, nil, 200, "Content-Type", "application/json",
+			`{"count":3,"nodes_credentials":{"_nodes":{"failed":0,"successful":1,"total":1},"file_tokens":{"token1":{"nodes":["authserver"]},"token2":{"nodes":["authserver"]}}},"service_account":"elastic/fleet-server","tokens":{"index1":{}}}`},
+		{"conflict", "PUT", route + "index1", admin, nil, 409, "Content-Type", "application/json",
+			`{"error":{"reason":"indexsource: the token exists already: elastic/fleet-server/index1","root_cause":[{"reason":"indexsource: the token exists already: elastic/fleet-server/index1","type":"version_conflict_engine_exception"}],"type":"version_conflict_engine_exception"},"status":409}`},
+		{"found", "DELETE", route + "index1", admin, nil, 200, "Content-Type", "application/json", `{"found":true}`},
+		{"not found", "DELETE", route + "index1", admin, nil, 404, "Content-Type", "application/json", `{"found":false}`},
 		{"vendor's type", "DELETE", route + "nobody", admin, []string{"Accept", vendor}, 404, "Content-Type", vendor, `{"found":false}`},
 		{"vendor's type, a space", "DELETE", route + "nobody", admin, []string{"Accept", strings.Replace(vendor, ";", "; ", 1)}, 404, "Content-Type", vendor, `{"found":false}`},
 		{"pretty", "DELETE", route + "nobody?pretty", admin, nil, 404, "Content-Type", "application/json", "{\n  \"found\": false\n}"},
