@@ -6,18 +6,22 @@ import "encoding/base64"
 // flight. An eviction visits the cells of its accounts and nothing else, which is
 // why it costs what the account holds. A cell exists while it holds something.
 //
-// account, prefix, head and rest are immutable; the rest is guarded by the group's mutex.
+// The strings are immutable; entries and flights are guarded by the group's mutex.
 type cell struct {
 	account Account
-	prefix  string // "namespace/service/", whose memory account shares
 
 	// A bearer of the account begins with head, the base64 of all whole groups of
 	// three bytes before the token's name; rest is what comes between it and that
 	// name, up to two bytes.
 	head, rest string
 
+	// The above is a cache line, and all that a hit reads.
+	prefix string // "namespace/service/", whose memory account shares
+
 	entries *entry // doubly linked through prev and succ
 	flights map[flightKey]*flight
+
+	_ [32]byte // so that the allocator begins each cell on a line of its own
 }
 
 func newCell(a Account) *cell {

@@ -15,12 +15,13 @@ import (
 
 // A store is a cache without its record type: what Cache[R] wraps.
 //
-// The first fields are immutable after New, or synchronise themselves. The last,
-// as marked, are guarded by the group's mutex: it is one for all stores, as an
-// eviction is one instant for all of them.
+// The first fields are immutable after New, but for the table, which is replaced as
+// it grows. The next synchronise themselves. The last are guarded by the group's
+// mutex: it is one for all stores, as an eviction is one instant for all of them.
 type store struct {
 	group *Group
 	name  string
+	table atomic.Pointer[table] // read without the mutex
 
 	lookup  func(context.Context, Token) (any, Verifier, error)
 	mayHold func(TokenID) bool // nil: always
@@ -31,11 +32,12 @@ type store struct {
 	maxEntries  int
 	errTimeout  error
 	slots       *semaphore.Weighted // one for each load that may run
-	loads       sync.WaitGroup      // the loads that run
-	closeOnce   sync.Once
 
-	table atomic.Pointer[table] // read without the mutex
-	hits  hitCounter
+	_    [cacheLine]byte // hits read what is above, and misses write what is below
+	hits hitCounter
+
+	loads     sync.WaitGroup // the loads that run
+	closeOnce sync.Once
 
 	// guarded by group.mu
 	lru       *simplelru.LRU[*entry, struct{}]

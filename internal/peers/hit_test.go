@@ -38,7 +38,7 @@ func newHost(tb testing.TB, caches, tokens int) *host {
 		if i < caches-1 {
 			_, err = tokencache.New(h.group, fmt.Sprint(i), absent{}, tokencache.Config{})
 		} else {
-			_, err = tokencache.New(h.group, fmt.Sprint(i), present{}, tokencache.Config{MaxEntries: max(tokens, 1000)})
+			_, err = tokencache.New(h.group, fmt.Sprint(i), present{}, tokencache.Config{MaxEntries: tokens + 1000})
 		}
 		if err != nil {
 			tb.Fatal(err)
@@ -251,6 +251,59 @@ func BenchmarkDisturbed(b *testing.B) {
 			h.bench(b)
 			stop.Store(true)
 			b.ReportMetric(float64(<-done)/b.Elapsed().Seconds(), "disturbances/s")
+		})
+	}
+}
+
+// BenchmarkBesideMisses asks what a hit loses while another core loads and evicts a
+// token, one after the other without a pause: in another group, with which nothing
+// is shared but the machine; in another cache of the group; in the same cache; and of
+// the same account in it. Run it with -cpu 2.
+func BenchmarkBesideMisses(b *testing.B) {
+	other := tokencache.Account{Namespace: "elastic", Service: "other"}
+	for _, where := range []string{"another-group", "another-cache", "same-cache", "same-account"} {
+		b.Run(where, func(b *testing.B) {
+			h := newHost(b, 1, liveTokens)
+			group, account, load := h.group, other, h.group.AuthenticateToken
+			switch where {
+			case "same-account":
+				account = peers.Account
+			case "same-cache":
+			default:
+				if where == "another-group" {
+					group = tokencache.NewGroup(tokencache.GroupConfig{})
+					defer group.Close()
+				}
+				c, err := tokencache.New(group, "other", present{}, tokencache.Config{})
+				if err != nil {
+					b.Fatal(err)
+				}
+				load = func(ctx context.Context, tok tokencache.Token) (v tokencache.Verdict[any], err error) {
+					_, err = c.AuthenticateToken(ctx, tok)
+					return v, err
+				}
+			}
+			tok, err := tokencache.NewToken(account.Token("busy"), tokencache.NewSecret("0123456789abcdefghijkl"))
+			if err != nil {
+				b.Fatal(err)
+			}
+			sel, err := account.Select("busy")
+			if err != nil {
+				b.Fatal(err)
+			}
+			var stop atomic.Bool
+			done := make(chan int)
+			go func() {
+				n := 0
+				for ; !stop.Load(); n++ {
+					load(context.Background(), tok)
+					group.Evict(sel)
+				}
+				done <- n
+			}()
+			h.bench(b)
+			stop.Store(true)
+			b.ReportMetric(float64(<-done)/b.Elapsed().Seconds(), "misses/s")
 		})
 	}
 }

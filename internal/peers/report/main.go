@@ -43,6 +43,7 @@ func run() error {
 	r := &report{
 		hits:    bench(".", "^(BenchmarkHit|BenchmarkDisturbed|BenchmarkMiss|BenchmarkCrowd)$", "1"),
 		scaling: bench(".", "^BenchmarkScaling$", "1,2"),
+		beside:  bench(".", "^BenchmarkBesideMisses$", "2"),
 		evict:   bench(root+"/tokencache", "^BenchmarkEvict$", "1"),
 		files:   bench(root+"/filesource", "^(BenchmarkOpen|BenchmarkReload)$", "1"),
 	}
@@ -110,10 +111,10 @@ func bench(dir, match, cpu string) results {
 }
 
 type report struct {
-	hits, scaling, evict, files results
-	writes                      []float64
-	memory                      []peers.Footprint
-	ratios                      []peers.Ratio
+	hits, scaling, beside, evict, files results
+	writes                              []float64
+	memory                              []peers.Footprint
+	ratios                              []peers.Ratio
 }
 
 func (r *report) ns(rs results, name string) float64 { return rs[name]["ns/op"] }
@@ -170,6 +171,13 @@ func (r *report) markdown() string {
 		ns := r.ns(r.hits, "Disturbed/"+name)
 		p("| %s | %.0f | %.2f × |", name, ns, r.ns(r.hits, "Disturbed/quiet")/ns)
 	}
+	p("\n`go -C internal/peers test -run '^$' -bench '^BenchmarkBesideMisses$' -cpu 2 .` has one core hit, while the other loads and evicts a")
+	p("token without a pause. In another group it shares nothing with the hits but the machine:\n")
+	p("| where the other core loads and evicts | ns a hit | misses a second |\n| --- | --- | --- |")
+	for _, where := range []string{"another-group", "another-cache", "same-cache", "same-account"} {
+		m := r.beside["BesideMisses/"+where+"-2"]
+		p("| %s | %.0f | %.0f |", strings.ReplaceAll(where, "-", " "), m["ns/op"], m["misses/s"])
+	}
 
 	p("\n## Evictions\n\n`go test -run '^$' -bench '^BenchmarkEvict$' ./tokencache`\n\n![time of an eviction](%s/evict.svg)\n", plots)
 	p("## Memory\n\n`go -C internal/peers test -run '^$' -bench '^BenchmarkMemory$' -benchtime 1x -v .`\n")
@@ -199,8 +207,9 @@ A hit reads the group's list of caches, the table's bucket, the entry (two cache
 It writes one counter, on a line that other goroutines share only where their stacks' addresses collide in 64 stripes; and the entry's
 recency mark, only where it is not set, so at most once between two passes of the replacement policy. A test counts the stores of a
 program that hits, under valgrind (TestHitWritesOneLine in internal/peers). It takes no lock: another test hits while the one mutex of
-the group is held (TestHitTakesNoLock). Nothing that a hit does grows with the number of cores or tokens, but for
-cache misses on the entries themselves.
+the group is held (TestHitTakesNoLock). What it reads lies on other cache lines than what misses and
+evictions write, but for the neighbours of an entry that comes or goes. Nothing that a hit does grows with the number of cores or
+tokens, but for cache misses on the entries themselves.
 
 At 64 cores, what gives first is the group's mutex, on misses: each takes it twice, for well under a microsecond, and waits for nothing
 under it, so some hundreds of thousands of misses a second fit, which is far above what password hashing allows, but within the reach of a
