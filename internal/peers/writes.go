@@ -17,9 +17,10 @@ var ErrNoValgrind = errors.New("peers: valgrind cannot watch")
 
 // Writes runs hits, the command beside this package, under valgrind, and returns how
 // often a hit writes to each cache line of 64 bytes outside of its goroutine's
-// stack, for the lines that are written at least once in a hundred hits.
+// stack, for the lines that are written by one hit in sixteen or more: the program
+// hits eight tokens in turn. The runtime's own threads write meanwhile, but not the
+// same in each run; so the run counts which shows the fewest lines, of five at most.
 func Writes() ([]float64, error) {
-	const hits = 500
 	valgrind, err := exec.LookPath("valgrind")
 	if err != nil {
 		return nil, ErrNoValgrind
@@ -33,7 +34,28 @@ func Writes() ([]float64, error) {
 	if out, err := exec.Command("go", "build", "-o", binary, "github.com/svctoken/svctoken/internal/peers/hits").CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("%w\n%s", err, out)
 	}
-	out, err := exec.Command(valgrind, "--tool=lackey", "--trace-mem=yes", "--log-file="+trace, binary, strconv.Itoa(hits)).Output()
+	var fewest []float64
+	for range 5 {
+		often, err := watch(valgrind, binary, trace)
+		if err != nil {
+			return nil, err
+		}
+		if fewest == nil || len(often) < len(fewest) {
+			fewest = often
+		}
+		if len(fewest) == 1 {
+			break
+		}
+	}
+	return fewest, nil
+}
+
+// watch runs the command once.
+func watch(valgrind, binary, trace string) ([]float64, error) {
+	const hits = 160
+	cmd := exec.Command(valgrind, "--tool=lackey", "--trace-mem=yes", "--log-file="+trace, binary, strconv.Itoa(hits))
+	cmd.Env = append(os.Environ(), "GODEBUG=asyncpreemptoff=1") // no signals in between
+	out, err := cmd.Output()
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrNoValgrind, err)
 	}
@@ -48,7 +70,7 @@ func Writes() ([]float64, error) {
 	var often []float64
 	for line, n := range lines {
 		onStack := line*64 > stack-32<<10 && line*64 < stack+4<<10
-		if !onStack && n >= hits/100 {
+		if !onStack && n >= hits/16 {
 			often = append(often, float64(n)/hits)
 		}
 	}
