@@ -218,7 +218,7 @@ func (w *world) authenticateInGroup(client int, rng *rand.Rand) {
 	slot := rng.IntN(slots)
 	token, v := w.token(slot, rng)
 	from := w.clock.Add(1)
-	verdict, err := w.group.AuthenticateToken(context.Background(), token)
+	verdict, err := w.group.Authenticate(context.Background(), header(token))
 	if err != nil && !errors.Is(err, tokencache.ErrRefused) {
 		return
 	}
