@@ -326,7 +326,14 @@ func TestClose(t *testing.T) {
 }
 
 func TestHitDoesNotAllocate(t *testing.T) {
-	token := mustToken(t, "elastic/fleet-server/token1", "supersecret")
+	// As long as a generated secret, and not: see query.
+	for _, secret := range []string{"0123456789abcdefghijkl", "supersecret"} {
+		hitDoesNotAllocate(t, mustToken(t, "elastic/fleet-server/token1", secret))
+	}
+}
+
+func hitDoesNotAllocate(t *testing.T, token tokencache.Token) {
+	t.Helper()
 	g := tokencache.NewGroup(tokencache.GroupConfig{KnownAccount: func(tokencache.Account) bool { return true }})
 	first := newCache(t, g, "first", absent{newTestSource()}, tokencache.Config{})
 	second := newCache(t, g, "second", newTestSource(token), tokencache.Config{})
@@ -349,7 +356,13 @@ func TestHitDoesNotAllocate(t *testing.T) {
 
 // TestHitTakesNoLock hits while the mutex under which everything changes is held.
 func TestHitTakesNoLock(t *testing.T) {
-	token := mustToken(t, "elastic/fleet-server/token1", "supersecret")
+	for _, secret := range []string{"0123456789abcdefghijkl", "supersecret"} {
+		hitTakesNoLock(t, mustToken(t, "elastic/fleet-server/token1", secret))
+	}
+}
+
+func hitTakesNoLock(t *testing.T, token tokencache.Token) {
+	t.Helper()
 	g := tokencache.NewGroup(tokencache.GroupConfig{})
 	newCache(t, g, "first", absent{newTestSource()}, tokencache.Config{})
 	second := newCache(t, g, "second", newTestSource(token), tokencache.Config{})

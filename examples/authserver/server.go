@@ -90,16 +90,25 @@ func (s *server) authenticate(w http.ResponseWriter, r *http.Request) {
 		body["metadata"] = object{"_elastic_service_account": true}
 		reply(w, r, http.StatusOK, body)
 	case errors.Is(err, tokencache.ErrNotServiceToken):
-		user, ok, userErr := s.users.authenticate(r)
-		if !ok || userErr != nil {
-			unauthorized(w, r, err.Error())
-			return
-		}
-		reply(w, r, http.StatusOK, identity(user.Name, "realm", object{"name": "operators", "type": "file"}))
+		s.authenticateOperator(w, r, err)
 	case errors.Is(err, tokencache.ErrRefused):
 		unauthorized(w, r, err.Error())
 	default:
 		fail(w, r, http.StatusServiceUnavailable, "exception", err.Error())
+	}
+}
+
+// authenticateOperator tells operators who they are; notToken is why the request has
+// no service token. A failure to tell is no refusal.
+func (s *server) authenticateOperator(w http.ResponseWriter, r *http.Request, notToken error) {
+	user, ok, err := s.users.authenticate(r)
+	switch {
+	case err != nil:
+		fail(w, r, http.StatusServiceUnavailable, "security_exception", err.Error())
+	case !ok:
+		unauthorized(w, r, notToken.Error())
+	default:
+		reply(w, r, http.StatusOK, identity(user.Name, "realm", object{"name": "operators", "type": "file"}))
 	}
 }
 
