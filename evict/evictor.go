@@ -35,9 +35,9 @@ func (e *Evictor) Evict(ctx context.Context, namespace, service, names string) (
 // Apply is Evict for a selector that has been parsed. Its error is always nil; the
 // result has one so that an Evictor can be replaced by one which reaches other
 // nodes too.
-func (e *Evictor) Apply(_ context.Context, sel tokencache.Selector) (Report, error) {
+func (e *Evictor) Apply(ctx context.Context, sel tokencache.Selector) (Report, error) {
 	start := time.Now()
-	evicted := e.group.Evict(sel)
+	evicted := e.group.Evict(ctx, tokencache.CauseAsked, sel)
 	return Report{Selector: sel, Evicted: evicted, Took: time.Since(start)}, nil
 }
 

@@ -35,14 +35,20 @@ import (
 //
 // It is safe for concurrent use by multiple goroutines.
 type Handler struct {
-	ev           applier
+	ev           Applier
 	authenticate func(*http.Request) (User, bool, error)
 	cfg          HandlerConfig
 }
 
-type applier interface {
-	Apply(context.Context, tokencache.Selector) (Report, error)
+// An Applier evicts what a selector selects: an [Evictor], or what takes its place
+// where other nodes are to be reached too. When Apply returns without an error, no
+// authentication that starts afterwards gets an answer from before. It must be safe
+// for concurrent use by multiple goroutines.
+type Applier interface {
+	Apply(ctx context.Context, sel tokencache.Selector) (Report, error)
 }
+
+var _ Applier = (*Evictor)(nil)
 
 // A User is who asks for an eviction.
 type User struct {
@@ -81,9 +87,7 @@ const defaultMaxNames = 1000
 // are missing or wrong. Its error means that it cannot tell at present; the client
 // gets 503, and the error goes no further.
 func NewHandler(
-	ev interface {
-		Apply(context.Context, tokencache.Selector) (Report, error)
-	},
+	ev Applier,
 	authenticate func(*http.Request) (user User, ok bool, err error),
 	cfg HandlerConfig,
 ) *Handler {

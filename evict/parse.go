@@ -100,7 +100,7 @@ func parseList(account tokencache.Account, input string, names []string) (tokenc
 		case strings.ContainsAny(name, "*?"):
 			return reject(i, "* stands alone, and there are no other wildcards", nil)
 		}
-		err := account.Token(name).Validate()
+		err := account.TokenID(name).Validate()
 		if nameErr, ok := errors.AsType[*tokencache.NameError](err); ok {
 			return reject(i, nameErr.Rule, nameErr)
 		}

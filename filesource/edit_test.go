@@ -31,7 +31,7 @@ func read(t testing.TB, path string) string {
 func TestCreateAndDelete(t *testing.T) {
 	path := tokensPath(t)
 	file, cache := open(t, path, filesource.Config{Poll: -1})
-	created, err := file.Create(t.Context(), fleet.Token("new"))
+	created, err := file.Create(t.Context(), fleet.TokenID("new"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -46,17 +46,17 @@ func TestCreateAndDelete(t *testing.T) {
 		t.Errorf("the new token: got %+v, %v", v, err)
 	}
 
-	_, err = file.Create(t.Context(), fleet.Token("new"))
+	_, err = file.Create(t.Context(), fleet.TokenID("new"))
 	if !errors.Is(err, filesource.ErrExists) || err.Error() != "filesource: the token exists already: elastic/fleet-server/new in "+path {
 		t.Errorf("a second Create: got %v", err)
 	}
-	if _, err := file.Create(t.Context(), fleet.Token("_x")); err == nil {
+	if _, err := file.Create(t.Context(), fleet.TokenID("_x")); err == nil {
 		t.Error("an invalid name was accepted")
 	}
-	if err := file.Delete(t.Context(), fleet.Token("nobody")); !errors.Is(err, filesource.ErrNotFound) {
+	if err := file.Delete(t.Context(), fleet.TokenID("nobody")); !errors.Is(err, filesource.ErrNotFound) {
 		t.Errorf("Delete of an unknown token: got %v", err)
 	}
-	if err := file.Delete(t.Context(), fleet.Token("new")); err != nil {
+	if err := file.Delete(t.Context(), fleet.TokenID("new")); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := cache.AuthenticateToken(t.Context(), created); !errors.Is(err, tokencache.ErrRefused) {
@@ -81,7 +81,7 @@ func TestEditKeepsTheRest(t *testing.T) {
 		t.Fatal(err)
 	}
 	file, _ := open(t, link, filesource.Config{Poll: -1})
-	if _, err := file.Create(t.Context(), tokencache.Account{Namespace: "x", Service: "y"}.Token("aa")); err != nil {
+	if _, err := file.Create(t.Context(), tokencache.Account{Namespace: "x", Service: "y"}.TokenID("aa")); err != nil {
 		t.Fatal(err)
 	}
 	got := strings.Split(strings.TrimSuffix(read(t, path), "\n"), "\n")
@@ -105,7 +105,7 @@ func TestEditKeepsTheRest(t *testing.T) {
 	}
 	// Both lines of a go, and the comment above it stays.
 	for _, name := range []string{"a", "b"} {
-		if err := file.Delete(t.Context(), tokencache.Account{Namespace: "x", Service: "y"}.Token(name)); err != nil {
+		if err := file.Delete(t.Context(), tokencache.Account{Namespace: "x", Service: "y"}.TokenID(name)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -121,7 +121,7 @@ func TestEditRefusesABadFile(t *testing.T) {
 	path := write(t, tokensPath(t), one+":"+hashA)
 	file, _ := open(t, path, filesource.Config{Poll: -1})
 	write(t, path, "bad")
-	for _, err := range []error{second(file.Create(t.Context(), fleet.Token("new"))), file.Delete(t.Context(), fleet.Token("one"))} {
+	for _, err := range []error{second(file.Create(t.Context(), fleet.TokenID("new"))), file.Delete(t.Context(), fleet.TokenID("one"))} {
 		if _, ok := errors.AsType[*filesource.FormatError](err); !ok {
 			t.Errorf("got %v, want a FormatError", err)
 		}
@@ -143,7 +143,7 @@ func TestWritersExcludeEachOther(t *testing.T) {
 		file, _ := open(t, path, filesource.Config{Poll: -1})
 		wg.Go(func() {
 			for i := range each {
-				if _, err := file.Create(t.Context(), fleet.Token(fmt.Sprintf("w%d-%d", w, i))); err != nil {
+				if _, err := file.Create(t.Context(), fleet.TokenID(fmt.Sprintf("w%d-%d", w, i))); err != nil {
 					t.Error(err)
 				}
 			}
@@ -165,12 +165,12 @@ func TestLockHonoursContext(t *testing.T) {
 	file, _ := open(t, path, filesource.Config{Poll: -1})
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Millisecond)
 	defer cancel()
-	_, err = file.Create(ctx, fleet.Token("new"))
+	_, err = file.Create(ctx, fleet.TokenID("new"))
 	if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "another writer holds the lock") {
 		t.Errorf("got %v", err)
 	}
 	unlock()
-	if _, err := file.Create(t.Context(), fleet.Token("new")); err != nil {
+	if _, err := file.Create(t.Context(), fleet.TokenID("new")); err != nil {
 		t.Error(err)
 	}
 }

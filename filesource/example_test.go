@@ -30,7 +30,7 @@ func Example() {
 	}
 
 	ctx := context.Background()
-	id := tokencache.Account{Namespace: "elastic", Service: "fleet-server"}.Token("token1")
+	id := tokencache.Account{Namespace: "elastic", Service: "fleet-server"}.TokenID("token1")
 	token, err := file.Create(ctx, id)
 	if err != nil {
 		log.Fatal(err)

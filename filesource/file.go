@@ -29,17 +29,17 @@ type File struct {
 	seen      sighting   // guarded by reloading: what the last reload read
 	loaded    bool       // guarded by reloading: whether there was one
 
-	mu     sync.Mutex // guards the fields below
-	caches map[*subscription]struct{}
+	caches tokencache.Subscribers
 
 	stop    chan struct{}
 	stopped sync.WaitGroup
 	once    sync.Once
 }
 
-type subscription struct{ tokencache.Invalidator }
-
-var _ tokencache.Source[Record] = (*File)(nil)
+var (
+	_ tokencache.Source[Record] = (*File)(nil)
+	_ tokencache.Holder         = (*File)(nil)
+)
 
 // A Record is what the file knows of a token that matched.
 type Record struct {
@@ -95,7 +95,7 @@ func Open(path string, cfg Config) (*File, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	f := &File{path: path, cfg: cfg, caches: make(map[*subscription]struct{}), stop: make(chan struct{})}
+	f := &File{path: path, cfg: cfg, stop: make(chan struct{})}
 	f.tokens.Store(new(map[tokencache.TokenID]stored))
 	f.status.Store(&Status{})
 	if err := f.Reload(); err != nil {
@@ -127,14 +127,17 @@ func (f *File) List() []tokencache.TokenID {
 	return ids
 }
 
-// Lookup finds the token and the Verifier of its hash, for a cache. It does not
-// block and never fails.
-func (f *File) Lookup(_ context.Context, token tokencache.Token) (Record, tokencache.Verifier, error) {
-	s, ok := (*f.tokens.Load())[token.ID()]
+// Lookup finds the token, for a cache. It does not block and never fails.
+func (f *File) Lookup(_ context.Context, id tokencache.TokenID) (tokencache.Answer[Record], error) {
+	s, ok := (*f.tokens.Load())[id]
 	if !ok {
-		return Record{}, nil, nil
+		return tokencache.Answer[Record]{}, nil
 	}
-	return Record{Scheme: s.scheme}, verifier(s.hash), nil
+	return tokencache.Answer[Record]{
+		Held:   true,
+		Record: Record{Scheme: s.scheme},
+		Verify: func(secret tokencache.Secret) bool { return passhash.Verify(s.hash, secret) },
+	}, nil
 }
 
 // MayHold reports whether the file has the token, so that a cache need not start
@@ -145,25 +148,4 @@ func (f *File) MayHold(id tokencache.TokenID) bool {
 }
 
 // Subscribe has the cache told of every change; see tokencache.Source.
-func (f *File) Subscribe(cache tokencache.Invalidator) (cancel func()) {
-	s := &subscription{cache}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.caches[s] = struct{}{}
-	return func() {
-		f.mu.Lock()
-		defer f.mu.Unlock()
-		delete(f.caches, s)
-	}
-}
-
-func (f *File) subscribers() []*subscription {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return slices.Collect(maps.Keys(f.caches))
-}
-
-// A verifier is a hash that passhash.Check has accepted.
-type verifier string
-
-func (v verifier) Verify(secret tokencache.Secret) bool { return passhash.Verify(string(v), secret) }
+func (f *File) Subscribe(cache tokencache.Invalidator) (cancel func()) { return f.caches.Add(cache) }

@@ -1,6 +1,7 @@
 package filesource_test
 
 import (
+	"context"
 	"errors"
 	"io/fs"
 	"os"
@@ -91,7 +92,7 @@ func TestIndependentFile(t *testing.T) {
 		if _, err := cache.AuthenticateToken(t.Context(), token(t, name, "wrong-secret")); !errors.Is(err, tokencache.ErrRefused) {
 			t.Errorf("%s with a wrong secret: %v", name, err)
 		}
-		cache.Clear()
+		cache.Clear(context.Background(), tokencache.CauseAsked)
 		if _, err := cache.AuthenticateToken(t.Context(), token(t, name, "wrong-secret")); !errors.Is(err, tokencache.ErrRefused) {
 			t.Errorf("%s with a wrong secret, from the file: %v", name, err)
 		}

@@ -1,6 +1,7 @@
 package filesource
 
 import (
+	"context"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -161,16 +162,10 @@ func (f *File) replaceLocked(doc *document, err error) {
 
 // tell has the caches forget what the change made wrong.
 func (f *File) tell(old, now map[tokencache.TokenID]stored) {
-	var sels []tokencache.Selector
 	if f.cfg.OnlyChanged {
-		sels = changed(old, now)
-	}
-	for _, cache := range f.subscribers() {
-		if f.cfg.OnlyChanged {
-			cache.Evict(sels...)
-		} else {
-			cache.Clear()
-		}
+		f.caches.Evict(context.Background(), tokencache.CauseSource, changed(old, now)...)
+	} else {
+		f.caches.Clear(context.Background(), tokencache.CauseSource)
 	}
 }
 

@@ -346,10 +346,10 @@ type slowSource struct {
 	gate chan struct{}
 }
 
-func (s slowSource) Lookup(ctx context.Context, t tokencache.Token) (filesource.Record, tokencache.Verifier, error) {
-	r, v, err := s.File.Lookup(ctx, t)
+func (s slowSource) Lookup(ctx context.Context, id tokencache.TokenID) (tokencache.Answer[filesource.Record], error) {
+	a, err := s.File.Lookup(ctx, id)
 	<-s.gate
-	return r, v, err
+	return a, err
 }
 
 func TestUnreadableFileKeepsTokens(t *testing.T) {
@@ -392,7 +392,7 @@ func TestTokensAreInPlaceBeforeCachesAreTold(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		told := &told{see: func() bool { return file.MayHold(fleet.Token("two")) && !file.MayHold(fleet.Token("one")) }}
+		told := &told{see: func() bool { return file.MayHold(fleet.TokenID("two")) && !file.MayHold(fleet.TokenID("one")) }}
 		cancel := file.Subscribe(told)
 		rename(t, path, two+":"+hashA)
 		if err := file.Reload(); err != nil {
@@ -416,5 +416,12 @@ type told struct {
 	calls int
 }
 
-func (c *told) Clear() int                       { c.calls++; c.saw = c.see(); return 0 }
-func (c *told) Evict(...tokencache.Selector) int { return c.Clear() }
+func (c *told) Clear(context.Context, tokencache.Cause) int {
+	c.calls++
+	c.saw = c.see()
+	return 0
+}
+
+func (c *told) Evict(ctx context.Context, why tokencache.Cause, _ ...tokencache.Selector) int {
+	return c.Clear(ctx, why)
+}

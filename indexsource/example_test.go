@@ -18,7 +18,7 @@ func Example() {
 	}
 
 	ctx := context.Background()
-	id := tokencache.Account{Namespace: "elastic", Service: "fleet-server"}.Token("token1")
+	id := tokencache.Account{Namespace: "elastic", Service: "fleet-server"}.TokenID("token1")
 	token, err := index.Create(id, "operator")
 	if err != nil {
 		log.Fatal(err)
@@ -38,9 +38,9 @@ func Example() {
 }
 
 func ExampleState_Clears() {
-	green := indexsource.State{Health: indexsource.Green, UUID: "a", UpToDate: true}
-	yellow := indexsource.State{Health: indexsource.Yellow, UUID: "a", UpToDate: true}
-	restored := indexsource.State{Health: indexsource.Green, UUID: "b", UpToDate: true}
+	green := indexsource.State{Health: indexsource.HealthGreen, UUID: "a", UpToDate: true}
+	yellow := indexsource.State{Health: indexsource.HealthYellow, UUID: "a", UpToDate: true}
+	restored := indexsource.State{Health: indexsource.HealthGreen, UUID: "b", UpToDate: true}
 	fmt.Println(green.Clears(yellow), green.Clears(restored))
 	// Output: false true
 }

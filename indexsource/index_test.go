@@ -45,7 +45,7 @@ func outcome(t testing.TB, cache *tokencache.Cache[indexsource.Document], token 
 
 func create(t testing.TB, index *indexsource.Memory, name string) tokencache.Token {
 	t.Helper()
-	token, err := index.Create(fleet.Token(name), "operator")
+	token, err := index.Create(fleet.TokenID(name), "operator")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -70,7 +70,7 @@ func TestMemory(t *testing.T) {
 	if _, err := index.Create(a.ID(), "other"); !errors.Is(err, indexsource.ErrExists) || err.Error() != "indexsource: the token exists already: elastic/fleet-server/a" {
 		t.Errorf("a second Create: got %v", err)
 	}
-	if _, err := index.Create(fleet.Token("_x"), ""); err == nil {
+	if _, err := index.Create(fleet.TokenID("_x"), ""); err == nil {
 		t.Error("an invalid name was created")
 	}
 	if err := index.Put(indexsource.Document{}); err == nil {
@@ -86,7 +86,7 @@ func TestMemory(t *testing.T) {
 	if got := index.List(tokencache.Account{Namespace: "elastic", Service: "other"}); got != nil {
 		t.Errorf("List of another account: got %v", got)
 	}
-	if index.Delete(fleet.Token("nobody")) || index.SetEnabled(fleet.Token("nobody"), true) {
+	if index.Delete(fleet.TokenID("nobody")) || index.SetEnabled(fleet.TokenID("nobody"), true) {
 		t.Error("an unknown token was found")
 	}
 }
@@ -140,7 +140,7 @@ func TestCreateEvicts(t *testing.T) {
 		gated := &gatedIndex{gate: make(chan struct{})}
 		_, cache := newCache(t, gated)
 		secret := tokencache.NewSecret("supersecret")
-		token, err := tokencache.NewToken(fleet.Token("new"), secret)
+		token, err := tokencache.NewToken(fleet.TokenID("new"), secret)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -181,22 +181,22 @@ func TestStateClears(t *testing.T) {
 		want       bool
 	}{
 		{"nothing", indexsource.State{}, indexsource.State{}, false},
-		{"created green", indexsource.State{}, indexsource.State{indexsource.Green, x, true}, true},
-		{"none to yellow", indexsource.State{indexsource.None, x, true}, indexsource.State{indexsource.Yellow, x, true}, true},
-		{"none to red", indexsource.State{indexsource.None, x, true}, indexsource.State{indexsource.Red, x, true}, false},
-		{"red to yellow", indexsource.State{indexsource.Red, x, true}, indexsource.State{indexsource.Yellow, x, true}, true},
-		{"red to green", indexsource.State{indexsource.Red, x, true}, indexsource.State{indexsource.Green, x, true}, true},
-		{"yellow to green", indexsource.State{indexsource.Yellow, x, true}, indexsource.State{indexsource.Green, x, true}, false},
-		{"green to yellow", indexsource.State{indexsource.Green, x, true}, indexsource.State{indexsource.Yellow, x, true}, false},
-		{"green to red", indexsource.State{indexsource.Green, x, true}, indexsource.State{indexsource.Red, x, true}, false},
-		{"yellow to red", indexsource.State{indexsource.Yellow, x, true}, indexsource.State{indexsource.Red, x, true}, false},
-		{"green to none", indexsource.State{indexsource.Green, x, true}, indexsource.State{indexsource.None, x, true}, true},
-		{"yellow to none", indexsource.State{indexsource.Yellow, x, true}, indexsource.State{indexsource.None, x, true}, true},
-		{"red to none", indexsource.State{indexsource.Red, x, true}, indexsource.State{indexsource.None, x, true}, true},
-		{"identity alone", indexsource.State{indexsource.Green, x, true}, indexsource.State{indexsource.Green, y, true}, true},
-		{"out of date", indexsource.State{indexsource.Green, x, true}, indexsource.State{indexsource.Green, x, false}, true},
-		{"up to date", indexsource.State{indexsource.Green, x, false}, indexsource.State{indexsource.Green, x, true}, true},
-		{"the same", indexsource.State{indexsource.Green, x, true}, indexsource.State{indexsource.Green, x, true}, false},
+		{"created green", indexsource.State{}, indexsource.State{indexsource.HealthGreen, x, true}, true},
+		{"none to yellow", indexsource.State{indexsource.HealthNone, x, true}, indexsource.State{indexsource.HealthYellow, x, true}, true},
+		{"none to red", indexsource.State{indexsource.HealthNone, x, true}, indexsource.State{indexsource.HealthRed, x, true}, false},
+		{"red to yellow", indexsource.State{indexsource.HealthRed, x, true}, indexsource.State{indexsource.HealthYellow, x, true}, true},
+		{"red to green", indexsource.State{indexsource.HealthRed, x, true}, indexsource.State{indexsource.HealthGreen, x, true}, true},
+		{"yellow to green", indexsource.State{indexsource.HealthYellow, x, true}, indexsource.State{indexsource.HealthGreen, x, true}, false},
+		{"green to yellow", indexsource.State{indexsource.HealthGreen, x, true}, indexsource.State{indexsource.HealthYellow, x, true}, false},
+		{"green to red", indexsource.State{indexsource.HealthGreen, x, true}, indexsource.State{indexsource.HealthRed, x, true}, false},
+		{"yellow to red", indexsource.State{indexsource.HealthYellow, x, true}, indexsource.State{indexsource.HealthRed, x, true}, false},
+		{"green to none", indexsource.State{indexsource.HealthGreen, x, true}, indexsource.State{indexsource.HealthNone, x, true}, true},
+		{"yellow to none", indexsource.State{indexsource.HealthYellow, x, true}, indexsource.State{indexsource.HealthNone, x, true}, true},
+		{"red to none", indexsource.State{indexsource.HealthRed, x, true}, indexsource.State{indexsource.HealthNone, x, true}, true},
+		{"identity alone", indexsource.State{indexsource.HealthGreen, x, true}, indexsource.State{indexsource.HealthGreen, y, true}, true},
+		{"out of date", indexsource.State{indexsource.HealthGreen, x, true}, indexsource.State{indexsource.HealthGreen, x, false}, true},
+		{"up to date", indexsource.State{indexsource.HealthGreen, x, false}, indexsource.State{indexsource.HealthGreen, x, true}, true},
+		{"the same", indexsource.State{indexsource.HealthGreen, x, true}, indexsource.State{indexsource.HealthGreen, x, true}, false},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			if got := test.last.Clears(test.next); got != test.want {
@@ -219,13 +219,13 @@ func TestStateClears(t *testing.T) {
 }
 
 func TestHealthString(t *testing.T) {
-	if got := fmt.Sprint(indexsource.None, indexsource.Red, indexsource.Yellow, indexsource.Green, indexsource.Health(7)); got != "none red yellow green unknown" {
+	if got := fmt.Sprint(indexsource.HealthNone, indexsource.HealthRed, indexsource.HealthYellow, indexsource.HealthGreen, indexsource.Health(7)); got != "none red yellow green unknown" {
 		t.Errorf("got %q", got)
 	}
 }
 
 func TestDocumentID(t *testing.T) {
-	if got, want := indexsource.DocumentID(fleet.Token("token1")), "service_account_token-elastic/fleet-server/token1"; got != want {
+	if got, want := indexsource.DocumentID(fleet.TokenID("token1")), "service_account_token-elastic/fleet-server/token1"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }
@@ -234,7 +234,7 @@ func TestDocumentID(t *testing.T) {
 func TestOutage(t *testing.T) {
 	outage := errors.New("no shard available")
 	_, cache := newCache(t, failingIndex{outage})
-	token, err := tokencache.NewToken(fleet.Token("x"), tokencache.NewSecret("supersecret"))
+	token, err := tokencache.NewToken(fleet.TokenID("x"), tokencache.NewSecret("supersecret"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -321,7 +321,7 @@ func TestHashSilence(t *testing.T) {
 // reads the old document, and is stored after the eviction.
 func TestDocumentsChangeBeforeCachesAreTold(t *testing.T) {
 	var index indexsource.Memory
-	id := fleet.Token("token1")
+	id := fleet.TokenID("token1")
 	get := func() (doc indexsource.Document, ok bool) {
 		doc, ok, _ = index.Get(t.Context(), id)
 		return doc, ok
@@ -353,5 +353,9 @@ func TestDocumentsChangeBeforeCachesAreTold(t *testing.T) {
 
 type invalidatorFunc func()
 
-func (f invalidatorFunc) Clear() int                       { f(); return 0 }
-func (f invalidatorFunc) Evict(...tokencache.Selector) int { f(); return 0 }
+func (f invalidatorFunc) Clear(context.Context, tokencache.Cause) int { f(); return 0 }
+
+func (f invalidatorFunc) Evict(context.Context, tokencache.Cause, ...tokencache.Selector) int {
+	f()
+	return 0
+}

@@ -2,8 +2,6 @@ package indexsource
 
 import (
 	"context"
-	"maps"
-	"slices"
 	"sync"
 
 	"github.com/svctoken/svctoken/tokencache"
@@ -22,81 +20,59 @@ type Source struct {
 	watching sync.Mutex
 	unwatch  func() // guarded by watching; nil: nobody subscribes
 
-	mu     sync.Mutex // guards caches
-	caches map[*subscription]struct{}
+	caches tokencache.Subscribers
 }
-
-type subscription struct{ tokencache.Invalidator }
 
 var _ tokencache.Source[Document] = (*Source)(nil)
 
 // New returns a source for the index. It watches the index as long as a cache is
 // subscribed: from tokencache.New to the cache's Close.
 func New(index Index) *Source {
-	return &Source{index: index, caches: make(map[*subscription]struct{})}
+	return &Source{index: index}
 }
 
-// Lookup gets the token's document, for a cache. A document which is not enabled
-// is none.
-func (s *Source) Lookup(ctx context.Context, token tokencache.Token) (Document, tokencache.Verifier, error) {
-	doc, ok, err := s.index.Get(ctx, token.ID())
-	if err != nil || !ok || !doc.Enabled {
-		return Document{}, nil, err
+// Lookup gets the token's document, for a cache. A document that is disabled is
+// refused.
+func (s *Source) Lookup(ctx context.Context, id tokencache.TokenID) (tokencache.Answer[Document], error) {
+	doc, ok, err := s.index.Get(ctx, id)
+	if err != nil || !ok {
+		return tokencache.Answer[Document]{}, err
 	}
 	hash := doc.Hash
 	doc.Hash = Hash{} // the record outlives the load
-	return doc, hash, nil
+	return tokencache.Answer[Document]{Held: true, Disabled: !doc.Enabled, Record: doc, Verify: hash.Verify}, nil
 }
 
 // Subscribe has the cache told of every change; see tokencache.Source.
 func (s *Source) Subscribe(cache tokencache.Invalidator) (cancel func()) {
-	sub := &subscription{cache}
 	s.watching.Lock()
 	defer s.watching.Unlock()
-	s.setSubscription(sub, true)
+	remove := s.caches.Add(cache)
 	if s.unwatch == nil {
 		s.unwatch = s.index.Watch(s)
 	}
-	return func() { s.unsubscribe(sub) }
+	return func() { s.unsubscribe(remove) }
 }
 
-func (s *Source) unsubscribe(sub *subscription) {
+func (s *Source) unsubscribe(remove func()) {
 	s.watching.Lock()
 	defer s.watching.Unlock()
-	s.setSubscription(sub, false)
-	if len(s.subscribers()) == 0 && s.unwatch != nil {
+	remove()
+	if s.caches.Len() == 0 && s.unwatch != nil {
 		s.unwatch()
 		s.unwatch = nil
 	}
-}
-
-func (s *Source) setSubscription(sub *subscription, on bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if on {
-		s.caches[sub] = struct{}{}
-	} else {
-		delete(s.caches, sub)
-	}
-}
-
-func (s *Source) subscribers() []*subscription {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return slices.Collect(maps.Keys(s.caches))
 }
 
 // DocumentChanged is the hook for a document that was created, replaced,
 // disabled or deleted: the caches of the index forget its token, and have done so
 // when it returns. Creation counts, as a load that found nothing may be in flight.
 func (s *Source) DocumentChanged(id tokencache.TokenID) {
-	sel, err := id.Account.Select(id.Name)
+	sel, err := id.Select()
 	if err != nil {
 		return // no bearer can name it
 	}
-	for _, cache := range s.subscribers() {
-		cache.Evict(sel)
-	}
+	s.caches.Evict(context.Background(), tokencache.CauseSource, sel)
 }
 
 // StateChanged is the hook for the index's state. Where the change from the last
@@ -113,9 +89,7 @@ func (s *Source) StateChanged(next State) bool {
 	if !last.Clears(next) {
 		return false
 	}
-	for _, cache := range s.subscribers() {
-		cache.Clear()
-	}
+	s.caches.Clear(context.Background(), tokencache.CauseState)
 	return true
 }
 

@@ -12,29 +12,29 @@ type State struct {
 type Health int
 
 const (
-	None   Health = iota // there is no index, or it is closed
-	Red                  // some of it is not available
-	Yellow               // all of it is available, not all of its copies
-	Green                // all of it is available, with all copies
+	HealthNone   Health = iota // there is no index, or it is closed
+	HealthRed                  // some of it is not available
+	HealthYellow               // all of it is available, not all of its copies
+	HealthGreen                // all of it is available, with all copies
 )
 
 // String returns the health's name in lower case.
 func (h Health) String() string {
 	switch h {
-	case None:
+	case HealthNone:
 		return "none"
-	case Red:
+	case HealthRed:
 		return "red"
-	case Yellow:
+	case HealthYellow:
 		return "yellow"
-	case Green:
+	case HealthGreen:
 		return "green"
 	default:
 		return "unknown"
 	}
 }
 
-func (h Health) available() bool { return h == Yellow || h == Green }
+func (h Health) available() bool { return h == HealthYellow || h == HealthGreen }
 
 // Clears reports whether a change from this state to the next makes cached
 // verdicts doubtful, so that they must go:
@@ -48,7 +48,7 @@ func (h Health) available() bool { return h == Yellow || h == Green }
 // The rules are those of Elasticsearch.
 func (s State) Clears(next State) bool {
 	return !s.Health.available() && next.Health.available() ||
-		s.Health != None && next.Health == None ||
+		s.Health != HealthNone && next.Health == HealthNone ||
 		s.UUID != next.UUID ||
 		s.UpToDate != next.UpToDate
 }

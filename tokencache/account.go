@@ -29,8 +29,8 @@ func (a Account) Validate() error {
 	return checkAccountName("service", a.Service)
 }
 
-// Token returns the id of the account's token of that name, unchecked.
-func (a Account) Token(name string) TokenID { return TokenID{Account: a, Name: name} }
+// TokenID returns the id of the account's token of that name, unchecked.
+func (a Account) TokenID(name string) TokenID { return TokenID{Account: a, Name: name} }
 
 // Select returns the selector of the account's tokens with these names, in any
 // order; a name given twice counts once. No names at all is a [*NameError], as

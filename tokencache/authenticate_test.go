@@ -53,7 +53,7 @@ func TestAnErrorEndsIt(t *testing.T) {
 	token := mustToken(t, "elastic/fleet-server/token1", "supersecret")
 	p := newPair(t, token)
 	outage := errors.New("outage")
-	p.fileSrc.before = func(context.Context, tokencache.Token) error { return outage }
+	p.fileSrc.before = func(context.Context, tokencache.TokenID) error { return outage }
 	if _, err := p.group.Authenticate(t.Context(), header(token)); !errors.Is(err, outage) {
 		t.Errorf("got %v, want the outage", err)
 	}

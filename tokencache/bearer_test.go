@@ -88,10 +88,10 @@ func TestParseBearerRejects(t *testing.T) {
 
 func TestNewTokenRejects(t *testing.T) {
 	secret := tokencache.GenerateSecret()
-	if _, err := tokencache.NewToken(fleet.Token("_x"), secret); err == nil {
+	if _, err := tokencache.NewToken(fleet.TokenID("_x"), secret); err == nil {
 		t.Error("an invalid name was accepted")
 	}
-	_, err := tokencache.NewToken(fleet.Token("x"), tokencache.NewSecret("012345678"))
+	_, err := tokencache.NewToken(fleet.TokenID("x"), tokencache.NewSecret("012345678"))
 	if !errors.Is(err, tokencache.ErrRefused) {
 		t.Errorf("short secret: got %v", err)
 	}

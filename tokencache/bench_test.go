@@ -45,7 +45,7 @@ func BenchmarkHit(b *testing.B) {
 		g := tokencache.NewGroup(tokencache.GroupConfig{})
 		newCache(b, g, "test", src, tokencache.Config{})
 		for i := range headers {
-			id := fleet.Token(fmt.Sprintf("token-%08d", i))
+			id := fleet.TokenID(fmt.Sprintf("token-%08d", i))
 			token, _ := tokencache.NewToken(id, tokencache.GenerateSecret())
 			src.set(token)
 			headers[i] = header(token)
@@ -130,17 +130,17 @@ func BenchmarkEvict(b *testing.B) {
 				}
 			}
 			for i := range others {
-				load(tokencache.Account{Namespace: "elastic", Service: fmt.Sprintf("service-%d", i%1000)}.Token(fmt.Sprintf("token-%08d", i)))
+				load(tokencache.Account{Namespace: "elastic", Service: fmt.Sprintf("service-%d", i%1000)}.TokenID(fmt.Sprintf("token-%08d", i)))
 			}
 			sel := all(b, fleet)
 			var took []time.Duration
 			defer debug.SetGCPercent(debug.SetGCPercent(-1))
 			for b.Loop() {
 				for i := range 10 {
-					load(fleet.Token(fmt.Sprintf("token-%08d", i)))
+					load(fleet.TokenID(fmt.Sprintf("token-%08d", i)))
 				}
 				start := time.Now()
-				evicted := g.Evict(sel)
+				evicted := g.Evict(context.Background(), tokencache.CauseAsked, sel)
 				took = append(took, time.Since(start))
 				if evicted["0"] != 10 || evicted["1"] != 10 {
 					b.Fatal(evicted)
@@ -157,8 +157,8 @@ type open struct{}
 
 var openSecret = tokencache.NewSecret("0123456789abcdefghijkl")
 
-func (open) Lookup(context.Context, tokencache.Token) (struct{}, tokencache.Verifier, error) {
-	return struct{}{}, verifierFunc(func(tokencache.Secret) bool { return true }), nil
+func (open) Lookup(context.Context, tokencache.TokenID) (tokencache.Answer[struct{}], error) {
+	return tokencache.Answer[struct{}]{Held: true, Verify: func(tokencache.Secret) bool { return true }}, nil
 }
 
 func (open) Subscribe(tokencache.Invalidator) (cancel func()) { return func() {} }

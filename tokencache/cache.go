@@ -104,12 +104,12 @@ func New[R any](g *Group, name string, src Source[R], cfg Config) (*Cache[R], er
 	}
 	s := &store{
 		group: g, name: name,
-		lookup: func(ctx context.Context, t Token) (any, Verifier, error) {
-			r, v, err := src.Lookup(ctx, t)
-			if v == nil || err != nil {
-				return nil, nil, err
+		lookup: func(ctx context.Context, id TokenID) (Answer[any], error) {
+			a, err := src.Lookup(ctx, id)
+			if !a.Held || err != nil {
+				return Answer[any]{}, err
 			}
-			return r, v, nil
+			return Answer[any]{true, a.Disabled, a.Record, a.Expires, a.Verify, a.Ask}, nil
 		},
 		ttl: cfg.TTL, jitter: cfg.Jitter,
 		loadTimeout: cfg.LoadTimeout,
@@ -117,7 +117,7 @@ func New[R any](g *Group, name string, src Source[R], cfg Config) (*Cache[R], er
 		errTimeout:  fmt.Errorf("the source took longer than %v: %w", cfg.LoadTimeout, context.DeadlineExceeded),
 		slots:       semaphore.NewWeighted(int64(cfg.MaxLoads)),
 	}
-	if h, ok := src.(interface{ MayHold(TokenID) bool }); ok {
+	if h, ok := src.(Holder); ok {
 		s.mayHold = h.MayHold
 	}
 	s.resetLocked()
@@ -137,7 +137,7 @@ func (c *Cache[R]) Name() string { return c.store.name }
 
 // Evict forgets the selected tokens in this cache alone, at one instant, with the
 // guarantees of [Group.Evict]. It returns how many live entries went.
-func (c *Cache[R]) Evict(sels ...Selector) int {
+func (c *Cache[R]) Evict(_ context.Context, _ Cause, sels ...Selector) int {
 	return c.store.group.forget(c.store, func(s *store, t *tombstone) {
 		s.condemnLocked(t, sels)
 	})[c.store.name]
@@ -145,7 +145,7 @@ func (c *Cache[R]) Evict(sels ...Selector) int {
 
 // Clear forgets everything in this cache alone, at one instant, with the
 // guarantees of [Group.Evict]. It returns how many live entries went.
-func (c *Cache[R]) Clear() int {
+func (c *Cache[R]) Clear(context.Context, Cause) int {
 	return c.store.group.forget(c.store, (*store).condemnAllLocked)[c.store.name]
 }
 

@@ -91,7 +91,7 @@ func TestErrorsAreErrors(t *testing.T) {
 	token := mustToken(t, "elastic/fleet-server/token1", "supersecret")
 	outage := errors.New("connection refused")
 	src := newTestSource(token)
-	src.before = func(context.Context, tokencache.Token) error { return outage }
+	src.before = func(context.Context, tokencache.TokenID) error { return outage }
 	c := newCache(t, tokencache.NewGroup(tokencache.GroupConfig{}), "test", src, tokencache.Config{})
 
 	_, err := c.AuthenticateToken(t.Context(), token)
@@ -103,7 +103,7 @@ func TestErrorsAreErrors(t *testing.T) {
 	}
 	src.before = nil
 	check(t, c, token, "ok") // the outage was not remembered
-	src.before = func(context.Context, tokencache.Token) error { return outage }
+	src.before = func(context.Context, tokencache.TokenID) error { return outage }
 	check(t, c, token, "ok") // nor does it undo what is known
 }
 
@@ -130,7 +130,7 @@ func TestTTLCountsFromTheStartOfTheLoad(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		token := mustToken(t, "elastic/fleet-server/token1", "supersecret")
 		src := newTestSource(token)
-		src.after = func(context.Context, tokencache.Token) error { time.Sleep(5 * time.Second); return nil }
+		src.after = func(context.Context, tokencache.TokenID) error { time.Sleep(5 * time.Second); return nil }
 		c := newCache(t, tokencache.NewGroup(tokencache.GroupConfig{}), "test", src, tokencache.Config{TTL: 8 * time.Second, Jitter: -1})
 		check(t, c, token, "ok")
 		time.Sleep(3 * time.Second)
@@ -286,7 +286,7 @@ func TestClose(t *testing.T) {
 
 		// A load in flight ends by its context, and Close waits for it.
 		returned := false
-		src.before = func(ctx context.Context, _ tokencache.Token) error {
+		src.before = func(ctx context.Context, _ tokencache.TokenID) error {
 			<-ctx.Done()
 			time.Sleep(time.Second)
 			returned = true
@@ -319,7 +319,7 @@ func TestClose(t *testing.T) {
 		if got := c.Stats(); got.Entries != 0 || got.Loading != 0 {
 			t.Errorf("got %+v, want nothing left", got)
 		}
-		if got := c.Evict(all(t, fleet)); got != 0 {
+		if got := c.Evict(context.Background(), tokencache.CauseAsked, all(t, fleet)); got != 0 {
 			t.Errorf("an eviction after Close removed %d", got)
 		}
 	})

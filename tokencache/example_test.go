@@ -11,14 +11,12 @@ import (
 // A static source knows one token and never changes.
 type static struct{ token tokencache.Token }
 
-func (s static) Lookup(_ context.Context, t tokencache.Token) (string, tokencache.Verifier, error) {
-	if t.ID() != s.token.ID() {
-		return "", nil, nil
+func (s static) Lookup(_ context.Context, id tokencache.TokenID) (tokencache.Answer[string], error) {
+	if id != s.token.ID() {
+		return tokencache.Answer[string]{}, nil
 	}
-	return "the only one", s, nil
+	return tokencache.Answer[string]{Held: true, Record: "the only one", Verify: s.token.Secret().Equal}, nil
 }
-
-func (s static) Verify(secret tokencache.Secret) bool { return secret.Equal(s.token.Secret()) }
 
 func (static) Subscribe(tokencache.Invalidator) (cancel func()) { return func() {} }
 
@@ -48,7 +46,7 @@ func Example() {
 		fmt.Println(err)
 		return
 	}
-	fmt.Println("evicted:", group.Evict(selector))
+	fmt.Println("evicted:", group.Evict(context.Background(), tokencache.CauseAsked, selector))
 	// Output:
 	// elastic/fleet-server/token1 static the only one <nil>
 	// elastic/fleet-server/token1 static the only one <nil>

@@ -224,15 +224,18 @@ func (f *flight) run() {
 // load asks the source.
 func (f *flight) load() (answer, error) {
 	s := f.store
-	record, verifier, err := s.lookup(f, f.token)
+	found, err := s.lookup(f, f.token.id)
 	if ended := f.Err(); ended != nil && errors.Is(err, ended) {
 		err = f.ended()
 	}
 	if err != nil {
 		return answer{}, s.wrap(err)
 	}
-	if verifier == nil {
+	if !found.Held || found.Disabled {
 		return answer{}, nil
+	}
+	if found.Verify == nil {
+		return answer{}, s.wrap(errNoVerify)
 	}
 	if h := s.group.hashing; h != nil {
 		if err := h.Acquire(f, 1); err != nil {
@@ -240,11 +243,13 @@ func (f *flight) load() (answer, error) {
 		}
 		defer h.Release(1)
 	}
-	if !verifier.Verify(f.token.secret) {
+	if !found.Verify(f.token.secret) {
 		return answer{}, nil
 	}
-	return answer{record, true}, nil
+	return answer{found.Record, true}, nil
 }
+
+var errNoVerify = errors.New("the source holds the token, and does not say how to verify its secret")
 
 // land publishes the result if it may be, and ends the flight.
 func (f *flight) land(a answer, err error) {

@@ -1,6 +1,7 @@
 package tokencache
 
 import (
+	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -127,14 +128,14 @@ func NewGroup(cfg GroupConfig) *Group {
 // account or a token that nobody knows is no error: nothing goes. It waits for
 // no source and costs time in proportion to what goes, not to what the caches
 // hold.
-func (g *Group) Evict(sels ...Selector) map[string]int {
+func (g *Group) Evict(_ context.Context, _ Cause, sels ...Selector) map[string]int {
 	return g.forget(nil, func(s *store, t *tombstone) { s.condemnLocked(t, sels) })
 }
 
 // Clear forgets everything in every cache of the group, at one instant, with the
 // same guarantees as [Group.Evict]. It returns how many live entries went from
 // each cache, by the cache's name.
-func (g *Group) Clear() map[string]int {
+func (g *Group) Clear(context.Context, Cause) map[string]int {
 	return g.forget(nil, (*store).condemnAllLocked)
 }
 

@@ -1,6 +1,7 @@
 package tokencache_test
 
 import (
+	"context"
 	"fmt"
 	"testing"
 	"testing/synctest"
@@ -65,7 +66,7 @@ func TestEvictIsExact(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			p := newPair(t, tokens...)
 			p.warm(t, tokens...)
-			got := p.group.Evict(test.sels...)
+			got := p.group.Evict(context.Background(), tokencache.CauseAsked, test.sels...)
 			want := map[string]int{"file": len(test.gone), "index": len(test.gone)}
 			if diff := cmp.Diff(want, got); diff != "" {
 				t.Errorf("report (-want +got):\n%s", diff)
@@ -90,18 +91,18 @@ func TestClearOfOneCacheLeavesTheOther(t *testing.T) {
 	a, b := mustToken(t, "a/b/c", "supersecret"), mustToken(t, "x/y/z", "supersecret")
 	p := newPair(t, a, b)
 	p.warm(t, a, b)
-	if got := p.fileCache.Clear(); got != 2 {
+	if got := p.fileCache.Clear(context.Background(), tokencache.CauseAsked); got != 2 {
 		t.Errorf("Clear: got %d, want 2", got)
 	}
 	if file, index := p.fileCache.Stats().Entries, p.idxCache.Stats().Entries; file != 0 || index != 2 {
 		t.Errorf("got %d and %d entries, want 0 and 2", file, index)
 	}
 	p.warm(t, a, b)
-	if diff := cmp.Diff(map[string]int{"file": 2, "index": 2}, p.group.Clear()); diff != "" {
+	if diff := cmp.Diff(map[string]int{"file": 2, "index": 2}, p.group.Clear(context.Background(), tokencache.CauseAsked)); diff != "" {
 		t.Errorf("Group.Clear (-want +got):\n%s", diff)
 	}
 	p.warm(t, a, b)
-	if got := p.idxCache.Evict(all(t, a.ID().Account)); got != 1 {
+	if got := p.idxCache.Evict(context.Background(), tokencache.CauseAsked, all(t, a.ID().Account)); got != 1 {
 		t.Errorf("Cache.Evict: got %d, want 1", got)
 	}
 	if file, index := p.fileCache.Stats(), p.idxCache.Stats(); file.Entries != 2 || index.Entries != 1 || index.Evicted != 3 {
@@ -114,12 +115,18 @@ var evictions = []struct {
 	name  string
 	evict func(t *testing.T, p *pair)
 }{
-	{"group, by name", func(t *testing.T, p *pair) { p.group.Evict(named(t, fleet, "token1", "other")) }},
-	{"group, wildcard", func(t *testing.T, p *pair) { p.group.Evict(all(t, fleet)) }},
-	{"group, everything", func(t *testing.T, p *pair) { p.group.Clear() }},
-	{"cache, by name", func(t *testing.T, p *pair) { p.fileCache.Evict(named(t, fleet, "token1")) }},
-	{"cache, wildcard", func(t *testing.T, p *pair) { p.fileCache.Evict(all(t, fleet)) }},
-	{"cache, everything", func(t *testing.T, p *pair) { p.fileCache.Clear() }},
+	{"group, by name", func(t *testing.T, p *pair) {
+		p.group.Evict(context.Background(), tokencache.CauseAsked, named(t, fleet, "token1", "other"))
+	}},
+	{"group, wildcard", func(t *testing.T, p *pair) { p.group.Evict(context.Background(), tokencache.CauseAsked, all(t, fleet)) }},
+	{"group, everything", func(t *testing.T, p *pair) { p.group.Clear(context.Background(), tokencache.CauseAsked) }},
+	{"cache, by name", func(t *testing.T, p *pair) {
+		p.fileCache.Evict(context.Background(), tokencache.CauseAsked, named(t, fleet, "token1"))
+	}},
+	{"cache, wildcard", func(t *testing.T, p *pair) {
+		p.fileCache.Evict(context.Background(), tokencache.CauseAsked, all(t, fleet))
+	}},
+	{"cache, everything", func(t *testing.T, p *pair) { p.fileCache.Clear(context.Background(), tokencache.CauseAsked) }},
 }
 
 // TestLoadInFlightIsForgotten is the schedule that every other Go cache fails: a
@@ -209,8 +216,8 @@ func TestSiblingLoadSurvives(t *testing.T) {
 			results = append(results, async(t.Context(), p.fileCache, token))
 		}
 		synctest.Wait()
-		p.group.Evict(named(t, fleet, "token1"))
-		p.group.Evict(all(t, tokencache.Account{Namespace: "elastic", Service: "fleet"}))
+		p.group.Evict(context.Background(), tokencache.CauseAsked, named(t, fleet, "token1"))
+		p.group.Evict(context.Background(), tokencache.CauseAsked, all(t, tokencache.Account{Namespace: "elastic", Service: "fleet"}))
 		for _, token := range []tokencache.Token{sibling, neighbour} {
 			results = append(results, async(t.Context(), p.fileCache, token))
 		}
@@ -238,7 +245,7 @@ func TestCreatedAgain(t *testing.T) {
 		src.remove(old.ID())
 		src.set(renewed)
 	}
-	p.group.Evict(named(t, fleet, "token1"))
+	p.group.Evict(context.Background(), tokencache.CauseAsked, named(t, fleet, "token1"))
 	for _, c := range p.caches() {
 		check(t, c, old, "refused")
 		check(t, c, renewed, "ok")
@@ -252,7 +259,7 @@ func TestEvictReportsLiveEntries(t *testing.T) {
 		p := newPair(t, token)
 		p.warm(t, token)
 		sleepDefaultTTL()
-		if diff := cmp.Diff(map[string]int{"file": 0, "index": 0}, p.group.Evict(all(t, fleet))); diff != "" {
+		if diff := cmp.Diff(map[string]int{"file": 0, "index": 0}, p.group.Evict(context.Background(), tokencache.CauseAsked, all(t, fleet))); diff != "" {
 			t.Errorf("report (-want +got):\n%s", diff)
 		}
 		if got := p.fileCache.Stats().Entries; got != 0 {
@@ -281,7 +288,7 @@ func TestAccountsComeAndGo(t *testing.T) {
 		for ns := range 7 {
 			for svc := range 100 {
 				account := tokencache.Account{Namespace: fmt.Sprintf("ns%d", ns), Service: fmt.Sprintf("svc%d", svc)}
-				gone += p.group.Evict(all(t, account))["index"]
+				gone += p.group.Evict(context.Background(), tokencache.CauseAsked, all(t, account))["index"]
 			}
 		}
 		if gone != len(tokens) || p.fileCache.Stats().Entries != 0 {
@@ -299,13 +306,13 @@ func TestDisplacementWithinAnAccount(t *testing.T) {
 	for range 3 {
 		check(t, c, a, "ok")
 		check(t, c, b, "ok")
-		if got := c.Evict(all(t, fleet)); got != 1 || c.Stats().Entries != 0 {
+		if got := c.Evict(context.Background(), tokencache.CauseAsked, all(t, fleet)); got != 1 || c.Stats().Entries != 0 {
 			t.Fatalf("evicted %d, left %d, want the one entry gone", got, c.Stats().Entries)
 		}
 		check(t, c, b, "ok")
 		src.remove(b.ID())
 		src.set(mustToken(t, "elastic/fleet-server/b", "another-secret"))
-		if got := c.Evict(named(t, fleet, "b")); got != 1 {
+		if got := c.Evict(context.Background(), tokencache.CauseAsked, named(t, fleet, "b")); got != 1 {
 			t.Fatalf("evicted %d, want 1", got)
 		}
 		check(t, c, b, "refused")

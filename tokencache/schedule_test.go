@@ -82,7 +82,7 @@ func TestOverlappingEvictions(t *testing.T) {
 		p.fileSrc.set(b)
 		var wg sync.WaitGroup
 		for _, sel := range []tokencache.Selector{named(t, fleet, "a"), named(t, fleet, "b"), named(t, fleet, "a", "b"), all(t, fleet)} {
-			wg.Go(func() { p.group.Evict(sel) })
+			wg.Go(func() { p.group.Evict(context.Background(), tokencache.CauseAsked, sel) })
 		}
 		wg.Wait()
 		for _, token := range []tokencache.Token{a, b} {
@@ -139,9 +139,9 @@ func TestDisplacedWhileItsLoadRuns(t *testing.T) {
 		c := newCache(t, tokencache.NewGroup(tokencache.GroupConfig{}), "test", src, tokencache.Config{MaxEntries: 1, TTL: time.Minute, Jitter: -1})
 		check(t, c, a, "ok")
 		gate := newGate()
-		src.after = func(ctx context.Context, tok tokencache.Token) error {
-			if tok.ID() == a.ID() {
-				return gate.pass(ctx, tok)
+		src.after = func(ctx context.Context, id tokencache.TokenID) error {
+			if id == a.ID() {
+				return gate.pass(ctx, id)
 			}
 			return nil
 		}
@@ -149,7 +149,7 @@ func TestDisplacedWhileItsLoadRuns(t *testing.T) {
 		again := async(t.Context(), c, a) // in flight
 		synctest.Wait()
 		check(t, c, b, "ok") // takes the only place
-		if got := c.Evict(all(t, fleet)); got != 0 {
+		if got := c.Evict(context.Background(), tokencache.CauseAsked, all(t, fleet)); got != 0 {
 			t.Errorf("evicted %d, want nothing but the load", got)
 		}
 		close(gate.open)
@@ -159,7 +159,7 @@ func TestDisplacedWhileItsLoadRuns(t *testing.T) {
 		if got := c.Stats(); got.Entries != 1 || got.Discarded != 1 {
 			t.Errorf("got %+v, want b alone, and a's load discarded", got)
 		}
-		if b := c.Evict(all(t, b.ID().Account)); b != 1 {
+		if b := c.Evict(context.Background(), tokencache.CauseAsked, all(t, b.ID().Account)); b != 1 {
 			t.Errorf("evicted %d of the other account, want 1", b)
 		}
 	})
@@ -173,15 +173,15 @@ func TestCellOutlivesItsLoads(t *testing.T) {
 		token := mustToken(t, "elastic/fleet-server/token1", "supersecret")
 		other := mustToken(t, "elastic/fleet-server/token2", "supersecret")
 		p, gate := newPair(t, token, other), newGate()
-		p.fileSrc.after = func(ctx context.Context, tok tokencache.Token) error {
-			if tok.ID() == token.ID() {
-				return gate.pass(ctx, tok)
+		p.fileSrc.after = func(ctx context.Context, id tokencache.TokenID) error {
+			if id == token.ID() {
+				return gate.pass(ctx, id)
 			}
 			return nil
 		}
 		late := async(t.Context(), p.fileCache, token)
 		synctest.Wait()
-		p.group.Evict(all(t, fleet))
+		p.group.Evict(context.Background(), tokencache.CauseAsked, all(t, fleet))
 		check(t, p.fileCache, other, "ok") // in the new cell
 		close(gate.open)
 		if r := <-late; r.err != nil {
@@ -191,7 +191,7 @@ func TestCellOutlivesItsLoads(t *testing.T) {
 		if got := p.fileCache.Stats().Entries; got != 2 {
 			t.Errorf("got %d entries, want 2", got)
 		}
-		if got := p.group.Evict(all(t, fleet))["file"]; got != 2 {
+		if got := p.group.Evict(context.Background(), tokencache.CauseAsked, all(t, fleet))["file"]; got != 2 {
 			t.Errorf("evicted %d, want both: the late load must not have lost the new cell", got)
 		}
 	})
@@ -210,7 +210,7 @@ func TestClearWhileLoadsRun(t *testing.T) {
 			results = append(results, async(t.Context(), p.fileCache, token))
 		}
 		synctest.Wait()
-		p.fileCache.Clear()
+		p.fileCache.Clear(context.Background(), tokencache.CauseAsked)
 		close(gate.open)
 		for _, ch := range results {
 			if r := <-ch; r.err != nil {
@@ -234,9 +234,9 @@ func TestEvictionWaitsForNoSource(t *testing.T) {
 		async(t.Context(), p.fileCache, other)
 		synctest.Wait()
 		start := time.Now()
-		p.group.Evict(all(t, fleet))
-		p.group.Clear()
-		p.fileCache.Clear()
+		p.group.Evict(context.Background(), tokencache.CauseAsked, all(t, fleet))
+		p.group.Clear(context.Background(), tokencache.CauseAsked)
+		p.fileCache.Clear(context.Background(), tokencache.CauseAsked)
 		if got := time.Since(start); got != 0 {
 			t.Errorf("the evictions waited for %v", got)
 		}
@@ -253,11 +253,11 @@ func TestTwoSecretsOfOneNameAreOneEntry(t *testing.T) {
 		renewed := mustToken(t, "elastic/fleet-server/token1", "another-secret")
 		src := newTestSource(old)
 		oldGate, newGate := newGate(), newGate()
-		src.after = func(ctx context.Context, tok tokencache.Token) error {
-			if tok.Secret().Equal(old.Secret()) {
-				return oldGate.pass(ctx, tok)
+		src.after = func(ctx context.Context, id tokencache.TokenID) error {
+			if src.loadsOf(id) == 1 {
+				return oldGate.pass(ctx, id)
 			}
-			return newGate.pass(ctx, tok)
+			return newGate.pass(ctx, id)
 		}
 		c := newCache(t, tokencache.NewGroup(tokencache.GroupConfig{}), "test", src, tokencache.Config{})
 		first := async(t.Context(), c, old)
@@ -278,7 +278,7 @@ func TestTwoSecretsOfOneNameAreOneEntry(t *testing.T) {
 		}
 		check(t, c, renewed, "ok")
 		check(t, c, old, "refused")
-		if got := c.Evict(all(t, fleet)); got != 1 || c.Stats().Entries != 0 {
+		if got := c.Evict(context.Background(), tokencache.CauseAsked, all(t, fleet)); got != 1 || c.Stats().Entries != 0 {
 			t.Errorf("evicted %d, left %d", got, c.Stats().Entries)
 		}
 	})

@@ -38,13 +38,13 @@ func TestSelectorSelects(t *testing.T) {
 		id   tokencache.TokenID
 		want bool
 	}{
-		{"name", named(t, fleet, "token1"), fleet.Token("token1"), true},
-		{"longer name", named(t, fleet, "token1"), fleet.Token("token10"), false},
-		{"shorter name", named(t, fleet, "token10"), fleet.Token("token1"), false},
-		{"sibling account", named(t, fleet, "token1"), sibling.Token("token1"), false},
-		{"all", all(t, fleet), fleet.Token("x"), true},
-		{"all of a sibling", all(t, fleet), sibling.Token("x"), false},
-		{"zero", tokencache.Selector{}, fleet.Token("x"), false},
+		{"name", named(t, fleet, "token1"), fleet.TokenID("token1"), true},
+		{"longer name", named(t, fleet, "token1"), fleet.TokenID("token10"), false},
+		{"shorter name", named(t, fleet, "token10"), fleet.TokenID("token1"), false},
+		{"sibling account", named(t, fleet, "token1"), sibling.TokenID("token1"), false},
+		{"all", all(t, fleet), fleet.TokenID("x"), true},
+		{"all of a sibling", all(t, fleet), sibling.TokenID("x"), false},
+		{"zero", tokencache.Selector{}, fleet.TokenID("x"), false},
 		{"zero of the zero account", tokencache.Selector{}, tokencache.TokenID{}, false},
 	} {
 		if got := test.sel.Selects(test.id); got != test.want {

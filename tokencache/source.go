@@ -1,64 +1,119 @@
 package tokencache
 
-import "context"
+import (
+	"context"
+	"time"
+)
 
 // A Source is where tokens really live. It answers slowly, and it may fail; a
-// [Cache] remembers what it says. R is its record: what it knows of a token that
-// matched, handed to the host with the verdict. A record is shared by everyone
-// who authenticates with that token, so it must not be changed after Lookup has
-// returned it, and it must hold neither the secret nor its hash.
+// [Cache] remembers what it says. R is its record: what it knows of a token,
+// handed to the host with the verdict.
 //
 // All methods must be safe for concurrent use by multiple goroutines.
 //
-// A source that keeps the ids of its tokens in memory may also have the method
-//
-//	MayHold(TokenID) bool
-//
-// which reports, at once and without blocking, whether the source could know
-// the token at this moment. Where it reports false, no load is started: the
-// token is refused as far as this source is concerned. It spares the second
-// cache of a [Group] a visit to the first source for each of its own tokens.
+// A source that knows the ids of its tokens without asking anybody should also be
+// a [Holder]. One that changes, and knows when, keeps its caches in a
+// [Subscribers].
 type Source[R any] interface {
-	// Lookup returns what the source knows of the token.
+	// Lookup says what the source knows of the token of this id. Absence is the
+	// zero Answer and no error. Where the source cannot tell, it returns an error,
+	// which must not contain a secret: it reaches the callers, wrapped in a
+	// [*NoAnswerError], and nothing is remembered.
 	//
-	//   - It knows the token by its hash: the record, the hash's Verifier, nil.
-	//     The cache asks the Verifier, within the group's bound on password
-	//     hashing.
-	//   - It has no such token, or the token may not be used: any record, a nil
-	//     Verifier, nil. The token is refused.
-	//   - It cannot tell: an error, which must not contain the secret. It reaches
-	//     the callers, wrapped, and nothing is remembered.
-	//
-	// Any number of calls may run at once, but only one for a given token and
-	// secret. The context carries the values of the caller that started the load,
-	// and a deadline of its own; Lookup must return soon after it is done. A panic
-	// is turned into an error.
-	Lookup(ctx context.Context, token Token) (R, Verifier, error)
+	// Any number of calls may run at once. The context carries the values of the
+	// caller that started the load, and a deadline of its own, Config.LoadTimeout;
+	// Lookup must return soon after it is done. A panic is turned into an error.
+	Lookup(ctx context.Context, id TokenID) (Answer[R], error)
 
 	// Subscribe registers a cache that is to be told of every change from now on,
 	// and returns a function that ends it. A source must first make the change
 	// visible to Lookup, then call the Invalidator, and only then report the
 	// change as done. It must not hold a lock that Lookup needs while it calls.
+	// Creation and replacement are changes like others: a refusal may be
+	// remembered, and a load in flight may have found nothing.
+	//
 	// A source which never changes, or which cannot know, registers nothing and
-	// returns a function that does nothing.
+	// returns a function that does nothing. Its changes are then in force when the
+	// host evicts or when the TTL ends, a replaced secret included.
 	Subscribe(Invalidator) (cancel func())
 }
 
-// A Verifier knows how to check a secret, typically against a password hash.
-type Verifier interface {
-	// Verify reports whether the secret matches, comparing in constant time. It
-	// may take long, cannot fail, and is safe for concurrent use by multiple
-	// goroutines.
-	Verify(Secret) bool
+// An Answer is what a source says of a token id. The zero Answer says that it does
+// not hold it.
+type Answer[R any] struct {
+	// Held reports whether the source has a token of this id. If it has not, the
+	// rest does not matter, and the token is refused as far as this source goes.
+	Held bool
+
+	// Disabled reports that the token must not be used at present: it is refused.
+	Disabled bool
+
+	// Record is what the source knows of the token. It is shared by everyone who
+	// authenticates with it, so it must not be changed afterwards, and it must
+	// hold neither the secret nor its hash.
+	Record R
+
+	// Expires is when the token itself expires; the zero Time: never. A token past
+	// it is refused, and no cache remembers it longer.
+	Expires time.Time
+
+	// Verify reports whether a secret is the token's, typically by computing its
+	// password hash, and compares in constant time. It cannot fail. It is called
+	// at most once, and the group bounds how many of these calls run at once.
+	Verify func(Secret) bool
+
+	// Ask takes Verify's place for a source that does not have the hash, but asks
+	// somebody else about the secret. It may fail as Lookup may, has Lookup's
+	// context, and does not count as hashing.
+	Ask func(context.Context, Secret) (bool, error)
 }
 
-// An Invalidator is the side of a [Cache] that its source sees: the hooks to
-// call when tokens have changed. Both have taken effect when they return, for
-// loads in flight too, and both return how many live entries went. They never
-// wait for a source, and are safe for concurrent use by multiple goroutines.
+// A Holder is a [Source] that can say at once, without blocking, that it does not
+// hold a token. It is a shortcut for tokens which are not in memory: where MayHold
+// reports false, the source is not asked. MayHold must report true where it
+// cannot tell.
+type Holder interface {
+	MayHold(id TokenID) bool
+}
+
+// An Invalidator is what a source calls when its tokens have changed: the side of
+// a [Cache] that its source sees. What a method selects has been forgotten when
+// the method returns, loads in flight included. The methods return how many live
+// entries went, never wait for a source, and are safe for concurrent use by
+// multiple goroutines. The context carries values to the observer; its end does
+// not matter.
 type Invalidator interface {
-	// Clear forgets everything.
-	Clear() int
 	// Evict forgets the selected tokens, all at one instant.
-	Evict(...Selector) int
+	Evict(ctx context.Context, why Cause, sels ...Selector) int
+	// Clear forgets everything.
+	Clear(ctx context.Context, why Cause) int
+}
+
+// A Cause is why something was evicted.
+type Cause int
+
+const (
+	CauseAsked  Cause = iota // somebody asked for it
+	CauseSource              // the source's tokens have changed
+	CauseState               // the state of the source has changed, its index was replaced for example
+	CauseClosed              // the cache was closed
+	CauseNode                // another node asked for it
+)
+
+// String returns one word for the cause, as metrics label it.
+func (c Cause) String() string {
+	switch c {
+	case CauseAsked:
+		return "asked"
+	case CauseSource:
+		return "source"
+	case CauseState:
+		return "state"
+	case CauseClosed:
+		return "closed"
+	case CauseNode:
+		return "node"
+	default:
+		return "unknown"
+	}
 }

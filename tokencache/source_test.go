@@ -17,12 +17,11 @@ type record struct{ Version int }
 type testSource struct {
 	mu     sync.Mutex
 	tokens map[tokencache.TokenID]stored
-	caches map[int]tokencache.Invalidator
-	nextID int
+	caches tokencache.Subscribers
 	loads  map[tokencache.TokenID]int
 
 	// before and after, where set, run inside Lookup, before and after it reads.
-	before, after func(context.Context, tokencache.Token) error
+	before, after func(context.Context, tokencache.TokenID) error
 	// verify, where set, takes the place of the comparison.
 	verify func(tokencache.Secret) bool
 }
@@ -32,14 +31,9 @@ type stored struct {
 	version int
 }
 
-type verifierFunc func(tokencache.Secret) bool
-
-func (f verifierFunc) Verify(s tokencache.Secret) bool { return f(s) }
-
 func newTestSource(tokens ...tokencache.Token) *testSource {
 	s := &testSource{
 		tokens: make(map[tokencache.TokenID]stored),
-		caches: make(map[int]tokencache.Invalidator),
 		loads:  make(map[tokencache.TokenID]int),
 	}
 	for _, t := range tokens {
@@ -66,11 +60,7 @@ func (s *testSource) loadsOf(id tokencache.TokenID) int {
 	return s.loads[id]
 }
 
-func (s *testSource) subscribers() int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return len(s.caches)
-}
+func (s *testSource) subscribers() int { return s.caches.Len() }
 
 func (s *testSource) read(id tokencache.TokenID) (stored, bool) {
 	s.mu.Lock()
@@ -80,40 +70,29 @@ func (s *testSource) read(id tokencache.TokenID) (stored, bool) {
 	return t, ok
 }
 
-func (s *testSource) Lookup(ctx context.Context, t tokencache.Token) (record, tokencache.Verifier, error) {
+func (s *testSource) Lookup(ctx context.Context, id tokencache.TokenID) (tokencache.Answer[record], error) {
 	if s.before != nil {
-		if err := s.before(ctx, t); err != nil {
-			return record{}, nil, err
+		if err := s.before(ctx, id); err != nil {
+			return tokencache.Answer[record]{}, err
 		}
 	}
-	known, ok := s.read(t.ID())
+	known, ok := s.read(id)
 	if s.after != nil {
-		if err := s.after(ctx, t); err != nil {
-			return record{}, nil, err
+		if err := s.after(ctx, id); err != nil {
+			return tokencache.Answer[record]{}, err
 		}
 	}
 	if !ok {
-		return record{}, nil, nil
+		return tokencache.Answer[record]{}, nil
 	}
 	verify := s.verify
 	if verify == nil {
 		verify = known.secret.Equal
 	}
-	return record{known.version}, verifierFunc(verify), nil
+	return tokencache.Answer[record]{Held: true, Record: record{known.version}, Verify: verify}, nil
 }
 
-func (s *testSource) Subscribe(inv tokencache.Invalidator) (cancel func()) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	id := s.nextID
-	s.nextID++
-	s.caches[id] = inv
-	return func() {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		delete(s.caches, id)
-	}
-}
+func (s *testSource) Subscribe(inv tokencache.Invalidator) (cancel func()) { return s.caches.Add(inv) }
 
 var fleet = tokencache.Account{Namespace: "elastic", Service: "fleet-server"}
 

@@ -23,7 +23,7 @@ type store struct {
 	name  string
 	table atomic.Pointer[table] // read without the mutex
 
-	lookup  func(context.Context, Token) (any, Verifier, error)
+	lookup  func(context.Context, TokenID) (Answer[any], error)
 	mayHold func(TokenID) bool // nil: always
 	cancel  func()             // ends the subscription
 

@@ -35,6 +35,9 @@ func (id TokenID) String() string {
 	return id.Account.Namespace + "/" + id.Account.Service + "/" + id.Name
 }
 
+// Select returns the selector of this one token. The error is a [*NameError].
+func (id TokenID) Select() (Selector, error) { return id.Account.Select(id.Name) }
+
 // append appends the qualified name.
 func (id TokenID) append(b []byte) []byte {
 	b = append(b, id.Account.Namespace...)

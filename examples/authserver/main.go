@@ -99,7 +99,7 @@ func run(ctx context.Context, o options) error {
 	}
 	defer file.Close()
 	index := new(indexsource.Memory)
-	index.SetState(indexsource.State{Health: indexsource.Green, UUID: rand.Text(), UpToDate: true})
+	index.SetState(indexsource.State{Health: indexsource.HealthGreen, UUID: rand.Text(), UpToDate: true})
 
 	s := &server{accounts: accounts, users: users, file: file, index: index, node: node{"authserver", rand.Text()}, logger: logger}
 	s.group = tokencache.NewGroup(tokencache.GroupConfig{KnownAccount: s.known})
@@ -164,7 +164,7 @@ func printSample(ctx context.Context, file *filesource.File, addr net.Addr, admi
 	account := tokencache.Account{Namespace: "elastic", Service: "fleet-server"}
 	var bearer string
 	for _, name := range []string{"token2", "token1"} {
-		token, err := file.Create(ctx, account.Token(name))
+		token, err := file.Create(ctx, account.TokenID(name))
 		if err != nil {
 			return err
 		}

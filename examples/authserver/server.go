@@ -221,5 +221,5 @@ func (s *server) known(account tokencache.Account) bool { return slices.Contains
 // tokenID reads the path's parts, unchecked.
 func tokenID(r *http.Request) tokencache.TokenID {
 	account := tokencache.Account{Namespace: r.PathValue("namespace"), Service: r.PathValue("service")}
-	return account.Token(r.PathValue("name"))
+	return account.TokenID(r.PathValue("name"))
 }

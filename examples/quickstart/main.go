@@ -108,14 +108,14 @@ func (d *demo) open() (err error) {
 func (d *demo) create(ctx context.Context) ([]tokencache.Token, error) {
 	var tokens []tokencache.Token
 	for _, name := range []string{"token1", "token2"} {
-		token, err := d.file.Create(ctx, fleet.Token(name))
+		token, err := d.file.Create(ctx, fleet.TokenID(name))
 		if err != nil {
 			return nil, err
 		}
 		<-d.reloaded
 		tokens = append(tokens, token)
 	}
-	token, err := d.index.Create(fleet.Token("token3"), "quickstart")
+	token, err := d.index.Create(fleet.TokenID("token3"), "quickstart")
 	return append(tokens, token), err
 }
 

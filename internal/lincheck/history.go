@@ -42,7 +42,7 @@ var (
 	sibling = tokencache.Account{Namespace: "elastic", Service: "fleet-server-2"}
 
 	// ids are the tokens: one name is the beginning of another, and one account too.
-	ids = [tokens]tokencache.TokenID{account.Token("token1"), account.Token("token10"), sibling.Token("token1")}
+	ids = [tokens]tokencache.TokenID{account.TokenID("token1"), account.TokenID("token10"), sibling.TokenID("token1")}
 )
 
 const (
@@ -324,5 +324,7 @@ func (w *world) evict(client int, rng *rand.Rand) {
 // groupOf has a group's evictions look like a member's.
 type groupOf struct{ *tokencache.Group }
 
-func (g groupOf) evict(sels ...tokencache.Selector) { g.Evict(sels...) }
-func (g groupOf) clear()                            { g.Clear() }
+func (g groupOf) evict(sels ...tokencache.Selector) {
+	g.Evict(context.Background(), tokencache.CauseAsked, sels...)
+}
+func (g groupOf) clear() { g.Clear(context.Background(), tokencache.CauseAsked) }

@@ -65,9 +65,11 @@ func slow() { yield(rand.IntN(5)) }
 // cacheOf is what members have in common.
 type cacheOf[R any] struct{ *tokencache.Cache[R] }
 
-func (c cacheOf[R]) evict(sels ...tokencache.Selector) { c.Evict(sels...) }
-func (c cacheOf[R]) clear()                            { c.Clear() }
-func (c cacheOf[R]) close()                            { c.Close() }
+func (c cacheOf[R]) evict(sels ...tokencache.Selector) {
+	c.Evict(context.Background(), tokencache.CauseAsked, sels...)
+}
+func (c cacheOf[R]) clear() { c.Clear(context.Background(), tokencache.CauseAsked) }
+func (c cacheOf[R]) close() { c.Close() }
 
 // A plain is a source in memory, whose record is the version.
 type plain struct {
@@ -86,9 +88,9 @@ func newPlain(g *tokencache.Group, cache int, p profile) (member, error) {
 	return s, err
 }
 
-func (s *plain) Lookup(_ context.Context, t tokencache.Token) (version, tokencache.Verifier, error) {
-	for token, id := range ids {
-		if id != t.ID() {
+func (s *plain) Lookup(_ context.Context, id tokencache.TokenID) (tokencache.Answer[version], error) {
+	for token := range ids {
+		if ids[token] != id {
 			continue
 		}
 		slow()
@@ -97,14 +99,15 @@ func (s *plain) Lookup(_ context.Context, t tokencache.Token) (version, tokencac
 		s.mu.Unlock()
 		slow()
 		if v == 0 {
-			return 0, nil, nil
+			return tokencache.Answer[version]{}, nil
 		}
-		if !s.secrets {
-			return v, equal{secretOf(token, 0)}, nil
+		secret := secretOf(token, 0)
+		if s.secrets {
+			secret = secretOf(slot(s.cache, token), v)
 		}
-		return v, equal{secretOf(slot(s.cache, token), v)}, nil
+		return tokencache.Answer[version]{Held: true, Record: v, Verify: secret.Equal}, nil
 	}
-	return 0, nil, nil
+	return tokencache.Answer[version]{}, nil
 }
 
 func (s *plain) Subscribe(tokencache.Invalidator) func() { return func() {} }
@@ -120,10 +123,6 @@ func (s *plain) authenticate(ctx context.Context, t tokencache.Token) (version, 
 	verdict, err := s.Authenticate(ctx, header(t))
 	return verdict.Record, err
 }
-
-type equal struct{ secret tokencache.Secret }
-
-func (e equal) Verify(s tokencache.Secret) bool { return s.Equal(e.secret) }
 
 // hashText returns a cheap password hash of a secret.
 func hashText(secret tokencache.Secret) string {
@@ -190,10 +189,10 @@ func (f *file) authenticate(ctx context.Context, t tokencache.Token) (version, e
 
 type slowFile struct{ *filesource.File }
 
-func (f slowFile) Lookup(ctx context.Context, t tokencache.Token) (filesource.Record, tokencache.Verifier, error) {
+func (f slowFile) Lookup(ctx context.Context, id tokencache.TokenID) (tokencache.Answer[filesource.Record], error) {
 	slow()
 	defer slow()
-	return f.File.Lookup(ctx, t)
+	return f.File.Lookup(ctx, id)
 }
 
 // An index is a real index source over an index in memory, whose loads take their
@@ -208,7 +207,7 @@ func newIndex(g *tokencache.Group, p profile) (member, error) {
 	for token := range tokens {
 		m.change(token, 1)
 	}
-	m.SetState(indexsource.State{Health: indexsource.Green, UUID: "1", UpToDate: true})
+	m.SetState(indexsource.State{Health: indexsource.HealthGreen, UUID: "1", UpToDate: true})
 	c, err := tokencache.New(g, cacheNames[1], indexsource.New(m), p.cfg)
 	m.cacheOf = cacheOf[indexsource.Document]{c}
 	return m, err
@@ -239,7 +238,7 @@ func (m *index) change(token int, v version) versions {
 
 // clear changes the index's state, which clears its cache.
 func (m *index) clear() {
-	m.SetState(indexsource.State{Health: indexsource.Green, UUID: fmt.Sprint(rand.Uint64()), UpToDate: true})
+	m.SetState(indexsource.State{Health: indexsource.HealthGreen, UUID: fmt.Sprint(rand.Uint64()), UpToDate: true})
 }
 
 func (m *index) authenticate(ctx context.Context, t tokencache.Token) (version, error) {

@@ -111,7 +111,7 @@ type gated struct {
 	open chan struct{}
 }
 
-func (g *gated) Lookup(ctx context.Context, t tokencache.Token) (struct{}, tokencache.Verifier, error) {
+func (g *gated) Lookup(ctx context.Context, id tokencache.TokenID) (tokencache.Answer[struct{}], error) {
 	<-g.open
-	return g.present.Lookup(ctx, t)
+	return g.present.Lookup(ctx, id)
 }

@@ -57,7 +57,7 @@ func newHost(tb testing.TB, caches, tokens int) *host {
 
 // token returns the i-th token, whose qualified name has 36 bytes.
 func token(i int) tokencache.Token {
-	t, err := tokencache.NewToken(peers.Account.Token(fmt.Sprintf("token-%09d", i)), tokencache.NewSecret("0123456789abcdefghijkl"))
+	t, err := tokencache.NewToken(peers.Account.TokenID(fmt.Sprintf("token-%09d", i)), tokencache.NewSecret("0123456789abcdefghijkl"))
 	if err != nil {
 		panic(err)
 	}
@@ -67,19 +67,17 @@ func token(i int) tokencache.Token {
 // present confirms every token, absent none.
 type present struct{}
 
-type yes struct{}
+func yes(tokencache.Secret) bool { return true }
 
-func (yes) Verify(tokencache.Secret) bool { return true }
-
-func (present) Lookup(context.Context, tokencache.Token) (struct{}, tokencache.Verifier, error) {
-	return struct{}{}, yes{}, nil
+func (present) Lookup(context.Context, tokencache.TokenID) (tokencache.Answer[struct{}], error) {
+	return tokencache.Answer[struct{}]{Held: true, Verify: yes}, nil
 }
 func (present) Subscribe(tokencache.Invalidator) func() { return func() {} }
 
 type absent struct{ present }
 
-func (absent) Lookup(context.Context, tokencache.Token) (struct{}, tokencache.Verifier, error) {
-	return struct{}{}, nil, nil
+func (absent) Lookup(context.Context, tokencache.TokenID) (tokencache.Answer[struct{}], error) {
+	return tokencache.Answer[struct{}]{}, nil
 }
 func (absent) MayHold(tokencache.TokenID) bool { return false }
 
@@ -283,7 +281,7 @@ func BenchmarkBesideMisses(b *testing.B) {
 					return v, err
 				}
 			}
-			tok, err := tokencache.NewToken(account.Token("busy"), tokencache.NewSecret("0123456789abcdefghijkl"))
+			tok, err := tokencache.NewToken(account.TokenID("busy"), tokencache.NewSecret("0123456789abcdefghijkl"))
 			if err != nil {
 				b.Fatal(err)
 			}

@@ -62,7 +62,7 @@ func liveHeap() int64 {
 
 func tokenName(i int) string { return fmt.Sprintf("token-%09d", i) }
 
-func qualifiedName(i int) string { return strings.Clone(Account.Token(tokenName(i)).String()) }
+func qualifiedName(i int) string { return strings.Clone(Account.TokenID(tokenName(i)).String()) }
 
 func fillSvctoken(n int) any {
 	g := tokencache.NewGroup(tokencache.GroupConfig{})

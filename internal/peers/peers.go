@@ -227,27 +227,25 @@ func Svctoken(source Source) Peer {
 			v, err := c.AuthenticateToken(ctx, TokenOf(key))
 			return v.Record, err
 		},
-		Evict:    func(key string) { g.Evict(selector(key)) },
-		EvictAll: func() { g.Evict(must(Account.SelectAll())) },
+		Evict:    func(key string) { g.Evict(context.Background(), tokencache.CauseAsked, selector(key)) },
+		EvictAll: func() { g.Evict(context.Background(), tokencache.CauseAsked, must(Account.SelectAll())) },
 		Close:    g.Close,
 	}
 }
 
 // TokenOf returns the token of a key.
 func TokenOf(key string) tokencache.Token {
-	return must(tokencache.NewToken(Account.Token(key), tokencache.NewSecret("0123456789abcdefghijkl")))
+	return must(tokencache.NewToken(Account.TokenID(key), tokencache.NewSecret("0123456789abcdefghijkl")))
 }
 
 // A svctokenSource is a Source as svctoken has them; it accepts any secret.
 type svctokenSource struct{ source Source }
 
-func (s svctokenSource) Lookup(ctx context.Context, t tokencache.Token) (Version, tokencache.Verifier, error) {
-	v, err := s.source(ctx, t.ID().Name)
-	return v, anySecret{}, err
+func (s svctokenSource) Lookup(ctx context.Context, id tokencache.TokenID) (tokencache.Answer[Version], error) {
+	v, err := s.source(ctx, id.Name)
+	return tokencache.Answer[Version]{Held: true, Record: v, Verify: anySecret}, err
 }
 
 func (svctokenSource) Subscribe(tokencache.Invalidator) func() { return func() {} }
 
-type anySecret struct{}
-
-func (anySecret) Verify(tokencache.Secret) bool { return true }
+func anySecret(tokencache.Secret) bool { return true }

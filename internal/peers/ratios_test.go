@@ -87,7 +87,7 @@ func evictionTime(t *testing.T, others int) time.Duration {
 		t.Fatal(err)
 	}
 	load := func(service string, i int) {
-		id := tokencache.Account{Namespace: "elastic", Service: service}.Token(fmt.Sprint("token-", i))
+		id := tokencache.Account{Namespace: "elastic", Service: service}.TokenID(fmt.Sprint("token-", i))
 		tok, err := tokencache.NewToken(id, tokencache.NewSecret("0123456789abcdefghijkl"))
 		if err != nil {
 			t.Fatal(err)

@@ -34,7 +34,7 @@ func main() {
 	headers := make([]string, 8)
 	account := tokencache.Account{Namespace: "elastic", Service: "fleet-server"}
 	for i := range headers {
-		token, err := tokencache.NewToken(account.Token(fmt.Sprint("token", i)), tokencache.GenerateSecret())
+		token, err := tokencache.NewToken(account.TokenID(fmt.Sprint("token", i)), tokencache.GenerateSecret())
 		if err != nil {
 			panic(err)
 		}
@@ -77,12 +77,8 @@ func stack() uintptr {
 // source confirms every token.
 type source struct{}
 
-func (source) Lookup(context.Context, tokencache.Token) (struct{}, tokencache.Verifier, error) {
-	return struct{}{}, yes{}, nil
+func (source) Lookup(context.Context, tokencache.TokenID) (tokencache.Answer[struct{}], error) {
+	return tokencache.Answer[struct{}]{Held: true, Verify: func(tokencache.Secret) bool { return true }}, nil
 }
 
 func (source) Subscribe(tokencache.Invalidator) func() { return func() {} }
-
-type yes struct{}
-
-func (yes) Verify(tokencache.Secret) bool { return true }
