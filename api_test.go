@@ -33,7 +33,7 @@ var imports = map[string][]string{
 	"filesource":        {"internal/passhash", "internal/quote", "tokencache"},
 	"indexsource":       {"internal/passhash", "tokencache"},
 	"evict":             {"internal/quote", "tokencache"},
-	"internal/passhash": {"tokencache"},
+	"internal/passhash": nil,
 	"internal/quote":    nil,
 }
 

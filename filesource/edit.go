@@ -45,7 +45,7 @@ func (f *File) Create(ctx context.Context, id tokencache.TokenID) (tokencache.To
 	if err != nil {
 		return tokencache.Token{}, err
 	}
-	line := id.String() + ":" + passhash.Generate(token.Secret())
+	line := id.String() + ":" + passhash.Generate(token.Secret().Reveal())
 	err = f.edit(ctx, func(l *layout) error {
 		if l.index(id) >= 0 {
 			return fmt.Errorf("%w: %s in %s", ErrExists, id, f.path)

@@ -136,7 +136,7 @@ func (f *File) Lookup(_ context.Context, id tokencache.TokenID) (tokencache.Answ
 	return tokencache.Answer[Record]{
 		Held:   true,
 		Record: Record{Scheme: s.scheme},
-		Verify: func(secret tokencache.Secret) bool { return passhash.Verify(s.hash, secret) },
+		Verify: func(secret tokencache.Secret) bool { return passhash.Verify(s.hash, secret.Reveal()) },
 	}, nil
 }
 

@@ -64,11 +64,11 @@ func ParseHash(text string) (Hash, error) {
 
 // HashSecret returns a new Hash of the secret: PBKDF2_STRETCH with a cost of
 // 10 000 and a random salt.
-func HashSecret(secret tokencache.Secret) Hash { return Hash{new(passhash.Generate(secret))} }
+func HashSecret(secret tokencache.Secret) Hash { return Hash{new(passhash.Generate(secret.Reveal()))} }
 
 // Verify reports whether the secret has this hash. It compares in constant time.
 func (h Hash) Verify(secret tokencache.Secret) bool {
-	return h.text != nil && passhash.Verify(*h.text, secret)
+	return h.text != nil && passhash.Verify(*h.text, secret.Reveal())
 }
 
 // Reveal returns the text to store; keep it out of logs and errors.

@@ -6,8 +6,16 @@
 //
 //	{PBKDF2}N$salt$dk           PBKDF2-HMAC-SHA512 of the secret
 //	{PBKDF2_STRETCH}N$salt$dk   the same of the secret's SHA-512 in lower-case hex
-//	$2a$CC$...  $2b$  $2y$      bcrypt of the first 72 bytes of the secret
+//	$2a$CC$...  $2b$  $2y$      bcrypt of the secret
 //	{SSHA256}salt dk            SHA-256 of the secret and the salt
+//
+// # A secret that matches a hash is the only one that does
+//
+// PBKDF2 pads its password with NUL bytes, bcrypt repeats its own with a NUL in
+// between and ignores what follows byte 72: "s", "s\x00" and "s\x00s" would match
+// one hash. A cache remembers one secret for a token, and would then refuse the
+// others. So a secret with a NUL byte matches nothing, nor does one of more than 72
+// bytes match a bcrypt hash. Elasticsearch accepts both.
 package passhash
 
 import (
@@ -23,8 +31,6 @@ import (
 	"strings"
 
 	"golang.org/x/crypto/bcrypt"
-
-	"github.com/svctoken/svctoken/tokencache"
 )
 
 var (
@@ -57,7 +63,7 @@ const (
 	sshaSalt  = 12 // characters, 8 bytes
 	sshaKey   = 44 // characters, 32 bytes
 	bcryptLen = 60 // characters
-	bcryptMax = 72 // bytes of the secret that count
+	bcryptMax = 72 // bytes of a secret
 )
 
 // Check returns the name of the hash's scheme, one of PBKDF2_STRETCH, PBKDF2,
@@ -80,30 +86,33 @@ func Check(hash string) (scheme string, err error) {
 	}
 }
 
-// Verify reports whether the secret has this hash, which Check has accepted;
-// others match nothing. It compares in constant time.
-func Verify(hash string, secret tokencache.Secret) bool {
-	plain := secret.Reveal()
-	switch {
-	case strings.HasPrefix(hash, stretchPrefix):
-		return verifyPBKDF2(hash[len(stretchPrefix):], stretch(plain))
-	case strings.HasPrefix(hash, pbkdf2Prefix):
-		return verifyPBKDF2(hash[len(pbkdf2Prefix):], plain)
-	case isBcrypt(hash):
-		return bcrypt.CompareHashAndPassword([]byte(hash), []byte(plain[:min(len(plain), bcryptMax)])) == nil
-	case strings.HasPrefix(hash, ssha256Prefix):
-		return verifySSHA256(hash[len(ssha256Prefix):], plain)
-	default:
+// Verify reports whether the secret has this hash. It compares in constant time.
+// What Check refuses matches nothing, and neither does a secret with a NUL byte,
+// nor one of more than 72 bytes where the hash is of bcrypt.
+func Verify(hash, secret string) bool {
+	scheme, err := Check(hash)
+	if err != nil || strings.IndexByte(secret, 0) >= 0 {
 		return false
+	}
+	switch scheme {
+	case schemeStretch:
+		return verifyPBKDF2(hash[len(stretchPrefix):], stretch(secret))
+	case schemePBKDF2:
+		return verifyPBKDF2(hash[len(pbkdf2Prefix):], secret)
+	case schemeBcrypt:
+		return len(secret) <= bcryptMax && bcrypt.CompareHashAndPassword([]byte(hash), []byte(secret)) == nil
+	default:
+		return verifySSHA256(hash[len(ssha256Prefix):], secret)
 	}
 }
 
 // Generate returns a new hash of the secret: PBKDF2_STRETCH with a cost of
-// 10 000, a random salt of 32 bytes and a key of 32.
-func Generate(secret tokencache.Secret) string {
+// 10 000, a random salt of 32 bytes and a key of 32. Verify never matches the hash
+// of a secret with a NUL byte.
+func Generate(secret string) string {
 	salt := make([]byte, newSalt)
 	rand.Read(salt) // documented never to fail
-	key := derive(stretch(secret.Reveal()), salt, costs[newCost], newKey)
+	key := derive(stretch(secret), salt, costs[newCost], newKey)
 	return stretchPrefix + newCost + "$" + base64.StdEncoding.EncodeToString(salt) + "$" + base64.StdEncoding.EncodeToString(key)
 }
 
@@ -141,12 +150,8 @@ func checkPBKDF2(rest string) error {
 func verifyPBKDF2(rest, password string) bool {
 	cost, rest, _ := strings.Cut(rest, "$")
 	salt, key, _ := strings.Cut(rest, "$")
-	saltBytes, err := base64.StdEncoding.DecodeString(salt)
-	want, err2 := base64.StdEncoding.DecodeString(key)
-	if err != nil || err2 != nil || costs[cost] == 0 || len(want) == 0 {
-		return false
-	}
-	return subtle.ConstantTimeCompare(derive(password, saltBytes, costs[cost], len(want)), want) == 1
+	want := decode(key)
+	return subtle.ConstantTimeCompare(derive(password, decode(salt), costs[cost], len(want)), want) == 1
 }
 
 func derive(password string, salt []byte, iterations, length int) []byte {
@@ -184,21 +189,22 @@ func checkSSHA256(rest string) error {
 }
 
 func verifySSHA256(rest, plain string) bool {
-	if len(rest) != sshaSalt+sshaKey {
-		return false
+	got := sha256.Sum256(append([]byte(plain), decode(rest[:sshaSalt])...))
+	return subtle.ConstantTimeCompare(got[:], decode(rest[sshaSalt:])) == 1
+}
+
+// decode decodes base64 that Check has been through.
+func decode(s string) []byte {
+	b, err := base64.StdEncoding.DecodeString(s)
+	if err != nil {
+		panic("passhash: base64 that was checked does not decode")
 	}
-	salt, err := base64.StdEncoding.DecodeString(rest[:sshaSalt])
-	want, err2 := base64.StdEncoding.DecodeString(rest[sshaSalt:])
-	if err != nil || err2 != nil {
-		return false
-	}
-	got := sha256.Sum256(append([]byte(plain), salt...))
-	return subtle.ConstantTimeCompare(got[:], want) == 1
+	return b
 }
 
 // base64Len returns how many bytes s encodes in padded standard base64, or -1
 // where it is something else. The standard decoder skips line breaks; here they
-// are foreign.
+// are errors.
 func base64Len(s string) int {
 	var buf [128]byte
 	dst := buf[:]

@@ -2,14 +2,18 @@ package passhash_test
 
 import (
 	"bufio"
+	"crypto/pbkdf2"
+	"crypto/sha256"
+	"crypto/sha512"
+	"encoding/base64"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"os"
 	"strings"
 	"testing"
 
 	"github.com/svctoken/svctoken/internal/passhash"
-	"github.com/svctoken/svctoken/tokencache"
 )
 
 // TestIndependentHashes verifies hashes that testdata/hashes.py made with other
@@ -34,7 +38,7 @@ func TestIndependentHashes(t *testing.T) {
 		if err != nil {
 			t.Errorf("%s: %v", fields[0], err)
 		}
-		if got, want := passhash.Verify(fields[0], tokencache.NewSecret(string(secret))), fields[2] == "match"; got != want {
+		if got, want := passhash.Verify(fields[0], string(secret)), fields[2] == "match"; got != want {
 			t.Errorf("%s with %q: got %v, want %v", fields[0], secret, got, want)
 		} else if got {
 			matched[scheme]++
@@ -48,12 +52,12 @@ func TestIndependentHashes(t *testing.T) {
 }
 
 func TestGenerate(t *testing.T) {
-	secret := tokencache.NewSecret("supersecret")
+	secret := "supersecret"
 	hash := passhash.Generate(secret)
 	if scheme, err := passhash.Check(hash); scheme != "PBKDF2_STRETCH" || err != nil || !strings.HasPrefix(hash, "{PBKDF2_STRETCH}10000$") {
 		t.Errorf("got %s, %v", scheme, err)
 	}
-	if !passhash.Verify(hash, secret) || passhash.Verify(hash, tokencache.NewSecret("wrong-secret")) {
+	if !passhash.Verify(hash, secret) || passhash.Verify(hash, "wrong-secret") {
 		t.Error("the hash does not tell its secret from another")
 	}
 	if hash == passhash.Generate(secret) {
@@ -65,6 +69,7 @@ const (
 	salt32 = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
 	key32  = salt32
 	salt7  = "AAECAwQFBg=="
+	bcrypt = "$2a$04$abcdefghijklmnopqrstuuToT0LAsoQ9PgZuCq77K74UDXwTR/yNa"
 )
 
 func TestCheckRejects(t *testing.T) {
@@ -85,14 +90,35 @@ func TestCheckRejects(t *testing.T) {
 		{"bad salt", "{PBKDF2}1000$!" + salt32[1:] + "$" + key32, "the salt of a PBKDF2 hash"},
 		{"unpadded salt", "{PBKDF2}1000$" + strings.TrimRight(salt32, "=") + "$" + key32, "the salt of a PBKDF2 hash"},
 		{"line break in the salt", "{PBKDF2}1000$" + salt32[:4] + "\r" + salt32[4:] + "$" + key32, "the salt of a PBKDF2 hash"},
+		{"line feed in the salt", "{PBKDF2}1000$" + salt32[:4] + "\n" + salt32[4:] + "$" + key32, "the salt of a PBKDF2 hash"},
+		{"line feed in the key", "{PBKDF2_STRETCH}1000$" + salt32 + "$" + key32[:4] + "\n" + key32[4:], "the key of a PBKDF2 hash"},
+		{"key of 17 bytes", "{PBKDF2}1000$" + salt32 + "$" + base64.StdEncoding.EncodeToString(make([]byte, 17)), "the key of a PBKDF2 hash"},
+		{"key of 65 bytes", "{PBKDF2}1000$" + salt32 + "$" + base64.StdEncoding.EncodeToString(make([]byte, 65)), "the key of a PBKDF2 hash"},
+		{"URL-safe salt", "{PBKDF2}1000$" + strings.Replace(salt32, "A", "-", 1) + "$" + key32, "the salt of a PBKDF2 hash"},
 		{"short key", "{PBKDF2}1000$" + salt32 + "$" + salt7, "the key of a PBKDF2 hash"},
 		{"no key", "{PBKDF2}1000$" + salt32 + "$", "the key of a PBKDF2 hash"},
 		{"bcrypt too short", "$2a$04$abcdefghijklmnopqrstuuToT0LAsoQ9PgZuCq77K74UDXwTR/yN", "must have 60 characters"},
 		{"bcrypt too cheap", "$2a$03$abcdefghijklmnopqrstuuToT0LAsoQ9PgZuCq77K74UDXwTR/yNa", "04 to 14"},
+		{"bcrypt alone", "$2a", passhash.ErrUnknown.Error()},
+		{"bcrypt and no cost", "$2a$", "must have 60 characters"},
+		{"bcrypt too long", bcrypt + "a", "must have 60 characters"},
+		{"bcrypt with another separator", bcrypt[:6] + "." + bcrypt[7:], "04 to 14"},
+		{"bcrypt with another first separator", "$2a." + bcrypt[4:], passhash.ErrUnknown.Error()},
+		{"bcrypt cost not a number, second digit", bcrypt[:5] + ":" + bcrypt[6:], "04 to 14"},
+		{"bcrypt cost not a number, below the digits", bcrypt[:4] + "1/" + bcrypt[6:], "04 to 14"},
+		{"bcrypt with a line feed", bcrypt[:59] + "\n", "./A-Za-z0-9"},
 		{"bcrypt too dear", "$2a$15$abcdefghijklmnopqrstuuToT0LAsoQ9PgZuCq77K74UDXwTR/yNa", "04 to 14"},
 		{"bcrypt cost not a number", "$2a$0x$abcdefghijklmnopqrstuuToT0LAsoQ9PgZuCq77K74UDXwTR/yNa", "04 to 14"},
 		{"bcrypt alphabet", "$2a$04$abcdefghijklmnopqrst+uToT0LAsoQ9PgZuCq77K74UDXwTR/yNa", "./A-Za-z0-9"},
 		{"SSHA256 too short", "{SSHA256}AAECAwQFBgc=", "an SSHA256 hash"},
+		{"SSHA256 too long", "{SSHA256}AAECAwQFBgc=" + key32 + "A", "an SSHA256 hash"},
+		{"SSHA256 bad salt", "{SSHA256}AAECAwQFBg!=" + key32, "an SSHA256 hash"},
+		{"SSHA256 salt of 7 bytes", "{SSHA256}AAECAwQFBg==" + key32, "an SSHA256 hash"},
+		{"SSHA256 salt of 9 bytes", "{SSHA256}AAECAwQFBgcI" + key32, "an SSHA256 hash"},
+		{"SSHA256 line feed in the salt", "{SSHA256}AAEC\nAwQFBgc" + key32, "an SSHA256 hash"},
+		{"SSHA256 line feed in the key", "{SSHA256}AAECAwQFBgc=" + key32[:4] + "\n" + key32[5:], "an SSHA256 hash"},
+		{"SSHA256 key of 31 bytes", "{SSHA256}AAECAwQFBgc=" + base64.StdEncoding.EncodeToString(make([]byte, 31)), "an SSHA256 hash"},
+		{"SSHA256 key of 33 bytes", "{SSHA256}AAECAwQFBgc=" + base64.StdEncoding.EncodeToString(make([]byte, 33)), "an SSHA256 hash"},
 		{"SSHA256 bad base64", "{SSHA256}AAECAwQFBgc=" + key32[:43] + "!", "an SSHA256 hash"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -100,10 +126,73 @@ func TestCheckRejects(t *testing.T) {
 			if err == nil || !strings.Contains(err.Error(), test.message) {
 				t.Errorf("got %v, want it to say %q", err, test.message)
 			}
-			if passhash.Verify(test.hash, tokencache.NewSecret("supersecret")) {
+			if passhash.Verify(test.hash, "supersecret") {
 				t.Error("it verifies")
 			}
 		})
+	}
+}
+
+// TestCheckAccepts holds what is allowed at the edges: nothing of it is verified,
+// as it costs seconds.
+func TestCheckAccepts(t *testing.T) {
+	b64 := func(n int) string { return base64.StdEncoding.EncodeToString(make([]byte, n)) }
+	for _, test := range []struct{ name, hash, scheme string }{
+		{"bcrypt, cost 04", bcrypt, "bcrypt"},
+		{"bcrypt, cost 09", bcrypt[:4] + "09" + bcrypt[6:], "bcrypt"},
+		{"bcrypt, cost 14", bcrypt[:4] + "14" + bcrypt[6:], "bcrypt"},
+		{"PBKDF2, shortest salt and key", "{PBKDF2}1000$" + b64(8) + "$" + b64(16), "PBKDF2"},
+		{"PBKDF2, longest key", "{PBKDF2}1000000$" + b64(8) + "$" + b64(64), "PBKDF2"},
+		{"PBKDF2, a salt of 1000 bytes", "{PBKDF2_STRETCH}1000$" + b64(1000) + "$" + b64(48), "PBKDF2_STRETCH"},
+		{"SSHA256", "{SSHA256}" + b64(8) + b64(32), "SSHA256"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			if scheme, err := passhash.Check(test.hash); scheme != test.scheme || err != nil {
+				t.Errorf("got %q, %v, want %q", scheme, err, test.scheme)
+			}
+		})
+	}
+}
+
+// TestVerifyRefusesWhatCheckRefuses takes hashes that some secret would match, if
+// they were computed without being checked.
+func TestVerifyRefusesWhatCheckRefuses(t *testing.T) {
+	const secret = "supersecret"
+	sum := sha256.Sum256([]byte(secret + "saltsalt"))
+	ssha := "{SSHA256}" + base64.StdEncoding.EncodeToString([]byte("saltsalt")) + base64.StdEncoding.EncodeToString(sum[:])
+	if !passhash.Verify(ssha, secret) {
+		t.Fatal("the hash without a fault does not match")
+	}
+	key := func(iterations, salt int) string {
+		saltBytes := make([]byte, salt)
+		key, err := pbkdf2.Key(sha512.New, secret, saltBytes, iterations, 32)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return fmt.Sprintf("{PBKDF2}%d$%s$%s", iterations, base64.StdEncoding.EncodeToString(saltBytes), base64.StdEncoding.EncodeToString(key))
+	}
+	if !passhash.Verify(key(1000, 8), secret) {
+		t.Fatal("the hash without a fault does not match")
+	}
+	for _, hash := range []string{
+		key(1, 8), key(1001, 8), key(1000, 7), key(1000, 8) + "\n", strings.Replace(key(1000, 8), "$", "$\n", 1),
+		ssha + "\n", ssha[:9] + "\r" + ssha[9:], ssha[:20] + "\n" + ssha[20:], "{PBKDF2}1000$$", "{PBKDF2}1000$AAAAAAAAAAA=$",
+	} {
+		if passhash.Verify(hash, secret) || passhash.Verify(hash, "") {
+			t.Errorf("%q matches", hash)
+		}
+	}
+}
+
+// TestNothingIsShown: no rule that a hash breaks tells anything of the hash.
+func TestNothingIsShown(t *testing.T) {
+	for _, hash := range []string{
+		"hunter2hunter2", "{SHA}hunter2", "{PBKDF2}hunter2$a$b", "{PBKDF2}1000$hunter2$b", "{PBKDF2}1000$" + salt32 + "$hunter2",
+		"$2a$hunter2", "$2a$04$hunter2" + strings.Repeat("!", 46), "{SSHA256}hunter2",
+	} {
+		if _, err := passhash.Check(hash); err == nil || strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("got %v", err)
+		}
 	}
 }
 
@@ -122,7 +211,7 @@ func FuzzCheck(f *testing.F) {
 		// What Check accepts must be verifiable: no panic, whatever the secret. The
 		// costly ones are left out.
 		if err == nil && (strings.HasPrefix(hash, "{PBKDF2}1000$") || strings.HasPrefix(hash, "{SSHA256}")) {
-			passhash.Verify(hash, tokencache.NewSecret("supersecret"))
+			passhash.Verify(hash, "supersecret")
 		}
 	})
 }

@@ -42,8 +42,21 @@ for secret in SECRET, UTF8, LONG:
 rows += [(f(SECRET, cost), SECRET) for f in (pbkdf2, stretch) for cost in (50000, 100000, 500000, 1000000)]
 rows += [(crypt.crypt("supersecret", "$2a$10$abcdefghijklmnopqrstuu"), SECRET)]
 for hash, secret in rows:
-    print(hash, secret.hex(), "match", sep="\t")
+    fits = not hash.startswith("$2") or len(secret) <= 72
+    print(hash, secret.hex(), "match" if fits else "differ", sep="\t")
     print(hash, (secret[:8] + b"X" + secret[9:]).hex(), "differ", sep="\t")
-# Only 72 bytes count in bcrypt, and only there.
-print(crypt.crypt("x" * 100, "$2a$04$abcdefghijklmnopqrstuu"), (b"x" * 72 + b"y" * 28).hex(), "match", sep="\t")
 print(pbkdf2(LONG, 1000), (b"x" * 72 + b"y" * 28).hex(), "differ", sep="\t")
+# bcrypt ignores what follows byte 72: only a secret that ends there may match.
+FULL = b"x" * 72
+print(crypt.crypt(FULL.decode(), "$2a$04$abcdefghijklmnopqrstuu"), FULL.hex(), "match", sep="\t")
+for more in b"x", b"y" * 28:
+    print(crypt.crypt(FULL.decode(), "$2a$04$abcdefghijklmnopqrstuu"), (FULL + more).hex(), "differ", sep="\t")
+# PBKDF2 pads with NULs, bcrypt repeats with a NUL in between.
+assert pbkdf2(SECRET, 1000) == pbkdf2(SECRET + b"\0\0", 1000)
+for hash in pbkdf2(SECRET, 1000), crypt.crypt("supersecret", "$2a$04$abcdefghijklmnopqrstuu"):
+    for other in SECRET + b"\0", SECRET + b"\0\0", SECRET + b"\0" + SECRET:
+        print(hash, other.hex(), "differ", sep="\t")
+# No secret with a NUL matches, though these hashes are its own.
+NUL = b"super\0secret"
+for hash in pbkdf2(NUL, 1000), stretch(NUL, 1000), ssha256(NUL):
+    print(hash, NUL.hex(), "differ", sep="\t")
