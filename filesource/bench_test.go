@@ -31,7 +31,7 @@ func BenchmarkOpen(b *testing.B) {
 	b.SetBytes(int64(len(content)))
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := filesource.Open(path, filesource.Config{Poll: -1}); err != nil {
+		if _, err := filesource.Open(path, filesource.Config{Poll: -1, Rest: -1}); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -45,7 +45,7 @@ func BenchmarkReload(b *testing.B) {
 	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
 		b.Fatal(err)
 	}
-	file, err := filesource.Open(path, filesource.Config{Poll: -1})
+	file, err := filesource.Open(path, filesource.Config{Poll: -1, Rest: -1})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -75,7 +75,7 @@ func TestReloadAllocatesNoMoreThanOpen(t *testing.T) {
 		}
 	}
 	write(0)
-	file, err := filesource.Open(path, filesource.Config{Poll: -1})
+	file, err := filesource.Open(path, filesource.Config{Poll: -1, Rest: -1})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -89,7 +89,7 @@ func TestReloadAllocatesNoMoreThanOpen(t *testing.T) {
 		runtime.ReadMemStats(&after)
 		return after.TotalAlloc - before.TotalAlloc
 	}
-	open := allocated(func() error { _, err := filesource.Open(path, filesource.Config{Poll: -1}); return err })
+	open := allocated(func() error { _, err := filesource.Open(path, filesource.Config{Poll: -1, Rest: -1}); return err })
 	write(1)
 	if reload := allocated(file.Reload); reload > open+open/100 {
 		t.Errorf("a reload allocates %d bytes, the first read %d", reload, open)

@@ -13,31 +13,80 @@
 //
 // # Format
 //
-// UTF-8 text with one namespace/service/token_name:hash a line. A line that
-// begins with # in its first column, or is blank, is skipped; white space around
-// a line is trimmed. These hashes are understood:
+// UTF-8 text with one namespace/service/token_name:hash a line. Lines end with \n,
+// \r\n, or \r. A line that begins with # in its first column, or is blank, is
+// skipped; white space around a line is trimmed. These hashes are understood:
 //
 //	{PBKDF2_STRETCH}cost$salt$key  written for new tokens, with a cost of 10000
 //	{PBKDF2}cost$salt$key          PBKDF2-HMAC-SHA512
 //	$2a$ $2b$ $2y$                 bcrypt, cost 04 to 14
 //	{SSHA256}salt key              salted SHA-256
 //
+// A secret that has a NUL byte matches no hash, and one of more than 72 bytes no
+// bcrypt hash: several secrets would match one hash otherwise. Elasticsearch
+// accepts them.
+//
 // A missing file has no tokens. A line that breaks the format makes the whole
 // file bad, see [FormatError]. A line whose hash is of no known form, or weak
 // ({SHA}, {MD5}), is skipped with a warning, and so is the first of two lines for
-// one token.
+// one token. Errors, warnings and logs show nothing of a line but a valid name.
+//
+// The path may be a symbolic link; what it leads to must be a regular file of at
+// most Config.MaxBytes. Anything else, a pipe or a device for example, is an error
+// and is not read.
 //
 // # Changes
 //
 // An open [File] looks at the file each Config.Poll. It notices in-place writes,
 // atomic renames, swaps of a symbolic link anywhere in the path (as Kubernetes
-// does with ..data), deletion and creation; a file in the middle of a write is
-// waited for. A host with a watcher of its own calls [File.Reload].
+// does with ..data), deletion and creation. A host with a watcher of its own calls
+// [File.Reload]. Both take a change only when the file has rested:
+//
+//	renamed or linked into place      10 ms: it is complete
+//	in place, and no token lacks      10 ms: nothing is lost if more comes
+//	in place, tokens lack or differ   Config.Rest, 400 ms
+//	gone, or cannot be read           Config.Rest
+//	empty, without tokens, without a  five times Config.Rest: so an in-place save
+//	last line end, or badly formed    begins
+//
+// So a removal is in force within Config.Poll and a few milliseconds where the file
+// is replaced by a rename or a link: within 200 ms with a Poll of 50 ms. Written in
+// place, it costs Config.Rest more, as nobody can tell a file that is complete from
+// one whose writer pauses at the end of a line. A rename is told from a write by
+// the file's times; one in the same tick of the file system's clock as the last
+// write (some milliseconds) counts as a write, as does every rename on a system
+// other than Linux.
+//
+// A file that never rests is taken without rest after ten times Config.Rest, if it
+// looks complete; after twenty times it is reported as one that cannot be read.
 //
 // The new tokens are in place before the caches are told. Any real change clears
 // the caches of the file, and no other; one in comments, blank lines or order
 // clears nothing. A bad file changes nothing at all, unless Config.FailClosed:
 // the last good tokens stay, and [File.Status] and Config.OnReload tell the host.
+// A file that has gone has no tokens, unless Config.KeepMissing.
+//
+// The poller is all there is: it does not use inotify. That could only shorten the
+// wait for the next look, as it loses events when its queue is full, does not see
+// changes that other machines make on a network file system, and must watch every
+// folder in a path of links; a change has to rest anyway; and it would cost a
+// dependency. A host that has a watcher calls Reload.
+//
+// # Edits
+//
+// [File.Create] and [File.Delete] replace the file by a rename. They edit a file
+// that has rested, and check right before the rename that it is still the one that
+// was read and that the path names; if not, they start again, until their context
+// is done. So lines which others append in between survive. What another program
+// writes after the check into a file that it has opened before is lost, as
+// whenever a file is replaced; between the check and the rename lie a few system
+// calls.
+//
+// Writers that use this package exclude each other by a lock on a file beside the
+// tokens file, .NAME.lock, which stays. It is open to those who may write the
+// tokens file: readers cannot hold it. A writer that is killed loses nothing; it may
+// leave a temporary file, .NAME-*.tmp, which the next writer removes when it is a
+// minute old.
 //
 // # Concurrency
 //

@@ -1,14 +1,12 @@
 package filesource
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 
@@ -20,226 +18,252 @@ var (
 	// ErrExists is wrapped by the error of Create for a token that the file has.
 	ErrExists = errors.New("filesource: the token exists already")
 
-	// ErrNotFound is wrapped by the error of Delete for a token that the file has
-	// not.
+	// ErrNotFound is wrapped by the error of Delete for a token that the file does
+	// not have.
 	ErrNotFound = errors.New("filesource: no such token")
+
+	// ErrNotDurable is wrapped by the error of an edit that is in force, here and
+	// for everybody who reads the file, but which a crash of the machine may undo,
+	// as the system could not be made to write it down.
+	ErrNotDurable = errors.New("filesource: the change is in force, but a crash may undo it")
 
 	errLocked = errors.New("filesource: another writer holds the lock")
 )
 
 // Create adds a token with a random secret to the file, as a PBKDF2_STRETCH hash,
-// and returns it: the only time that its secret is to be had. The file is
-// created, readable for its owner alone, where there is none. When Create
-// returns, the caches have been told.
+// and returns it. The secret cannot be had again. The file is created, readable
+// for its owner alone, where there is none. When Create returns, the caches have
+// been told.
 //
 // The file is replaced as a whole, at once and durably, with its mode and, where
-// permitted, its owner kept; its token lines are sorted, and its comments stay. A
-// lock on the folder, for which Create waits until the context is done, keeps out
-// other writers that use this package.
+// permitted, its owner kept; its token lines are sorted, and its comments stay. It
+// is edited once it has rested, see Config.Rest, and is read again where it changes
+// before it is replaced. A lock keeps out other writers that use this package.
+// Create waits for both until the context is done.
 //
 // The error wraps [ErrExists], is a *tokencache.NameError for an invalid id or a
 // [*FormatError] for a file with bad lines, which is left as it is, or says what
-// went wrong with reading, locking or writing.
+// went wrong with reading, locking or writing. Where it wraps [ErrNotDurable], the
+// token was created, and is returned as well.
 func (f *File) Create(ctx context.Context, id tokencache.TokenID) (tokencache.Token, error) {
 	token, err := tokencache.NewToken(id, tokencache.GenerateSecret())
 	if err != nil {
 		return tokencache.Token{}, err
 	}
-	line := id.String() + ":" + passhash.Generate(token.Secret().Reveal())
-	err = f.edit(ctx, func(l *layout) error {
-		if l.index(id) >= 0 {
-			return fmt.Errorf("%w: %s in %s", ErrExists, id, f.path)
+	name, hash := id.String(), passhash.Generate(token.Secret().Reveal())
+	err = f.edit(ctx, func(d *draft, _ bool) (bool, error) {
+		switch d.layout.line(name) {
+		case "":
+			d.layout.insert(name, name+":"+hash)
+			d.doc.tokens[name] = hash
+			return true, nil
+		case name + ":" + hash: // of an attempt before
+			return false, nil
+		default:
+			return false, fmt.Errorf("%w: %s in %s", ErrExists, id, f.path)
 		}
-		l.tokens = append(l.tokens, tokenBlock{id: id, line: line})
-		return nil
 	})
-	if err != nil {
+	if err != nil && !errors.Is(err, ErrNotDurable) {
 		return tokencache.Token{}, err
 	}
-	return token, nil
+	return token, err
 }
 
 // Delete removes a token from the file, with every line that it has, and is
 // otherwise like Create. The error wraps [ErrNotFound] where the file has no such
 // token.
 func (f *File) Delete(ctx context.Context, id tokencache.TokenID) error {
-	return f.edit(ctx, func(l *layout) error {
-		found := false
-		for i := l.index(id); i >= 0; i = l.index(id) {
-			l.remove(i)
-			found = true
+	name := id.String()
+	return f.edit(ctx, func(d *draft, again bool) (bool, error) {
+		if d.layout.remove(name) {
+			delete(d.doc.tokens, name)
+			return true, nil
 		}
-		if !found {
-			return fmt.Errorf("%w: %s in %s", ErrNotFound, id, f.path)
+		if again { // an attempt before has removed it
+			return false, nil
 		}
-		return nil
+		return false, fmt.Errorf("%w: %s in %s", ErrNotFound, id, f.path)
 	})
 }
 
-// edit changes the file under the writers' lock, and reloads it.
-func (f *File) edit(ctx context.Context, change func(*layout) error) error {
-	path, err := filepath.EvalSymlinks(f.path) // a rename would replace the link
-	if errors.Is(err, fs.ErrNotExist) {
-		path, err = f.path, nil
+// A change changes a draft's layout and tokens. It is told whether the file has
+// been replaced by an attempt before, and reports whether anything is to be written.
+type change func(d *draft, again bool) (write bool, err error)
+
+// errAgain says that the file is not the one that was read any more.
+var errAgain = errors.New("filesource: the file has changed meanwhile")
+
+// edit changes the file under the writers' lock, and applies the change. Where
+// others change the file before it is replaced, or put another in its place, it
+// starts again.
+func (f *File) edit(ctx context.Context, c change) error {
+	defer f.report(context.Background(), false)
+	for again := false; ; {
+		replaced, err := f.tryEdit(ctx, c, again)
+		if err != errAgain {
+			return err
+		}
+		again = again || replaced
+		if err := wait(ctx, glance); err != nil {
+			return fmt.Errorf("filesource: %s is changed by others: %w", f.path, err)
+		}
 	}
-	if err != nil {
-		return fmt.Errorf("filesource: %w", err)
-	}
-	unlock, err := lock(ctx, filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	defer unlock()
-	data, err := os.ReadFile(path)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("filesource: %w", err)
-	}
-	l, err := parseLayout(f.path, string(data))
-	if err != nil {
-		return err
-	}
-	if err := change(l); err != nil {
-		return err
-	}
-	if err := replaceFile(path, l.bytes()); err != nil {
-		return fmt.Errorf("filesource: %w", err)
-	}
-	return f.Reload()
 }
 
-// lock waits for the writers' lock of a folder.
-func lock(ctx context.Context, folder string) (unlock func(), err error) {
-	ticker := time.NewTicker(10 * time.Millisecond)
-	defer ticker.Stop()
+// tryEdit makes one attempt, and reports whether it has replaced a file. The error
+// is errAgain where another attempt is needed.
+func (f *File) tryEdit(ctx context.Context, c change, again bool) (replaced bool, err error) {
+	target, err := f.target()
+	if err != nil {
+		return false, fmt.Errorf("filesource: %w", err)
+	}
+	unlock, err := f.lock(ctx, target)
+	if err != nil {
+		return false, err
+	}
+	defer unlock()
+	f.sweep(target)
+	d, err := f.settle(ctx, editing)
+	if err != nil {
+		return false, fmt.Errorf("filesource: %s does not rest: %w", f.path, err)
+	}
+	if d.err != nil {
+		return false, d.err
+	}
+	if d.doc.tokens == nil { // there is no file
+		d.doc.tokens = make(map[string]string)
+	}
+	write, err := c(d, again)
+	if err != nil {
+		return false, err
+	}
+	if !write {
+		f.applyEdit(ctx, d)
+		return false, nil
+	}
+	return f.replace(ctx, d, target)
+}
+
+// target returns the path of the file to replace. A rename would replace a link;
+// so links are followed, to a file that does not exist yet as well.
+func (f *File) target() (string, error) {
+	const mostLinks = 40
+	path := f.path
+	for range mostLinks {
+		real, err := f.sys.resolve(path)
+		if !errors.Is(err, fs.ErrNotExist) {
+			return real, err
+		}
+		folder, err := f.sys.resolve(filepath.Dir(path))
+		if err != nil {
+			return "", err
+		}
+		path = filepath.Join(folder, filepath.Base(path))
+		link, err := os.Readlink(path)
+		if err != nil {
+			return path, nil // there is nothing, or a file by now, which will be noticed
+		}
+		if !filepath.IsAbs(link) {
+			link = folder + string(filepath.Separator) + link // not Join: ".." counts from where the links lead
+		}
+		path = link
+	}
+	return "", &fs.PathError{Op: "readlink", Path: f.path, Err: errors.New("too many links")}
+}
+
+// lock waits for the writers' lock of a file.
+func (f *File) lock(ctx context.Context, target string) (unlock func(), err error) {
+	path := beside(target, "lock")
 	for {
-		unlock, err := tryLock(folder)
+		like, _ := f.sys.stat(target)
+		unlock, err := f.sys.lock(path, like)
 		if err == nil {
 			return unlock, nil
 		}
 		if !errors.Is(err, errLocked) {
 			return nil, fmt.Errorf("filesource: %w", err)
 		}
-		select {
-		case <-ctx.Done():
-			return nil, fmt.Errorf("%w of %s: %w", errLocked, folder, ctx.Err())
-		case <-ticker.C:
+		if err := wait(ctx, glance); err != nil {
+			return nil, fmt.Errorf("%w, %s: %w", errLocked, path, err)
 		}
 	}
 }
 
-// replaceFile replaces the file's content at once and durably.
-func replaceFile(path string, data []byte) (err error) {
-	temp, err := os.CreateTemp(filepath.Dir(path), ".service_tokens-*") // 0600
+// beside returns the path of a hidden file of ours beside the tokens file.
+func beside(target, suffix string) string {
+	return filepath.Join(filepath.Dir(target), "."+filepath.Base(target)+"."+suffix)
+}
+
+// replace writes what the draft's layout says in the place of the file, unless that
+// is not what was read any more, and applies it.
+func (f *File) replace(ctx context.Context, d *draft, target string) (replaced bool, err error) {
+	temp, err := f.writeTemp(d, target)
 	if err != nil {
-		return err
+		return false, fmt.Errorf("filesource: %w", err)
 	}
-	defer func() {
-		temp.Close()
-		if err != nil {
-			os.Remove(temp.Name())
-		}
-	}()
-	if old, err := os.Stat(path); err == nil {
-		keepOwner(temp, old)
-		if err := temp.Chmod(old.Mode().Perm()); err != nil {
-			return err
-		}
+	if !f.stillReads(d, target) {
+		f.sys.remove(temp.name)
+		return false, errAgain
 	}
-	if _, err := temp.Write(data); err != nil {
-		return err
+	if err := f.sys.rename(temp.name, target); err != nil {
+		f.sys.remove(temp.name)
+		return false, fmt.Errorf("filesource: %w", err)
 	}
-	if err := temp.Sync(); err != nil {
-		return err
+	// From here on the change is in force, whatever fails.
+	unsynced := f.sys.syncFolder(filepath.Dir(target))
+	now := f.look()
+	ours := now.info != nil && os.SameFile(now.info, temp.info)
+	f.applyEdit(ctx, f.written(d, temp, target, now))
+	if !ours {
+		return true, errAgain // the path names another file by now
 	}
-	if err := temp.Close(); err != nil {
-		return err
+	if unsynced != nil {
+		return true, fmt.Errorf("%w: %w", ErrNotDurable, unsynced)
 	}
-	if err := os.Rename(temp.Name(), path); err != nil {
-		return err
-	}
-	return syncFolder(filepath.Dir(path))
+	return true, nil
 }
 
-// A layout is a file with all its lines, for editing.
-type layout struct {
-	header []string // the comments on top, up to their last blank line
-	tokens []tokenBlock
-	footer []string // what stands below the last token
+// stillReads reports whether the path still names the file that was read, and that
+// file is as it was.
+func (f *File) stillReads(d *draft, target string) bool {
+	now, err := f.target()
+	return err == nil && now == target && f.confirm(d) && f.look().same(d.seen)
 }
 
-// A tokenBlock is a token's line with the comments and blank lines above it,
-// which move with it.
-type tokenBlock struct {
-	id    tokencache.TokenID
-	above []string
-	line  string
-}
-
-// parseLayout reads a file for editing. The error is a *FormatError.
-func parseLayout(path, text string) (*layout, error) {
-	if _, err := parse(path, text); err != nil {
-		return nil, err
+// written returns the draft of the file that was written.
+func (f *File) written(d *draft, temp tempFile, target string, now sighting) *draft {
+	doc := &document{tokens: d.doc.tokens}
+	if d.doc.warnings.first != nil { // they have other numbers now, or have gone
+		var text strings.Builder
+		d.layout.writeTo(&text) // a Builder does not fail
+		doc = parse(text.String(), nil)
 	}
-	l := &layout{}
-	var above []string
-	for raw := range strings.Lines(strings.TrimPrefix(text, bom)) {
-		line, kind := trimLine(raw)
-		if kind != tokenLine {
-			above = append(above, line)
+	if now.info == nil || now.info.Size() != temp.size || !now.info.ModTime().Equal(temp.modified) {
+		now.info = temp.info // written to already: not settled, the next look reads it
+	}
+	seen := sighting{info: now.info, target: target, content: temp.content}
+	return &draft{seen: seen, doc: doc, rested: true}
+}
+
+// sweep removes the temporary files that writers left behind who were killed. The
+// lock is held, so that no other writer is at work; the minute is for file systems
+// whose locks are not known to other machines.
+func (f *File) sweep(target string) {
+	const stale = time.Minute
+	folder, prefix := filepath.Dir(target), tempPrefix(target)
+	names, err := f.sys.readDir(folder)
+	if err != nil {
+		return // whatever is wrong shows when the file is written
+	}
+	for _, name := range names {
+		middle, ok := strings.CutPrefix(name, prefix)
+		middle, ok2 := strings.CutSuffix(middle, tempSuffix)
+		if !ok || !ok2 || middle == "" || strings.Trim(middle, "0123456789") != "" {
 			continue
 		}
-		id, _, _ := splitLine(line) // parse has been through it
-		if l.tokens == nil {
-			split := 1 + lastIndex(above, "")
-			l.header, above = above[:split:split], above[split:]
-		}
-		l.tokens = append(l.tokens, tokenBlock{id, above, line})
-		above = nil
-	}
-	l.footer = above
-	return l, nil
-}
-
-func lastIndex(lines []string, line string) int {
-	for i, l := range slices.Backward(lines) {
-		if l == line {
-			return i
+		path := filepath.Join(folder, name)
+		if info, err := f.sys.lstat(path); err == nil && info.Mode().IsRegular() && f.sys.now().Sub(info.ModTime()) > stale {
+			f.sys.remove(path)
 		}
 	}
-	return -1
-}
-
-func (l *layout) index(id tokencache.TokenID) int {
-	return slices.IndexFunc(l.tokens, func(b tokenBlock) bool { return b.id == id })
-}
-
-// remove removes a token's line; the comments above it stay.
-func (l *layout) remove(i int) {
-	above := l.tokens[i].above
-	l.tokens = slices.Delete(l.tokens, i, i+1)
-	if i < len(l.tokens) {
-		l.tokens[i].above = slices.Concat(above, l.tokens[i].above)
-	} else {
-		l.footer = slices.Concat(above, l.footer)
-	}
-}
-
-// bytes returns the file's content, with the tokens sorted by qualified name; of
-// two lines for one token, the last stays last.
-func (l *layout) bytes() []byte {
-	slices.SortStableFunc(l.tokens, func(a, b tokenBlock) int { return strings.Compare(a.id.String(), b.id.String()) })
-	var b bytes.Buffer
-	write := func(lines ...string) {
-		for _, line := range lines {
-			b.WriteString(line)
-			b.WriteByte('\n')
-		}
-	}
-	write(l.header...)
-	for _, t := range l.tokens {
-		write(t.above...)
-		write(t.line)
-	}
-	write(l.footer...)
-	return b.Bytes()
 }

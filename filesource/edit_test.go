@@ -30,7 +30,7 @@ func read(t testing.TB, path string) string {
 
 func TestCreateAndDelete(t *testing.T) {
 	path := tokensPath(t)
-	file, cache := open(t, path, filesource.Config{Poll: -1})
+	file, cache := open(t, path, filesource.Config{Poll: -1, Rest: -1})
 	created, err := file.Create(t.Context(), fleet.TokenID("new"))
 	if err != nil {
 		t.Fatal(err)
@@ -80,7 +80,7 @@ func TestEditKeepsTheRest(t *testing.T) {
 	if err := os.Symlink("service_tokens", link); err != nil {
 		t.Fatal(err)
 	}
-	file, _ := open(t, link, filesource.Config{Poll: -1})
+	file, _ := open(t, link, filesource.Config{Poll: -1, Rest: -1})
 	if _, err := file.Create(t.Context(), tokencache.Account{Namespace: "x", Service: "y"}.TokenID("aa")); err != nil {
 		t.Fatal(err)
 	}
@@ -112,14 +112,28 @@ func TestEditKeepsTheRest(t *testing.T) {
 	if got := read(t, path); strings.Contains(got, "x/y/a:") || !strings.Contains(got, "# for the second") || !strings.Contains(got, "# Managed by ops") {
 		t.Errorf("got %q", got)
 	}
-	if left, err := filepath.Glob(filepath.Join(filepath.Dir(path), ".*")); len(left) != 0 || err != nil {
-		t.Errorf("left behind: %v, %v", left, err)
+	if diff := cmp.Diff([]string{".service_tokens.lock", "link", "service_tokens"}, folder(t, path)); diff != "" {
+		t.Errorf("the folder (-want +got):\n%s", diff)
 	}
+}
+
+// folder lists the files beside path.
+func folder(t testing.TB, path string) []string {
+	t.Helper()
+	entries, err := os.ReadDir(filepath.Dir(path))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, entry := range entries {
+		names = append(names, entry.Name())
+	}
+	return names
 }
 
 func TestEditRefusesABadFile(t *testing.T) {
 	path := write(t, tokensPath(t), one+":"+hashA)
-	file, _ := open(t, path, filesource.Config{Poll: -1})
+	file, _ := open(t, path, filesource.Config{Poll: -1, Rest: -1})
 	write(t, path, "bad")
 	for _, err := range []error{second(file.Create(t.Context(), fleet.TokenID("new"))), file.Delete(t.Context(), fleet.TokenID("one"))} {
 		if _, ok := errors.AsType[*filesource.FormatError](err); !ok {
@@ -140,7 +154,7 @@ func TestWritersExcludeEachOther(t *testing.T) {
 	path := tokensPath(t)
 	var wg sync.WaitGroup
 	for w := range writers {
-		file, _ := open(t, path, filesource.Config{Poll: -1})
+		file, _ := open(t, path, filesource.Config{Poll: -1, Rest: -1})
 		wg.Go(func() {
 			for i := range each {
 				if _, err := file.Create(t.Context(), fleet.TokenID(fmt.Sprintf("w%d-%d", w, i))); err != nil {
@@ -150,7 +164,7 @@ func TestWritersExcludeEachOther(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	file, _ := open(t, path, filesource.Config{Poll: -1})
+	file, _ := open(t, path, filesource.Config{Poll: -1, Rest: -1})
 	if got := len(file.List()); got != writers*each {
 		t.Errorf("got %d tokens, want %d", got, writers*each)
 	}
@@ -158,11 +172,11 @@ func TestWritersExcludeEachOther(t *testing.T) {
 
 func TestLockHonoursContext(t *testing.T) {
 	path := tokensPath(t)
-	unlock, err := filesource.TryLock(filepath.Dir(path))
+	unlock, err := filesource.TryLock(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	file, _ := open(t, path, filesource.Config{Poll: -1})
+	file, _ := open(t, path, filesource.Config{Poll: -1, Rest: -1})
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Millisecond)
 	defer cancel()
 	_, err = file.Create(ctx, fleet.TokenID("new"))

@@ -1,4 +1,4 @@
 package filesource
 
-// TryLock takes the writers' lock of a folder.
-var TryLock = tryLock
+// TryLock takes the writers' lock of a file.
+func TryLock(path string) (unlock func(), err error) { return tryLock(beside(path, "lock"), nil) }

@@ -3,7 +3,6 @@ package filesource
 import (
 	"context"
 	"log/slog"
-	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -19,21 +18,27 @@ import (
 //
 // It is safe for concurrent use by multiple goroutines.
 type File struct {
-	path string
-	cfg  Config
-
-	tokens atomic.Pointer[map[tokencache.TokenID]stored] // replaced, never changed
-	status atomic.Pointer[Status]
-
-	reloading sync.Mutex // one reload at a time; Lookup does not take it
-	seen      sighting   // guarded by reloading: what the last reload read
-	loaded    bool       // guarded by reloading: whether there was one
-
+	path   string
+	cfg    Config
+	sys    *system
 	caches tokencache.Subscribers
 
-	stop    chan struct{}
-	stopped sync.WaitGroup
-	once    sync.Once
+	view   atomic.Pointer[view]
+	status atomic.Pointer[Status]
+
+	turn chan struct{} // holds one element while the state machine of follow.go runs for Open, the poller or Reload
+
+	applying  sync.Mutex // guards knowledge; held until the caches have been told
+	knowledge knowledge
+
+	reporting    sync.Mutex // guards the fields below; never held while the host is called
+	changedState sync.Cond  // of the two booleans below
+	polling      bool       // whether the poller runs
+	pollerCalls  bool       // whether the poller is calling the host
+	busy         bool       // whether somebody is calling the host
+	news         []Status   // what the host is still to be told
+
+	stop context.CancelFunc // ends the poller
 }
 
 var (
@@ -56,8 +61,28 @@ type Config struct {
 	// Reload.
 	Poll time.Duration
 
-	// FailClosed drops all tokens when the file turns bad or unreadable, instead
-	// of keeping the last good ones.
+	// Rest is for how long a file that is written in place must stay as it is
+	// before a text is believed in which tokens are missing or changed; five times
+	// as long, if it looks like the beginning of a text. See the package's
+	// documentation of changes. Zero: 400 milliseconds, for writers that pause for
+	// a quarter of a second. Negative: not at all, for files that are replaced by
+	// renames only.
+	Rest time.Duration
+
+	// MaxBytes is the size of the largest file that is read: a larger one is an
+	// error. Zero: 256 MiB, the room of 1.7 million tokens as Elasticsearch writes
+	// them; the tokens take up to three times the size in memory. Negative: no
+	// limit.
+	MaxBytes int64
+
+	// KeepMissing is for how long the tokens of a file that has gone stay in force.
+	// Zero: not at all, as who deletes the file means to revoke its tokens. It is
+	// for hosts whose file may be away for a while, on a network for example.
+	KeepMissing time.Duration
+
+	// FailClosed accepts no token while the file is bad or cannot be read, instead
+	// of keeping the last good ones. Lookup then returns an error, so that callers
+	// can tell the outage from a refusal.
 	FailClosed bool
 
 	// OnlyChanged has a change forget only the tokens whose lines changed, came or
@@ -65,9 +90,12 @@ type Config struct {
 	OnlyChanged bool
 
 	// OnReload is called after each reload which changed the tokens, changed the
-	// warnings, failed in a new way, or succeeded after a failure. By then the
-	// caches have been told. It may be called from several goroutines, but not at
-	// once, and must not call a method of the File that reloads.
+	// warnings, failed in a new way, succeeded after a failure, or found that the
+	// file came or went. By then the caches have been told. It is called by the
+	// goroutine that reloads, or by another one that is about to call it anyway:
+	// one call at a time, in order, without a lock. So it may call every method of
+	// the File; what such a call changes is reported when the callback has
+	// returned.
 	OnReload func(Status)
 
 	// Logger gets a line for what OnReload is called for. Nil: silent.
@@ -76,42 +104,95 @@ type Config struct {
 
 // A Status is the outcome of the last reload.
 type Status struct {
-	Time     time.Time   // when the file was last loaded, or failed to
-	Changed  time.Time   // when a reload last changed the tokens
-	Tokens   int         // how many tokens there are now
-	Warnings []LineError // lines of the present tokens' file that were skipped or overridden; not to be changed
-	Err      error       // why the file could not be loaded, or nil: a *FormatError, or what the system said
+	Time         time.Time   // when the file was last loaded, found missing, or failed to load
+	Changed      time.Time   // when a reload last changed the tokens
+	Tokens       int         // how many tokens there are now
+	Missing      bool        // whether the file was missing
+	Warnings     []LineError // the first lines, at most 20, that were skipped or overridden in the present tokens' file; not to be changed
+	MoreWarnings int         // how many more such lines there are
+	Err          error       // why the file could not be loaded, or nil: a *FormatError, or what the system said
 }
 
-const defaultPoll = time.Second
+const (
+	defaultPoll     = time.Second
+	defaultRest     = 400 * time.Millisecond
+	defaultMaxBytes = 256 << 20
+)
 
 // Open reads the file and starts to follow it; a file that is missing has no
 // tokens, until it appears. The error is a [*FormatError] for a file with bad
-// lines, or what the system said; nothing has been started then.
-func Open(path string, cfg Config) (*File, error) {
+// lines, or says why the file cannot be read; nothing has been started then.
+//
+// Only regular files are read, and symbolic links to them. Open does not wait,
+// but for a file that was just written and looks unfinished: that one it gives
+// Config.Rest.
+func Open(path string, cfg Config) (*File, error) { return open(path, cfg, realSystem()) }
+
+func open(path string, cfg Config, sys *system) (*File, error) {
 	if cfg.Poll == 0 {
 		cfg.Poll = defaultPoll
+	}
+	if cfg.Rest == 0 {
+		cfg.Rest = defaultRest
+	}
+	if cfg.MaxBytes == 0 {
+		cfg.MaxBytes = defaultMaxBytes
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	f := &File{path: path, cfg: cfg, stop: make(chan struct{})}
-	f.tokens.Store(new(map[tokencache.TokenID]stored))
+	ctx, stop := context.WithCancel(context.Background())
+	f := &File{path: path, cfg: cfg, sys: sys, turn: make(chan struct{}, 1), stop: stop}
+	f.changedState.L = &f.reporting
+	f.view.Store(&view{})
 	f.status.Store(&Status{})
-	if err := f.Reload(); err != nil {
+	if err := f.reload(opening); err != nil {
+		stop()
 		return nil, err
 	}
 	if cfg.Poll > 0 {
-		f.stopped.Go(f.poll)
+		f.polling = true
+		go f.runPoller(ctx)
 	}
 	return f, nil
 }
 
-// Close stops following the file, and waits until the poller has ended. The
-// tokens stay as they are, and Reload works on. It may be called again.
+func (f *File) runPoller(ctx context.Context) {
+	f.poll(ctx)
+	f.reporting.Lock()
+	defer f.reporting.Unlock()
+	f.polling = false
+	f.changedState.Broadcast()
+}
+
+// Close stops following the file, and waits until the poller has ended, but not
+// for a call of Config.OnReload that it is in the middle of: Close may be called
+// there. The poller makes no call after Close has returned. The tokens stay as
+// they are; Reload, Create and Delete work on. Close may be called again.
 func (f *File) Close() {
-	f.once.Do(func() { close(f.stop) })
-	f.stopped.Wait()
+	f.stop()
+	f.reporting.Lock()
+	defer f.reporting.Unlock()
+	for f.polling && !f.pollerCalls {
+		f.changedState.Wait()
+	}
+}
+
+// Reload has the host's own watcher take the poller's place: it loads what the file
+// says, once that has rested, as the poller does. It waits for as long as
+// Config.Rest and the package's documentation say, and for a file that never rests
+// at most twenty times Config.Rest. When it returns, the caches have forgotten
+// what the change made wrong. It returns why the file could not be loaded, as
+// [Open] does; what was loaded before stays, unless Config.FailClosed.
+func (f *File) Reload() error { return f.reload(following) }
+
+func (f *File) reload(who reader) error {
+	if err := f.load(context.Background(), who); err != nil {
+		return err
+	}
+	err := f.Status().Err
+	f.report(context.Background(), false)
+	return err
 }
 
 // Path returns the path that Open was given.
@@ -122,30 +203,63 @@ func (f *File) Status() Status { return *f.status.Load() }
 
 // List returns the ids of all tokens that can be used, sorted by qualified name.
 func (f *File) List() []tokencache.TokenID {
-	ids := slices.Collect(maps.Keys(*f.tokens.Load()))
-	slices.SortFunc(ids, func(a, b tokencache.TokenID) int { return strings.Compare(a.String(), b.String()) })
+	tokens := f.view.Load().tokens
+	names := make([]string, 0, len(tokens))
+	for name := range tokens {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	ids := make([]tokencache.TokenID, 0, len(names))
+	for _, name := range names {
+		if id, err := tokencache.ParseTokenID(strings.Clone(name)); err == nil { // always: it was parsed before
+			ids = append(ids, id)
+		}
+	}
 	return ids
 }
 
-// Lookup finds the token, for a cache. It does not block and never fails.
+// Lookup finds the token, for a cache. It does not block. It fails only with
+// Config.FailClosed, while the file cannot be loaded; the error wraps the reason.
 func (f *File) Lookup(_ context.Context, id tokencache.TokenID) (tokencache.Answer[Record], error) {
-	s, ok := (*f.tokens.Load())[id]
+	v := f.view.Load()
+	if v.err != nil {
+		return tokencache.Answer[Record]{}, v.err
+	}
+	hash, ok := v.find(id)
 	if !ok {
 		return tokencache.Answer[Record]{}, nil
 	}
+	scheme, err := passhash.Check(hash)
+	if err != nil {
+		return tokencache.Answer[Record]{}, err // never: it was checked when it was read
+	}
 	return tokencache.Answer[Record]{
 		Held:   true,
-		Record: Record{Scheme: s.scheme},
-		Verify: func(secret tokencache.Secret) bool { return passhash.Verify(s.hash, secret.Reveal()) },
+		Record: Record{Scheme: scheme},
+		Verify: func(secret tokencache.Secret) bool { return passhash.Verify(hash, secret.Reveal()) },
 	}, nil
 }
 
 // MayHold reports whether the file has the token, so that a cache need not start
-// a load to find out that it has not.
+// a load to find out that it has not. While Lookup fails, it reports true.
 func (f *File) MayHold(id tokencache.TokenID) bool {
-	_, ok := (*f.tokens.Load())[id]
-	return ok
+	v := f.view.Load()
+	_, ok := v.find(id)
+	return ok || v.err != nil
 }
 
-// Subscribe has the cache told of every change; see tokencache.Source.
+// find returns the token's hash. It builds the qualified name on the stack.
+func (v *view) find(id tokencache.TokenID) (hash string, ok bool) {
+	var buf [128]byte
+	name := append(buf[:0], id.Account.Namespace...)
+	name = append(name, '/')
+	name = append(name, id.Account.Service...)
+	name = append(name, '/')
+	name = append(name, id.Name...)
+	hash, ok = v.tokens[string(name)]
+	return hash, ok
+}
+
+// Subscribe has the cache told of every change; see tokencache.Source. When it is
+// told, it must not call a method of the File that reloads or edits.
 func (f *File) Subscribe(cache tokencache.Invalidator) (cancel func()) { return f.caches.Add(cache) }

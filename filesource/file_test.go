@@ -76,7 +76,7 @@ func works(t testing.TB, cache *tokencache.Cache[filesource.Record], qualified s
 // TestIndependentFile authenticates the bearers that testdata/make.py made beside
 // the file, with other libraries.
 func TestIndependentFile(t *testing.T) {
-	_, cache := open(t, "testdata/service_tokens", filesource.Config{Poll: -1})
+	_, cache := open(t, "testdata/service_tokens", filesource.Config{Poll: -1, Rest: -1})
 	bearers, err := os.ReadFile("testdata/bearers.tsv")
 	if err != nil {
 		t.Fatal(err)
@@ -133,7 +133,7 @@ func TestFormat(t *testing.T) {
 			if err := os.WriteFile(path, []byte(test.content), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			file, cache := open(t, path, filesource.Config{Poll: -1})
+			file, cache := open(t, path, filesource.Config{Poll: -1, Rest: -1})
 			var tokens, warnings []string
 			for _, id := range file.List() {
 				tokens = append(tokens, id.String())
@@ -159,7 +159,7 @@ func TestFormat(t *testing.T) {
 
 func TestLastLineWins(t *testing.T) {
 	path := write(t, tokensPath(t), "x/y/z:"+hashA, "x/y/z:{SSHA256}AAECAwQFBgc="+strings.Repeat("A", 43)+"=")
-	if _, cache := open(t, path, filesource.Config{Poll: -1}); works(t, cache, "x/y/z") {
+	if _, cache := open(t, path, filesource.Config{Poll: -1, Rest: -1}); works(t, cache, "x/y/z") {
 		t.Error("the first line still works")
 	}
 }
@@ -178,26 +178,26 @@ func TestBadFile(t *testing.T) {
 		"x/y/bcrypt:$2a$04$short",
 		"x/y/key:{SSHA256}short",
 	)
-	_, err := filesource.Open(path, filesource.Config{})
+	_, err := filesource.Open(path, filesource.Config{Rest: -1})
 	formatErr, ok := errors.AsType[*filesource.FormatError](err)
 	if !ok {
 		t.Fatalf("got %v, want a FormatError", err)
 	}
 	want := "filesource: " + path + " has 9 bad lines, so none of it is used\n" + path + strings.Join([]string{
-		":3: must be a qualified name, a colon and a hash; there is no colon",
-		":4: x/y: the qualified name must be namespace/service/token_name, exactly three parts",
-		":5: x/y/_z: the token name must be 1 to 256 of A-Z a-z 0-9 _ -, not beginning with _",
+		":3: a line of 30 bytes: must be a qualified name, a colon and a hash; there is no colon",
+		":4: a line of 69 bytes: the qualified name before the colon must be namespace/service/token_name, exactly three parts",
+		":5: a line of 72 bytes: the token name before the colon must be 1 to 256 of A-Z a-z 0-9 _ -, not beginning with _",
 		":6: x/y/cost: the cost of a PBKDF2 hash must be 1000, 10000, 50000, 100000, 500000 or 1000000",
 		":7: x/y/salt: the salt of a PBKDF2 hash must be padded base64 of at least 8 bytes",
-		`:8: "x/y/\xff": must be UTF-8`,
-		":9: must be a qualified name, a colon and a hash; there is no colon",
+		":8: a line of 71 bytes: must be UTF-8",
+		":9: a line of 19 bytes: must be a qualified name, a colon and a hash; there is no colon",
 		":10: x/y/bcrypt: a bcrypt hash must have 60 characters",
 		":11: x/y/key: an SSHA256 hash must be padded base64 of 8 bytes of salt, then of 32 bytes of key",
 	}, "\n"+path)
 	if diff := cmp.Diff(want, err.Error()); diff != "" {
 		t.Errorf("error (-want +got):\n%s", diff)
 	}
-	if formatErr.Path != path || len(formatErr.Lines) != 9 || formatErr.Lines[1].Line != 4 || formatErr.Lines[1].Token != "x/y" {
+	if formatErr.Path != path || len(formatErr.Lines) != 9 || formatErr.Lines[1].Line != 4 || formatErr.Lines[1].Token != "" || formatErr.Lines[3].Token != "x/y/cost" {
 		t.Errorf("got %+v", formatErr)
 	}
 	for _, secret := range []string{"perhaps a secret", "AAECAw", "9999", "short"} {
@@ -230,7 +230,7 @@ func FuzzOpen(f *testing.F) {
 		if err := os.WriteFile(path, content, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		file, err := filesource.Open(path, filesource.Config{Poll: -1})
+		file, err := filesource.Open(path, filesource.Config{Poll: -1, Rest: -1})
 		if err != nil {
 			formatErr, ok := errors.AsType[*filesource.FormatError](err)
 			if !ok || file != nil || len(formatErr.Lines) == 0 {

@@ -3,11 +3,11 @@ package filesource
 import (
 	"errors"
 	"fmt"
+	"iter"
 	"strings"
 	"unicode/utf8"
 
 	"github.com/svctoken/svctoken/internal/passhash"
-	"github.com/svctoken/svctoken/internal/quote"
 	"github.com/svctoken/svctoken/tokencache"
 )
 
@@ -15,140 +15,170 @@ import (
 // tokens are used.
 type FormatError struct {
 	Path  string
-	Lines []LineError // every bad line, in order
+	Lines []LineError // the first bad lines, at most 20, in order
+	More  int         // how many more bad lines there are
 }
 
-// Error lists the bad lines, one a line, each with file, number, token and rule.
+// Error lists the bad lines, one a line, each with file, number, token and rule,
+// and says how many more there are.
 func (e *FormatError) Error() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "filesource: %s has %d bad lines, so none of it is used", e.Path, len(e.Lines))
+	fmt.Fprintf(&b, "filesource: %s has %d bad lines, so none of it is used", e.Path, len(e.Lines)+e.More)
 	for _, l := range e.Lines {
 		fmt.Fprintf(&b, "\n%s:%s", e.Path, l)
+	}
+	if e.More > 0 {
+		fmt.Fprintf(&b, "\nand %d more", e.More)
 	}
 	return b.String()
 }
 
-// A LineError says what is wrong with one line, or what was skipped. It never
-// holds the hash.
+// A LineError says what is wrong with one line, or what was skipped. It holds
+// nothing of the line but a valid name: what stands in a mistyped line may be a
+// secret or a hash.
 type LineError struct {
 	Line  int    // physical, from 1
-	Token string // the qualified name, shortened where it is long; empty where the line has none
+	Token string // the qualified name where the line has a valid one, or empty
+	Bytes int    // the line's length, without the white space around it
 	Rule  string
 }
 
-// String returns the number, the token and the rule.
+// String returns the number, the token or else the length, and the rule.
 func (l LineError) String() string {
 	if l.Token == "" {
-		return fmt.Sprintf("%d: %s", l.Line, l.Rule)
+		return fmt.Sprintf("%d: a line of %d bytes: %s", l.Line, l.Bytes, l.Rule)
 	}
 	return fmt.Sprintf("%d: %s: %s", l.Line, l.Token, l.Rule)
 }
 
-// A stored is what the file says of a token.
-type stored struct{ scheme, hash string }
+// maxListed bounds how many lines an error or a status lists: a file may have
+// millions that are bad.
+const maxListed = 20
 
-// A document is a file that was read.
+// A list is a bounded number of line errors.
+type list struct {
+	first []LineError
+	more  int
+}
+
+func (l *list) add(e LineError) {
+	if len(l.first) == maxListed {
+		l.more++
+		return
+	}
+	e.Token = strings.Clone(e.Token) // or it would keep the file's whole text in memory
+	l.first = append(l.first, e)
+}
+
+// A document is what a file's text says.
 type document struct {
-	tokens   map[tokencache.TokenID]stored
-	warnings []LineError
+	tokens   map[string]string // the hashes by qualified name; never changed once it is published
+	bad      list
+	warnings list
 }
 
-const bom = "\ufeff"
-
-// parse reads a file's content. The error is a *FormatError.
-func parse(path, text string) (*document, error) {
-	doc := &document{tokens: make(map[tokencache.TokenID]stored, strings.Count(text, "\n")+1)}
-	var bad []LineError
-	number := 0
-	for raw := range strings.Lines(strings.TrimPrefix(text, bom)) {
-		number++
-		line, kind := trimLine(raw)
-		if kind != tokenLine {
-			continue
-		}
-		id, hash, err := splitLine(line)
-		if err == nil {
-			err = doc.add(number, id, hash)
-		}
-		if err != nil {
-			bad = append(bad, LineError{number, shortName(line), err.Error()})
-		}
+// err returns a *FormatError where there are bad lines.
+func (d *document) err(path string) error {
+	if d.bad.first == nil {
+		return nil
 	}
-	if bad != nil {
-		return nil, &FormatError{Path: path, Lines: bad}
-	}
-	return doc, nil
+	return &FormatError{Path: path, Lines: d.bad.first, More: d.bad.more}
 }
-
-type lineKind int
 
 const (
-	blankLine lineKind = iota
-	commentLine
-	tokenLine
+	bom = "\ufeff"
+
+	// shortestLine is the length of "a/b/c:" and a bcrypt hash: no file has more
+	// tokens than this allows, whatever else is in it.
+	shortestLine = 66
+
+	longestName = 128 + 1 + 128 + 1 + 256
 )
 
-// trimLine removes the line's ending and the white space around it.
-func trimLine(raw string) (string, lineKind) {
-	line := strings.TrimSpace(raw)
-	switch {
-	case strings.HasPrefix(raw, "#"):
-		return line, commentLine
-	case line == "":
-		return "", blankLine
-	default:
-		return line, tokenLine
+// parse reads a file's text. Where each is not nil, it is called for every line in
+// order, without its ending and the white space around it; the name is empty for a
+// line without a token.
+func parse(text string, each func(line, name string)) *document {
+	text = strings.TrimPrefix(text, bom)
+	doc := &document{tokens: make(map[string]string, min(strings.Count(text, ":"), len(text)/shortestLine+1))}
+	number := 0
+	for raw := range lines(text) {
+		number++
+		line := strings.TrimSpace(raw)
+		name := ""
+		if line != "" && raw[0] != '#' {
+			name = doc.add(number, line)
+		}
+		if each != nil {
+			each(line, name)
+		}
+	}
+	return doc
+}
+
+// lines yields the lines of a text without their endings: \n, \r\n, or a lone \r.
+func lines(text string) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for text != "" {
+			part, rest, ended := strings.Cut(text, "\n")
+			text = rest
+			if ended {
+				part = strings.TrimSuffix(part, "\r")
+			}
+			for more := true; more; {
+				var line string
+				line, part, more = strings.Cut(part, "\r")
+				if !yield(line) {
+					return
+				}
+				more = more && (ended || part != "")
+			}
+		}
 	}
 }
 
-// splitLine takes a trimmed token line apart.
-func splitLine(line string) (id tokencache.TokenID, hash string, err error) {
-	if !utf8.ValidString(line) {
-		return id, "", errors.New("must be UTF-8")
-	}
-	qualified, hash, ok := strings.Cut(line, ":")
-	if !ok {
-		return id, "", errors.New("must be a qualified name, a colon and a hash; there is no colon")
-	}
-	id, err = tokencache.ParseTokenID(qualified)
-	if nameErr, ok := errors.AsType[*tokencache.NameError](err); ok {
-		return id, "", fmt.Errorf("the %s %s", nameErr.Field, nameErr.Rule)
-	}
-	return id, hash, err
-}
+// ends reports whether the text's last line has its ending.
+func ends(text string) bool { return strings.HasSuffix(text, "\n") || strings.HasSuffix(text, "\r") }
 
-// shortName returns what stands before the colon, fit for a message. A line
-// without a colon has no name: it could be a secret.
-func shortName(line string) string {
-	name, _, ok := strings.Cut(line, ":")
-	if !ok {
+// add adds a trimmed token line, and returns its qualified name, or nothing where
+// the line is bad. A hash that is to be skipped is a warning, and leaves an
+// earlier good line in force.
+func (d *document) add(number int, line string) (name string) {
+	name, hash, err := splitLine(line)
+	if err == nil {
+		_, err = passhash.Check(hash)
+	}
+	if err == passhash.ErrUnknown || err == passhash.ErrWeak {
+		d.warnings.add(LineError{number, name, len(line), fmt.Sprintf("skipped: the hash is %v", err)})
+		return name
+	}
+	if err != nil {
+		d.bad.add(LineError{number, name, len(line), err.Error()})
 		return ""
 	}
-	if quoted := quote.Short(name); quoted != `"`+name+`"` {
-		return quoted
+	before := len(d.tokens)
+	d.tokens[name] = hash
+	if len(d.tokens) == before { // a look-up first would take a fifth of the parse (BenchmarkOpen)
+		d.warnings.add(LineError{number, name, len(line), "replaces an earlier line for the same token"})
 	}
 	return name
 }
 
-// add adds a token line. A hash that is to be skipped is a warning, and leaves an
-// earlier good line in force.
-func (d *document) add(number int, id tokencache.TokenID, hash string) error {
-	scheme, err := passhash.Check(hash)
-	switch {
-	case err == passhash.ErrUnknown || err == passhash.ErrWeak:
-		d.warn(number, id, fmt.Sprintf("skipped: the hash is %v", err))
-		return nil
-	case err != nil:
-		return err
+// splitLine takes a trimmed token line apart. The name is valid or empty.
+func splitLine(line string) (name, hash string, err error) {
+	if !utf8.ValidString(line) {
+		return "", "", errors.New("must be UTF-8")
 	}
-	before := len(d.tokens)
-	d.tokens[id] = stored{scheme, hash}
-	if len(d.tokens) == before { // a look-up first would take a fifth of the parse (BenchmarkOpen)
-		d.warn(number, id, "replaces an earlier line for the same token")
+	name, hash, ok := strings.Cut(line, ":")
+	if !ok {
+		return "", "", errors.New("must be a qualified name, a colon and a hash; there is no colon")
 	}
-	return nil
-}
-
-func (d *document) warn(number int, id tokencache.TokenID, rule string) {
-	d.warnings = append(d.warnings, LineError{number, id.String(), rule})
+	if len(name) > longestName {
+		return "", "", fmt.Errorf("the qualified name before the colon must have at most %d bytes", longestName)
+	}
+	_, err = tokencache.ParseTokenID(name)
+	if nameErr, ok := errors.AsType[*tokencache.NameError](err); ok {
+		return "", "", fmt.Errorf("the %s before the colon %s", nameErr.Field, nameErr.Rule)
+	}
+	return name, hash, err
 }

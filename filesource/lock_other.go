@@ -6,13 +6,12 @@ import (
 	"errors"
 	"io/fs"
 	"os"
-	"path/filepath"
 )
 
-// tryLock takes the lock for writers of files in a folder, or returns
-// errLocked. Here it is a lock file, which a writer that crashed leaves behind.
-func tryLock(folder string) (unlock func(), err error) {
-	path := filepath.Join(folder, ".service_tokens.lock")
+// tryLock takes the lock of the file's writers, or returns errLocked. Here it is a
+// file that exists while the lock is held: a writer that crashed leaves it behind,
+// and the error of the next one names it.
+func tryLock(path string, _ fs.FileInfo) (unlock func(), err error) {
 	file, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if errors.Is(err, fs.ErrExist) {
 		return nil, errLocked

@@ -18,10 +18,24 @@ import (
 	"github.com/svctoken/svctoken/tokencache"
 )
 
-// rename replaces the file as editors and deployment tools do.
+// rename replaces the file as deployment tools do, by one that was written a while
+// before.
 func rename(t testing.TB, path string, lines ...string) {
 	t.Helper()
-	if err := os.Rename(write(t, path+".new", lines...), path); err != nil {
+	age(t, write(t, path+".new", lines...))
+	if err := os.Rename(path+".new", path); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// age puts a file's modification time back by a second.
+func age(t testing.TB, path string) {
+	t.Helper()
+	info, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chtimes(path, time.Time{}, info.ModTime().Add(-time.Second)); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -75,7 +89,7 @@ func TestChangesAreNoticed(t *testing.T) {
 					t.Fatal("the tokens do not work")
 				}
 				test.change(t, path)
-				time.Sleep(1100 * time.Millisecond)
+				time.Sleep(1500 * time.Millisecond)
 				if works(t, cache, one) {
 					t.Error("the removed token still works")
 				}
@@ -164,7 +178,7 @@ func TestWhatClears(t *testing.T) {
 		for _, only := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s/only=%v", test.name, only), func(t *testing.T) {
 				path := write(t, tokensPath(t), lineOne, lineTwo)
-				file, cache := open(t, path, filesource.Config{Poll: -1, OnlyChanged: only})
+				file, cache := open(t, path, filesource.Config{Poll: -1, Rest: -1, OnlyChanged: only})
 				works(t, cache, one)
 				works(t, cache, two)
 				rename(t, path, test.lines...)
@@ -219,8 +233,9 @@ func TestBadReload(t *testing.T) {
 				works(t, cache, one)
 				write(t, path, one+":"+hashA, "bad line "+hashB)
 				time.Sleep(10 * time.Second)
-				if got, want := works(t, cache, one), !closed; got != want {
-					t.Errorf("with a bad file: works %v, want %v", got, want)
+				_, err := cache.AuthenticateToken(t.Context(), token(t, one, "supersecret"))
+				if _, ok := errors.AsType[*filesource.FormatError](err); ok != closed || (err == nil) == closed || errors.Is(err, tokencache.ErrRefused) {
+					t.Errorf("with a bad file: got %v", err)
 				}
 				if _, ok := errors.AsType[*filesource.FormatError](file.Status().Err); !ok {
 					t.Errorf("got status %+v, want a FormatError", file.Status())
@@ -279,29 +294,40 @@ func TestHalfWritten(t *testing.T) {
 	})
 }
 
-// TestRemovalWithin200ms is what an operator sees with a poll of 50 ms.
+// TestRemovalWithin200ms is what an operator sees with a poll of 50 ms who replaces
+// the file as a whole, and what it costs who writes it in place.
 func TestRemovalWithin200ms(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		path := tokensPath(t)
-		write(t, path, one+":"+hashA, two+":"+hashA)
-		_, cache := open(t, path, filesource.Config{Poll: 50 * time.Millisecond, OnlyChanged: true})
-		for range 50 {
-			write(t, path, one+":"+hashA, two+":"+hashA)
-			time.Sleep(200 * time.Millisecond)
-			if !works(t, cache, one) || !works(t, cache, two) {
-				t.Fatal("the tokens do not work")
-			}
-			time.Sleep(7 * time.Millisecond)
-			write(t, path, two+":"+hashA)
-			time.Sleep(200 * time.Millisecond)
-			if works(t, cache, one) || !works(t, cache, two) {
-				t.Fatal("the removed token still works, or the other does not")
-			}
-		}
-		if got := cache.Stats().Loads; got > 200 {
-			t.Errorf("got %d loads: token two did not stay cached", got)
-		}
-	})
+	for _, test := range []struct {
+		name   string
+		change func(t testing.TB, path string, lines ...string)
+		within time.Duration
+	}{
+		{"rename", rename, 200 * time.Millisecond},
+		{"in place", func(t testing.TB, path string, lines ...string) { write(t, path, lines...) }, 500 * time.Millisecond},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				path := write(t, tokensPath(t), one+":"+hashA, two+":"+hashA)
+				_, cache := open(t, path, filesource.Config{Poll: 50 * time.Millisecond, OnlyChanged: true})
+				for range 50 {
+					write(t, path, one+":"+hashA, two+":"+hashA)
+					time.Sleep(200 * time.Millisecond) // nothing is missing: no patience
+					if !works(t, cache, one) || !works(t, cache, two) {
+						t.Fatal("the tokens do not work")
+					}
+					time.Sleep(7 * time.Millisecond)
+					test.change(t, path, two+":"+hashA)
+					time.Sleep(test.within)
+					if works(t, cache, one) || !works(t, cache, two) {
+						t.Fatal("the removed token still works, or the other does not")
+					}
+				}
+				if got := cache.Stats().Loads; got > 200 {
+					t.Errorf("got %d loads: token two did not stay cached", got)
+				}
+			})
+		})
+	}
 }
 
 // TestReloadForgetsLoadsInFlight: the new tokens are in place before the cache is
@@ -354,7 +380,7 @@ func (s slowSource) Lookup(ctx context.Context, id tokencache.TokenID) (tokencac
 
 func TestUnreadableFileKeepsTokens(t *testing.T) {
 	path := write(t, tokensPath(t), one+":"+hashA)
-	file, cache := open(t, path, filesource.Config{Poll: -1})
+	file, cache := open(t, path, filesource.Config{Poll: -1, Rest: -1})
 	if err := os.Remove(path); err != nil {
 		t.Fatal(err)
 	}

@@ -2,7 +2,6 @@ package filesource
 
 import (
 	"io/fs"
-	"os"
 	"syscall"
 	"time"
 )
@@ -17,9 +16,16 @@ func changeTime(info fs.FileInfo) time.Time {
 }
 
 // keepOwner gives the file the owner of the one that it replaces, where the
-// process may.
-func keepOwner(file *os.File, replaced fs.FileInfo) {
-	if st, ok := replaced.Sys().(*syscall.Stat_t); ok {
-		file.Chown(int(st.Uid), int(st.Gid))
+// process may, and returns the mode for it. Where not even the group can be kept,
+// the new file's group gets no permissions: they were meant for another.
+func keepOwner(file handle, replaced fs.FileInfo) fs.FileMode {
+	mode := replaced.Mode().Perm()
+	st, ok := replaced.Sys().(*syscall.Stat_t)
+	if !ok || file.Chown(int(st.Uid), int(st.Gid)) == nil {
+		return mode
 	}
+	if file.Chown(-1, int(st.Gid)) != nil {
+		mode &^= 0o070
+	}
+	return mode
 }

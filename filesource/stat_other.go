@@ -4,12 +4,11 @@ package filesource
 
 import (
 	"io/fs"
-	"os"
 	"time"
 )
 
-// changeTime is not known here: the modification time has to do.
+// changeTime is not known here: the modification time must do.
 func changeTime(fs.FileInfo) time.Time { return time.Time{} }
 
-// keepOwner does nothing here.
-func keepOwner(*os.File, fs.FileInfo) {}
+// keepOwner only keeps the mode here.
+func keepOwner(_ handle, replaced fs.FileInfo) fs.FileMode { return replaced.Mode().Perm() }

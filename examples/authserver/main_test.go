@@ -320,7 +320,7 @@ func TestBadStart(t *testing.T) {
 		status int
 		stderr string
 	}{
-		{"bad file", []string{"-service-tokens", path}, 1, path + ":1: a/b/c: the cost of a PBKDF2 hash must be 1000, 10000, 50000, 100000, 500000 or 1000000\n" + path + ":2: must be a qualified name, a colon and a hash; there is no colon\n"},
+		{"bad file", []string{"-service-tokens", path}, 1, path + ":1: a/b/c: the cost of a PBKDF2 hash must be 1000, 10000, 50000, 100000, 500000 or 1000000\n" + path + ":2: a line of 3 bytes: must be a qualified name, a colon and a hash; there is no colon\n"},
 		{"bad operator", []string{"-admin", "nobody"}, 1, "-admin: must be USER:PASSWORD"},
 		{"bad reader", []string{"-reader", ":x"}, 1, "-reader: must be USER:PASSWORD"},
 		{"bad accounts", []string{"-accounts", "elastic/fleet-server,elastic"}, 1, "-accounts: "},

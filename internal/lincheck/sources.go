@@ -145,7 +145,7 @@ func newFile(g *tokencache.Group, p profile, dir string) (member, error) {
 	if err := f.write(path); err != nil {
 		return nil, err
 	}
-	opened, err := filesource.Open(path, filesource.Config{Poll: -1, OnlyChanged: rand.IntN(2) == 0})
+	opened, err := filesource.Open(path, filesource.Config{Poll: -1, Rest: -1, OnlyChanged: rand.IntN(2) == 0})
 	if err != nil {
 		return nil, err
 	}

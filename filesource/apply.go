@@ -1,0 +1,183 @@
+package filesource
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/svctoken/svctoken/tokencache"
+)
+
+// A view is what Lookup sees of the file. It is replaced, never changed.
+type view struct {
+	tokens map[string]string // hashes by qualified name
+	err    error             // with Config.FailClosed: why there are no tokens
+}
+
+// apply makes a draft's tokens the present ones and tells the caches. It reports
+// false where another draft, of an edit, has been applied since this one was read.
+func (f *File) apply(ctx context.Context, d *draft) bool {
+	f.applying.Lock()
+	defer f.applying.Unlock()
+	if d.count != f.knowledge.count {
+		return false
+	}
+	f.applyLocked(ctx, d)
+	return true
+}
+
+// applyEdit is apply for an edit that has happened, whatever was applied before.
+func (f *File) applyEdit(ctx context.Context, d *draft) {
+	f.applying.Lock()
+	defer f.applying.Unlock()
+	f.applyLocked(ctx, d)
+}
+
+func (f *File) applyLocked(ctx context.Context, d *draft) {
+	last, now := f.knowledge, time.Now()
+	f.knowledge = knowledge{loaded: true, seen: d.seen, rested: d.rested, gone: last.gone, count: last.count + 1}
+	if !d.seen.missing() || !last.seen.missing() {
+		f.knowledge.gone = now
+	}
+	if last.loaded && d.seen.sameOutcome(last.seen) && !f.keptTooLong(last) {
+		f.knowledge.rested = d.rested || last.rested
+		return // touched, or as unsettled as before; parsed already
+	}
+	st := Status{Time: now, Changed: f.Status().Changed, Err: d.err, Missing: d.seen.missing()}
+	old := f.view.Load()
+	next := &view{}
+	switch {
+	case d.err != nil && f.cfg.FailClosed:
+		next.err = fmt.Errorf("filesource: no token of %s is accepted: %w", f.path, d.err)
+	case d.err != nil:
+		next, st.Warnings, st.MoreWarnings = old, f.Status().Warnings, f.Status().MoreWarnings
+	case d.seen.missing() && f.cfg.KeepMissing > 0 && !f.keptTooLong(f.knowledge):
+		next = old
+	default:
+		next.tokens, st.Warnings, st.MoreWarnings = d.doc.tokens, d.doc.warnings.first, d.doc.warnings.more
+	}
+	st.Tokens = len(next.tokens)
+	if f.replaceLocked(ctx, old, next) {
+		st.Changed = now
+	}
+	f.publishLocked(st, last)
+}
+
+// keptTooLong reports whether the tokens of a file that is missing are still in
+// force, and should not be.
+func (f *File) keptTooLong(k knowledge) bool {
+	return f.cfg.KeepMissing > 0 && k.seen.missing() && time.Since(k.gone) >= f.cfg.KeepMissing && len(f.view.Load().tokens) > 0
+}
+
+// replaceLocked puts the new view in place and tells the caches. It reports whether
+// the tokens have changed.
+func (f *File) replaceLocked(ctx context.Context, old, next *view) (differs bool) {
+	// In this order. The other way round, a load in between would read the old
+	// tokens and be stored after the clearing.
+	f.view.Store(next)
+	ctx = context.WithoutCancel(ctx)
+	differs = !maps.Equal(old.tokens, next.tokens)
+	switch outage := (old.err != nil) != (next.err != nil); {
+	case outage, differs && !f.cfg.OnlyChanged:
+		f.caches.Clear(ctx, tokencache.CauseSource)
+	case differs:
+		f.caches.Evict(ctx, tokencache.CauseSource, changed(old.tokens, next.tokens)...)
+	}
+	return differs
+}
+
+// changed selects the tokens that differ. One that is new counts: a load that
+// found it missing may be in flight.
+func changed(old, now map[string]string) []tokencache.Selector {
+	names := make(map[tokencache.Account][]string)
+	note := func(name string) {
+		if id, err := tokencache.ParseTokenID(name); err == nil { // always: it was parsed before
+			names[id.Account] = append(names[id.Account], id.Name)
+		}
+	}
+	for name, hash := range old {
+		if now[name] != hash {
+			note(name)
+		}
+	}
+	for name := range now {
+		if _, ok := old[name]; !ok {
+			note(name)
+		}
+	}
+	var sels []tokencache.Selector
+	for account, names := range names {
+		if sel, err := account.Select(names...); err == nil { // always, likewise
+			sels = append(sels, sel)
+		}
+	}
+	return sels
+}
+
+// publishLocked publishes the status, and notes it for report where it is news.
+func (f *File) publishLocked(st Status, last knowledge) {
+	old := f.status.Swap(&st)
+	came := last.loaded && st.Missing != old.Missing
+	if !came && errorText(old.Err) == errorText(st.Err) && old.Changed.Equal(st.Changed) &&
+		slices.Equal(old.Warnings, st.Warnings) && old.MoreWarnings == st.MoreWarnings {
+		return
+	}
+	f.reporting.Lock()
+	defer f.reporting.Unlock()
+	f.news = append(f.news, st)
+}
+
+// report tells the host what is new, and holds no lock meanwhile, so that the host
+// may do from its callback what it likes. One goroutine at a time reports, all
+// that there is, in order, until its context is done.
+func (f *File) report(ctx context.Context, poller bool) {
+	f.reporting.Lock()
+	defer f.reporting.Unlock()
+	if f.busy {
+		return
+	}
+	f.busy = true
+	defer func() { f.busy = false }()
+	for len(f.news) > 0 && ctx.Err() == nil {
+		st := f.news[0]
+		f.news = f.news[1:]
+		f.tellHost(st, poller)
+	}
+}
+
+// tellHost calls the logger and Config.OnReload. It is called with reporting
+// locked, and unlocks it meanwhile.
+func (f *File) tellHost(st Status, poller bool) {
+	f.pollerCalls = poller
+	f.changedState.Broadcast() // Close does not wait for a call, which may have called it
+	f.reporting.Unlock()
+	defer func() {
+		f.reporting.Lock()
+		f.pollerCalls = false
+	}()
+	f.log(st)
+	if f.cfg.OnReload != nil {
+		f.cfg.OnReload(st)
+	}
+}
+
+func (f *File) log(st Status) {
+	log, path := f.cfg.Logger, slog.String("path", f.path)
+	switch {
+	case st.Err != nil:
+		log.Error("service tokens file not loaded", path, slog.Int("tokens", st.Tokens), slog.Any("error", st.Err))
+	case st.Missing: // at Open that is no news
+		log.Warn("service tokens file is gone", path, slog.Int("tokens", st.Tokens))
+	default:
+		log.Info("service tokens file loaded", path, slog.Int("tokens", st.Tokens))
+	}
+	for _, w := range st.Warnings {
+		log.Warn("service tokens file", path, slog.String("line", w.String()))
+	}
+	if st.MoreWarnings > 0 {
+		log.Warn("service tokens file has more such lines", path, slog.Int("more", st.MoreWarnings))
+	}
+}

@@ -1,0 +1,197 @@
+package filesource
+
+import (
+	"cmp"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"strings"
+	"time"
+)
+
+// A sighting is what a look at the file found, by which the next look tells
+// whether it has changed.
+type sighting struct {
+	info fs.FileInfo // nil: there is no file, or it cannot be seen
+	err  error       // why the file cannot be seen, or must not be opened
+
+	// What only a look that read the file knows:
+
+	unread  error             // why the file could not be read
+	target  string            // the path without symbolic links
+	content [sha256.Size]byte // a digest of the text
+	settled bool              // whether another text would show in info
+}
+
+// missing reports whether there is no file.
+func (s sighting) missing() bool { return s.info == nil && s.err == nil }
+
+// failure returns why there is no text.
+func (s sighting) failure() error { return cmp.Or(s.err, s.unread) }
+
+// same reports whether both looks found the same file in the same state, as far as
+// the file system tells.
+func (s sighting) same(other sighting) bool {
+	return errorText(s.err) == errorText(other.err) && sameFile(s.info, other.info)
+}
+
+// sameOutcome reports whether both looks read the same: one text, no file, or one
+// failure.
+func (s sighting) sameOutcome(other sighting) bool {
+	return errorText(s.failure()) == errorText(other.failure()) && s.missing() == other.missing() && s.content == other.content
+}
+
+func sameFile(a, b fs.FileInfo) bool {
+	if a == nil || b == nil {
+		return a == nil && b == nil
+	}
+	return os.SameFile(a, b) && a.Size() == b.Size() && a.Mode() == b.Mode() &&
+		a.ModTime().Equal(b.ModTime()) && changeTime(a).Equal(changeTime(b))
+}
+
+// File systems stamp with the time of the last clock tick, or in whole seconds,
+// or two. A write within the same tick as the last one, of the same size, leaves
+// no trace in the file's metadata; so a file whose stamp is not older than this
+// is read again at the next look.
+const (
+	fineTick   = 100 * time.Millisecond
+	coarseTick = 3 * time.Second
+)
+
+func settled(info fs.FileInfo, now time.Time) bool {
+	tick := fineTick
+	if info.ModTime().Nanosecond() == 0 {
+		tick = coarseTick
+	}
+	return now.Sub(stamp(info)) > tick
+}
+
+// stamp returns when the file was last changed, according to the file system.
+func stamp(info fs.FileInfo) time.Time {
+	if changed := changeTime(info); changed.After(info.ModTime()) {
+		return changed
+	}
+	return info.ModTime()
+}
+
+// look looks at the file without reading it.
+func (f *File) look() sighting {
+	info, err := f.sys.stat(f.path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return sighting{}
+	case err != nil:
+		return sighting{err: fmt.Errorf("filesource: %w", err)}
+	}
+	if err := f.admit(info); err != nil {
+		return sighting{info: info, err: err}
+	}
+	return sighting{info: info}
+}
+
+// admit returns an error for a file that is not to be read. To open a device may
+// have effects, and to read a FIFO may never end.
+func (f *File) admit(info fs.FileInfo) error {
+	if !info.Mode().IsRegular() {
+		return fmt.Errorf("filesource: %s is not a regular file, but %s", f.path, kind(info.Mode()))
+	}
+	if f.cfg.MaxBytes > 0 && info.Size() > f.cfg.MaxBytes {
+		return f.tooLarge()
+	}
+	return nil
+}
+
+func (f *File) tooLarge() error {
+	return fmt.Errorf("filesource: %s has more than %d bytes (Config.MaxBytes)", f.path, f.cfg.MaxBytes)
+}
+
+func kind(mode fs.FileMode) string {
+	switch {
+	case mode.IsDir():
+		return "a folder"
+	case mode&fs.ModeNamedPipe != 0:
+		return "a pipe"
+	case mode&fs.ModeSocket != 0:
+		return "a socket"
+	case mode&fs.ModeDevice != 0:
+		return "a device"
+	default:
+		return "something else"
+	}
+}
+
+// read reads the file. It reports false where the file was not the same all the
+// time, from the open descriptor before to the path afterwards: the text may then
+// be of no one state. Unless it is to keep the text, it only digests it.
+func (f *File) read(keep bool) (text string, s sighting, same bool) {
+	now := f.sys.now()
+	text, s = f.readOnce(keep)
+	s.settled = s.info != nil && settled(s.info, now)
+	s.target, _ = f.sys.resolve(f.path) // only to notice a swapped link
+	return text, s, s.same(f.look())
+}
+
+func (f *File) readOnce(keep bool) (text string, s sighting) {
+	if s := f.look(); s.info == nil || s.err != nil {
+		return "", s
+	}
+	file, err := f.sys.open(f.path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", sighting{}
+	}
+	if err != nil {
+		return "", f.unreadable(err)
+	}
+	defer file.Close()
+	info, err := file.Stat() // of the descriptor: the path may name another file by now
+	if err != nil {
+		return "", f.unreadable(err)
+	}
+	s = sighting{info: info, err: f.admit(info)}
+	if s.err == nil {
+		text, s.content, s.unread = f.readText(file, info.Size(), keep)
+	}
+	return text, s
+}
+
+func (f *File) unreadable(err error) sighting {
+	s := f.look()
+	s.unread = fmt.Errorf("filesource: %w", err)
+	return s
+}
+
+// maxGrow bounds what is allocated on the word of a file's metadata.
+const maxGrow = 1 << 28
+
+// readText reads a file of about this size into a string, and digests it on the way:
+// the tokens share the string's memory, so that a slice would have to be copied.
+func (f *File) readText(file io.Reader, size int64, keep bool) (text string, content [sha256.Size]byte, err error) {
+	var b strings.Builder
+	digest := sha256.New()
+	to := io.Writer(digest)
+	if keep {
+		b.Grow(int(min(max(size, 0), maxGrow)))
+		to = io.MultiWriter(&b, digest)
+	}
+	if f.cfg.MaxBytes > 0 {
+		file = io.LimitReader(file, f.cfg.MaxBytes+1)
+	}
+	n, err := io.Copy(to, file)
+	if err != nil {
+		return "", content, fmt.Errorf("filesource: %w", err)
+	}
+	if f.cfg.MaxBytes > 0 && n > f.cfg.MaxBytes { // it has grown
+		return "", content, f.tooLarge()
+	}
+	return b.String(), [sha256.Size]byte(digest.Sum(nil)), nil
+}
+
+func errorText(err error) string {
+	if err == nil {
+		return ""
+	}
+	return err.Error()
+}

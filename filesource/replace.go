@@ -1,0 +1,64 @@
+package filesource
+
+import (
+	"bufio"
+	"crypto/sha256"
+	"io"
+	"io/fs"
+	"path/filepath"
+	"time"
+)
+
+// A tempFile is a file that was written to take the place of another.
+type tempFile struct {
+	name     string
+	info     fs.FileInfo
+	size     int64
+	modified time.Time
+	content  [sha256.Size]byte
+}
+
+const tempSuffix = ".tmp"
+
+func tempPrefix(target string) string { return "." + filepath.Base(target) + "-" }
+
+// writeTemp writes what the draft's layout says into a file of its own beside the
+// target, durably, with the mode and owner of the file that was read.
+func (f *File) writeTemp(d *draft, target string) (temp tempFile, err error) {
+	file, err := f.sys.createTemp(filepath.Dir(target), tempPrefix(target)+"*"+tempSuffix)
+	if err != nil {
+		return tempFile{}, err
+	}
+	temp.name = file.Name()
+	defer func() {
+		file.Close()
+		if err != nil {
+			f.sys.remove(temp.name)
+		}
+	}()
+	if d.seen.info != nil {
+		if err := file.Chmod(keepOwner(file, d.seen.info)); err != nil {
+			return temp, err
+		}
+	}
+	digest := sha256.New()
+	buffered := bufio.NewWriterSize(io.MultiWriter(file, digest), 1<<16)
+	if err := d.layout.writeTo(buffered); err != nil {
+		return temp, err
+	}
+	if err := buffered.Flush(); err != nil {
+		return temp, err
+	}
+	if err := file.Sync(); err != nil {
+		return temp, err
+	}
+	if temp.info, err = file.Stat(); err != nil {
+		return temp, err
+	}
+	if err := file.Close(); err != nil {
+		return temp, err
+	}
+	temp.content = [sha256.Size]byte(digest.Sum(nil))
+	temp.size, temp.modified = temp.info.Size(), temp.info.ModTime().Add(-setBack)
+	return temp, f.sys.chtimes(temp.name, temp.modified) // so that readers know that it is complete, see placed
+}

@@ -1,0 +1,73 @@
+package filesource
+
+import (
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"syscall"
+	"time"
+)
+
+// A system is every call of the operating system that this package makes, so that
+// tests can have each of them fail.
+type system struct {
+	now        func() time.Time // to compare with what the file system stamps
+	stat       func(path string) (fs.FileInfo, error)
+	resolve    func(path string) (string, error)
+	open       func(path string) (handle, error) // for reading
+	readDir    func(path string) ([]string, error)
+	lstat      func(path string) (fs.FileInfo, error)
+	lock       func(path string, like fs.FileInfo) (unlock func(), err error)
+	createTemp func(folder, pattern string) (handle, error) // readable for its owner alone
+	chtimes    func(path string, modified time.Time) error
+	rename     func(from, to string) error
+	remove     func(path string) error
+	syncFolder func(path string) error
+}
+
+// A handle is an open file.
+type handle interface {
+	io.ReadWriteCloser
+	Name() string
+	Stat() (fs.FileInfo, error)
+	Chmod(fs.FileMode) error
+	Chown(user, group int) error
+	Sync() error
+}
+
+func realSystem() *system {
+	return &system{
+		now:        time.Now,
+		stat:       os.Stat,
+		resolve:    filepath.EvalSymlinks,
+		open:       openToRead,
+		readDir:    readNames,
+		lstat:      os.Lstat,
+		lock:       tryLock,
+		createTemp: func(folder, pattern string) (handle, error) { return os.CreateTemp(folder, pattern) },
+		chtimes:    func(path string, modified time.Time) error { return os.Chtimes(path, time.Time{}, modified) },
+		rename:     os.Rename,
+		remove:     os.Remove,
+		syncFolder: syncFolder,
+	}
+}
+
+// openToRead opens a file without waiting: the opening of a FIFO waits for a writer
+// otherwise, for ever perhaps.
+func openToRead(path string) (handle, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err // not f, which would be a handle that is not nil
+	}
+	return f, nil
+}
+
+func readNames(folder string) ([]string, error) {
+	d, err := os.Open(folder)
+	if err != nil {
+		return nil, err
+	}
+	defer d.Close()
+	return d.Readdirnames(-1)
+}
