@@ -23,9 +23,9 @@ type Index interface {
 
 	// Watch has the source told of every change from now on: after the change has
 	// become visible to Get, and before it is reported as done, by
-	// source.DocumentChanged or source.StateChanged. The function that it returns
-	// ends that. An index that hears of no changes does nothing, and returns a
-	// function that does nothing.
+	// source.DocumentChanged, source.EverythingChanged or source.StateChanged. The
+	// function that it returns ends that. An index that hears of no changes does
+	// nothing, and returns a function that does nothing.
 	Watch(source *Source) (cancel func())
 }
 

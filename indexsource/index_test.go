@@ -359,3 +359,18 @@ func (f invalidatorFunc) Evict(context.Context, tokencache.Cause, ...tokencache.
 	f()
 	return 0
 }
+
+// TestEverythingChanged: changes that cannot be named empty the caches of the index,
+// whatever its state.
+func TestEverythingChanged(t *testing.T) {
+	var index indexsource.Memory
+	source, cache := newCache(t, &index)
+	token := create(t, &index, "token1")
+	for range 2 {
+		outcome(t, cache, token)
+		source.EverythingChanged()
+		if got := cache.Stats().Entries; got != 0 {
+			t.Errorf("got %d entries, want none", got)
+		}
+	}
+}

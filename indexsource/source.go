@@ -75,6 +75,13 @@ func (s *Source) DocumentChanged(id tokencache.TokenID) {
 	s.caches.Evict(context.Background(), tokencache.CauseSource, sel)
 }
 
+// EverythingChanged is the hook for changes that cannot be named: they are too many,
+// or the index was set back to an older copy of itself. The caches of the index
+// forget everything, and have done so when it returns.
+func (s *Source) EverythingChanged() {
+	s.caches.Clear(context.Background(), tokencache.CauseSource)
+}
+
 // StateChanged is the hook for the index's state. Where the change from the last
 // state to this one makes verdicts doubtful, see [State.Clears], the caches of the
 // index forget everything, and have done so when it returns. It reports whether
