@@ -1,4 +1,4 @@
-package main
+package server
 
 import (
 	"context"
@@ -23,7 +23,7 @@ type server struct {
 	group      *tokencache.Group
 	file       *filesource.File
 	fileCache  *tokencache.Cache[filesource.Record]
-	index      *indexsource.Memory
+	index      Index
 	indexState func() indexsource.State
 	indexCache *tokencache.Cache[indexsource.Document]
 	evictor    *evict.Evictor
@@ -144,7 +144,12 @@ func (s *server) credentials(w http.ResponseWriter, r *http.Request, _ evict.Use
 		return
 	}
 	tokens, fileTokens := object{}, object{}
-	for _, doc := range s.index.List(account) {
+	docs, err := s.index.List(r.Context(), account)
+	if err != nil {
+		fail(w, r, http.StatusServiceUnavailable, "exception", err.Error())
+		return
+	}
+	for _, doc := range docs {
 		tokens[doc.Token.Name] = object{}
 	}
 	for _, id := range s.file.List() {
@@ -177,7 +182,7 @@ func (s *server) createToken(w http.ResponseWriter, r *http.Request, user evict.
 		fail(w, r, http.StatusBadRequest, "illegal_argument_exception", fmt.Sprintf("service account [%s] does not exist", id.Account))
 		return
 	}
-	token, err := s.index.Create(id, user.Name)
+	token, err := s.index.Create(r.Context(), id, user.Name)
 	switch {
 	case err == nil:
 		reply(w, r, http.StatusOK, object{"created": true, "token": object{"name": id.Name, "value": token.RevealBearer()}})
@@ -190,11 +195,15 @@ func (s *server) createToken(w http.ResponseWriter, r *http.Request, user evict.
 
 // deleteToken deletes a token of the index, which evicts it before it returns.
 func (s *server) deleteToken(w http.ResponseWriter, r *http.Request, _ evict.User) {
-	status, found := http.StatusOK, s.index.Delete(tokenID(r))
-	if !found {
-		status = http.StatusNotFound
+	found, err := s.index.Delete(r.Context(), tokenID(r))
+	switch {
+	case err != nil:
+		fail(w, r, http.StatusServiceUnavailable, "exception", err.Error())
+	case !found:
+		reply(w, r, http.StatusNotFound, object{"found": false})
+	default:
+		reply(w, r, http.StatusOK, object{"found": true})
 	}
-	reply(w, r, status, object{"found": found})
 }
 
 func (s *server) stats(w http.ResponseWriter, r *http.Request, _ evict.User) {

@@ -1,7 +1,8 @@
-package main
+package server
 
 import (
 	"bytes"
+	"context"
 	"crypto/rand"
 	_ "embed"
 	"fmt"
@@ -34,6 +35,7 @@ type page struct {
 	Path     string
 	File     filesource.Status
 	Index    indexsource.State
+	About    Description // of the index
 	Recent   []eviction
 
 	Form  form
@@ -59,7 +61,7 @@ func (s *server) root(w http.ResponseWriter, r *http.Request, user evict.User) {
 		})
 		return
 	}
-	p := s.page(user)
+	p := s.page(r.Context(), user)
 	if r.URL.Query().Has("live") {
 		p.write(w, http.StatusOK, "live")
 		return
@@ -80,7 +82,7 @@ func (s *server) evictFromPage(w http.ResponseWriter, r *http.Request, user evic
 	f := form{r.PostFormValue("namespace"), r.PostFormValue("service"), r.PostFormValue("names")}
 	report, err := s.evictor.Evict(r.Context(), f.Namespace, f.Service, f.Names)
 	if err != nil {
-		p := s.page(user)
+		p := s.page(r.Context(), user)
 		p.Form, p.Error = f, err.Error()
 		p.write(w, http.StatusBadRequest, "page")
 		return
@@ -89,12 +91,12 @@ func (s *server) evictFromPage(w http.ResponseWriter, r *http.Request, user evic
 	http.Redirect(w, r, fmt.Sprintf("?done=%d", number), http.StatusSeeOther)
 }
 
-func (s *server) page(user evict.User) page {
+func (s *server) page(ctx context.Context, user evict.User) page {
 	// The journal comes first: what it has counted, the caches have counted before.
 	recent, asked := s.journal.read()
 	p := page{
 		Nonce: rand.Text(), Now: time.Now(), User: user.Name, MayEvict: may(user, "manage_security"),
-		Path: s.file.Path(), File: s.file.Status(), Index: s.indexState(), Recent: recent,
+		Path: s.file.Path(), File: s.file.Status(), Index: s.indexState(), About: s.index.Describe(ctx), Recent: recent,
 	}
 	for _, cache := range []interface {
 		Name() string

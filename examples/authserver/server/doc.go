@@ -1,0 +1,13 @@
+// Package server is an auth server for service accounts without its index: the
+// requests of Elasticsearch's service account tokens, the page for operators, and
+// the flags. examples/authserver runs it with an index in memory.
+//
+//	var o server.Options
+//	server.Main("authserver", &o, func(ctx context.Context) error {
+//		return server.Run(ctx, o, server.InMemory())
+//	})
+//
+// To read it from the top: run.go puts the library's parts together, server.go has
+// the routes, users.go the operators, index.go what is asked of an index, wire.go
+// the form of the answers, page.go and journal.go the page.
+package server

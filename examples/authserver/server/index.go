@@ -1,0 +1,65 @@
+package server
+
+import (
+	"context"
+	"crypto/rand"
+
+	"github.com/svctoken/svctoken/indexsource"
+	"github.com/svctoken/svctoken/tokencache"
+)
+
+// An Index is an index that tokens are read from, and administered in. All methods
+// must be safe for concurrent use by multiple goroutines. A method that changes
+// something returns when the change is visible to Get, and the sources that watch
+// have been told of it.
+type Index interface {
+	indexsource.Index
+
+	// Create adds an enabled token with a random secret, and returns it. The creator
+	// is noted as it is. Where the token exists, the error wraps
+	// indexsource.ErrExists.
+	Create(ctx context.Context, id tokencache.TokenID, creator string) (tokencache.Token, error)
+
+	// Delete removes a token, and reports whether there was one.
+	Delete(ctx context.Context, id tokencache.TokenID) (bool, error)
+
+	// List returns the documents of an account's tokens, sorted by token name. They
+	// may lack the hash.
+	List(ctx context.Context, account tokencache.Account) ([]indexsource.Document, error)
+
+	// Describe says which index this is, for the operators' page. It should answer
+	// at once.
+	Describe(ctx context.Context) Description
+}
+
+// A Description says which index there is. Its health is not in it: the server
+// shows what the index told its source by StateChanged.
+type Description struct {
+	Kind     string // such as "in memory" or "SQLite"
+	Revision string // of the last change that the index has seen; empty: it counts none
+	Err      error  // why it cannot be read at present, or nil
+}
+
+// InMemory returns a new index in memory, whose state is green.
+func InMemory() Index {
+	m := memory{new(indexsource.Memory)}
+	m.SetState(indexsource.State{Health: indexsource.HealthGreen, UUID: rand.Text(), UpToDate: true})
+	return m
+}
+
+// A memory gives an index in memory the methods of those that can fail.
+type memory struct{ *indexsource.Memory }
+
+func (m memory) Create(_ context.Context, id tokencache.TokenID, creator string) (tokencache.Token, error) {
+	return m.Memory.Create(id, creator)
+}
+
+func (m memory) Delete(_ context.Context, id tokencache.TokenID) (bool, error) {
+	return m.Memory.Delete(id), nil
+}
+
+func (m memory) List(_ context.Context, account tokencache.Account) ([]indexsource.Document, error) {
+	return m.Memory.List(account), nil
+}
+
+func (m memory) Describe(context.Context) Description { return Description{Kind: "in memory"} }
