@@ -1,0 +1,51 @@
+package tokentest
+
+import (
+	"context"
+	"time"
+
+	"github.com/svctoken/svctoken/tokencache"
+)
+
+// A Backend is the other side of an implementation under test: how [RunSource] and
+// [RunIndex] change what it reads. Create and Delete are required, unless Untold
+// and a nil function say what the implementation cannot do; the properties that
+// need more are skipped.
+//
+// A function returns when the change has been reported as done to whoever made it.
+// For a source that follows changes of others, a file or a table, that is when
+// everything up to the caches' notice has happened: the function has to wait for it.
+type Backend struct {
+	// Create adds a token of this id, which there is none of, with a new secret.
+	Create func(ctx context.Context, id tokencache.TokenID) (tokencache.Token, error)
+
+	// Delete removes the token of this id, which there is one of.
+	Delete func(ctx context.Context, id tokencache.TokenID) error
+
+	// Replace gives the token of this id a new secret. Nil: Delete, then Create.
+	Replace func(ctx context.Context, id tokencache.TokenID) (tokencache.Token, error)
+
+	// SetEnabled disables or enables the token of this id. Nil: tokens cannot be
+	// disabled.
+	SetEnabled func(ctx context.Context, id tokencache.TokenID, enabled bool) error
+
+	// SetFailing has every Lookup fail from now on, or no longer, as in an outage.
+	// Nil: it cannot fail.
+	SetFailing func(failing bool)
+
+	// SetHanging has every Lookup wait for something that does not come, from now
+	// on, or no longer. Nil: it does not wait.
+	SetHanging func(hanging bool)
+
+	// Hidden returns texts which no error and no record may show: password hashes,
+	// and passwords of the backend. Nil: the secrets alone.
+	Hidden func() []string
+
+	// Untold says that the source does not hear of its changes, so that it cannot
+	// tell its caches.
+	Untold bool
+
+	// Patience is how long something may take that should be immediate. Zero: 10
+	// seconds.
+	Patience time.Duration
+}

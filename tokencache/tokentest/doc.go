@@ -1,0 +1,35 @@
+// Package tokentest helps to test code that uses tokencache, as net/http/httptest
+// does for net/http, and checks implementations of tokencache.Source and
+// indexsource.Index.
+//
+// # Conformance
+//
+// [RunSource] and [RunIndex] check each promise of an implementation in a subtest
+// with an instance of its own. A [Backend] says how to change what it reads.
+//
+//	Absence             an unknown token is the zero Answer, and no error
+//	Confirmation        what was created is held, and its secret confirmed
+//	WrongSecret         no other secret is
+//	ExactName           a token answers for its own name alone
+//	Removal             a deleted token is absent
+//	Replacement         a new secret takes the old one's place
+//	Disabling           a disabled token is refused until it is enabled
+//	Records             the record of an answer is not written to later
+//	Holder              MayHold denies nothing that Lookup would find
+//	Notice              a change is reported as done when the caches have been told
+//	ChangeBeforeNotice  the caches are told when Lookup shows the change
+//	NoLock              Lookup works while the caches are told
+//	EverySubscriber     each of several caches is told
+//	EndOfSubscription   a cache is told nothing when it has ended its subscription
+//	Concurrency         Lookup answers right while others look up and change
+//	Freshness           through a cache, a change is in force when it is done
+//	Errors              an outage is an error, and is not remembered
+//	Context             Lookup returns soon after its context is done
+//	Silence             no error and no record shows a secret or a hash
+//
+// And for an index:
+//
+//	Documents           Get returns the right document, with its hash
+//	EverySource         each of several sources is told
+//	EndOfWatch          a source is told nothing when it has ended its watch
+package tokentest
