@@ -1,0 +1,3 @@
+module github.com/svctoken/svctoken/internal/mutate
+
+go 1.26.0
