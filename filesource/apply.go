@@ -60,10 +60,11 @@ func (f *File) applyLocked(ctx context.Context, d *draft) {
 		next.tokens, st.Warnings, st.MoreWarnings = d.doc.tokens, d.doc.warnings.first, d.doc.warnings.more
 	}
 	st.Tokens = len(next.tokens)
-	if f.replaceLocked(ctx, old, next) {
+	differs := f.replaceLocked(ctx, old, next)
+	if differs {
 		st.Changed = now
 	}
-	f.publishLocked(st, last)
+	f.publishLocked(st, differs || last.loaded && d.seen.missing() != last.seen.missing())
 }
 
 // keptTooLong reports whether the tokens of a file that is missing are still in
@@ -118,10 +119,9 @@ func changed(old, now map[string]string) []tokencache.Selector {
 }
 
 // publishLocked publishes the status, and notes it for report where it is news.
-func (f *File) publishLocked(st Status, last knowledge) {
+func (f *File) publishLocked(st Status, news bool) {
 	old := f.status.Swap(&st)
-	came := last.loaded && st.Missing != old.Missing
-	if !came && errorText(old.Err) == errorText(st.Err) && old.Changed.Equal(st.Changed) &&
+	if !news && errorText(old.Err) == errorText(st.Err) &&
 		slices.Equal(old.Warnings, st.Warnings) && old.MoreWarnings == st.MoreWarnings {
 		return
 	}

@@ -1,6 +1,7 @@
 package filesource
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -115,7 +116,7 @@ func (f *File) edit(ctx context.Context, c change) error {
 func (f *File) tryEdit(ctx context.Context, c change, again bool) (replaced bool, err error) {
 	target, err := f.target()
 	if err != nil {
-		return false, fmt.Errorf("filesource: %w", err)
+		return false, fmt.Errorf("filesource: %s: %w", f.path, err)
 	}
 	unlock, err := f.lock(ctx, target)
 	if err != nil {
@@ -154,17 +155,18 @@ func (f *File) target() (string, error) {
 		if !errors.Is(err, fs.ErrNotExist) {
 			return real, err
 		}
-		folder, err := f.sys.resolve(filepath.Dir(path))
+		folder, name := filepath.Split(path) // not Dir, which cleans the path: ".." counts from where links lead
+		folder, err = f.sys.resolve(cmp.Or(folder, "."))
 		if err != nil {
 			return "", err
 		}
-		path = filepath.Join(folder, filepath.Base(path))
+		path = filepath.Join(folder, name)
 		link, err := os.Readlink(path)
 		if err != nil {
 			return path, nil // there is nothing, or a file by now, which will be noticed
 		}
 		if !filepath.IsAbs(link) {
-			link = folder + string(filepath.Separator) + link // not Join: ".." counts from where the links lead
+			link = folder + string(filepath.Separator) + link // not Join, likewise
 		}
 		path = link
 	}

@@ -1,4 +1,135 @@
 package filesource
 
+import (
+	"io/fs"
+	"time"
+)
+
 // TryLock takes the writers' lock of a file.
 func TryLock(path string) (unlock func(), err error) { return tryLock(beside(path, "lock"), nil) }
+
+// Faults stand between the package and the operating system.
+type Faults struct {
+	// Before is called with the name of each call and its path, before the call; an
+	// error takes the call's place.
+	Before func(op, path string) error
+
+	// Now is what the file system's stamps are compared with; nil: time.Now.
+	Now func() time.Time
+}
+
+// OpenWith is Open on a system with faults.
+func OpenWith(path string, cfg Config, faults Faults) (*File, error) {
+	return open(path, cfg, faulty(faults))
+}
+
+func faulty(faults Faults) *system {
+	before := faults.Before
+	if before == nil {
+		before = func(string, string) error { return nil }
+	}
+	real := realSystem()
+	sys := *real
+	if faults.Now != nil {
+		sys.now = faults.Now
+	}
+	sys.stat = func(path string) (fs.FileInfo, error) { return try(before, "stat", path, real.stat) }
+	sys.resolve = func(path string) (string, error) { return try(before, "resolve", path, real.resolve) }
+	sys.readDir = func(path string) ([]string, error) { return try(before, "readdir", path, real.readDir) }
+	sys.lstat = func(path string) (fs.FileInfo, error) { return try(before, "lstat", path, real.lstat) }
+	sys.open = func(path string) (handle, error) {
+		h, err := try(before, "open", path, real.open)
+		if err != nil {
+			return nil, err
+		}
+		return &faultyHandle{h, before, "read-"}, nil
+	}
+	sys.createTemp = func(folder, pattern string) (handle, error) {
+		h, err := try(before, "createtemp", folder, func(string) (handle, error) { return real.createTemp(folder, pattern) })
+		if err != nil {
+			return nil, err
+		}
+		return &faultyHandle{h, before, ""}, nil
+	}
+	sys.lock = func(path string, like fs.FileInfo) (func(), error) {
+		return try(before, "lock", path, func(string) (func(), error) { return real.lock(path, like) })
+	}
+	sys.chtimes = func(path string, t time.Time) error {
+		return first(before("chtimes", path), func() error { return real.chtimes(path, t) })
+	}
+	sys.rename = func(from, to string) error {
+		return first(before("rename", to), func() error { return real.rename(from, to) })
+	}
+	sys.remove = func(path string) error {
+		return first(before("remove", path), func() error { return real.remove(path) })
+	}
+	sys.syncFolder = func(path string) error {
+		return first(before("syncfolder", path), func() error { return real.syncFolder(path) })
+	}
+	return &sys
+}
+
+func try[T any](before func(op, path string) error, op, path string, call func(string) (T, error)) (T, error) {
+	if err := before(op, path); err != nil {
+		var zero T
+		return zero, err
+	}
+	return call(path)
+}
+
+func first(err error, call func() error) error {
+	if err != nil {
+		return err
+	}
+	return call()
+}
+
+// A faultyHandle calls its operations as a system does, with a prefix for handles
+// that are read.
+type faultyHandle struct {
+	handle
+	before func(op, path string) error
+	prefix string
+}
+
+func (h *faultyHandle) try(op string) error { return h.before(h.prefix+op, h.Name()) }
+
+func (h *faultyHandle) Read(b []byte) (int, error) {
+	if err := h.try("read"); err != nil {
+		return 0, err
+	}
+	return h.handle.Read(b)
+}
+
+func (h *faultyHandle) Write(b []byte) (int, error) {
+	if err := h.try("write"); err != nil {
+		n, _ := h.handle.Write(b[:len(b)/2]) // as a full disk does
+		return n, err
+	}
+	return h.handle.Write(b)
+}
+
+func (h *faultyHandle) Stat() (fs.FileInfo, error) {
+	if err := h.try("fstat"); err != nil {
+		return nil, err
+	}
+	return h.handle.Stat()
+}
+
+func (h *faultyHandle) Chmod(mode fs.FileMode) error {
+	return first(h.try("chmod"), func() error { return h.handle.Chmod(mode) })
+}
+
+func (h *faultyHandle) Chown(user, group int) error {
+	return first(h.try("chown"), func() error { return h.handle.Chown(user, group) })
+}
+
+func (h *faultyHandle) Sync() error { return first(h.try("sync"), h.handle.Sync) }
+
+func (h *faultyHandle) Close() error {
+	err := h.try("close")
+	if closed := h.handle.Close(); err == nil {
+		err = closed
+	}
+	return err
+}

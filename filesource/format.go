@@ -140,6 +140,16 @@ func lines(text string) iter.Seq[string] {
 // ends reports whether the text's last line has its ending.
 func ends(text string) bool { return strings.HasSuffix(text, "\n") || strings.HasSuffix(text, "\r") }
 
+// There may be millions of these: they are made once.
+var (
+	skippedUnknown = "skipped: the hash is " + passhash.ErrUnknown.Error()
+	skippedWeak    = "skipped: the hash is " + passhash.ErrWeak.Error()
+
+	errNotUTF8 = errors.New("must be UTF-8")
+	errNoColon = errors.New("must be a qualified name, a colon and a hash; there is no colon")
+	errLong    = fmt.Errorf("the qualified name before the colon must have at most %d bytes", longestName)
+)
+
 // add adds a trimmed token line, and returns its qualified name, or nothing where
 // the line is bad. A hash that is to be skipped is a warning, and leaves an
 // earlier good line in force.
@@ -148,11 +158,14 @@ func (d *document) add(number int, line string) (name string) {
 	if err == nil {
 		_, err = passhash.Check(hash)
 	}
-	if err == passhash.ErrUnknown || err == passhash.ErrWeak {
-		d.warnings.add(LineError{number, name, len(line), fmt.Sprintf("skipped: the hash is %v", err)})
+	switch {
+	case err == passhash.ErrUnknown:
+		d.warnings.add(LineError{number, name, len(line), skippedUnknown})
 		return name
-	}
-	if err != nil {
+	case err == passhash.ErrWeak:
+		d.warnings.add(LineError{number, name, len(line), skippedWeak})
+		return name
+	case err != nil:
 		d.bad.add(LineError{number, name, len(line), err.Error()})
 		return ""
 	}
@@ -167,14 +180,14 @@ func (d *document) add(number int, line string) (name string) {
 // splitLine takes a trimmed token line apart. The name is valid or empty.
 func splitLine(line string) (name, hash string, err error) {
 	if !utf8.ValidString(line) {
-		return "", "", errors.New("must be UTF-8")
+		return "", "", errNotUTF8
 	}
 	name, hash, ok := strings.Cut(line, ":")
 	if !ok {
-		return "", "", errors.New("must be a qualified name, a colon and a hash; there is no colon")
+		return "", "", errNoColon
 	}
 	if len(name) > longestName {
-		return "", "", fmt.Errorf("the qualified name before the colon must have at most %d bytes", longestName)
+		return "", "", errLong
 	}
 	_, err = tokencache.ParseTokenID(name)
 	if nameErr, ok := errors.AsType[*tokencache.NameError](err); ok {

@@ -1,0 +1,1057 @@
+package filesource_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/svctoken/svctoken/filesource"
+	"github.com/svctoken/svctoken/tokencache"
+)
+
+const (
+	lineOne = one + ":" + hashA + "\n"
+	lineTwo = two + ":" + hashA + "\n"
+)
+
+// save writes a file in place, as slowly as the pauses say: one before each part but
+// the first, all after the file was emptied.
+func save(t testing.TB, path string, pause time.Duration, parts ...string) {
+	t.Helper()
+	f, err := os.Create(path)
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	defer f.Close()
+	for _, part := range parts {
+		time.Sleep(pause)
+		if _, err := f.WriteString(part); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func has(file *filesource.File, names ...string) bool {
+	for _, name := range names {
+		if id, err := tokencache.ParseTokenID(name); err != nil || !file.MayHold(id) {
+			return false
+		}
+	}
+	return true
+}
+
+func put(t testing.TB, path, content string) string {
+	t.Helper()
+	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// TestEditWaitsForAWriter: Create and Delete begin while another program has
+// emptied the file, or written half of it, and is about to write the rest. Nothing
+// of it may be lost, and the edit must not be either.
+func TestEditWaitsForAWriter(t *testing.T) {
+	const pause = 250 * time.Millisecond
+	for _, parts := range [][]string{
+		{"", lineOne + lineTwo},
+		{lineOne, lineTwo},
+		{lineOne[:len(lineOne)/2], lineOne[len(lineOne)/2:] + lineTwo},
+		{"# comment\n", lineOne, lineTwo},
+	} {
+		for delay := 10 * time.Millisecond; delay < time.Duration(len(parts)+1)*pause; delay += 77 * time.Millisecond {
+			synctest.Test(t, func(t *testing.T) {
+				path := put(t, tokensPath(t), lineOne+lineTwo+"x/y/z:"+hashA+"\n")
+				file, _ := open(t, path, filesource.Config{})
+				go save(t, path, pause, append(slices.Clone(parts), "x/y/z:"+hashA+"\n")...)
+				time.Sleep(delay)
+				if _, err := file.Create(t.Context(), fleet.TokenID("new")); err != nil {
+					t.Error(err)
+				}
+				if err := file.Delete(t.Context(), fleet.TokenID("two")); err != nil {
+					t.Error(err)
+				}
+				time.Sleep(10 * time.Second)
+				want := []string{"elastic/fleet-server/new", one, "x/y/z"}
+				var got []string
+				for line := range strings.Lines(read(t, path)) {
+					if name, _, ok := strings.Cut(line, ":"); ok {
+						got = append(got, name)
+					}
+				}
+				if diff := cmp.Diff(want, got); diff != "" {
+					t.Errorf("parts %q, delay %v (-want +got):\n%s", parts, delay, diff)
+				}
+				if !has(file, want...) || len(file.List()) != 3 {
+					t.Errorf("the File has %v", file.List())
+				}
+			})
+		}
+	}
+}
+
+// TestPausingWriter: neither the poller nor Reload believes what a writer has
+// written so far that stops for a quarter of a second, wherever that is.
+func TestPausingWriter(t *testing.T) {
+	const whole = "# comment\n" + lineOne + "x/y/z:" + hashA + "\n" + lineTwo
+	for _, poll := range []time.Duration{-1, 50 * time.Millisecond, time.Second} {
+		t.Run(fmt.Sprint("poll ", poll), func(t *testing.T) {
+			for cut := 0; cut < len(whole); cut += 9 {
+				synctest.Test(t, func(t *testing.T) {
+					path := put(t, tokensPath(t), whole)
+					file, _ := open(t, path, filesource.Config{Poll: poll})
+					time.Sleep(17 * time.Millisecond * time.Duration(cut%7))
+					go save(t, path, 250*time.Millisecond, whole[:cut], whole[cut:])
+					for range 100 {
+						time.Sleep(10 * time.Millisecond)
+						if poll < 0 {
+							if err := file.Reload(); err != nil {
+								t.Error(err)
+							}
+						}
+						if !has(file, one, two, "x/y/z") || file.Status().Err != nil {
+							t.Fatalf("cut at %d: got %v", cut, file.Status())
+						}
+					}
+				})
+			}
+		})
+	}
+}
+
+// TestManySavesInPlace: 100 saves in place, each with a short moment in which the
+// file is empty, and Reload all the time.
+func TestManySavesInPlace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		path := put(t, tokensPath(t), lineOne+lineTwo)
+		file, _ := open(t, path, filesource.Config{Poll: -1})
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			for i := range 100 {
+				save(t, path, 3*time.Millisecond, fmt.Sprintf("# save %d\n", i)+lineOne, lineTwo)
+				time.Sleep(time.Duration(i%30) * time.Millisecond)
+			}
+		}()
+		for reloads := 0; ; reloads++ {
+			if err := file.Reload(); err != nil || !has(file, one, two) {
+				t.Fatalf("reload %d: got %v, %+v", reloads, err, file.Status())
+			}
+			select {
+			case <-done:
+				return
+			default:
+			}
+		}
+	})
+}
+
+// TestRestlessFile: a file that changes all the time does not keep a removed token
+// alive: what looks complete is taken after ten times Config.Rest.
+func TestRestlessFile(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		path := put(t, tokensPath(t), lineOne+lineTwo)
+		file, _ := open(t, path, filesource.Config{Poll: 50 * time.Millisecond})
+		changing := time.Now()
+		for i := range 500 {
+			put(t, path, lineTwo+fmt.Sprintf("# %d\n", i))
+			time.Sleep(15 * time.Millisecond)
+			if !has(file, one) {
+				if took := time.Since(changing); took < 400*time.Millisecond || took > 5*time.Second {
+					t.Errorf("taken after %v", took)
+				}
+				return
+			}
+		}
+		t.Error("the removed token lives on")
+	})
+}
+
+// TestEmptiedFileGetsTheMostPatience, and is believed in the end.
+func TestEmptiedFileGetsTheMostPatience(t *testing.T) {
+	for _, test := range []struct {
+		name     string
+		content  string
+		from, to time.Duration
+	}{
+		{"empty", "", 2 * time.Second, 2100 * time.Millisecond},
+		{"only comments", "# comment\n", 2 * time.Second, 2100 * time.Millisecond},
+		{"no line end", lineTwo[:len(lineTwo)-1], 2 * time.Second, 2100 * time.Millisecond},
+		{"removal", lineTwo, 400 * time.Millisecond, 500 * time.Millisecond},
+		{"another hash", strings.Replace(lineOne, hashA, hashB, 1) + lineTwo, 400 * time.Millisecond, 500 * time.Millisecond},
+		{"addition", lineOne + lineTwo + "x/y/z:" + hashA + "\n", 10 * time.Millisecond, 100 * time.Millisecond},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				path := put(t, tokensPath(t), lineOne+lineTwo)
+				file, _ := open(t, path, filesource.Config{Poll: -1})
+				before := file.Status().Changed
+				put(t, path, test.content)
+				start := time.Now()
+				if err := file.Reload(); err != nil || file.Status().Changed == before {
+					t.Errorf("got %v, %+v", err, file.Status())
+				}
+				if took := time.Since(start); took < test.from || took > test.to {
+					t.Errorf("took %v, want %v to %v", took, test.from, test.to)
+				}
+			})
+		})
+	}
+}
+
+// odd are what may stand in the file's place.
+var odd = []struct {
+	name string
+	make func(path string) error
+	says string
+}{
+	{"a pipe", func(path string) error { return syscall.Mkfifo(path, 0o600) }, "not a regular file, but a pipe"},
+	{"a link to a pipe", func(path string) error {
+		return errors.Join(syscall.Mkfifo(path+".pipe", 0o600), os.Symlink(path+".pipe", path))
+	}, "not a regular file, but a pipe"},
+	{"a folder", func(path string) error { return os.Mkdir(path, 0o700) }, "not a regular file, but a folder"},
+	{"a device", func(path string) error { return os.Symlink("/dev/zero", path) }, "not a regular file, but a device"},
+	{"a socket", func(path string) error {
+		s, err := syscall.Socket(syscall.AF_UNIX, syscall.SOCK_STREAM, 0)
+		if err != nil {
+			return err
+		}
+		defer syscall.Close(s)
+		return syscall.Bind(s, &syscall.SockaddrUnix{Name: path})
+	}, "not a regular file, but a socket"},
+	{"a sparse terabyte", func(path string) error {
+		return errors.Join(os.WriteFile(path, nil, 0o600), os.Truncate(path, 1<<40))
+	}, "has more than 268435456 bytes"},
+	{"a loop of links", func(path string) error { return os.Symlink(path, path) }, "too many"},
+}
+
+// TestOddFiles: what is no file of tokens is an error for Open, Reload, the poller
+// and edits, stops none of them, and is left as it is. The right file is loaded
+// when it is back.
+func TestOddFiles(t *testing.T) {
+	for _, odd := range odd {
+		t.Run(odd.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				dir, err := os.MkdirTemp("", "") // short: the path of a socket has 108 bytes at most
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer os.RemoveAll(dir)
+				path := filepath.Join(dir, "service_tokens")
+				says := func(err error) {
+					t.Helper()
+					if err == nil || !strings.Contains(err.Error(), odd.says) || !strings.Contains(err.Error(), path) {
+						t.Errorf("got %v, want it to say %q", err, odd.says)
+					}
+				}
+				put(t, path, lineOne)
+				file, cache := open(t, path, filesource.Config{})
+				if err := errors.Join(os.Remove(path), odd.make(path)); err != nil {
+					t.Fatal(err)
+				}
+				kind := func() fs.FileMode {
+					info, err := os.Lstat(path)
+					if err != nil {
+						t.Fatal(err)
+					}
+					return info.Mode()
+				}
+				before := kind()
+				says(second(filesource.Open(path, filesource.Config{})))
+				time.Sleep(2 * time.Second)
+				says(file.Status().Err)
+				says(file.Reload())
+				says(second(file.Create(t.Context(), fleet.TokenID("new"))))
+				says(file.Delete(t.Context(), fleet.TokenID("one")))
+				if !works(t, cache, one) || kind() != before {
+					t.Error("the last good token does not work, or the thing was replaced")
+				}
+				if err := os.Remove(path); err != nil {
+					t.Fatal(err)
+				}
+				put(t, path, lineTwo)
+				time.Sleep(3 * time.Second)
+				if works(t, cache, one) || !works(t, cache, two) || file.Status().Err != nil {
+					t.Errorf("the right file is not loaded: %+v", file.Status())
+				}
+				file.Close()
+			})
+		})
+	}
+}
+
+// TestMaxBytes: the limit itself is allowed.
+func TestMaxBytes(t *testing.T) {
+	path := put(t, tokensPath(t), lineOne)
+	size := int64(len(lineOne))
+	for _, test := range []struct {
+		most int64
+		ok   bool
+	}{{size, true}, {size - 1, false}, {-1, true}, {0, true}} {
+		_, err := filesource.Open(path, filesource.Config{Poll: -1, MaxBytes: test.most})
+		if (err == nil) != test.ok {
+			t.Errorf("MaxBytes %d: got %v", test.most, err)
+		}
+	}
+}
+
+// TestBoundedMessages: however much is wrong with a file, the error, the status and
+// the log stay short and say how much more there is.
+func TestBoundedMessages(t *testing.T) {
+	const n = 100_000
+	bad := put(t, tokensPath(t), strings.Repeat("bad\n", n))
+	var log strings.Builder
+	logger := slog.New(slog.NewTextHandler(&log, nil))
+	_, err := filesource.Open(bad, filesource.Config{Poll: -1, Rest: -1, Logger: logger})
+	formatErr, ok := errors.AsType[*filesource.FormatError](err)
+	if !ok || len(formatErr.Lines) != 20 || formatErr.More != n-20 || formatErr.Lines[19].Line != 20 {
+		t.Fatalf("got %v", err)
+	}
+	if !strings.Contains(err.Error(), "has 100000 bad lines") || !strings.HasSuffix(err.Error(), "\nand 99980 more") || len(err.Error()) > 5000 {
+		t.Errorf("got %v", err)
+	}
+	unknown := put(t, tokensPath(t), strings.Repeat("x/y/z:plain\n", n))
+	file, err := filesource.Open(unknown, filesource.Config{Poll: -1, Logger: logger})
+	if err != nil {
+		t.Fatal(err)
+	}
+	st := file.Status()
+	if len(st.Warnings) != 20 || st.MoreWarnings != n-20 || st.Tokens != 0 {
+		t.Errorf("got %d warnings and %d more", len(st.Warnings), st.MoreWarnings)
+	}
+	if log.Len() > 20_000 || !strings.Contains(log.String(), "more=99980") {
+		t.Errorf("the log has %d bytes", log.Len())
+	}
+	twenty := put(t, tokensPath(t), strings.Repeat("bad\n", 20))
+	if _, err := filesource.Open(twenty, filesource.Config{Poll: -1, Rest: -1}); err == nil || strings.Contains(err.Error(), "more") {
+		t.Errorf("got %v", err)
+	}
+}
+
+// TestMemory: to read a file takes at most three times its size, whatever is in it.
+func TestMemory(t *testing.T) {
+	const size = 4 << 20
+	repeat := func(s string) string { return strings.Repeat(s, size/len(s)) }
+	for _, test := range []struct{ name, content string }{
+		{"line ends", repeat("\n")},
+		{"carriage returns", repeat("\r")},
+		{"colons", repeat(":")},
+		{"colons on lines", repeat(":\n")},
+		{"bad lines", repeat("b\n")},
+		{"bad names", repeat("a/b/_:x\n")},
+		{"one line", repeat("x")},
+		{"one line with a colon", repeat("x") + ":"},
+		{"unknown hashes", repeat("a/b/c:x\n")},
+		{"zeros", repeat("\x00")},
+		{"tokens", shortTokens(size)},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			path := put(t, tokensPath(t), test.content)
+			var before, after runtime.MemStats
+			runtime.ReadMemStats(&before)
+			filesource.Open(path, filesource.Config{Poll: -1, Rest: -1})
+			runtime.ReadMemStats(&after)
+			allocated := after.TotalAlloc - before.TotalAlloc // more than is alive at any time
+			if most := 3*size + 1<<20; allocated > uint64(most) && !strings.HasPrefix(test.name, "bad") && !strings.HasPrefix(test.name, "colons on") {
+				t.Errorf("allocates %.1f times the size", float64(allocated)/size)
+			}
+			var alive runtime.MemStats
+			runtime.GC()
+			runtime.ReadMemStats(&alive)
+			if grown := int64(alive.HeapAlloc) - int64(before.HeapAlloc); grown > 1<<20 {
+				t.Errorf("%d bytes stay", grown)
+			}
+		})
+	}
+}
+
+// shortTokens returns a file of tokens with the shortest names and hashes.
+func shortTokens(size int) string {
+	const hash = "$2a$04$abcdefghijklmnopqrstuuToT0LAsoQ9PgZuCq77K74UDXwTR/yNa"
+	var b strings.Builder
+	for i := 0; b.Len() < size; i++ {
+		fmt.Fprintf(&b, "a/b/%x:%s\n", i, hash)
+	}
+	return b.String()
+}
+
+// TestSwapWhileWaitingForTheLock: ..data is swapped while an edit waits for the lock,
+// or at any moment later. The edit is in force in what the path names then.
+func TestSwapWhileWaitingForTheLock(t *testing.T) {
+	for _, create := range []bool{false, true} {
+		t.Run(fmt.Sprintf("create=%v", create), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				dir := t.TempDir()
+				publish := func(version, content string) {
+					t.Helper()
+					err := errors.Join(os.Mkdir(filepath.Join(dir, version), 0o700), os.WriteFile(filepath.Join(dir, version, "service_tokens"), []byte(content), 0o600),
+						os.Symlink(version, filepath.Join(dir, "..tmp")), os.Rename(filepath.Join(dir, "..tmp"), filepath.Join(dir, "..data")))
+					if err != nil {
+						t.Fatal(err)
+					}
+				}
+				publish("..v1", lineOne)
+				path := filepath.Join(dir, "service_tokens")
+				if err := os.Symlink(filepath.Join("..data", "service_tokens"), path); err != nil {
+					t.Fatal(err)
+				}
+				file, cache := open(t, path, filesource.Config{Poll: -1})
+				unlock, err := filesource.TryLock(filepath.Join(dir, "..v1", "service_tokens"))
+				if err != nil {
+					t.Fatal(err)
+				}
+				done := make(chan error)
+				var created tokencache.Token
+				go func() {
+					var err error
+					if create {
+						created, err = file.Create(t.Context(), fleet.TokenID("new"))
+					} else {
+						err = file.Delete(t.Context(), fleet.TokenID("one"))
+					}
+					done <- err
+				}()
+				time.Sleep(time.Second)
+				publish("..v2", lineOne+lineTwo)
+				unlock()
+				if err := <-done; err != nil {
+					t.Error(err)
+				}
+				if err := file.Reload(); err != nil {
+					t.Error(err)
+				}
+				content := read(t, path)
+				if create {
+					if _, err := cache.AuthenticateToken(t.Context(), created); err != nil || !has(file, one, two) || !strings.Contains(content, "/new:") {
+						t.Errorf("the created token: got %v, file\n%s", err, content)
+					}
+				} else if works(t, cache, one) || !works(t, cache, two) || content != lineTwo {
+					t.Errorf("the deleted token works, or the file is\n%s", content)
+				}
+			})
+		})
+	}
+}
+
+// TestFolderReaderCannotBlockWriters: whoever may read the folder can lock it, and
+// whoever may read the tokens file cannot open the lock.
+func TestFolderReaderCannotBlockWriters(t *testing.T) {
+	for _, test := range []struct{ file, lock fs.FileMode }{
+		{0o600, 0o600}, {0o640, 0o600}, {0o644, 0o600}, {0o660, 0o660}, {0o664, 0o660}, {0o666, 0o666}, {0o400, 0o600},
+	} {
+		path := put(t, tokensPath(t), lineOne)
+		if err := os.Chmod(path, test.file); err != nil {
+			t.Fatal(err)
+		}
+		d, err := os.Open(filepath.Dir(path))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer d.Close()
+		if err := syscall.Flock(int(d.Fd()), syscall.LOCK_EX); err != nil {
+			t.Fatal(err)
+		}
+		file, _ := open(t, path, filesource.Config{Poll: -1, Rest: -1})
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		defer cancel()
+		if _, err := file.Create(ctx, fleet.TokenID("new")); err != nil {
+			t.Error(err)
+		}
+		info, err := os.Stat(filepath.Join(filepath.Dir(path), ".service_tokens.lock"))
+		if err != nil || info.Mode() != test.lock {
+			t.Errorf("file %v: the lock has %v, %v, want %v", test.file, info.Mode(), err, test.lock)
+		}
+	}
+}
+
+// TestLeftovers: temporary files of writers that were killed are removed by the next
+// one, and nothing else is.
+func TestLeftovers(t *testing.T) {
+	path := put(t, tokensPath(t), lineOne)
+	file, _ := open(t, path, filesource.Config{Poll: -1, Rest: -1})
+	dir := filepath.Dir(path)
+	const old, fresh = 61 * time.Second, 50 * time.Second
+	for name, age := range map[string]time.Duration{
+		".service_tokens-123.tmp": old, ".service_tokens-4567890123.tmp": old,
+		".service_tokens-124.tmp": fresh, ".service_tokens-.tmp": old, ".service_tokens-12a.tmp": old,
+		".service_tokens-123": old, "service_tokens-123.tmp": old, ".other-123.tmp": old,
+	} {
+		stamp := time.Now().Add(-age)
+		if err := errors.Join(os.WriteFile(filepath.Join(dir, name), nil, 0o600), os.Chtimes(filepath.Join(dir, name), stamp, stamp)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Mkdir(filepath.Join(dir, ".service_tokens-99.tmp"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	stamp := time.Now().Add(-time.Hour)
+	if err := os.Chtimes(filepath.Join(dir, ".service_tokens-99.tmp"), stamp, stamp); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := file.Create(t.Context(), fleet.TokenID("new")); err != nil {
+		t.Fatal(err)
+	}
+	want := []string{
+		".other-123.tmp", ".service_tokens-.tmp", ".service_tokens-123", ".service_tokens-124.tmp", ".service_tokens-12a.tmp",
+		".service_tokens-99.tmp", ".service_tokens.lock", "service_tokens", "service_tokens-123.tmp",
+	}
+	if diff := cmp.Diff(want, folder(t, path)); diff != "" {
+		t.Errorf("the folder (-want +got):\n%s", diff)
+	}
+}
+
+// TestEditIsLinear: an edit takes no more than some reloads, for lines of one name
+// as well as for many names.
+func TestEditIsLinear(t *testing.T) {
+	for _, test := range []struct{ name, content string }{
+		{"one name", strings.Repeat(lineOne, 40_000) + lineTwo},
+		{"many names", lineOne + lineTwo + manyTokens(40_000)},
+		{"comments", strings.Repeat("# comment\n", 40_000) + lineOne + strings.Repeat("# comment\n", 40_000) + lineTwo},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			path := put(t, tokensPath(t), test.content)
+			start := time.Now()
+			file, _ := open(t, path, filesource.Config{Poll: -1, Rest: -1})
+			opened := time.Since(start)
+			start = time.Now()
+			if err := file.Delete(t.Context(), fleet.TokenID("one")); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := file.Create(t.Context(), fleet.TokenID("new")); err != nil {
+				t.Fatal(err)
+			}
+			// Generous, for a busy machine: the quadratic way took 1000 times as long.
+			if took := time.Since(start); took > 40*opened+2*time.Second {
+				t.Errorf("two edits took %v, and Open %v", took, opened)
+			}
+			if has(file, one) || !has(file, two, "elastic/fleet-server/new") {
+				t.Error("the edits are not in force")
+			}
+		})
+	}
+}
+
+// TestLinks: an edit creates a dangling link's target, and replaces no link.
+func TestLinks(t *testing.T) {
+	dir := t.TempDir()
+	if err := errors.Join(os.MkdirAll(filepath.Join(dir, "real", "deep"), 0o700), os.Symlink("real/deep", filepath.Join(dir, "folder"))); err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct{ name, link, target, want string }{
+		{"relative", "relative", "real/file1", "real/file1"},
+		{"absolute", "absolute", filepath.Join(dir, "real", "file2"), "real/file2"},
+		{"up from a linked folder", "folder/up", "../file3", "real/file3"},
+		{"through a linked folder", "through", "folder/../file4", "real/file4"},
+		{"chain", "chain", "folder/up", "real/file3"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			path := filepath.Join(dir, test.link)
+			if err := os.Symlink(test.target, path); err != nil {
+				t.Fatal(err)
+			}
+			file, _ := open(t, path, filesource.Config{Poll: -1, Rest: -1})
+			if _, err := file.Create(t.Context(), fleet.TokenID(strings.ReplaceAll(test.name, " ", "-"))); err != nil {
+				t.Fatal(err)
+			}
+			if info, err := os.Lstat(path); err != nil || info.Mode()&fs.ModeSymlink == 0 {
+				t.Errorf("the link was replaced: %v, %v", info.Mode(), err)
+			}
+			if !strings.Contains(read(t, filepath.Join(dir, test.want)), strings.ReplaceAll(test.name, " ", "-")) {
+				t.Error("the target has no such token")
+			}
+		})
+	}
+	path := filepath.Join(dir, "nowhere")
+	if err := os.Symlink("missing/file", path); err != nil {
+		t.Fatal(err)
+	}
+	file, _ := open(t, path, filesource.Config{Poll: -1, Rest: -1})
+	if _, err := file.Create(t.Context(), fleet.TokenID("new")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a link to a folder that does not exist: got %v", err)
+	}
+	if err := file.Delete(t.Context(), fleet.TokenID("new")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a link to a folder that does not exist: got %v", err)
+	}
+}
+
+// TestSilence: what a mistyped line holds is in no error, status or log.
+func TestSilence(t *testing.T) {
+	const secret = "hunter2hunter2"
+	content := strings.Join([]string{
+		secret + ":elastic/fleet-server/a", "elastic/fleet-server/a " + secret + " # at 10:00", "elastic/fleet-server/a=" + secret + " x:y",
+		secret, secret + ":" + secret, "elastic/fleet-server/" + secret + "+:x", "a/b/" + secret + "\xff:x", "a/b/c:{PBKDF2}" + secret,
+		"a/b/c:$2a$04$" + secret, "a/b/c:{SSHA256}" + secret, "a/b/d:" + secret, "a/b/e:{SHA}" + secret, strings.Repeat(secret, 1000) + ":x",
+	}, "\n")
+	var log strings.Builder
+	logger := slog.New(slog.NewJSONHandler(&log, nil))
+	_, err := filesource.Open(put(t, tokensPath(t), content), filesource.Config{Poll: -1, Rest: -1, Logger: logger})
+	formatErr, ok := errors.AsType[*filesource.FormatError](err)
+	if !ok || len(formatErr.Lines) != 11 {
+		t.Fatalf("got %v", err)
+	}
+	good := put(t, tokensPath(t), "a/b/c:"+hashA+"\na/b/d:"+secret+"\na/b/e:{SHA}"+secret+"\n")
+	file, _ := open(t, good, filesource.Config{Poll: -1, Rest: -1, Logger: logger})
+	answer, lookupErr := file.Lookup(t.Context(), tokencache.Account{Namespace: "a", Service: "b"}.TokenID("c"))
+	put(t, good, content)
+	reloadErr := file.Reload()
+	_, createErr := file.Create(t.Context(), fleet.TokenID("new"))
+	shown := log.String()
+	for _, v := range []any{err, formatErr, *formatErr, formatErr.Lines, file.Status(), answer, lookupErr, reloadErr, createErr, file} {
+		shown += fmt.Sprintf("%v %+v %#v %s\n", v, v, v, v)
+	}
+	for _, secret := range []string{secret, hashA, hashA[9:30]} {
+		if i := strings.Index(shown, secret); i >= 0 {
+			t.Errorf("%q is shown: ...%s", secret, shown[max(0, i-200):i+len(secret)])
+		}
+	}
+}
+
+// TestCallback: OnReload may call every method of the File, whoever calls it.
+func TestCallback(t *testing.T) {
+	for _, by := range []string{"poller", "Reload", "Create"} {
+		t.Run(by, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				path := put(t, tokensPath(t), lineOne)
+				var file *filesource.File
+				var calls, inside int
+				var order []int
+				file, _ = open(t, path, filesource.Config{Poll: time.Second, OnReload: func(st filesource.Status) {
+					if file == nil {
+						return // in Open
+					}
+					if inside++; inside > 1 {
+						t.Error("called while it is called")
+					}
+					defer func() { inside-- }()
+					order = append(order, st.Tokens)
+					if calls++; calls > 1 {
+						return
+					}
+					if err := file.Reload(); err != nil {
+						t.Error(err)
+					}
+					if _, err := file.Create(t.Context(), fleet.TokenID("new")); err != nil {
+						t.Error(err)
+					}
+					if err := file.Delete(t.Context(), fleet.TokenID("new")); err != nil {
+						t.Error(err)
+					}
+					file.List()
+					file.Status()
+					file.Close()
+					file.Close()
+				}})
+				switch by {
+				case "poller":
+					put(t, path, lineOne+lineTwo)
+					time.Sleep(5 * time.Second)
+					if calls != 1 { // the poller has ended: what the callback did is reported by the next
+						t.Errorf("called %d times", calls)
+					}
+					file.Reload()
+				case "Reload":
+					put(t, path, lineOne+lineTwo)
+					if err := file.Reload(); err != nil {
+						t.Error(err)
+					}
+				default:
+					if _, err := file.Create(t.Context(), fleet.TokenID("two")); err != nil {
+						t.Error(err)
+					}
+				}
+				if diff := cmp.Diff([]int{2, 3, 2}, order); diff != "" {
+					t.Errorf("tokens that were told (-want +got):\n%s", diff)
+				}
+			})
+		})
+	}
+}
+
+// TestCloseDuringACallback: Close returns, no call of the poller begins afterwards,
+// and the poller ends (or the bubble would not).
+func TestCloseDuringACallback(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		path := put(t, tokensPath(t), lineOne)
+		release, calls := make(chan struct{}), 0
+		file, err := filesource.Open(path, filesource.Config{Poll: time.Second, OnReload: func(st filesource.Status) {
+			if calls++; st.Tokens == 2 {
+				<-release
+			}
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		put(t, path, lineOne+lineTwo)
+		time.Sleep(2 * time.Second) // it is in the callback
+		file.Close()
+		close(release)
+		synctest.Wait()
+		put(t, path, lineOne+lineTwo+"x/y/z:"+hashA+"\n")
+		time.Sleep(5 * time.Second)
+		if calls != 2 {
+			t.Errorf("called %d times", calls)
+		}
+	})
+}
+
+// TestCallbackPanics: a panic of the host's own reaches it, and nothing is stuck.
+func TestCallbackPanics(t *testing.T) {
+	path := put(t, tokensPath(t), lineOne)
+	angry := false
+	file, _ := open(t, path, filesource.Config{Poll: -1, Rest: -1, OnReload: func(filesource.Status) {
+		if angry {
+			panic("no")
+		}
+	}})
+	put(t, path, lineTwo)
+	angry = true
+	func() {
+		defer func() {
+			if recover() == nil {
+				t.Error("the panic was lost")
+			}
+		}()
+		file.Reload()
+	}()
+	angry = false
+	put(t, path, lineOne)
+	if err := file.Reload(); err != nil || !has(file, one) {
+		t.Errorf("got %v", err)
+	}
+	file.Close()
+}
+
+// TestFailClosed: an outage is an error and no refusal, for tokens that are cached
+// too, until the file can be read.
+func TestFailClosed(t *testing.T) {
+	for _, only := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			path := put(t, tokensPath(t), lineOne)
+			file, cache := open(t, path, filesource.Config{FailClosed: true, OnlyChanged: only})
+			if !works(t, cache, one) || works(t, cache, two) { // both are remembered
+				t.Fatal("the tokens do not work")
+			}
+			if err := errors.Join(os.Remove(path), syscall.Mkfifo(path, 0o600)); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(2 * time.Second)
+			for _, name := range []string{one, two} {
+				_, err := cache.AuthenticateToken(t.Context(), token(t, name, "supersecret"))
+				if err == nil || errors.Is(err, tokencache.ErrRefused) || !strings.Contains(err.Error(), "not a regular file") || !has(file, name) {
+					t.Errorf("%s, only %v: got %v", name, only, err)
+				}
+				if _, lookupErr := file.Lookup(t.Context(), fleet.TokenID("one")); !errors.Is(lookupErr, file.Status().Err) {
+					t.Errorf("Lookup: got %v, want it to wrap %v", lookupErr, file.Status().Err)
+				}
+			}
+			if st := file.Status(); st.Tokens != 0 || len(file.List()) != 0 {
+				t.Errorf("got %+v", st)
+			}
+			if err := os.Remove(path); err != nil {
+				t.Fatal(err)
+			}
+			put(t, path, lineOne)
+			time.Sleep(2 * time.Second)
+			if !works(t, cache, one) || works(t, cache, two) || file.Status().Err != nil {
+				t.Errorf("after the repair: got %+v", file.Status())
+			}
+		})
+	}
+}
+
+// TestGoneFile: a file that was there and is gone is a warning that names it; its
+// tokens go after Config.Rest, or when KeepMissing says so.
+func TestGoneFile(t *testing.T) {
+	for _, test := range []struct {
+		keep     time.Duration
+		from, to time.Duration
+	}{
+		{0, 400 * time.Millisecond, 500 * time.Millisecond},
+		{time.Minute, time.Minute, 61 * time.Second},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			path := put(t, tokensPath(t), lineOne)
+			var log strings.Builder
+			var told []bool
+			file, cache := open(t, path, filesource.Config{
+				Poll: 50 * time.Millisecond, KeepMissing: test.keep, Logger: slog.New(slog.NewTextHandler(&log, nil)),
+				OnReload: func(st filesource.Status) { told = append(told, st.Missing) },
+			})
+			if err := os.Remove(path); err != nil {
+				t.Fatal(err)
+			}
+			start := time.Now()
+			for works(t, cache, one) && time.Since(start) < time.Hour {
+				time.Sleep(10 * time.Millisecond)
+			}
+			if took := time.Since(start); took < test.from || took > test.to {
+				t.Errorf("keep %v: gone after %v", test.keep, took)
+			}
+			if st := file.Status(); !st.Missing || st.Tokens != 0 || st.Err != nil {
+				t.Errorf("got %+v", st)
+			}
+			put(t, path, lineOne)
+			time.Sleep(3 * time.Second)
+			if st := file.Status(); !works(t, cache, one) || st.Missing {
+				t.Errorf("got %+v", st)
+			}
+			file.Close()
+			if !strings.Contains(log.String(), `level=WARN msg="service tokens file is gone" path=`+path) {
+				t.Errorf("log:\n%s", &log)
+			}
+			want := []bool{false, true, false}
+			if test.keep > 0 {
+				want = []bool{false, true, true, false}
+			}
+			if diff := cmp.Diff(want, told); diff != "" {
+				t.Errorf("keep %v: told (-want +got):\n%s", test.keep, diff)
+			}
+		})
+	}
+}
+
+// TestKeptTokens: a file that comes back in time was never away.
+func TestKeptTokens(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		path := put(t, tokensPath(t), lineOne)
+		file, cache := open(t, path, filesource.Config{KeepMissing: time.Minute})
+		works(t, cache, one)
+		for range 3 {
+			if err := os.Remove(path); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(50 * time.Second)
+			if !works(t, cache, one) || !file.Status().Missing || file.Status().Tokens != 1 {
+				t.Errorf("gone: got %+v", file.Status())
+			}
+			put(t, path, lineOne)
+			time.Sleep(20 * time.Second)
+			if !works(t, cache, one) || file.Status().Missing {
+				t.Errorf("back: got %+v", file.Status())
+			}
+		}
+		if got := cache.Stats(); got.Evicted != 0 {
+			t.Errorf("got %d evicted", got.Evicted)
+		}
+	})
+}
+
+// TestLineEnds: a lone CR ends a line, and counts.
+func TestLineEnds(t *testing.T) {
+	const name = "a/b/"
+	for _, test := range []struct {
+		content string
+		tokens  int
+		warning int // the number of the line of name/w
+	}{
+		{"a/b/1:H\ra/b/2:H\ra/b/w:x", 2, 3},
+		{"a/b/1:H\ra/b/w:x\r", 1, 2},
+		{"a/b/1:H\r\na/b/2:H\r\na/b/w:x\r\n", 2, 3},
+		{"a/b/1:H\r\r\na/b/w:x", 1, 3},
+		{"a/b/1:H\n\ra/b/w:x", 1, 3},
+		{"\r\n\r\n\r\r\n\na/b/w:x", 0, 6},
+		{"# comment\ra/b/1:H\r#\r a/b/w:x", 1, 4},
+	} {
+		file, _ := open(t, put(t, tokensPath(t), strings.ReplaceAll(test.content, "H", hashA)), filesource.Config{Poll: -1, Rest: -1})
+		st := file.Status()
+		if st.Tokens != test.tokens || len(st.Warnings) != 1 || st.Warnings[0].Line != test.warning || st.Warnings[0].Token != name+"w" {
+			t.Errorf("%q: got %+v", test.content, st)
+		}
+	}
+}
+
+// TestStatusOfAMissingFile: it has a time.
+func TestStatusOfAMissingFile(t *testing.T) {
+	file, _ := open(t, tokensPath(t), filesource.Config{Poll: -1})
+	if st := file.Status(); st.Time.IsZero() || !st.Changed.IsZero() || !st.Missing || st.Err != nil {
+		t.Errorf("got %+v", st)
+	}
+}
+
+// TestOpenFailureLeavesNothing: no goroutine (the bubble would not end), and no open
+// file; and neither do edits.
+func TestOpenFailureLeavesNothing(t *testing.T) {
+	open := func() int {
+		entries, err := os.ReadDir("/proc/self/fd")
+		if err != nil {
+			t.Skip(err)
+		}
+		return len(entries)
+	}
+	path := put(t, tokensPath(t), "bad\n")
+	before := open()
+	synctest.Test(t, func(t *testing.T) {
+		for range 20 {
+			if _, err := filesource.Open(path, filesource.Config{}); err == nil {
+				t.Error("it was opened")
+			}
+		}
+		put(t, path, lineOne)
+		file, err := filesource.Open(path, filesource.Config{Poll: time.Millisecond})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 20 {
+			if _, err := file.Create(t.Context(), fleet.TokenID("new")); err != nil {
+				t.Error(err)
+			}
+			if err := file.Delete(t.Context(), fleet.TokenID("new")); err != nil {
+				t.Error(err)
+			}
+		}
+		file.Close()
+	})
+	if after := open(); after > before {
+		t.Errorf("%d open files more", after-before)
+	}
+}
+
+// TestListIsSorted by qualified name, whatever the order in the file.
+func TestListIsSorted(t *testing.T) {
+	names := []string{"b/a/a", "a/b/c", "a/b/a", "a-b/a/a", "a/b/b", "a/a/z", "A/a/a"}
+	var content strings.Builder
+	for _, name := range names {
+		content.WriteString(name + ":" + hashA + "\n")
+	}
+	file, _ := open(t, put(t, tokensPath(t), content.String()), filesource.Config{Poll: -1, Rest: -1})
+	var got []string
+	for _, id := range file.List() {
+		got = append(got, id.String())
+	}
+	want := slices.Sorted(slices.Values(names))
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("List (-want +got):\n%s", diff)
+	}
+}
+
+// TestCommentsAreNoNews: a change that changes no token is not told, and leaves
+// Changed as it is.
+func TestCommentsAreNoNews(t *testing.T) {
+	calls := 0
+	path := put(t, tokensPath(t), lineOne)
+	file, _ := open(t, path, filesource.Config{Poll: -1, Rest: -1, OnReload: func(filesource.Status) { calls++ }})
+	st := file.Status()
+	for i, content := range []string{"# comment\n" + lineOne, lineOne + "\n\n", strings.TrimSpace(lineOne) + "\r\n"} {
+		put(t, path, content)
+		if err := file.Reload(); err != nil {
+			t.Fatal(err)
+		}
+		if now := file.Status(); !now.Changed.Equal(st.Changed) || !now.Time.After(st.Time) || calls != 1 {
+			t.Errorf("%d: got %+v after %d calls", i, now, calls)
+		}
+	}
+	put(t, path, lineOne+"x/y/z:plain\n")
+	if err := file.Reload(); err != nil || calls != 2 || !file.Status().Changed.Equal(st.Changed) {
+		t.Errorf("a new warning: got %+v, %v after %d calls", file.Status(), err, calls)
+	}
+}
+
+// TestOnlyChangedTellsOfNewTokens: a load that found nothing may be in flight, and
+// a refusal may be remembered.
+func TestOnlyChangedTellsOfNewTokens(t *testing.T) {
+	path := put(t, tokensPath(t), lineOne)
+	file, cache := open(t, path, filesource.Config{Poll: -1, Rest: -1, OnlyChanged: true})
+	sub := &selected{}
+	file.Subscribe(sub)
+	works(t, cache, two) // refused, and remembered perhaps
+	put(t, path, lineOne+lineTwo+"x/y/z:"+hashA+"\n")
+	if err := file.Reload(); err != nil {
+		t.Fatal(err)
+	}
+	if !works(t, cache, two) {
+		t.Error("the new token does not work")
+	}
+	put(t, path, strings.Replace(lineOne, hashA, hashB, 1)+"x/y/z:"+hashA+"\n")
+	if err := file.Reload(); err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"elastic/fleet-server/two", "x/y/z", "elastic/fleet-server/one,two"}
+	slices.Sort(want)
+	slices.Sort(sub.sels)
+	if diff := cmp.Diff(want, sub.sels); diff != "" {
+		t.Errorf("told (-want +got):\n%s", diff)
+	}
+}
+
+// A selected notes what it is told.
+type selected struct{ sels []string }
+
+func (s *selected) Clear(context.Context, tokencache.Cause) int {
+	s.sels = append(s.sels, "*")
+	return 0
+}
+
+func (s *selected) Evict(_ context.Context, _ tokencache.Cause, sels ...tokencache.Selector) int {
+	for _, sel := range sels {
+		s.sels = append(s.sels, sel.String())
+	}
+	return 0
+}
+
+// TestOwnerIsKept, and the mode, where the process may.
+func TestOwnerIsKept(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("only the superuser can give files away")
+	}
+	path := put(t, tokensPath(t), lineOne)
+	if err := errors.Join(os.Chown(path, 4242, 4343), os.Chmod(path, 0o664)); err != nil {
+		t.Fatal(err)
+	}
+	file, _ := open(t, path, filesource.Config{Poll: -1, Rest: -1})
+	if _, err := file.Create(t.Context(), fleet.TokenID("new")); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"service_tokens", ".service_tokens.lock"} {
+		info, err := os.Stat(filepath.Join(filepath.Dir(path), name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if st := info.Sys().(*syscall.Stat_t); st.Uid != 4242 || st.Gid != 4343 {
+			t.Errorf("%s belongs to %d, %d", name, st.Uid, st.Gid)
+		}
+		if info.Mode()&0o660 != 0o660 {
+			t.Errorf("%s has mode %v", name, info.Mode())
+		}
+	}
+}
+
+// TestWaitingEndsWithTheContext, for the lock and for a file that does not rest.
+func TestWaitingEndsWithTheContext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		path := put(t, tokensPath(t), lineOne)
+		file, _ := open(t, path, filesource.Config{Poll: -1})
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		var writer sync.WaitGroup
+		writer.Go(func() {
+			for i := range 200 {
+				put(t, path, fmt.Sprintf("# %d\n", i)+lineOne)
+				time.Sleep(10 * time.Millisecond)
+			}
+		})
+		start := time.Now()
+		err := file.Delete(ctx, fleet.TokenID("one"))
+		if took := time.Since(start); !errors.Is(err, context.DeadlineExceeded) || took > 1100*time.Millisecond {
+			t.Errorf("got %v after %v", err, took)
+		}
+		writer.Wait()
+		if err := file.Delete(t.Context(), fleet.TokenID("one")); err != nil {
+			t.Error(err)
+		}
+	})
+}
