@@ -34,8 +34,9 @@ var imports = map[string][]string{
 	"tokencache":           {"internal/quote"},
 	"filesource":           {"internal/passhash", "internal/quote", "tokencache"},
 	"indexsource":          {"internal/passhash", "tokencache"},
-	"evict":                {"internal/quote", "tokencache"},
+	"evict":                {"internal/eswire", "internal/quote", "tokencache"},
 	"tokencache/tokentest": {"indexsource", "tokencache"},
+	"internal/eswire":      {"tokencache"},
 	"internal/passhash":    nil,
 	"internal/quote":       nil,
 }

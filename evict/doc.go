@@ -22,8 +22,8 @@
 //	POST /_security/service/{namespace}/{service}/credential/token/{names}/_clear_cache
 //
 // with the paths, bodies, errors and content types of Elasticsearch's clear service
-// account token caches API; its official clients work unmodified. One thing is
-// refused that Elasticsearch takes: the query parameter filter_path.
+// account token caches API, but for formats other than JSON; its official clients
+// work unmodified.
 //
 // A browser sends basic credentials by itself, also with the request of another
 // site's page. A host whose operators use browsers wraps its routes with

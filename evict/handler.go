@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/base64"
-	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -12,7 +11,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/svctoken/svctoken/internal/quote"
+	"github.com/svctoken/svctoken/internal/eswire"
 	"github.com/svctoken/svctoken/tokencache"
 )
 
@@ -21,7 +20,7 @@ import (
 //	POST /_security/service/{namespace}/{service}/credential/token/{names}/_clear_cache
 //
 // It reads the end of the request's path itself, so that it can be mounted under
-// any prefix, with or without http.StripPrefix. As a pattern of http.ServeMux it
+// any prefix, with or without http.StripPrefix; HandlerConfig.Prefix pins one. As a pattern of http.ServeMux it
 // works but for the empty list of names, …/token//_clear_cache, which the mux
 // redirects before any handler sees it; [Handler.Wrap] goes round the mux.
 //
@@ -30,14 +29,22 @@ import (
 // at the end are dropped: that is what Elasticsearch does.
 //
 // The answer comes after the eviction has taken effect. Requests are checked in
-// this order: method (405), credentials (401), query, body and names (400),
-// privilege (403).
+// this order: method (405), credentials (401), query, body and names (400, or 406
+// for a format other than JSON), privilege (403). OPTIONS is answered with the
+// method that there is. Of the query parameters that every route of Elasticsearch
+// takes, filter_path and pretty shape the answer, and human, error_trace and
+// format=json change nothing; others are refused.
+//
+// A body is refused by its announced length. One that comes without a length is
+// read for five seconds at most, where the server can set deadlines; set
+// http.Server.ReadTimeout all the same.
 //
 // It is safe for concurrent use by multiple goroutines.
 type Handler struct {
 	ev           Applier
 	authenticate func(*http.Request) (User, bool, error)
 	cfg          HandlerConfig
+	prefix       []string // the parts of cfg.Prefix
 }
 
 // An Applier evicts what a selector selects: an [Evictor], or what takes its place
@@ -69,8 +76,12 @@ type HandlerConfig struct {
 	// as the server's limit on headers lets through.
 	MaxNames int
 
-	// Header is added to each response. Official Elasticsearch clients insist on
-	// X-Elastic-Product: Elasticsearch.
+	// Prefix is what the path must have before /_security, such as "/api"; "/" means
+	// nothing. Empty: anything may stand there, so that a request for /x/_security/…
+	// is answered too.
+	Prefix string
+	// Header is set on each response, in place of what the host has set under the same
+	// names. Official Elasticsearch clients insist on X-Elastic-Product: Elasticsearch.
 	Header http.Header
 
 	// Audit is called after each eviction that was asked for over HTTP, before the
@@ -105,15 +116,26 @@ func NewHandler(
 	if cfg.MaxNames == 0 {
 		cfg.MaxNames = defaultMaxNames
 	}
-	cfg.Header = cfg.Header.Clone()
-	return &Handler{ev, authenticate, cfg}
+	header := make(http.Header)
+	for name, values := range cfg.Header {
+		header[http.CanonicalHeaderKey(name)] = slices.Clone(values)
+	}
+	cfg.Header = header
+	return &Handler{ev, authenticate, cfg, prefixParts(cfg.Prefix)}
+}
+
+func prefixParts(prefix string) []string {
+	if prefix = strings.Trim(prefix, "/"); prefix == "" {
+		return nil
+	}
+	return strings.Split(prefix, "/")
 }
 
 // Wrap returns a handler that answers the requests of this route, whatever their
 // method, and passes all others to next.
 func (h *Handler) Wrap(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if _, ok := parseRoute(r.URL); ok {
+		if _, ok := h.parseRoute(r.URL); ok {
 			h.ServeHTTP(w, r)
 			return
 		}
@@ -129,103 +151,78 @@ const (
 
 // ServeHTTP answers one request.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	out := response{w, r, h.cfg.Header}
-	route, ok := parseRoute(r.URL)
+	for name, values := range h.cfg.Header {
+		w.Header()[name] = slices.Clone(values)
+	}
+	route, ok := h.parseRoute(r.URL)
 	if !ok {
-		out.fail(http.StatusNotFound, "resource_not_found_exception", fmt.Sprintf("no handler for path %s", quote.Short(r.URL.Path)))
+		eswire.NotFound(w, r)
 		return
 	}
 	if r.Method != http.MethodPost {
-		w.Header().Set("Allow", http.MethodPost)
-		out.fail(http.StatusMethodNotAllowed, illegalArgument, fmt.Sprintf("method %s is not allowed here, allowed: [POST]", quote.Short(r.Method)))
+		eswire.MethodNotAllowed(w, r, http.MethodPost)
 		return
 	}
 	user, ok, err := h.authenticate(r)
 	if err != nil {
-		out.fail(http.StatusServiceUnavailable, securityException, "the user cannot be authenticated at present")
+		eswire.Fail(w, r, &eswire.Error{Status: http.StatusServiceUnavailable, Type: eswire.SecurityException, Reason: "the user cannot be authenticated at present"})
 		return
 	}
 	if !ok {
-		out.unauthorized(r)
+		eswire.Unauthorized(w, r)
 		return
 	}
-	sel, err := h.selector(r, route)
-	if err != nil {
-		out.fail(http.StatusBadRequest, illegalArgument, err.Error())
+	sel, wrong := h.selector(w, r, route)
+	if wrong == nil && !slices.Contains(user.Privileges, privilege) && !slices.Contains(user.Privileges, superPrivilege) {
+		wrong = eswire.Denied(action, "user "+eswire.Bracket(user.Name), privilege, superPrivilege)
+	}
+	if wrong != nil {
+		eswire.Fail(w, r, wrong)
 		return
 	}
-	if !slices.Contains(user.Privileges, privilege) && !slices.Contains(user.Privileges, superPrivilege) {
-		out.fail(http.StatusForbidden, securityException, fmt.Sprintf(
-			"action [%s] is not permitted for user [%s]; the cluster privileges that permit it are [%s,%s]", action, user.Name, privilege, superPrivilege))
-		return
-	}
-	h.evict(out, user, sel)
+	h.evict(w, r, user, sel)
 }
 
-func (h *Handler) evict(out response, user User, sel tokencache.Selector) {
-	ctx := out.r.Context()
-	report, err := h.ev.Apply(ctx, sel)
+func (h *Handler) evict(w http.ResponseWriter, r *http.Request, user User, sel tokencache.Selector) {
+	report, err := h.ev.Apply(r.Context(), sel)
 	if err != nil {
-		out.fail(http.StatusServiceUnavailable, "exception", err.Error())
+		eswire.Fail(w, r, &eswire.Error{Status: http.StatusServiceUnavailable, Type: eswire.Unspecified, Reason: eswire.Plain(err)})
 		return
 	}
 	if h.cfg.Audit != nil {
-		h.cfg.Audit(ctx, user, report)
+		h.cfg.Audit(r.Context(), user, report)
 	}
-	out.json(http.StatusOK, h.body(report))
+	eswire.Reply(w, r, http.StatusOK, h.body(report))
 }
 
 // selector reads what to evict, and checks that the request asks for nothing
 // else.
-func (h *Handler) selector(r *http.Request, route route) (tokencache.Selector, error) {
-	query, err := url.ParseQuery(r.URL.RawQuery)
-	if err != nil {
-		return tokencache.Selector{}, errors.New("the query is malformed")
-	}
-	for name := range query {
-		if !slices.Contains(commonParameters, name) {
-			return tokencache.Selector{}, fmt.Errorf("request [%s] contains an unknown query parameter: %s", quote.Short(r.URL.Path), quote.Short(name))
-		}
-	}
-	if hasBody(r) {
-		return tokencache.Selector{}, fmt.Errorf("request [%s] must not have a body", quote.Short(r.URL.Path))
+func (h *Handler) selector(w http.ResponseWriter, r *http.Request, route route) (tokencache.Selector, *eswire.Error) {
+	if err := eswire.Check(w, r); err != nil {
+		return tokencache.Selector{}, err
 	}
 	if n := 1 + strings.Count(route.names, ","); h.cfg.MaxNames > 0 && n > h.cfg.MaxNames {
-		return tokencache.Selector{}, fmt.Errorf("the request lists %d names, and %d are allowed", n, h.cfg.MaxNames)
+		return tokencache.Selector{}, eswire.Illegal(fmt.Sprintf("the request lists %d names, and %d are allowed", n, h.cfg.MaxNames))
 	}
 	sel, err := parseWire(route.namespace, route.service, route.names)
-	if selErr, ok := errors.AsType[*SelectorError](err); ok {
-		return tokencache.Selector{}, errors.New(selErr.reason())
+	if err != nil {
+		return tokencache.Selector{}, eswire.Illegal(err.reason())
 	}
-	return sel, err
+	return sel, nil
 }
 
-func hasBody(r *http.Request) bool {
-	if r.Body == nil {
-		return false
-	}
-	var b [1]byte
-	n, _ := r.Body.Read(b[:])
-	return n > 0 || r.ContentLength > 0
-}
-
-// A route is the variable parts of a path, decoded.
+// A route is the variable parts of a path.
 type route struct{ namespace, service, names string }
 
-// parseRoute reads the end of a path; a trailing slash does not matter.
-func parseRoute(u *url.URL) (route, bool) {
-	parts := strings.Split(strings.TrimSuffix(u.EscapedPath(), "/"), "/")
-	if len(parts) < 8 {
+// parseRoute reads the end of a path, and what is before it where the host has
+// said what that must be.
+func (h *Handler) parseRoute(u *url.URL) (route, bool) {
+	parts, ok := eswire.Segments(u)
+	n := len(parts) - 8
+	if !ok || n < 0 || h.cfg.Prefix != "" && !slices.Equal(parts[:n], h.prefix) {
 		return route{}, false
 	}
-	parts = parts[len(parts)-8:]
-	for i, part := range parts {
-		decoded, err := url.PathUnescape(part)
-		if err != nil {
-			return route{}, false
-		}
-		parts[i] = decoded
-	}
-	fixed := parts[0] == "_security" && parts[1] == "service" && parts[4] == "credential" && parts[5] == "token" && parts[7] == "_clear_cache"
-	return route{namespace: parts[2], service: parts[3], names: parts[6]}, fixed
+	parts = parts[n:]
+	found := route{namespace: parts[2], service: parts[3], names: parts[6]}
+	return found, slices.Equal(parts, []string{"_security", "service", found.namespace, found.service, "credential", "token", found.names, "_clear_cache"})
 }

@@ -1,14 +1,19 @@
 package evict_test
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -106,6 +111,12 @@ func TestHandlerEvicts(t *testing.T) {
 	}
 }
 
+// The rules as tokencache words them.
+const (
+	accountRule = "must be 1 to 128 of A-Z a-z 0-9 _ -, beginning with a letter or digit"
+	tokenRule   = "must be 1 to 256 of A-Z a-z 0-9 _ -, not beginning with _"
+)
+
 func TestHandlerRefuses(t *testing.T) {
 	const good = route + "token1/_clear_cache"
 	for _, test := range []struct {
@@ -113,27 +124,31 @@ func TestHandlerRefuses(t *testing.T) {
 		status                         int
 		kind, reason                   string
 	}{
-		{"no credentials", "POST", good, "", "", 401, "security_exception", `missing authentication credentials for path "` + good + `"`},
-		{"no credentials comes before a bad name", "POST", route + "_x/_clear_cache", "", "", 401, "security_exception", "missing authentication credentials"},
-		{"a bad name comes before a missing privilege", "POST", route + "_x/_clear_cache", "reader", "", 400, "illegal_argument_exception", `name 1: invalid token name "_x"`},
-		{"no privilege", "POST", good, "reader", "", 403, "security_exception", "action [cluster:admin/xpack/security/cache/clear] is not permitted for user [reader]; the cluster privileges that permit it are [manage_security,all]"},
+		{"no credentials", "POST", good, "", "", 401, "security_exception", "missing authentication credentials for REST request [" + good + "]"},
+		{"no credentials comes before a bad name", "POST", route + "_x/_clear_cache", "", "", 401, "security_exception", "missing authentication credentials for REST request [" + route + "_x/_clear_cache]"},
+		{"a bad name comes before a missing privilege", "POST", route + "_x/_clear_cache", "reader", "", 400, "illegal_argument_exception", `name 1: invalid token name "_x": ` + tokenRule},
+		{"no privilege", "POST", good, "reader", "", 403, "security_exception", "action [cluster:admin/xpack/security/cache/clear] is unauthorized for user [reader], this action is granted by the cluster privileges [manage_security,all]"},
 		{"outage", "POST", good, "outage", "", 503, "security_exception", "the user cannot be authenticated at present"},
-		{"bad namespace", "POST", "/_security/service/_x/fleet-server/credential/token/a/_clear_cache", "operator", "", 400, "illegal_argument_exception", `invalid namespace "_x"`},
-		{"bad service", "POST", "/_security/service/elastic/a%20b/credential/token/a/_clear_cache", "operator", "", 400, "illegal_argument_exception", `invalid service "a b"`},
-		{"no namespace", "POST", "/_security/service//fleet-server/credential/token/a/_clear_cache", "operator", "", 400, "illegal_argument_exception", `invalid namespace ""`},
+		{"bad namespace", "POST", "/_security/service/_x/fleet-server/credential/token/a/_clear_cache", "operator", "", 400, "illegal_argument_exception", `invalid namespace "_x": ` + accountRule},
+		{"bad service", "POST", "/_security/service/elastic/a%20b/credential/token/a/_clear_cache", "operator", "", 400, "illegal_argument_exception", `invalid service "a b": ` + accountRule},
+		{"no namespace", "POST", "/_security/service//fleet-server/credential/token/a/_clear_cache", "operator", "", 400, "illegal_argument_exception", `invalid namespace "": ` + accountRule},
 		{"empty name", "POST", route + "a,,b/_clear_cache", "operator", "", 400, "illegal_argument_exception", "name 2: it is empty"},
-		{"wildcard in a list", "POST", route + "a,*/_clear_cache", "operator", "", 400, "illegal_argument_exception", "name 2: * stands alone"},
-		{"encoded slash", "POST", route + "a%2Fb/_clear_cache", "operator", "", 400, "illegal_argument_exception", `invalid token name "a/b"`},
-		{"line break", "POST", route + "a%0A/_clear_cache", "operator", "", 400, "illegal_argument_exception", `invalid token name "a\n"`},
-		{"unknown parameter", "POST", good + "?nodes=x", "operator", "", 400, "illegal_argument_exception", `unknown query parameter: "nodes"`},
-		{"malformed query", "POST", good + "?pretty=%zz", "operator", "", 400, "illegal_argument_exception", "the query is malformed"},
-		{"body", "POST", good, "operator", "{}", 400, "illegal_argument_exception", "must not have a body"},
-		{"too many names", "POST", route + strings.Repeat("a,", 1000) + "a/_clear_cache", "operator", "", 400, "illegal_argument_exception", "lists 1001 names, and 1000 are allowed"},
-		{"GET", "GET", good, "operator", "", 405, "illegal_argument_exception", `method "GET" is not allowed here, allowed: [POST]`},
-		{"PUT without credentials", "PUT", good, "", "", 405, "illegal_argument_exception", `method "PUT"`},
-		{"DELETE", "DELETE", good, "operator", "", 405, "illegal_argument_exception", `method "DELETE"`},
-		{"another path", "POST", "/_security/service/elastic/fleet-server/credential/token/a", "operator", "", 404, "resource_not_found_exception", "no handler for path"},
-		{"another path of eight", "POST", "/_security/service/elastic/fleet-server/credential/tokens/a/_clear_cache", "operator", "", 404, "resource_not_found_exception", "no handler for path"},
+		{"wildcard in a list", "POST", route + "a,*/_clear_cache", "operator", "", 400, "illegal_argument_exception", "name 2: * stands alone, and there are no other wildcards"},
+		{"encoded slash", "POST", route + "a%2Fb/_clear_cache", "operator", "", 400, "illegal_argument_exception", `name 1: invalid token name "a/b": ` + tokenRule},
+		{"line break", "POST", route + "a%0A/_clear_cache", "operator", "", 400, "illegal_argument_exception", `name 1: invalid token name "a\n": ` + tokenRule},
+		{"unknown parameter", "POST", good + "?nodes=x", "operator", "", 400, "illegal_argument_exception", "request [" + good + "] contains unrecognized parameter: [nodes]"},
+		{"malformed query", "POST", good + "?pretty=%zz", "operator", "", 400, "illegal_argument_exception", "the query of request [" + good + "] is malformed"},
+		{"body", "POST", good, "operator", "{}", 400, "illegal_argument_exception", "request [POST " + good + "] does not support having a body"},
+		{"too many names", "POST", route + strings.Repeat("a,", 1000) + "a/_clear_cache", "operator", "", 400, "illegal_argument_exception", "the request lists 1001 names, and 1000 are allowed"},
+		{"GET", "GET", good, "operator", "", 405, "illegal_argument_exception", "Incorrect HTTP method for uri [" + good + "] and method [GET], allowed: [POST]"},
+		{"PUT without credentials", "PUT", good, "", "", 405, "illegal_argument_exception", "Incorrect HTTP method for uri [" + good + "] and method [PUT], allowed: [POST]"},
+		{"DELETE", "DELETE", good, "operator", "", 405, "illegal_argument_exception", "Incorrect HTTP method for uri [" + good + "] and method [DELETE], allowed: [POST]"},
+		{"another path", "POST", "/_security/service/elastic/fleet-server/credential/token/a", "operator", "", 404, "resource_not_found_exception", "no handler found for uri [/_security/service/elastic/fleet-server/credential/token/a] and method [POST]"},
+		{"a parameter that is no boolean", "POST", good + "?pretty=yes", "operator", "", 400, "illegal_argument_exception", "Failed to parse value [yes] as only [true] or [false] are allowed."},
+		{"two unknown parameters", "POST", good + "?b=1&a=1", "operator", "", 400, "illegal_argument_exception", "request [" + good + "] contains unrecognized parameters: [a], [b]"},
+		{"a parameter comes before a missing privilege", "POST", good + "?a", "reader", "", 400, "illegal_argument_exception", "request [" + good + "] contains unrecognized parameter: [a]"},
+		{"a format that there is not", "POST", good + "?format=yaml", "operator", "", 406, "status_exception", "format [yaml] is not supported, only [json] is"},
+		{"a filter does not filter errors", "POST", good + "?filter_path=nodes&a", "operator", "", 400, "illegal_argument_exception", "request [" + good + "] contains unrecognized parameter: [a]"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			h := newHost(t, "elastic/fleet-server/token1")
@@ -158,7 +173,7 @@ func TestHandlerRefuses(t *testing.T) {
 			if w.Code != test.status || got.Status != test.status {
 				t.Errorf("got status %d, and %d in the body, want %d", w.Code, got.Status, test.status)
 			}
-			if got.Error.Type != test.kind || !strings.Contains(got.Error.Reason, test.reason) {
+			if got.Error.Type != test.kind || got.Error.Reason != test.reason {
 				t.Errorf("got %s: %s, want %s: %s", got.Error.Type, got.Error.Reason, test.kind, test.reason)
 			}
 			want := []cause{{got.Error.Type, got.Error.Reason, got.Error.Header}}
@@ -182,18 +197,41 @@ func TestHandlerRefuses(t *testing.T) {
 	}
 }
 
+// TestBadCredentials: what a client is told of its credentials depends on what it
+// sent alone.
 func TestBadCredentials(t *testing.T) {
 	handler := evict.NewHandler(evict.New(newHost(t).group), authenticate, evict.HandlerConfig{})
-	r := request("POST", route+"a/_clear_cache", "", "")
-	r.SetBasicAuth("operator", "wrong")
-	w := serve(handler, r)
-	if w.Code != 401 || !strings.Contains(w.Body.String(), "unable to authenticate with the given credentials") {
-		t.Errorf("got %d %s", w.Code, w.Body)
-	}
-	if got := w.Header().Get("X-Elastic-Product"); got != "" {
-		t.Errorf("got the product header %q, which is off by default", got)
+	const path = route + "a/_clear_cache"
+	const missing = "missing authentication credentials for REST request [" + path + "]"
+	for authorization, want := range map[string]string{
+		"":                                  missing,
+		"Basic b3BlcmF0b3I6d3Jvbmc=":        "unable to authenticate user [operator] for REST request [" + path + "]",
+		"Basic ???":                         missing,
+		"ApiKey x":                          missing,
+		"Bearer x":                          missing,
+		"Bearer " + unknown.RevealBearer():  "failed to authenticate service account [elastic/nobody] with token name [t]",
+		"BEARER  " + unknown.RevealBearer(): "failed to authenticate service account [elastic/nobody] with token name [t]",
+	} {
+		r := request("POST", path, "", "")
+		r.Header.Set("Authorization", authorization)
+		w := serve(handler, r)
+		var got struct{ Error struct{ Reason string } }
+		if err := json.Unmarshal(w.Body.Bytes(), &got); err != nil || w.Code != 401 || got.Error.Reason != want {
+			t.Errorf("%q: got %d %s, want %s", authorization, w.Code, w.Body, want)
+		}
+		if got := w.Header().Get("X-Elastic-Product"); got != "" {
+			t.Errorf("got the product header %q, which is off by default", got)
+		}
 	}
 }
+
+var unknown = func() tokencache.Token {
+	token, err := tokencache.NewToken(tokencache.Account{Namespace: "elastic", Service: "nobody"}.TokenID("t"), tokencache.GenerateSecret())
+	if err != nil {
+		panic(err)
+	}
+	return token
+}()
 
 func TestSuperuserMayEvict(t *testing.T) {
 	handler := evict.NewHandler(evict.New(newHost(t).group), authenticate, handlerConfig)
@@ -204,22 +242,127 @@ func TestSuperuserMayEvict(t *testing.T) {
 
 func TestContentNegotiation(t *testing.T) {
 	handler := evict.NewHandler(evict.New(newHost(t).group), authenticate, handlerConfig)
-	for accept, want := range map[string]string{
-		"":                 "application/json",
-		"*/*":              "application/json",
-		"application/json": "application/json",
-		"application/vnd.elasticsearch+json;compatible-with=9":            "application/vnd.elasticsearch+json;compatible-with=9",
-		"application/vnd.elasticsearch+json; compatible-with=8":           "application/vnd.elasticsearch+json;compatible-with=8",
-		"text/html, application/vnd.elasticsearch+json;compatible-with=9": "application/vnd.elasticsearch+json;compatible-with=9",
-		"application/vnd.elasticsearch+json;compatible-with=7":            "application/json",
-		"application/vnd.elasticsearch+json":                              "application/json",
-		";;;":                                                             "application/json",
+	const plain, vendor = "application/json", "application/vnd.elasticsearch+json;compatible-with="
+	for _, test := range []struct {
+		accept string
+		status int
+		want   string
+	}{
+		{"", 200, plain},
+		{"*/*", 200, plain},
+		{"text/html", 200, plain},
+		{"application/json", 200, plain},
+		{vendor + "9", 200, vendor + "9"},
+		{"application/vnd.elasticsearch+json; compatible-with=8", 200, vendor + "8"},
+		{"Application/VND.Elasticsearch+JSON;Compatible-With=8", 200, vendor + "8"},
+		{"text/html, " + vendor + "9", 200, vendor + "9"},
+		{vendor + "8,text/plain", 200, vendor + "8"}, // the official client for JavaScript
+		{"application/vnd.elasticsearch+json", 200, plain},
+		{vendor + "7, */*", 200, plain},
+		{vendor + "7", 400, plain},
+		{vendor + "10", 400, plain},
+		{vendor + "x", 400, plain},
+		{";;;", 400, plain},
+		{"application/yaml", 406, plain},
+		{"application/cbor", 406, plain},
+		{"application/vnd.elasticsearch+smile;compatible-with=9", 406, plain},
 	} {
 		r := request("POST", route+"a/_clear_cache", "operator", "")
-		r.Header.Set("Accept", accept)
-		if got := serve(handler, r).Header().Get("Content-Type"); got != want {
-			t.Errorf("Accept %q: got %q, want %q", accept, got, want)
+		r.Header.Set("Accept", test.accept)
+		w := serve(handler, r)
+		if got := w.Header().Get("Content-Type"); got != test.want || w.Code != test.status {
+			t.Errorf("Accept %q: got %d, %q: %s", test.accept, w.Code, got, w.Body)
 		}
+	}
+}
+
+// TestFilterPath tries filter_path on an answer; package eswire has its grammar.
+func TestFilterPath(t *testing.T) {
+	handler := evict.NewHandler(evict.New(newHost(t).group), authenticate, handlerConfig)
+	for query, want := range map[string]string{
+		"?filter_path=":             doneBody,
+		"?filter_path=cluster_name": `{"cluster_name":"c"}`,
+		"?filter_path=nodes.*.name": `{"nodes":{"node-id":{"name":"node-name"}}}`,
+		"?filter_path=_nodes,-**.failed&human&error_trace=true&format=json": `{"_nodes":{"total":1,"successful":1}}`,
+		"?filter_path=nothing": `{}`,
+	} {
+		if w := serve(handler, request("POST", route+"a/_clear_cache"+query, "operator", "")); w.Code != 200 || w.Body.String() != want {
+			t.Errorf("%s: got %d %s, want %s", query, w.Code, w.Body, want)
+		}
+	}
+}
+
+func TestOpaqueID(t *testing.T) {
+	handler := evict.NewHandler(evict.New(newHost(t).group), authenticate, handlerConfig)
+	for method, status := range map[string]int{"POST": 200, "GET": 405, "OPTIONS": 200} {
+		r := request(method, route+"a/_clear_cache", "operator", "")
+		r.Header.Set("X-Opaque-Id", "mine")
+		if w := serve(handler, r); w.Code != status || w.Header().Get("X-Opaque-Id") != "mine" {
+			t.Errorf("%s: got %d, %v", method, w.Code, w.Header())
+		}
+	}
+}
+
+func TestOptions(t *testing.T) {
+	handler := evict.NewHandler(evict.New(newHost(t).group), authenticate, handlerConfig)
+	w := serve(handler, request("OPTIONS", route+"a/_clear_cache", "", ""))
+	if w.Code != 200 || w.Header().Get("Allow") != "POST" || w.Body.Len() > 0 {
+		t.Errorf("got %d, %v: %s", w.Code, w.Header(), w.Body)
+	}
+}
+
+// TestHeaderIsSet: official clients refuse a product header that stands there twice.
+func TestHeaderIsSet(t *testing.T) {
+	handler := evict.NewHandler(evict.New(newHost(t).group), authenticate, evict.HandlerConfig{Header: http.Header{"x-elastic-product": {"Elasticsearch"}}})
+	for _, user := range []string{"operator", "reader", ""} {
+		w := httptest.NewRecorder()
+		w.Header().Set("X-Elastic-Product", "Elasticsearch") // by the host's own middleware
+		handler.ServeHTTP(w, request("POST", route+"a/_clear_cache", user, ""))
+		if got := w.Header().Values("X-Elastic-Product"); len(got) != 1 {
+			t.Errorf("%q: got %q", user, got)
+		}
+	}
+}
+
+// TestBodies sends bodies that do not come, or that break off, to a real server.
+func TestBodies(t *testing.T) {
+	const operator = "Authorization: Basic b3BlcmF0b3I6cGFzc3dvcmQ=\r\n"
+	const chunked = "Transfer-Encoding: chunked\r\n"
+	for _, test := range []struct {
+		name, header, body string
+		status, left       int
+	}{
+		{"announced, no credentials", "Content-Length: 10\r\n", "", 401, 1},
+		{"announced", operator + "Content-Length: 10\r\n", "", 400, 1},
+		{"chunked, no credentials", chunked, "", 401, 1},
+		{"broken chunk", operator + chunked, "zz\r\n", 400, 1},
+		{"chunked", operator + chunked, "1\r\nx\r\n0\r\n\r\n", 400, 1},
+		{"chunked, empty", operator + chunked, "0\r\n\r\n", 200, 0},
+		{"a length of zero", operator + "Content-Length: 0\r\n", "", 200, 0},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			h := newHost(t, "elastic/fleet-server/token1")
+			server := httptest.NewServer(evict.NewHandler(evict.New(h.group), authenticate, handlerConfig))
+			defer server.Close()
+			conn, err := net.Dial("tcp", server.Listener.Addr().String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			conn.SetDeadline(time.Now().Add(4 * time.Second)) // less than the handler gives a body
+			fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: x\r\n%s\r\n%s", route+"token1/_clear_cache", test.header, test.body)
+			resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			resp.Body.Close()
+			if resp.StatusCode != test.status || resp.Close != (test.status != 200) {
+				t.Errorf("got %s, close %t", resp.Status, resp.Close)
+			}
+			if got := h.entries(); got != [2]int{test.left, test.left} {
+				t.Errorf("got %v entries left, want %d", got, test.left)
+			}
+		})
 	}
 }
 
@@ -297,6 +440,12 @@ func TestMounting(t *testing.T) {
 	pattern.Handle("POST /_security/service/{namespace}/{service}/credential/token/{names}/_clear_cache", handler)
 	stripped := http.NewServeMux()
 	stripped.Handle("/api/", http.StripPrefix("/api", handler))
+	slash := http.StripPrefix("/api/", handler) // which leaves no slash in front
+	pinned := func(prefix string) *evict.Handler {
+		cfg := handlerConfig
+		cfg.Prefix = prefix
+		return evict.NewHandler(evict.New(h.group), authenticate, cfg)
+	}
 	other := http.NewServeMux()
 	other.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(http.StatusTeapot) })
 	for _, test := range []struct {
@@ -311,6 +460,18 @@ func TestMounting(t *testing.T) {
 		{"pattern, encoded slash", pattern, "POST", route + "a%2Fb/_clear_cache", 400},
 		{"stripped prefix", stripped, "POST", "/api" + route + "*/_clear_cache", 200},
 		{"stripped prefix, encoded slash", stripped, "POST", "/api" + route + "a%2Fb/_clear_cache", 400},
+		{"stripped slash", slash, "POST", "/api" + route + "a,b/_clear_cache", 200},
+		{"stripped slash, no names", slash, "POST", "/api" + route + "/_clear_cache", 200},
+		{"anything in front", handler, "POST", "/x/y" + route + "a/_clear_cache", 200},
+		{"pinned", pinned("/api/v1/"), "POST", "/api/v1" + route + "a/_clear_cache", 200},
+		{"pinned, another", pinned("/api/v1"), "POST", "/api/v2" + route + "a/_clear_cache", 404},
+		{"pinned, more", pinned("/api/v1"), "POST", "/x/api/v1" + route + "a/_clear_cache", 404},
+		{"pinned, nothing", pinned("/api/v1"), "POST", route + "a/_clear_cache", 404},
+		{"pinned to nothing", pinned("/"), "POST", route + "a/_clear_cache", 200},
+		{"pinned to nothing, something", pinned("/"), "POST", "/x" + route + "a/_clear_cache", 404},
+		{"pinned, round the mux", pinned("/").Wrap(other), "POST", "/x" + route + "a/_clear_cache", http.StatusTeapot},
+		{"pinned, stripped", http.StripPrefix("/api/", pinned("/")), "POST", "/api" + route + "a/_clear_cache", 200},
+		{"many slashes", handler, "POST", route + "a/_clear_cache///", 200},
 		{"round the mux", handler.Wrap(other), "POST", route + "a/_clear_cache", 200},
 		{"round the mux, empty", handler.Wrap(other), "POST", route + "/_clear_cache", 200},
 		{"round the mux, GET", handler.Wrap(other), "GET", route + "/_clear_cache", 405},
@@ -318,6 +479,24 @@ func TestMounting(t *testing.T) {
 	} {
 		if w := serve(test.handler, request(test.method, test.path, "operator", "")); w.Code != test.status {
 			t.Errorf("%s: got %d %s, want %d", test.name, w.Code, w.Body, test.status)
+		}
+	}
+}
+
+// TestFixedSegments: each part of the path that is fixed must be what it is.
+func TestFixedSegments(t *testing.T) {
+	handler := evict.NewHandler(evict.New(newHost(t).group), authenticate, handlerConfig)
+	parts := strings.Split(route+"a/_clear_cache", "/")
+	for i, part := range parts[1:] {
+		fixed := i != 2 && i != 3 && i != 6
+		changed := slices.Clone(parts)
+		changed[i+1] = part + "x"
+		want := 200
+		if fixed {
+			want = 404
+		}
+		if w := serve(handler, request("POST", strings.Join(changed, "/"), "operator", "")); w.Code != want {
+			t.Errorf("%s: got %d, want %d", strings.Join(changed, "/"), w.Code, want)
 		}
 	}
 }
@@ -336,6 +515,9 @@ func FuzzHandler(f *testing.F) {
 		}
 		r := &http.Request{Method: method, URL: u, Header: http.Header{"Accept": {accept}, "Authorization": {authorization}}}
 		w := serve(handler, r)
+		if method == http.MethodOptions && w.Code == 200 {
+			return
+		}
 		if !json.Valid(w.Body.Bytes()) || w.Header().Get("Content-Type") == "" {
 			t.Errorf("%d %q", w.Code, w.Body)
 		}
@@ -344,7 +526,7 @@ func FuzzHandler(f *testing.F) {
 			if name, _, _ := r.BasicAuth(); method != "POST" || name != "operator" && name != "root" {
 				t.Errorf("%s by %q was done", method, name)
 			}
-		case 400, 401, 403, 404, 405, 503:
+		case 400, 401, 403, 404, 405, 406, 503:
 		default:
 			t.Errorf("got %d", w.Code)
 		}

@@ -51,6 +51,14 @@ const everything = "*"
 // An empty list is an error: it is most likely a variable that was not set, and
 // must not mean every token.
 func Parse(namespace, service, names string) (tokencache.Selector, error) {
+	sel, err := parse(namespace, service, names)
+	if err != nil {
+		return tokencache.Selector{}, err // a nil *SelectorError would be an error that is not nil
+	}
+	return sel, nil
+}
+
+func parse(namespace, service, names string) (tokencache.Selector, *SelectorError) {
 	account, err := parseAccount(namespace, service)
 	if err != nil {
 		return tokencache.Selector{}, err
@@ -59,7 +67,7 @@ func Parse(namespace, service, names string) (tokencache.Selector, error) {
 	case "":
 		return tokencache.Selector{}, &SelectorError{Rule: "there are none; * means every token of the account"}
 	case everything:
-		return account.SelectAll()
+		return selectAll(account)
 	}
 	return parseList(account, names, strings.Split(names, ","))
 }
@@ -67,7 +75,7 @@ func Parse(namespace, service, names string) (tokencache.Selector, error) {
 // parseWire is Parse with the grammar of the wire, which is the reference's:
 // nothing at all and _all mean every token, and empty names at the end are
 // dropped.
-func parseWire(namespace, service, names string) (tokencache.Selector, error) {
+func parseWire(namespace, service, names string) (tokencache.Selector, *SelectorError) {
 	account, err := parseAccount(namespace, service)
 	if err != nil {
 		return tokencache.Selector{}, err
@@ -75,22 +83,36 @@ func parseWire(namespace, service, names string) (tokencache.Selector, error) {
 	trimmed := strings.TrimRight(names, ",")
 	switch trimmed {
 	case "", "_all", everything:
-		return account.SelectAll()
+		return selectAll(account)
 	}
 	return parseList(account, names, strings.Split(trimmed, ","))
 }
 
-func parseAccount(namespace, service string) (tokencache.Account, error) {
+func parseAccount(namespace, service string) (tokencache.Account, *SelectorError) {
 	account := tokencache.Account{Namespace: namespace, Service: service}
-	err := account.Validate()
-	if nameErr, ok := errors.AsType[*tokencache.NameError](err); ok {
-		return account, &SelectorError{Input: nameErr.Input, Rule: nameErr.Rule, Err: nameErr}
-	}
-	return account, err
+	return account, wrap(account.Validate())
 }
 
-func parseList(account tokencache.Account, input string, names []string) (tokencache.Selector, error) {
-	reject := func(i int, rule string, err error) (tokencache.Selector, error) {
+// wrap returns the SelectorError for tokencache's refusal of a name that is not in
+// the list, or nil for nil.
+func wrap(err error) *SelectorError {
+	if err == nil {
+		return nil
+	}
+	selErr := &SelectorError{Rule: err.Error(), Err: err}
+	if nameErr, ok := errors.AsType[*tokencache.NameError](err); ok {
+		selErr.Input, selErr.Rule = nameErr.Input, nameErr.Rule
+	}
+	return selErr
+}
+
+func selectAll(account tokencache.Account) (tokencache.Selector, *SelectorError) {
+	sel, err := account.SelectAll()
+	return sel, wrap(err)
+}
+
+func parseList(account tokencache.Account, input string, names []string) (tokencache.Selector, *SelectorError) {
+	reject := func(i int, rule string, err error) (tokencache.Selector, *SelectorError) {
 		return tokencache.Selector{}, &SelectorError{Input: input, Position: i + 1, Rule: rule, Err: err}
 	}
 	for i, name := range names {
@@ -105,5 +127,6 @@ func parseList(account tokencache.Account, input string, names []string) (tokenc
 			return reject(i, nameErr.Rule, nameErr)
 		}
 	}
-	return account.Select(slices.Clip(names)...)
+	sel, err := account.Select(slices.Clip(names)...)
+	return sel, wrap(err)
 }

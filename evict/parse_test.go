@@ -73,6 +73,9 @@ func TestParseAccount(t *testing.T) {
 	for _, account := range [][2]string{{"", "s"}, {"n", ""}, {"_n", "s"}, {"n", "a/b"}, {"*", "s"}, {"n", "*"}} {
 		for _, names := range []string{"*", "a", ""} {
 			_, err := evict.Parse(account[0], account[1], names)
+			if selErr, ok := errors.AsType[*evict.SelectorError](err); !ok || selErr.Position != 0 || selErr.Input != account[0] && selErr.Input != account[1] || !strings.HasPrefix(err.Error(), "evict: invalid ") {
+				t.Errorf("%q: got %#v, want a SelectorError", account, err)
+			}
 			if nameErr, ok := errors.AsType[*tokencache.NameError](err); !ok || nameErr.Field == "token name" {
 				t.Errorf("%q: got %v, want a NameError of the account", account, err)
 			}

@@ -1,0 +1,158 @@
+package eswire
+
+import (
+	"encoding/json"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/svctoken/svctoken/tokencache"
+)
+
+// The types of errors.
+const (
+	IllegalArgument   = "illegal_argument_exception"
+	ValidationFailed  = "action_request_validation_exception"
+	SecurityException = "security_exception"
+	ResourceNotFound  = "resource_not_found_exception"
+	VersionConflict   = "version_conflict_engine_exception"
+	Unspecified       = "exception"
+
+	mediaType     = "media_type_header_exception"
+	notAcceptable = "status_exception"
+)
+
+// An Error is an answer that says what is wrong.
+type Error struct {
+	Status       int
+	Type, Reason string
+}
+
+// Error returns the reason.
+func (e *Error) Error() string { return e.Reason }
+
+// Illegal returns the error for a request that is wrong by itself.
+func Illegal(reason string) *Error {
+	return &Error{http.StatusBadRequest, IllegalArgument, reason}
+}
+
+// Denied returns the error for a caller who has none of the privileges.
+func Denied(action, caller string, privileges ...string) *Error {
+	return &Error{http.StatusForbidden, SecurityException, "action " + Bracket(action) + " is unauthorized for " + caller +
+		", this action is granted by the cluster privileges " + Bracket(strings.Join(privileges, ","))}
+}
+
+// Challenges are what a client may authenticate with (RFC 9110, section 11.6.1).
+var Challenges = []string{`Basic realm="security", charset="UTF-8"`, `Bearer realm="security"`}
+
+type cause struct {
+	Type   string              `json:"type"`
+	Reason string              `json:"reason"`
+	Header map[string][]string `json:"header,omitempty"`
+}
+
+type errorBody struct {
+	Error struct {
+		RootCause []cause `json:"root_cause"`
+		cause
+	} `json:"error"`
+	Status int `json:"status"`
+}
+
+// Fail answers with an error.
+func Fail(w http.ResponseWriter, r *http.Request, err *Error) {
+	fail(w, r, err.Status, cause{Type: err.Type, Reason: err.Reason})
+}
+
+// Unauthorized answers a request whose credentials are missing or wrong. What it
+// says depends on the request alone: which rule refused them is not a client's
+// business.
+func Unauthorized(w http.ResponseWriter, r *http.Request) {
+	w.Header()["Www-Authenticate"] = Challenges
+	fail(w, r, http.StatusUnauthorized, cause{SecurityException, refusal(r), map[string][]string{"WWW-Authenticate": Challenges}})
+}
+
+func refusal(r *http.Request) string {
+	if user, _, ok := r.BasicAuth(); ok {
+		return "unable to authenticate user " + Bracket(user) + " for REST request " + Bracket(r.URL.Path)
+	}
+	scheme, bearer, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+	if token, err := tokencache.ParseBearer(strings.TrimSpace(bearer)); err == nil && strings.EqualFold(scheme, "Bearer") {
+		id := token.ID()
+		return "failed to authenticate service account " + Bracket(id.Account.String()) + " with token name " + Bracket(id.Name)
+	}
+	return "missing authentication credentials for REST request " + Bracket(r.URL.Path)
+}
+
+func fail(w http.ResponseWriter, r *http.Request, status int, c cause) {
+	leaveBody(w, r)
+	body := errorBody{Status: status}
+	body.Error.cause, body.Error.RootCause = c, []cause{c}
+	write(w, r, status, body, "")
+}
+
+// leaveBody sees to it that an answer does not wait for a body which nobody will
+// read: the server would read on to use the connection again.
+func leaveBody(w http.ResponseWriter, r *http.Request) {
+	if r.Body == nil || r.ContentLength == 0 {
+		return
+	}
+	if r.ProtoMajor == 1 { // later ones end the stream by themselves
+		w.Header().Set("Connection", "close")
+	}
+	http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTimeout)) // where the server can
+}
+
+// Reply answers with a body, as far as the request's filter_path lets it through.
+func Reply(w http.ResponseWriter, r *http.Request, status int, body any) {
+	write(w, r, status, body, r.URL.Query().Get(filterPath))
+}
+
+// write writes the body in the form that the client accepts.
+func write(w http.ResponseWriter, r *http.Request, status int, body any, filter string) {
+	b, err := json.Marshal(body)
+	if err != nil {
+		panic(err) // of this module's own values: a mistake in the code
+	}
+	b = apply(filter, b)
+	if on, err := flag(r.URL.Query(), "pretty"); on && err == nil {
+		b = pretty(b)
+	}
+	echo(w, r)
+	w.Header().Set("Content-Type", contentType(r))
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	w.WriteHeader(status)
+	w.Write(b)
+}
+
+func pretty(b json.RawMessage) []byte {
+	indented, err := json.MarshalIndent(b, "", "  ")
+	if err != nil {
+		panic(err) // of what was just marshalled
+	}
+	return append(indented, '\n')
+}
+
+// echo repeats the id by which the client finds the answer to a request.
+func echo(w http.ResponseWriter, r *http.Request) {
+	const header = "X-Opaque-Id"
+	if id := r.Header.Get(header); id != "" {
+		w.Header().Set(header, id)
+	}
+}
+
+// Plain returns an error's text without the names of this module's packages, which
+// stand in front.
+func Plain(err error) string {
+	text := err.Error()
+	for {
+		room, rest, ok := strings.Cut(text, ": ")
+		if !ok || !slices.Contains(rooms, room) {
+			return text
+		}
+		text = rest
+	}
+}
+
+var rooms = []string{"tokencache", "filesource", "indexsource", "sqlindex", "evict", "fleet", "fleetnats"}

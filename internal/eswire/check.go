@@ -1,0 +1,160 @@
+package eswire
+
+import (
+	"errors"
+	"io"
+	"maps"
+	"mime"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+)
+
+// The query parameters that every route takes. The flags are booleans; human and
+// error_trace have nothing to act on here: there are no figures to write for humans,
+// and no stack traces.
+const (
+	filterPath = "filter_path"
+	format     = "format"
+)
+
+var flags = []string{"error_trace", "human", "pretty"}
+
+// Check returns what is wrong with a request that should have no body, and no query
+// parameters but these and those that every route takes. It returns nil where all
+// is well.
+func Check(w http.ResponseWriter, r *http.Request, params ...string) *Error {
+	if err := CheckQuery(r, params...); err != nil {
+		return err
+	}
+	if err := checkAccept(r); err != nil {
+		return err
+	}
+	return checkNoBody(w, r)
+}
+
+// CheckQuery is Check without a look at the body and at what the client accepts,
+// for a route that is not of the wire.
+func CheckQuery(r *http.Request, params ...string) *Error {
+	query, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		return Illegal("the query of request " + Bracket(r.URL.Path) + " is malformed")
+	}
+	var unknown []string
+	for _, name := range slices.Sorted(maps.Keys(query)) {
+		if name != filterPath && name != format && !slices.Contains(flags, name) && !slices.Contains(params, name) {
+			unknown = append(unknown, name)
+		}
+	}
+	if len(unknown) > 0 {
+		return unrecognized(r.URL.Path, unknown)
+	}
+	for _, name := range flags {
+		if _, err := flag(query, name); err != nil {
+			return err
+		}
+	}
+	switch got := query.Get(format); got {
+	case "", "json":
+		return nil
+	default:
+		return &Error{http.StatusNotAcceptable, notAcceptable, "format " + Bracket(got) + " is not supported, only [json] is"}
+	}
+}
+
+func unrecognized(path string, names []string) *Error {
+	plural := ""
+	if len(names) > 1 {
+		plural = "s"
+	}
+	const few = 10 // of many, as the reason must stay short
+	shown := make([]string, min(len(names), few))
+	for i := range shown {
+		shown[i] = Bracket(names[i])
+	}
+	return Illegal("request " + Bracket(path) + " contains unrecognized parameter" + plural + ": " + strings.Join(shown, ", "))
+}
+
+// flag returns a boolean parameter; a name without a value means true.
+func flag(query url.Values, name string) (bool, *Error) {
+	if !query.Has(name) {
+		return false, nil
+	}
+	switch value := query.Get(name); value {
+	case "", "true":
+		return true, nil
+	case "false":
+		return false, nil
+	default:
+		return false, Illegal("Failed to parse value " + Bracket(value) + " as only [true] or [false] are allowed.")
+	}
+}
+
+// versions of the API that answers can be in.
+var versions = []string{"8", "9"}
+
+const (
+	jsonType   = "application/json"
+	vendorType = "application/vnd.elasticsearch+json"
+	vendor     = "application/vnd.elasticsearch+"
+	compatible = "compatible-with"
+)
+
+// otherFormats are those that Elasticsearch offers, and this package does not.
+var otherFormats = []string{"application/yaml", "application/cbor", "application/smile", vendor + "yaml", vendor + "cbor", vendor + "smile"}
+
+// checkAccept looks at a single media type. A list is a wish, in which json can
+// always be found.
+func checkAccept(r *http.Request) *Error {
+	accept := strings.Join(r.Header.Values("Accept"), ",")
+	if accept == "" || strings.Contains(accept, ",") {
+		return nil
+	}
+	kind, params, err := mime.ParseMediaType(accept)
+	version, versioned := params[compatible]
+	switch {
+	case err != nil || versioned && !slices.Contains(versions, version):
+		return &Error{http.StatusBadRequest, mediaType, "Invalid media-type value on headers [Accept]"}
+	case slices.Contains(otherFormats, kind):
+		return &Error{http.StatusNotAcceptable, notAcceptable, "Accept header " + Bracket(accept) + " is not supported"}
+	}
+	return nil
+}
+
+// contentType returns the vendor's type where the client asks for it, in the
+// version of the API that it asks for, and plain JSON otherwise.
+func contentType(r *http.Request) string {
+	for accept := range strings.SplitSeq(strings.Join(r.Header.Values("Accept"), ","), ",") {
+		kind, params, err := mime.ParseMediaType(accept)
+		if version := params[compatible]; err == nil && kind == vendorType && slices.Contains(versions, version) {
+			return vendorType + ";" + compatible + "=" + version
+		}
+	}
+	return jsonType
+}
+
+// bodyTimeout is how long a body without a length may take to turn out empty.
+const bodyTimeout = 5 * time.Second
+
+// checkNoBody looks at the length first: a client that announces a body may never
+// send it. Without a length there is no way but to read.
+func checkNoBody(w http.ResponseWriter, r *http.Request) *Error {
+	if r.Body == nil || r.ContentLength == 0 {
+		return nil
+	}
+	if r.ContentLength < 0 {
+		control := http.NewResponseController(w)
+		control.SetReadDeadline(time.Now().Add(bodyTimeout)) // where the server can
+		defer control.SetReadDeadline(time.Time{})
+		var b [1]byte
+		switch n, err := io.ReadFull(r.Body, b[:]); {
+		case n == 0 && errors.Is(err, io.EOF):
+			return nil
+		case n == 0:
+			return Illegal("the body of request " + Bracket(r.Method+" "+r.URL.Path) + " cannot be read")
+		}
+	}
+	return Illegal("request " + Bracket(r.Method+" "+r.URL.Path) + " does not support having a body")
+}

@@ -1,0 +1,86 @@
+package eswire_test
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/svctoken/svctoken/internal/eswire"
+)
+
+// TestParameters: a route's own parameters are taken, and those of all routes.
+// Package evict tests the rest of what Check refuses.
+func TestParameters(t *testing.T) {
+	for target, want := range map[string]string{
+		"/?refresh=x&pretty&human=true&error_trace=false&filter_path=a&format=": "",
+		"/?Refresh=x":                         "request [/] contains unrecognized parameter: [Refresh]",
+		"/?human=1":                           "Failed to parse value [1] as only [true] or [false] are allowed.",
+		"/?" + strings.Repeat("x", 300) + "=": "request [/] contains unrecognized parameter: [" + strings.Repeat("x", 256) + "...]",
+	} {
+		got := ""
+		if err := eswire.Check(httptest.NewRecorder(), httptest.NewRequest("GET", target, nil), "refresh"); err != nil {
+			got = err.Reason
+		}
+		if got != want {
+			t.Errorf("%s: got %q, want %q", target, got, want)
+		}
+	}
+	var params []string
+	for i := range 100 {
+		params = append(params, fmt.Sprintf("p%d", i))
+	}
+	many := "/?" + strings.Join(params, "&")
+	if err := eswire.Check(httptest.NewRecorder(), httptest.NewRequest("GET", many, nil)); err == nil || len(err.Reason) > 200 {
+		t.Errorf("got %v, want a short reason", err)
+	}
+}
+
+func TestSegments(t *testing.T) {
+	for path, want := range map[string][]string{
+		"/":       nil,
+		"//":      nil,
+		"/a/b":    {"a", "b"},
+		"a/b":     {"a", "b"},
+		"/a//b//": {"a", "", "b"},
+		"/a%2Fb/": {"a/b"},
+	} {
+		r := httptest.NewRequest("GET", "/", nil)
+		if u, err := r.URL.Parse(path); err == nil && path[0] == '/' && path != "//" {
+			r.URL = u
+		} else {
+			r.URL.Path = path
+		}
+		if got, ok := eswire.Segments(r.URL); !ok || !slices.Equal(got, want) {
+			t.Errorf("%s: got %q, want %q", path, got, want)
+		}
+	}
+}
+
+func TestPlain(t *testing.T) {
+	for text, want := range map[string]string{
+		"tokencache: invalid name":     "invalid name",
+		"evict: tokencache: too: long": "too: long",
+		"open /x: no such file":        "open /x: no such file",
+		"a tokencache: inside stays":   "a tokencache: inside stays",
+		"no colon":                     "no colon",
+	} {
+		if got := eswire.Plain(errors.New(text)); got != want {
+			t.Errorf("%q: got %q, want %q", text, got, want)
+		}
+	}
+}
+
+// TestNoCredentialsShown: what a client sent wrong is repeated but for its secret.
+func TestNoCredentialsShown(t *testing.T) {
+	r := httptest.NewRequest("GET", "/", nil)
+	r.SetBasicAuth("user", "not-to-be-shown")
+	w := httptest.NewRecorder()
+	eswire.Unauthorized(w, r)
+	if body, _ := io.ReadAll(w.Body); w.Code != 401 || strings.Contains(string(body), "not-to-be-shown") {
+		t.Errorf("got %d %s", w.Code, body)
+	}
+}
