@@ -214,7 +214,7 @@ func (f *File) replace(ctx context.Context, d *draft, target string) (replaced b
 	// From here on the change is in force, whatever fails.
 	unsynced := f.sys.syncFolder(filepath.Dir(target))
 	now := f.look()
-	ours := now.err != nil || now.info != nil && os.SameFile(now.info, temp.info)
+	ours := now.info != nil && os.SameFile(now.info, temp.info)
 	f.applyEdit(ctx, f.written(d, temp, target, now))
 	if !ours {
 		return true, errAgain // the path names another file by now
@@ -240,8 +240,8 @@ func (f *File) written(d *draft, temp tempFile, target string, now sighting) *dr
 		d.layout.writeTo(&text) // a Builder does not fail
 		doc = parse(text.String(), nil)
 	}
-	if now.info == nil || !os.SameFile(now.info, temp.info) || now.info.Size() != temp.size || !now.info.ModTime().Equal(temp.modified) {
-		now.info = temp.info // another one, or written to already: the next look finds a difference
+	if now.info == nil || now.info.Size() != temp.size || !now.info.ModTime().Equal(temp.modified) {
+		now.info = temp.info // written to already: not settled, the next look reads it
 	}
 	seen := sighting{info: now.info, target: target, content: temp.content}
 	return &draft{seen: seen, doc: doc, rested: true}

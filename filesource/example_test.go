@@ -45,5 +45,5 @@ func Example() {
 	fmt.Println(err)
 	// Output:
 	// elastic/fleet-server/token1 {PBKDF2_STRETCH} <nil>
-	// tokencache: token refused: elastic/fleet-server/token1
+	// tokencache: token refused: elastic/fleet-server/token1: unknown_token
 }

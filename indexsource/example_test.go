@@ -34,7 +34,7 @@ func Example() {
 	fmt.Println(err)
 	// Output:
 	// elastic/fleet-server/token1 created by operator
-	// tokencache: token refused: elastic/fleet-server/token1
+	// tokencache: token refused: elastic/fleet-server/token1: disabled
 }
 
 func ExampleState_Clears() {

@@ -238,7 +238,7 @@ func TestOutage(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, want := outcome(t, cache, token), `tokencache: cache "index": no shard available`; got != want {
+	if got, want := outcome(t, cache, token), `tokencache: cache "index": no answer (source_failed): no shard available`; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }
@@ -265,10 +265,12 @@ func TestWatchFollowsSubscriptions(t *testing.T) {
 			t.Fatal(err)
 		}
 		first.Close()
+		first.Wait(t.Context())
 		if watched.watching != 1 {
 			t.Errorf("with one cache open: got %d watches, want 1", watched.watching)
 		}
 		second.Close()
+		second.Wait(t.Context())
 		if watched.watching != 0 {
 			t.Errorf("with none open: got %d watches, want 0", watched.watching)
 		}

@@ -2,8 +2,8 @@ package tokencache
 
 import (
 	"context"
-	"fmt"
-	"math/bits"
+	"errors"
+	"hash/maphash"
 	"strings"
 )
 
@@ -12,27 +12,39 @@ type Verdict[R any] struct {
 	Token  TokenID // whose token it is
 	Cache  string  // the name of the cache that confirmed it, and so of its source
 	Record R       // what the source knows of it; shared, so not to be changed
+
+	FromMemory bool // whether the cache remembered it; else the source was asked
+	Stale      bool // whether it is past its time, and the source does not answer: see Config.ServeStale
 }
 
-// Authenticate answers for the value of an Authorization header, "Bearer" and
-// the token. It asks the caches of the group in the order in which they were
-// added; the first that confirms the token ends it, and so does the first error.
+// Authenticate answers for the value of an Authorization header, "Bearer" and the
+// token. The first cache that remembers the token with this secret answers, in the
+// order in which the caches were added; where none does, the sources are asked in
+// that order, and the first that confirms the token ends it. So does the first that
+// cannot answer: the next source is not asked. A cache whose memory refuses the
+// token (it holds another secret for the name, or remembers that there is no such
+// name) does not ask its source.
 //
-// The error wraps [ErrNotServiceToken] where the value is not a service token,
-// so that the host can go on to its other schemes; [ErrRefused] where no source
-// confirms the token; [ErrClosed] where a closed cache was needed; and
-// what the source or the context said where there is no answer. In that last
-// case the token is neither confirmed nor refused: answer 503, not 401.
+// The error wraps [ErrNotServiceToken] where the value is not a service token, so
+// that the host can go on to its other schemes. It is a [*RefusedError], which
+// wraps [ErrRefused], where no source confirms the token: answer 401. In all other
+// cases it is a [*NoAnswerError], and the token is neither confirmed nor refused:
+// answer 503.
 //
-// The context bounds how long the call waits. A hit never waits, and ignores it.
+// A token that moves from one source to another is confirmed all the while, if the
+// source that gains it tells its caches before the other loses it, and does not
+// move more than three times during the call.
+//
+// The context bounds how long the call waits. It must not be nil. A hit never
+// waits, and ignores it.
 func (g *Group) Authenticate(ctx context.Context, authorization string) (v Verdict[any], err error) {
-	err = g.authenticate(ctx, *g.stores.Load(), authorization, &v)
+	err = g.authenticate(ctx, nil, authorization, &v)
 	return v, err
 }
 
 // AuthenticateToken is [Group.Authenticate] for a token that has been parsed.
 func (g *Group) AuthenticateToken(ctx context.Context, token Token) (v Verdict[any], err error) {
-	err = g.authenticateToken(ctx, *g.stores.Load(), token, &v)
+	err = g.authenticateToken(ctx, nil, token, &v)
 	return v, err
 }
 
@@ -40,14 +52,14 @@ func (g *Group) AuthenticateToken(ctx context.Context, token Token) (v Verdict[a
 // its own type.
 func (c *Cache[R]) Authenticate(ctx context.Context, authorization string) (Verdict[R], error) {
 	var v Verdict[any]
-	err := c.store.group.authenticate(ctx, []*store{c.store}, authorization, &v)
+	err := c.store.group.authenticate(ctx, c.store, authorization, &v)
 	return typed[R](&v), err
 }
 
 // AuthenticateToken is [Cache.Authenticate] for a token that has been parsed.
 func (c *Cache[R]) AuthenticateToken(ctx context.Context, token Token) (Verdict[R], error) {
 	var v Verdict[any]
-	err := c.store.group.authenticateToken(ctx, []*store{c.store}, token, &v)
+	err := c.store.group.authenticateToken(ctx, c.store, token, &v)
 	return typed[R](&v), err
 }
 
@@ -55,115 +67,360 @@ func (c *Cache[R]) AuthenticateToken(ctx context.Context, token Token) (Verdict[
 // error, stays zero.
 func typed[R any](v *Verdict[any]) Verdict[R] {
 	record, _ := v.Record.(R) // fails for a nil interface only
-	return Verdict[R]{v.Token, v.Cache, record}
+	return Verdict[R]{v.Token, v.Cache, record, v.FromMemory, v.Stale}
 }
-
-// stackBuffer is how long a decoded bearer may be before it needs an allocation:
-// a qualified name of 200 bytes with a generated secret fits.
-const stackBuffer = 256
 
 // authenticate sets the verdict, or returns why there is none. Like what it calls,
-// it takes the verdict by reference: ten words, copied at each return, are seen in
-// a hit's time.
-func (g *Group) authenticate(ctx context.Context, stores []*store, authorization string, v *Verdict[any]) error {
+// it takes the verdict by reference: eleven words, copied at each return, are seen
+// in a hit's time. A nil only: all caches.
+func (g *Group) authenticate(ctx context.Context, only *store, authorization string, v *Verdict[any]) error {
 	bearer, ok := cutScheme(authorization)
 	if !ok {
-		return errScheme
+		return g.reject(errScheme)
 	}
-	var q query
-	if g.guess(&q, bearer) && g.fromMemory(stores, &q, v) {
-		return nil
+	if len(bearer) <= g.maxBearer {
+		if done, err := g.fromMemory(only, bearer, v); done {
+			return err
+		}
 	}
-	return g.authenticateBearer(ctx, stores, bearer, v)
+	return g.authenticateBearer(ctx, only, bearer, v)
 }
 
-// authenticateBearer is authenticate for a bearer that is to be decoded.
-func (g *Group) authenticateBearer(ctx context.Context, stores []*store, bearer string, v *Verdict[any]) error {
-	var buf [stackBuffer]byte
-	qualified, secret, err := decodeBearer(buf[:], bearer)
-	if err != nil {
-		return err
-	}
-	q := g.newQuery(strings.TrimRight(bearer, "="), qualified)
-	if g.fromMemory(stores, &q, v) {
-		return nil
-	}
-	token, err := parseToken(qualified, secret)
-	if err != nil {
-		return err
-	}
-	return g.load(ctx, stores, token, &q, v)
+// fromMemory reports whether memory suffices for an answer.
+func (g *Group) fromMemory(only *store, bearer string, v *Verdict[any]) (done bool, err error) {
+	return g.answer(g.remember(only, bearer, v), v)
 }
 
-// fromMemory is the hit path: it finds the first cache that confirms the token,
-// where every cache before it refuses the token without a load.
-func (g *Group) fromMemory(stores []*store, q *query, v *Verdict[any]) bool {
-	var mismatched, absent uint64 // sets of the caches before this one
-	for i, s := range stores {
-		e, hit := s.peek(q)
-		switch {
-		case hit:
-			if g.known != nil && !g.known(e.cell.account) {
-				return false
+func (g *Group) answer(r recall, v *Verdict[any]) (done bool, err error) {
+	if r == confirmed {
+		return true, nil
+	}
+	if r == unknown {
+		return false, nil
+	}
+	id := v.Token
+	v.Token = TokenID{}
+	return true, g.refuse(id, [...]Reason{mismatch: ReasonWrongSecret, absence: ReasonUnknownToken, strange: ReasonUnknownAccount}[r])
+}
+
+// authenticateBearer is authenticate for a bearer that has to be decoded.
+func (g *Group) authenticateBearer(ctx context.Context, only *store, bearer string, v *Verdict[any]) error {
+	a := attempt{only: only}
+	if err := g.parse(&a, bearer); err != nil {
+		return err
+	}
+	if done, err := g.answer(g.recall(only, &a.query, v), v); done {
+		return err
+	}
+	err := g.load(ctx, &a, v)
+	if !a.lent {
+		clear(a.token.secret.bytes())
+	}
+	return err
+}
+
+// parse decodes the bearer.
+func (g *Group) parse(a *attempt, bearer string) error {
+	if len(bearer) > g.maxBearer && strings.HasPrefix(bearer, encodedPrefix) {
+		return g.refuse(TokenID{}, ReasonSecretLength)
+	}
+	token, err := ParseBearer(bearer)
+	if refused, ok := errors.AsType[*RefusedError](err); ok {
+		return g.refuse(refused.Token, refused.Reason)
+	}
+	if err != nil {
+		return g.reject(err)
+	}
+	if token.secret.Len() > g.maxSecret {
+		return g.refuse(token.id, ReasonSecretLength)
+	}
+	a.token = token
+	unpadded, _ := trimPadding(bearer)
+	cut := sextets(len(bearerPrefix) + token.id.length() + len(":"))
+	a.query = query{bearer: unpadded, cut: cut, parsed: true, digested: true}
+	a.query.hash = uint32(maphash.String(g.seed, unpadded[:cut]))
+	digestTail(g, &a.query.digest, unpadded[cut:])
+	return nil
+}
+
+func (g *Group) authenticateToken(ctx context.Context, only *store, token Token, v *Verdict[any]) error {
+	if n := token.secret.Len(); n < minSecret || n > g.maxSecret {
+		return g.refuse(token.id, ReasonSecretLength)
+	}
+	a := attempt{only: only, token: token, query: g.newQuery(&token)}
+	if done, err := g.answer(g.recall(only, &a.query, v), v); done {
+		return err
+	}
+	return g.load(ctx, &a, v)
+}
+
+// An attempt is one authentication on its way through the caches.
+type attempt struct {
+	token Token
+	query query
+	only  *store // nil: all
+
+	next    int    // the index of the next store whose source may be asked
+	absent  uint64 // the stores whose sources say at once that they do not hold the token
+	reason  Reason // why the stores before next have refused
+	changes uint64 // of the sources, when the round began
+	rounds  int
+	lent    bool // a load has the token's secret, and may be running
+	ended   error
+}
+
+// maxRounds is how often the sources are asked, where they have changed between
+// the first refusal and the last: a token that has moved meanwhile would have been
+// refused by each of them.
+const maxRounds = 4
+
+// load asks the caches under the mutex, and waits for loads. It waits in this frame,
+// close to the caller's: thousands may wait, and deep stacks have to be grown first.
+func (g *Group) load(ctx context.Context, a *attempt, v *Verdict[any]) error {
+	if g.known != nil && !g.known(a.token.id.Account) {
+		return g.refuse(a.token.id, ReasonUnknownAccount)
+	}
+	for {
+		l, err := g.step(ctx, a, v)
+		if l == nil {
+			return err
+		}
+		if done := ctx.Done(); done == nil {
+			<-l.done
+		} else {
+			select {
+			case <-l.done:
+			case <-done:
+				return g.giveUp(ctx, a, l)
 			}
-			// The caches before this one come first in time too: look at the entry
-			// once more after their sources have spoken.
-			if absent != 0 && !(absentIn(stores, absent, e.id()) && e.live(&g.clock)) {
-				return false
-			}
-			for m := mismatched; m != 0; m &= m - 1 {
-				stores[bits.TrailingZeros64(m)].hits.mismatch()
-			}
+		}
+		if done, err := g.take(ctx, a, l, v); done {
+			return err
+		}
+	}
+}
+
+// step looks at what the caches remember, and at what their sources are being asked.
+// It sets the verdict, returns an error, or a load to wait for.
+func (g *Group) step(ctx context.Context, a *attempt, v *Verdict[any]) (*load, error) {
+	var l *load
+	var noAnswer *NoAnswerError
+	for again := true; again; {
+		stores := *g.stores.Load()
+		a.askHolders(stores) // foreign code, like the next line, so not under the mutex
+		a.ended = ctx.Err()
+		g.mu.Lock()
+		l, noAnswer = g.stepLocked(ctx, stores, a, v)
+		again = l == nil && noAnswer == nil && v.Cache == "" && a.againLocked(g)
+		g.mu.Unlock()
+	}
+	switch {
+	case l != nil:
+		return l, nil
+	case noAnswer != nil:
+		return nil, g.fail(ctx, noAnswer)
+	case v.Cache != "":
+		return nil, nil
+	default:
+		return nil, g.refuse(a.token.id, a.reason)
+	}
+}
+
+// askHolders asks the sources that can say at once that they do not hold the token.
+func (a *attempt) askHolders(stores []*store) {
+	a.absent = 0
+	for _, s := range stores {
+		if (a.only == nil || a.only == s) && s.index >= a.next && s.holder != nil && !s.hideNames && !s.holder.MayHold(a.token.id) {
+			a.absent |= s.bit()
+		}
+	}
+}
+
+// againLocked reports whether all caches are to be asked once more, now that each
+// has refused the token: a source has changed since the first was asked.
+func (a *attempt) againLocked(g *Group) bool {
+	a.rounds++
+	if a.only != nil || len(*g.stores.Load()) == 1 || a.rounds >= maxRounds || g.changes.Load() == a.changes {
+		return false
+	}
+	a.next = 0
+	return true
+}
+
+func (g *Group) stepLocked(ctx context.Context, stores []*store, a *attempt, v *Verdict[any]) (*load, *NoAnswerError) {
+	if err := g.unableLocked(stores, a); err != nil {
+		return nil, err
+	}
+	if g.recallLocked(stores, a, v) {
+		return nil, nil
+	}
+	if a.next == 0 {
+		a.changes, a.reason = g.changes.Load(), ReasonUnknownToken
+	}
+	for ; a.next < len(stores); a.next++ {
+		s := stores[a.next]
+		if a.only != nil && s != a.only {
+			continue
+		}
+		l, err := s.askLocked(ctx, a, v)
+		if l != nil || err != nil || v.Cache != "" {
+			return l, err
+		}
+	}
+	return nil, nil
+}
+
+// unableLocked returns why the group cannot answer at all, or nil.
+func (g *Group) unableLocked(stores []*store, a *attempt) *NoAnswerError {
+	err := &NoAnswerError{Token: a.token.id}
+	switch {
+	case g.closed:
+		err.Reason = ReasonClosed
+	case len(stores) == 0:
+		err.Reason, err.Err = ReasonUnavailable, errNoCaches
+	case g.lapsed():
+		err.Reason = ReasonLapsed
+	default:
+		return nil
+	}
+	return err
+}
+
+// recallLocked sets the verdict if one of the caches remembers it.
+func (g *Group) recallLocked(stores []*store, a *attempt, v *Verdict[any]) bool {
+	for _, s := range stores {
+		if a.only != nil && s != a.only {
+			continue
+		}
+		e := s.findLocked(a.query.hash, a.token.id)
+		if e != nil && !e.absent && !g.clock.passed(e.expires) && e.digest.equal(&a.query.digest) {
 			s.hits.hit()
-			s.touch(e)
-			v.Token.Account, v.Token.Name = e.cell.account, e.name
-			v.Cache, v.Record = s.name, e.record
+			e.state.Or(used)
+			*v = Verdict[any]{Token: a.token.id, Cache: s.name, Record: e.record, FromMemory: true}
 			return true
-		case e != nil:
-			mismatched |= 1 << i
-		case s.mayHold != nil:
-			absent |= 1 << i // to be asked once there is an id that needs no allocation
-		default:
-			return false
 		}
 	}
 	return false
 }
 
-// absentIn reports whether the sources of this set of stores all say that they
-// do not hold the token.
-func absentIn(stores []*store, set uint64, id TokenID) bool {
-	for ; set != 0; set &= set - 1 {
-		if stores[bits.TrailingZeros64(set)].mayHold(id) {
-			return false
+// askLocked has the store refuse the token from memory, with no result at all, or
+// returns the load to wait for, or why there is none.
+func (s *store) askLocked(ctx context.Context, a *attempt, v *Verdict[any]) (*load, *NoAnswerError) {
+	g, id := s.group, a.token.id
+	if s.closed.Load() {
+		return nil, s.noAnswer(id, ReasonClosed, nil)
+	}
+	if e := s.findLocked(a.query.hash, id); e != nil {
+		switch now := g.clock.now(); {
+		case e.expires > now && e.absent:
+			s.hits.absent()
+			return nil, nil
+		case e.expires > now:
+			s.hits.mismatch()
+			a.reason = max(a.reason, ReasonWrongSecret)
+			return nil, nil
+		case e.expiredLocked(now):
+			g.expireLocked(e)
 		}
 	}
-	return true
+	if a.absent&s.bit() != 0 {
+		return nil, nil
+	}
+	if a.ended != nil {
+		return nil, s.noAnswer(id, ReasonGaveUp, a.ended)
+	}
+	l, err := s.obtainLocked(ctx, &a.token, &a.query, false)
+	if err != nil {
+		if out, ok := s.staleLocked(id, &a.query); ok {
+			out.setVerdict(s, id, v)
+			return nil, nil
+		}
+		return nil, err
+	}
+	l.waiters++
+	s.stats.Misses++
+	a.lent = true
+	return l, nil
 }
 
-func (g *Group) authenticateToken(ctx context.Context, stores []*store, token Token, v *Verdict[any]) error {
-	if token.secret.Len() < minSecret {
-		return errShortSecret
+// take takes what came of a load, and reports whether that ends the attempt.
+func (g *Group) take(ctx context.Context, a *attempt, l *load, v *Verdict[any]) (done bool, err error) {
+	s, out := l.store, &l.out
+	switch {
+	case out.confirmed:
+		out.setVerdict(s, a.token.id, v)
+		g.outcomes.confirmed()
+		a.lent = false
+		return true, nil
+	case out.err == nil:
+		a.reason = max(a.reason, out.reason)
+		a.lent = false
+		a.next++
+		return false, nil
 	}
-	var buf [stackBuffer]byte
-	q := g.newTokenQuery(token, buf[:])
-	return g.load(ctx, stores, token, &q, v)
+	if out.reason != ReasonClosed {
+		g.mu.Lock()
+		stale, ok := s.staleLocked(a.token.id, &a.query)
+		g.mu.Unlock()
+		if ok && !g.lapsed() {
+			stale.setVerdict(s, a.token.id, v)
+			g.outcomes.confirmed()
+			return true, nil
+		}
+	}
+	return true, g.fail(ctx, out.err)
 }
 
-// load asks the stores in turn, from memory or from their sources.
-func (g *Group) load(ctx context.Context, stores []*store, token Token, q *query, v *Verdict[any]) error {
-	if g.known != nil && !g.known(token.id.Account) {
-		return errUnknownAccount
+func (out *outcome) setVerdict(s *store, id TokenID, v *Verdict[any]) {
+	*v = Verdict[any]{Token: id, Cache: s.name, Record: out.record, FromMemory: out.stale, Stale: out.stale}
+}
+
+// giveUp ends an attempt whose caller does not wait any more.
+func (g *Group) giveUp(ctx context.Context, a *attempt, l *load) error {
+	l.abandon()
+	return g.fail(ctx, l.store.noAnswer(a.token.id, ReasonGaveUp, ctx.Err()))
+}
+
+// reject counts a credential that is not a service token.
+func (g *Group) reject(err error) error {
+	g.outcomes.rejected()
+	return err
+}
+
+// refuse counts a refusal.
+func (g *Group) refuse(id TokenID, reason Reason) error {
+	g.outcomes.refused()
+	return &RefusedError{Token: id, Reason: reason}
+}
+
+// fail counts an authentication without an answer, and tells the observer where it
+// was turned away.
+func (g *Group) fail(ctx context.Context, err *NoAnswerError) error {
+	g.outcomes.failed(err.Reason)
+	if g.observer != nil && (err.Reason == ReasonOverloaded || err.Reason == ReasonUnavailable) {
+		g.observer(context.WithoutCancel(ctx), Event{Kind: EventOverload, Cache: err.Cache, Token: err.Token, Reason: err.Reason, Err: err})
 	}
-	for _, s := range stores {
-		a, err := s.authenticate(ctx, token, q)
-		if err != nil {
-			return err
-		}
-		if a.ok {
-			v.Token, v.Cache, v.Record = token.id, s.name, a.record
-			return nil
-		}
+	return err
+}
+
+// refreshAhead loads an entry again that is in use and expires soon, once. The
+// moment is spread by the entry's share of the jitter.
+func (s *store) refreshAhead(e *entry, q *query) {
+	g := s.group
+	early := s.refresh - s.refresh/(4*255)*int64(e.step)
+	if e.mortal || e.state.Load()&refreshing != 0 || g.clock.now() < e.expires-early {
+		return
 	}
-	return fmt.Errorf("%w: %s", ErrRefused, token.id)
+	if e.state.Or(refreshing)&refreshing != 0 {
+		return // another hit was first
+	}
+	token, err := ParseBearer(q.bearer)
+	if err != nil {
+		return
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if e.live() && !s.closed.Load() {
+		s.obtainLocked(context.Background(), &token, q, true)
+	}
 }

@@ -2,24 +2,12 @@ package tokencache
 
 import (
 	"bytes"
-	"errors"
+	"encoding/base64"
 	"fmt"
 	"strings"
 )
 
 var (
-	// ErrNotServiceToken is wrapped by the error for a credential that is not a
-	// service token at all: another scheme, another kind of bearer, or one that is
-	// damaged. It is not a refusal: a host can go on to its other schemes.
-	ErrNotServiceToken = errors.New("tokencache: not a service token")
-
-	// ErrRefused is wrapped by the error for a service token that no source
-	// confirms: an unknown account or token, a wrong secret, a disabled token.
-	ErrRefused = errors.New("tokencache: token refused")
-
-	errShortSecret    = fmt.Errorf("%w: the secret is shorter than 10 bytes", ErrRefused)
-	errUnknownAccount = fmt.Errorf("%w: the account is not known", ErrRefused)
-
 	errScheme = fmt.Errorf("%w: the scheme is not Bearer", ErrNotServiceToken)
 	errBase64 = fmt.Errorf("%w: not strict standard base64", ErrNotServiceToken)
 	errPrefix = fmt.Errorf("%w: no service token prefix", ErrNotServiceToken)
@@ -29,6 +17,12 @@ var (
 const (
 	bearerPrefix  = "\x00\x01\x00\x01"
 	encodedPrefix = "AAEAA" // what the base64 of bearerPrefix begins with
+
+	// stackBuffer is how long a bearer's bytes may be before decoding them needs an
+	// allocation: a qualified name of 200 bytes with a generated secret fits.
+	stackBuffer = 256
+
+	maxQualified = maxAccountName + 1 + maxAccountName + 1 + maxTokenName
 )
 
 // ParseBearer reads the wire form of a token, without the word "Bearer":
@@ -40,23 +34,13 @@ const (
 // (with a [*NameError] where it has an invalid name), or [ErrRefused] where the
 // secret is shorter than 10 bytes. Errors never contain the secret.
 func ParseBearer(bearer string) (Token, error) {
-	qualified, secret, err := decodeBearer(nil, bearer)
+	var buf [stackBuffer]byte
+	defer clear(buf[:])
+	plain, err := decodeBearer(buf[:], bearer)
 	if err != nil {
 		return Token{}, err
 	}
-	return parseToken(qualified, secret)
-}
-
-// parseToken makes a token of a bearer's two parts, which it copies.
-func parseToken(qualified, secret []byte) (Token, error) {
-	id, err := ParseTokenID(string(qualified))
-	if err != nil {
-		return Token{}, fmt.Errorf("%w: %w", ErrNotServiceToken, err)
-	}
-	if len(secret) < minSecret {
-		return Token{}, errShortSecret
-	}
-	return Token{id: id, secret: Secret{value: new(string(secret))}}, nil
+	return splitBearer(plain)
 }
 
 // cutScheme returns what follows "Bearer" and its spaces in the value of an
@@ -79,30 +63,52 @@ func cutScheme(authorization string) (bearer string, ok bool) {
 }
 
 // decodeBearer decodes into buf, or into a new slice where buf is too short, and
-// returns the parts, which share its memory. It does not check the names: the
-// hit path finds an entry by them or does not.
-func decodeBearer(buf []byte, bearer string) (qualified, secret []byte, err error) {
+// returns what stands behind the prefix.
+func decodeBearer(buf []byte, bearer string) ([]byte, error) {
 	if !strings.HasPrefix(bearer, encodedPrefix) {
-		return nil, nil, errPrefix
+		return nil, errPrefix
 	}
-	if need := decodedLen(len(bearer)); need > len(buf) {
-		buf = make([]byte, need)
+	bearer, ok := trimPadding(bearer)
+	// The standard decoder skips line breaks also where it is strict, which would
+	// give one token many spellings.
+	if !ok || strings.ContainsAny(bearer, "\r\n") {
+		return nil, errBase64
 	}
-	n, ok := decodeBase64(buf, bearer)
-	if !ok {
-		return nil, nil, errBase64
+	plain, err := base64.RawStdEncoding.Strict().AppendDecode(buf[:0], []byte(bearer))
+	if err != nil {
+		return nil, errBase64
 	}
-	plain := buf[:n]
-	if n < len(bearerPrefix) || string(plain[:len(bearerPrefix)]) != bearerPrefix {
-		return nil, nil, errPrefix
+	if len(plain) < len(bearerPrefix) || string(plain[:len(bearerPrefix)]) != bearerPrefix {
+		return nil, errPrefix
 	}
-	plain = plain[len(bearerPrefix):]
-	return splitBearer(plain, bytes.IndexByte(plain, ':'))
+	return plain[len(bearerPrefix):], nil
 }
 
-func splitBearer(plain []byte, colon int) (qualified, secret []byte, err error) {
-	if colon < 0 {
-		return nil, nil, errColon
+// trimPadding removes the padding, which must complete the last group of four.
+func trimPadding(bearer string) (string, bool) {
+	end := len(bearer)
+	for end > 0 && len(bearer)-end < 2 && bearer[end-1] == '=' {
+		end--
 	}
-	return plain[:colon], plain[colon+1:], nil
+	if end < len(bearer) && len(bearer)%4 != 0 {
+		return "", false
+	}
+	return bearer[:end], true
+}
+
+// splitBearer makes a token of the bytes behind a bearer's prefix, which it copies.
+func splitBearer(plain []byte) (Token, error) {
+	colon := bytes.IndexByte(plain, ':')
+	if colon < 0 {
+		return Token{}, errColon
+	}
+	id, err := ParseTokenID(string(plain[:colon]))
+	if err != nil {
+		return Token{}, fmt.Errorf("%w: %w", ErrNotServiceToken, err)
+	}
+	secret := plain[colon+1:]
+	if len(secret) < minSecret {
+		return Token{}, &RefusedError{Token: id, Reason: ReasonSecretLength}
+	}
+	return Token{id: id, secret: newSecret(bytes.Clone(secret))}, nil
 }

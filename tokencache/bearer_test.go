@@ -62,8 +62,8 @@ func TestParseBearerRejects(t *testing.T) {
 		{"four parts", encode(prefix + "a/b/c/d:0123456789"), `invalid qualified name "a/b/c/d"`, false},
 		{"invalid name", encode(prefix + "a/b/_c:0123456789"), `invalid token name "_c"`, false},
 		{"invalid name and short secret", encode(prefix + "a/b/_c:0"), `invalid token name "_c"`, false},
-		{"short secret", encode(prefix + "a/b/c:012345678"), "the secret is shorter than 10 bytes", true},
-		{"no secret", encode(prefix + "a/b/c:"), "the secret is shorter than 10 bytes", true},
+		{"short secret", encode(prefix + "a/b/c:012345678"), "secret_length", true},
+		{"no secret", encode(prefix + "a/b/c:"), "secret_length", true},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			token, err := tokencache.ParseBearer(test.bearer)
@@ -128,25 +128,4 @@ func FuzzParseBearer(f *testing.F) {
 func decodeAll(bearer string) string {
 	b, _ := base64.RawStdEncoding.DecodeString(strings.TrimRight(bearer, "="))
 	return string(b)
-}
-
-// FuzzDecodeBase64 holds the hit path's decoder against the standard library's.
-func FuzzDecodeBase64(f *testing.F) {
-	for _, seed := range []string{"", "A", "AA", "AAE", "AAEA", "AAEAAQ==", "AAEAAWVsYXN0aWM=", "////++++", "AAEAAWVs\nYXN0aWM", "AB=="} {
-		f.Add(seed)
-	}
-	f.Fuzz(func(t *testing.T, src string) {
-		dst := make([]byte, tokencache.DecodedLen(len(src)))
-		n, ok := tokencache.DecodeBase64(dst, src)
-
-		enc := base64.RawStdEncoding.Strict()
-		if strings.HasSuffix(src, "=") {
-			enc = base64.StdEncoding.Strict()
-		}
-		want, err := enc.DecodeString(src)
-		wantOK := err == nil && !strings.ContainsAny(src, "\r\n")
-		if ok != wantOK || ok && string(dst[:n]) != string(want) {
-			t.Errorf("%q: got %q, %v, want %q, %v", src, dst[:n], ok, want, err)
-		}
-	})
 }

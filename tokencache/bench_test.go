@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"crypto/subtle"
-	"encoding/base64"
 	"fmt"
 	"runtime/debug"
 	"slices"
@@ -82,23 +81,6 @@ func BenchmarkClock(b *testing.B) {
 	for b.Loop() {
 		time.Since(start)
 	}
-}
-
-// BenchmarkDecode compares the hit path's base64 with the standard library's.
-func BenchmarkDecode(b *testing.B) {
-	src := mustToken(b, "elastic/fleet-server/token-00000001", "0123456789abcdef012345").RevealBearer()
-	var dst [256]byte
-	b.Run("own", func(b *testing.B) {
-		for b.Loop() {
-			tokencache.DecodeBase64(dst[:], src)
-		}
-	})
-	b.Run("std", func(b *testing.B) {
-		enc := base64.RawStdEncoding.Strict()
-		for b.Loop() {
-			enc.Decode(dst[:], []byte(src))
-		}
-	})
 }
 
 // BenchmarkEvict asks what it costs to evict an account of ten tokens by wildcard,

@@ -1,24 +1,25 @@
 package tokencache
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"time"
 
-	"golang.org/x/sync/semaphore"
+	"github.com/hashicorp/golang-lru/v2/simplelru"
 )
 
 // A Cache remembers what one source said. R is the source's record.
 //
-// It remembers successes alone: a refusal and an error are asked for again each
-// time. A remembered success answers for its token name: another secret for that
-// name is refused from memory, until the token is evicted or expires.
+// It remembers successes: a success answers for its token name, and another secret
+// for that name is refused from memory, until the token is evicted or expires. It
+// remembers for a moment, by name, that the source does not hold a token. It
+// remembers no other refusal and no error.
 //
 // A Cache is safe for concurrent use by multiple goroutines. It runs a goroutine
-// for each load in flight, at most Config.MaxLoads, and no other; [Cache.Close]
-// ends them.
+// for each load that reads, at most Config.MaxLoads and as many strays, and for
+// each hash that is computed; [Cache.Close] ends them.
 type Cache[R any] struct{ store *store }
 
 var _ Invalidator = (*Cache[any])(nil)
@@ -29,39 +30,82 @@ type Config struct {
 	// TTL is how long a success is remembered, counted from the start of its
 	// load; reads do not extend it. Zero: 20 minutes. Negative: nothing is
 	// remembered, though concurrent callers of one token still share a load.
+	//
+	// A success may be confirmed for up to 2 seconds longer. A process that was
+	// paused (by SIGSTOP, or with its machine) keeps to that for entries that had
+	// no more than a minute left; others may be confirmed until a timer has fired,
+	// by the first 16 hits on each processor at most.
 	TTL time.Duration
 
-	// Jitter is how much of the TTL chance may take away, so that tokens which
-	// were loaded together are not all loaded again together. At most TTL. Zero:
-	// a tenth of TTL. Negative: none.
+	// Jitter is the most that is taken off the TTL of each success, at random, so
+	// that tokens which were loaded together are not all loaded again together. At
+	// most TTL. Zero: a tenth of TTL. Negative: none.
 	Jitter time.Duration
 
-	// MaxEntries is how many successes are remembered. When there are more, the
-	// least recently used makes room (a close approximation: an entry used since
-	// the policy last looked at it gets a second chance). Zero: 100 000. Negative
-	// is an error: what remembers nothing has a negative TTL.
+	// MaxEntries is how many successes are remembered. When there are more, one
+	// that was not used of late makes room (S3-FIFO). Zero: 100 000. Negative is
+	// an error: what remembers nothing has a negative TTL.
 	MaxEntries int
 
-	// LoadTimeout is how long one load may take, hashing included. Zero: 10
-	// seconds. Negative is an error: a load without a deadline would hold its
-	// token for ever.
+	// AbsentTTL is how long it is remembered that the source does not hold a
+	// token, for the last 10 000 such names. An eviction that selects the name ends
+	// it, and so does each change that the source tells of. It bounds what names
+	// that nobody holds cost the source. A source that does not tell when a token
+	// is created keeps a new one out for that long, if it was tried before. Zero: 5
+	// seconds. Negative, or with a negative TTL: not at all.
+	AbsentTTL time.Duration
+
+	// LoadTimeout is how long the source may take to answer, and then one hash to be
+	// computed; waiting for a turn does not count. Zero: 10 seconds. Negative, or
+	// above 24 hours, is an error: a load without a deadline would hold its token
+	// for ever.
 	LoadTimeout time.Duration
 
-	// MaxLoads is how many loads may run at once; callers beyond it wait for
-	// their turn as long as their contexts let them. Zero: 1024. Negative is an
-	// error.
+	// MaxLoads is how many loads may read at once. Further ones have to wait, see
+	// GroupConfig.MaxWait. One account may have an eighth of them, so that reads of
+	// one account that hang leave room for the others. As many loads again may be
+	// strays, which run on after they have taken too long; an account that has its
+	// eighth of strays, or the cache that has all, begins no load until some have
+	// ended. Zero: 1024. Negative is an error.
 	MaxLoads int
+
+	// MaxBackoff is the longest pause in which a source is left alone after its
+	// loads have failed five times in a row. Authentications that need it fail at
+	// once meanwhile. Pauses begin at 10 milliseconds and double; the first
+	// success, or a change that the source tells of, ends them. Zero: 1 second.
+	// Negative: no pauses.
+	MaxBackoff time.Duration
+
+	// ServeStale is how long past its TTL a success may still be confirmed while the
+	// source does not answer. The verdict says so. A refusal by the source, an
+	// eviction and the token's own expiry end it. Zero or negative: not at all, as
+	// a revoked token may be confirmed for that much longer.
+	ServeStale time.Duration
+
+	// RefreshAhead is how long before its TTL ends a success that is in use is loaded
+	// again, once, in the background; if that fails, it is remembered until the
+	// TTL ends. Zero or negative: not at all, as it doubles the reads of rare tokens
+	// whose callers would not mind to wait. Must be below TTL.
+	RefreshAhead time.Duration
+
+	// HideNames computes a hash for tokens that the source does not hold too, after
+	// it has seen the first hash, and remembers no absence, so that the time of a
+	// refusal does not tell which names exist. Off by default: each unknown name
+	// then costs as much as a wrong secret, and names are not secret.
+	HideNames bool
 }
 
 const (
 	defaultTTL         = 20 * time.Minute
 	defaultMaxEntries  = 100_000
+	defaultAbsentTTL   = 5 * time.Second
 	defaultLoadTimeout = 10 * time.Second
+	maxLoadTimeout     = 24 * time.Hour
 	defaultMaxLoads    = 1024
 )
 
 // withDefaults returns cfg with its zero values replaced, and an error for each
-// field that breaks its rule.
+// field that breaks its rule. A negative duration becomes zero: off.
 func (cfg Config) withDefaults() (Config, error) {
 	var errs []error
 	reject := func(field string, value any, rule string) {
@@ -70,28 +114,40 @@ func (cfg Config) withDefaults() (Config, error) {
 	if cfg.MaxEntries < 0 {
 		reject("MaxEntries", cfg.MaxEntries, "must not be negative; a negative TTL switches the cache off")
 	}
-	if cfg.LoadTimeout < 0 {
-		reject("LoadTimeout", cfg.LoadTimeout, "must not be negative; a load without a deadline would hold its token for ever")
+	if cfg.LoadTimeout < 0 || cfg.LoadTimeout > maxLoadTimeout {
+		reject("LoadTimeout", cfg.LoadTimeout, "must be 0 to 24 hours; a load without a deadline would hold its token for ever")
 	}
 	if cfg.MaxLoads < 0 {
 		reject("MaxLoads", cfg.MaxLoads, "must not be negative")
 	}
-	cfg.TTL = cmp.Or(cfg.TTL, defaultTTL)
-	if cfg.TTL > 0 && cfg.Jitter > cfg.TTL {
-		reject("Jitter", cfg.Jitter, fmt.Sprintf("must not be above TTL, which is %v", cfg.TTL))
+	ttl := orDefault(cfg.TTL, defaultTTL, 0)
+	if ttl > 0 && cfg.Jitter > ttl {
+		reject("Jitter", cfg.Jitter, fmt.Sprintf("must not be above TTL, which is %v", ttl))
 	}
-	cfg.Jitter = cmp.Or(cfg.Jitter, cfg.TTL/10)
-	cfg.MaxEntries = cmp.Or(cfg.MaxEntries, defaultMaxEntries)
-	cfg.LoadTimeout = cmp.Or(cfg.LoadTimeout, defaultLoadTimeout)
-	cfg.MaxLoads = cmp.Or(cfg.MaxLoads, defaultMaxLoads)
-	return cfg, errors.Join(errs...)
+	if ttl > 0 && cfg.RefreshAhead >= ttl {
+		reject("RefreshAhead", cfg.RefreshAhead, fmt.Sprintf("must be below TTL, which is %v", ttl))
+	}
+	return Config{
+		TTL:          ttl,
+		Jitter:       orDefault(cfg.Jitter, ttl/10, 0),
+		MaxEntries:   orDefault(cfg.MaxEntries, defaultMaxEntries, 0),
+		AbsentTTL:    orDefault(cfg.AbsentTTL, defaultAbsentTTL, 0),
+		LoadTimeout:  orDefault(cfg.LoadTimeout, defaultLoadTimeout, 0),
+		MaxLoads:     orDefault(cfg.MaxLoads, defaultMaxLoads, 0),
+		MaxBackoff:   orDefault(cfg.MaxBackoff, defaultBackoff, 0),
+		ServeStale:   max(0, cfg.ServeStale),
+		RefreshAhead: max(0, cfg.RefreshAhead),
+		HideNames:    cfg.HideNames,
+	}, errors.Join(errs...)
 }
 
 // New returns a cache for src, as the last of the group, and subscribes it to the
 // source's changes. The name is what stats, reports and verdicts call it, for
-// example "file"; it must not be empty, and be unique in the group. A group holds up to 64 caches.
+// example "file"; it must not be empty, and be unique in the group. A source that
+// is a [Holder] is asked as one.
 //
-// The error says which argument breaks which rule.
+// The error says which argument breaks which rule, or wraps [ErrClosed] for a group
+// that is closed.
 func New[R any](g *Group, name string, src Source[R], cfg Config) (*Cache[R], error) {
 	cfg, err := cfg.withDefaults()
 	switch {
@@ -102,25 +158,15 @@ func New[R any](g *Group, name string, src Source[R], cfg Config) (*Cache[R], er
 	case src == nil:
 		return nil, fmt.Errorf("tokencache: the source of the cache %q is nil", name)
 	}
-	s := &store{
-		group: g, name: name,
-		lookup: func(ctx context.Context, id TokenID) (Answer[any], error) {
-			a, err := src.Lookup(ctx, id)
-			if !a.Held || err != nil {
-				return Answer[any]{}, err
-			}
-			return Answer[any]{true, a.Disabled, a.Record, a.Expires, a.Verify, a.Ask}, nil
-		},
-		ttl: cfg.TTL, jitter: cfg.Jitter,
-		loadTimeout: cfg.LoadTimeout,
-		maxEntries:  cfg.MaxEntries,
-		errTimeout:  fmt.Errorf("the source took longer than %v: %w", cfg.LoadTimeout, context.DeadlineExceeded),
-		slots:       semaphore.NewWeighted(int64(cfg.MaxLoads)),
+	s := newStore(g, name, cfg)
+	s.holder, _ = src.(Holder)
+	s.lookup = func(ctx context.Context, id TokenID) (Answer[any], error) {
+		a, err := src.Lookup(ctx, id)
+		if !a.Held || err != nil {
+			return Answer[any]{}, err
+		}
+		return Answer[any]{true, a.Disabled, a.Record, a.Expires, a.Verify, a.Ask}, nil
 	}
-	if h, ok := src.(Holder); ok {
-		s.mayHold = h.MayHold
-	}
-	s.resetLocked()
 	// The subscription comes before the first load, and an entry can only come
 	// from a load: no change is lost in between.
 	c := &Cache[R]{store: s}
@@ -132,28 +178,66 @@ func New[R any](g *Group, name string, src Source[R], cfg Config) (*Cache[R], er
 	return c, nil
 }
 
+func newStore(g *Group, name string, cfg Config) *store {
+	s := &store{
+		group: g, name: name,
+		ttl: cfg.TTL, jitter: cfg.Jitter, stale: cfg.ServeStale, refresh: int64(cfg.RefreshAhead),
+		absentTTL: cfg.AbsentTTL, hideNames: cfg.HideNames,
+		loadTimeout: cfg.LoadTimeout,
+		errTimeout:  fmt.Errorf("its source took longer than %v", cfg.LoadTimeout),
+		policy:      newPolicy(cfg.MaxEntries),
+		slots:       turns{limit: cfg.MaxLoads, share: shareOf(cfg.MaxLoads), begin: (*load).readLocked},
+		strays:      strays{limit: cfg.MaxLoads, share: shareOf(cfg.MaxLoads)},
+		failures:    failures{longest: cfg.MaxBackoff},
+	}
+	if s.ttl == 0 || s.hideNames {
+		s.absentTTL = 0
+	}
+	s.slots.setPlaces(g.maxQueue)
+	s.absences, _ = simplelru.NewLRU[*entry, struct{}](maxAbsences, nil) // fails for sizes below 1 only
+	s.beginEraLocked()
+	return s
+}
+
 // Name returns the name that New was given.
 func (c *Cache[R]) Name() string { return c.store.name }
-
-// Evict forgets the selected tokens in this cache alone, at one instant, with the
-// guarantees of [Group.Evict]. It returns how many live entries went.
-func (c *Cache[R]) Evict(_ context.Context, _ Cause, sels ...Selector) int {
-	return c.store.group.forget(c.store, func(s *store, t *tombstone) {
-		s.condemnLocked(t, sels)
-	})[c.store.name]
-}
-
-// Clear forgets everything in this cache alone, at one instant, with the
-// guarantees of [Group.Evict]. It returns how many live entries went.
-func (c *Cache[R]) Clear(context.Context, Cause) int {
-	return c.store.group.forget(c.store, (*store).condemnAllLocked)[c.store.name]
-}
 
 // Stats returns the cache's counters. It waits for no source.
 func (c *Cache[R]) Stats() Stats { return c.store.snapshot() }
 
-// Close ends the subscription, forgets everything, ends the loads in flight by
-// their contexts, and waits until their goroutines are gone: a source that
-// ignores its context delays it. Authentications that need this cache fail with
-// [ErrClosed] from then on. Closing again waits likewise and does nothing else.
-func (c *Cache[R]) Close() { c.store.close() }
+// Remembers reports whether the cache remembers the token as confirmed, and since
+// when and until when. It counts as no use. The first time is zero where it is not
+// known, as the token's own expiry has shortened its entry's life.
+func (c *Cache[R]) Remembers(id TokenID) (since, until time.Time, ok bool) {
+	s, g := c.store, c.store.group
+	if id.Validate() != nil {
+		return since, until, false
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	e := s.findLocked(g.hashID(id), id)
+	if e == nil || e.absent || e.expires <= g.clock.now() {
+		return since, until, false
+	}
+	until = g.clock.epoch.Add(time.Duration(e.expires))
+	if e.expires == math.MaxInt64 {
+		return since, until, true
+	}
+	if !e.mortal {
+		since = until.Add(-s.lifetime(e.step))
+	}
+	return since, until, true
+}
+
+// Close ends the subscription, forgets everything and ends the loads by their
+// contexts, at once: it waits for nobody's source, and [Cache.Wait] does that.
+// Authentications that need this cache fail with [ErrClosed] from then on. Closing
+// again does nothing.
+func (c *Cache[R]) Close() { c.store.group.close([]*store{c.store}) }
+
+// Wait waits until nothing runs any more that the cache has started, or until the
+// context is done, whose error it returns. It is for after Close.
+func (c *Cache[R]) Wait(ctx context.Context) error { return c.store.running.wait(ctx) }
+
+// Format says what this is, for every verb: a cache leads to the key of its digests.
+func (c *Cache[R]) Format(f fmt.State, _ rune) { fmt.Fprintf(f, "tokencache.Cache %q", c.store.name) }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -46,12 +47,12 @@ func TestCacheRemembers(t *testing.T) {
 	token := mustToken(t, "elastic/fleet-server/token1", "supersecret")
 	src := newTestSource(token)
 	c := newCache(t, tokencache.NewGroup(tokencache.GroupConfig{}), "test", src, tokencache.Config{})
-	for range 3 {
+	for i := range 3 {
 		v, err := c.Authenticate(t.Context(), header(token))
 		if err != nil {
 			t.Fatal(err)
 		}
-		want := tokencache.Verdict[record]{Token: token.ID(), Cache: "test", Record: record{Version: 1}}
+		want := tokencache.Verdict[record]{Token: token.ID(), Cache: "test", Record: record{Version: 1}, FromMemory: i > 0}
 		if diff := cmp.Diff(want, v); diff != "" {
 			t.Errorf("verdict (-want +got):\n%s", diff)
 		}
@@ -80,11 +81,12 @@ func TestWrongSecretIsRefusedFromMemory(t *testing.T) {
 
 func TestRefusalsAreNotRemembered(t *testing.T) {
 	token := mustToken(t, "elastic/fleet-server/token1", "supersecret")
-	src := newTestSource()
+	wrong := mustToken(t, "elastic/fleet-server/token1", "wrong-secret")
+	src := newTestSource(token)
 	c := newCache(t, tokencache.NewGroup(tokencache.GroupConfig{}), "test", src, tokencache.Config{})
-	check(t, c, token, "refused")
-	src.set(token) // created, and nobody told the cache
-	check(t, c, token, "ok")
+	check(t, c, wrong, "refused")
+	src.set(wrong) // replaced, and nobody told the cache
+	check(t, c, wrong, "ok")
 }
 
 func TestErrorsAreErrors(t *testing.T) {
@@ -98,7 +100,7 @@ func TestErrorsAreErrors(t *testing.T) {
 	if !errors.Is(err, outage) || errors.Is(err, tokencache.ErrRefused) {
 		t.Errorf("got %v, want the outage, and no refusal", err)
 	}
-	if got, want := err.Error(), `tokencache: cache "test": connection refused`; got != want {
+	if got, want := err.Error(), `tokencache: cache "test": no answer (source_failed): connection refused`; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
 	src.before = nil
@@ -247,7 +249,7 @@ func TestNewRejects(t *testing.T) {
 		{"no source", "x", nil, tokencache.Config{}, `the source of the cache "x" is nil`},
 		{"name taken", "taken", newTestSource(), tokencache.Config{}, `a cache of the name "taken" already`},
 		{"entries", "x", newTestSource(), tokencache.Config{MaxEntries: -1}, "Config.MaxEntries is -1: must not be negative"},
-		{"timeout", "x", newTestSource(), tokencache.Config{LoadTimeout: -time.Second}, "Config.LoadTimeout is -1s: must not be negative"},
+		{"timeout", "x", newTestSource(), tokencache.Config{LoadTimeout: -time.Second}, "Config.LoadTimeout is -1s: must be 0 to 24 hours"},
 		{"loads", "x", newTestSource(), tokencache.Config{MaxLoads: -5}, "Config.MaxLoads is -5: must not be negative"},
 		{"jitter", "x", newTestSource(), tokencache.Config{TTL: time.Minute, Jitter: time.Hour}, "Config.Jitter is 1h0m0s: must not be above TTL, which is 1m0s"},
 		{"two at once", "x", newTestSource(), tokencache.Config{MaxLoads: -5, MaxEntries: -7}, "Config.MaxEntries is -7"},
@@ -264,14 +266,23 @@ func TestNewRejects(t *testing.T) {
 	}
 }
 
-func TestTooManyCaches(t *testing.T) {
+// TestManyCaches: the caches beyond the 64th answer as the others do.
+func TestManyCaches(t *testing.T) {
 	g := tokencache.NewGroup(tokencache.GroupConfig{})
-	defer g.Close()
-	for i := range 64 {
-		newCache(t, g, fmt.Sprint(i), newTestSource(), tokencache.Config{})
+	var tokens []tokencache.Token
+	for i := range 70 {
+		tokens = append(tokens, mustToken(t, fmt.Sprintf("elastic/fleet-server/t%d", i), "supersecret"))
+		newCache(t, g, fmt.Sprint(i), newTestSource(tokens[i]), tokencache.Config{})
 	}
-	if _, err := tokencache.New(g, "64", newTestSource(), tokencache.Config{}); err == nil {
-		t.Error("the 65th cache was accepted")
+	for range 2 {
+		for i, token := range tokens {
+			if v, err := g.Authenticate(t.Context(), header(token)); err != nil || v.Cache != fmt.Sprint(i) {
+				t.Errorf("%v: got %v, %v", token, v, err)
+			}
+			if _, err := g.Authenticate(t.Context(), header(mustToken(t, token.String(), "wrong-secret"))); !errors.Is(err, tokencache.ErrRefused) {
+				t.Errorf("%v with a wrong secret: got %v", token, err)
+			}
+		}
 	}
 }
 
@@ -284,12 +295,13 @@ func TestClose(t *testing.T) {
 		c := newCache(t, g, "test", src, tokencache.Config{})
 		check(t, c, token, "ok")
 
-		// A load in flight ends by its context, and Close waits for it.
-		returned := false
+		// A load in flight ends by its context; Close does not wait for it, and Wait
+		// does.
+		var returned atomic.Bool
 		src.before = func(ctx context.Context, _ tokencache.TokenID) error {
 			<-ctx.Done()
 			time.Sleep(time.Second)
-			returned = true
+			returned.Store(true)
 			return ctx.Err()
 		}
 		waiting := make(chan error)
@@ -303,11 +315,20 @@ func TestClose(t *testing.T) {
 				t.Errorf("the caller in wait got %v, want ErrClosed", err)
 			}
 		}()
+		start := time.Now()
 		g.Close()
-		if !returned {
-			t.Error("Close did not wait for the load")
+		if returned.Load() || time.Since(start) != 0 {
+			t.Error("Close waited for the load")
 		}
 		c.Close() // again
+		gaveUp, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+		defer cancel()
+		if err := c.Wait(gaveUp); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("Wait beside a load: got %v", err)
+		}
+		if err := g.Wait(t.Context()); err != nil || !returned.Load() {
+			t.Errorf("Wait: got %v before the load had ended", err)
+		}
 		if src.subscribers() != 0 {
 			t.Error("Close left the subscription")
 		}
@@ -326,7 +347,6 @@ func TestClose(t *testing.T) {
 }
 
 func TestHitDoesNotAllocate(t *testing.T) {
-	// As long as a generated secret, and not: see query.
 	for _, secret := range []string{"0123456789abcdefghijkl", "supersecret"} {
 		hitDoesNotAllocate(t, mustToken(t, "elastic/fleet-server/token1", secret))
 	}

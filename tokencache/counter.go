@@ -12,8 +12,8 @@ import (
 // The counts are exact.
 type hitCounter struct {
 	stripes [stripes]struct {
-		hits, mismatches atomic.Uint64
-		_                [48]byte
+		hits, mismatches, absent atomic.Uint64
+		_                        [cacheLine - 24]byte
 	}
 }
 
@@ -29,13 +29,38 @@ func stripe() int {
 	return int(page * 0x9e3779b97f4a7c15 >> 58)
 }
 
-func (c *hitCounter) hit()      { c.stripes[stripe()].hits.Add(1) }
-func (c *hitCounter) mismatch() { c.stripes[stripe()].mismatches.Add(1) }
+// hit counts a hit, and returns how many its stripe has.
+func (c *hitCounter) hit() uint64 { return c.stripes[stripe()].hits.Add(1) }
 
-func (c *hitCounter) read() (hits, mismatches uint64) {
+func (c *hitCounter) mismatch() { c.stripes[stripe()].mismatches.Add(1) }
+func (c *hitCounter) absent()   { c.stripes[stripe()].absent.Add(1) }
+
+// read adds what was counted to st.
+func (c *hitCounter) read(st *Stats) {
 	for i := range c.stripes {
-		hits += c.stripes[i].hits.Load()
-		mismatches += c.stripes[i].mismatches.Load()
+		st.Hits += c.stripes[i].hits.Load()
+		st.Mismatches += c.stripes[i].mismatches.Load()
+		st.Absent += c.stripes[i].absent.Load()
 	}
-	return hits, mismatches
+}
+
+// An outcomeCounter counts how authentications end, but for hits.
+type outcomeCounter struct {
+	byLoad, notServiceTokens, refusals atomic.Uint64
+	overloads, noAnswers, closed       atomic.Uint64
+}
+
+func (c *outcomeCounter) confirmed() { c.byLoad.Add(1) }
+func (c *outcomeCounter) rejected()  { c.notServiceTokens.Add(1) }
+func (c *outcomeCounter) refused()   { c.refusals.Add(1) }
+
+func (c *outcomeCounter) failed(reason Reason) {
+	switch reason {
+	case ReasonOverloaded:
+		c.overloads.Add(1)
+	case ReasonClosed:
+		c.closed.Add(1)
+	default:
+		c.noAnswers.Add(1)
+	}
 }

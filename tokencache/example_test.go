@@ -57,6 +57,10 @@ func Example() {
 func ExampleGroup_Authenticate() {
 	group := tokencache.NewGroup(tokencache.GroupConfig{})
 	defer group.Close()
+	if _, err := tokencache.New(group, "static", static{}, tokencache.Config{}); err != nil {
+		fmt.Println(err)
+		return
+	}
 
 	for _, authorization := range []string{
 		"Basic b3BlcmF0b3I6cGFzc3dvcmQ=",
@@ -69,14 +73,14 @@ func ExampleGroup_Authenticate() {
 		case errors.Is(err, tokencache.ErrNotServiceToken):
 			fmt.Println("try another scheme:", err)
 		case errors.Is(err, tokencache.ErrRefused):
-			fmt.Println("401:", err)
+			fmt.Println("401:", err) // the log may say why, the client should not be told
 		default:
 			fmt.Println("503:", err)
 		}
 	}
 	// Output:
 	// try another scheme: tokencache: not a service token: the scheme is not Bearer
-	// 401: tokencache: token refused: elastic/fleet-server/token1
+	// 401: tokencache: token refused: elastic/fleet-server/token1: unknown_token
 }
 
 func ExampleAccount_Select() {

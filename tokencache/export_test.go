@@ -1,37 +1,32 @@
 package tokencache
 
-// DecodeBase64 is the hit path's decoder.
-var DecodeBase64 = decodeBase64
-
-// DecodedLen is how much room it needs.
-var DecodedLen = decodedLen
-
-// HitInSteps is the hit path for one cache, with something in between the lookup
+// HitInSteps is the way of a hit in one cache, with something in between the lookup
 // and the last check.
 func HitInSteps[R any](c *Cache[R], token Token, between func()) bool {
 	g := c.store.group
-	var buf [stackBuffer]byte
-	q := g.newTokenQuery(token, buf[:])
-	e := c.store.table.Load().find(&q, g)
-	if e == nil || !e.digest.equal(&q.digest) {
+	q := g.newQuery(&token)
+	f := finding{hitIndex: 1 << 30}
+	g.find(&f, c.store, &q)
+	if f.hit == nil {
 		return false
 	}
 	between()
-	return e.live(&g.clock)
+	var v Verdict[any]
+	return g.hit(f.hit, &q, &v) == confirmed
 }
 
 // EvictInSteps is Group.Evict, with something before and something after its
 // instant.
 func EvictInSteps(g *Group, sel Selector, before, after func()) {
-	last := (*g.stores.Load())[len(*g.stores.Load())-1]
-	g.forget(nil, func(s *store, t *tombstone) {
-		s.condemnLocked(t, []Selector{sel})
-		if s == last {
-			before()
-			t.fallen.Store(true) // as forget does next
-			after()
-		}
-	})
+	g.mu.Lock()
+	ev := g.markLocked(CauseAsked, *g.stores.Load(), func(s *store, ev *eviction) { s.markLocked(ev, sel) })
+	before()
+	ev.done.Store(true) // as evict does next
+	after()
+	g.settleMarkedLocked(ev)
+	for g.unlinkMarkedLocked(ev) {
+	}
+	g.mu.Unlock()
 }
 
 // WithMutexHeld calls f while the group's mutex is held: whatever f does cannot

@@ -3,85 +3,59 @@ package tokencache
 import (
 	"context"
 	"crypto/rand"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"hash/maphash"
+	"iter"
+	"math"
 	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"golang.org/x/sync/semaphore"
 )
 
 // A Group is the caches that are forgotten together: an eviction happens in all
 // of them at one instant. It also answers for all of them, in the order in which
-// [New] added them; see [Group.Authenticate].
+// [New] added them; see [Group.Authenticate]. What an eviction is, and why it is
+// one instant, stands in evict.go.
 //
 // A Group is safe for concurrent use by multiple goroutines. It starts no
-// goroutine of its own; while a cache holds entries, a timer fires once a second.
-//
-// # Why an eviction is one instant
-//
-// Promise. Once an eviction has returned, no authentication that starts
-// afterwards gets a verdict which derives from a source read that began before
-// the eviction was called. If anybody has seen an eviction's effect in one
-// cache, nobody sees the state before it in another.
-//
-// Everything that changes a group happens under one mutex, mu: to register a
-// load, to publish its result, to displace an entry, to evict. It is never held
-// during a source read, a password hash, a wait, or a call into foreign code.
-// What remains to be shown is that hits, which take no lock, fit in between.
-//
-//   - INVARIANT 1 (loads). A load is registered under mu before it reads the
-//     source, and its result is published under mu only if it is registered
-//     still. An eviction removes the loads that it selects from the register,
-//     under mu, whether or not anything is cached for them.
-//   - INVARIANT 2 (joins). A caller joins only a registered load, under mu.
-//   - INVARIANT 3 (marks). An entry can be found only between its publication and
-//     its unlinking. An eviction marks every selected entry of every cache with
-//     its own tombstone, which stands; then it fells the tombstone; then it
-//     unlinks the entries; all under mu, so that no entry carries two.
-//   - INVARIANT 4 (hits). The last thing a hit does is to load the entry's mark,
-//     and the tombstone behind it. No tombstone, or one that stands: the entry
-//     is good. A fallen one: the hit is a miss.
-//
-// The instant of an eviction is the store which fells its tombstone: one store
-// to one word, whatever the number of names and caches. By 3, a hit that loads
-// the mark after the instant sees the fallen tombstone, for each selected entry
-// of each cache; by 4, every hit that returns the old verdict loaded it before.
-// A verdict that did not come from an entry came from a load. By 1 and 2, one
-// that began before the eviction took mu is neither published nor joined once
-// the eviction has released it. That is freshness, and with the single store it
-// is atomicity: order the operations by their instants (a hit: its last load; an
-// eviction: the felling; a load: the source's own instant) and the order
-// explains every result. internal/lincheck checks the same, in the same words, with
-// random histories; schedule_test.go walks through the windows one by one.
-//
-// A hit may fail to find an entry that is there, while the table grows. That is
-// harmless: it goes on to look again under mu, before anything is loaded.
-//
-// Rejected: a generation for each account, taken before the read and compared
-// before the publication. It needs a rule for how long to remember generations,
-// which is where real caches went wrong, and it makes a list of names in two
-// caches more than one word. A sequence lock for each account: its readers have
-// to wait for an eviction, and it does not cover two accounts, or a whole cache,
-// at one instant. A map that is replaced as a whole: its cost grows with the
-// account.
+// goroutine of its own but for a moment each second while a cache holds entries;
+// the goroutines that run are the loads that read or hash.
 type Group struct {
-	// What hits read, on cache lines that no miss and no eviction writes.
+	// What hits read, on lines of the processor's cache that no miss and no
+	// eviction writes.
 	known   func(Account) bool
 	stores  atomic.Pointer[[]*store] // in the order of New; replaced, never changed, under mu
+	table   atomic.Pointer[table]    // replaced as it grows, under mu
+	lengths lengths
 	clock   clock
-	seed    maphash.Seed        // seed and key are random for each group, so that neither
-	key     [16]byte            // digests nor buckets can be computed outside the process
-	hashing *semaphore.Weighted // nil: unbounded
+	lease   atomic.Int64  // clock reading: when the lease lapses; 0: there is none
+	changes atomic.Uint64 // of the sources, written under mu: see Group.Authenticate
+	seed    maphash.Seed  // seed and key are random for each group, so that neither
+	key     [keyLen]byte  // digests nor buckets can be computed outside the process
+
+	maxSecret int // bytes
+	maxBearer int // characters
+	maxWait   time.Duration
+	maxQueue  int
+	observer  func(context.Context, Event)
 
 	_ [cacheLine]byte
 
-	mu      sync.Mutex  // guards ticking, and every store's fields that say so; see above
-	ticking *time.Timer // nil: the clock takes no notes
+	outcomes outcomeCounter
+
+	mu        sync.Mutex // guards the fields below, and every store's that say so; see evict.go
+	closed    bool
+	ticking   *time.Timer // nil: the clock takes no notes
+	linked    int         // entries in the table
+	growing   bool        // an array is being made for the table
+	swept     int         // the last bucket that the sweep looked at
+	deadlines deadlines
+	hashing   turns
+	hints     hints
 }
 
 // cacheLine is how far apart to keep what hits read from what others write: a write
@@ -93,99 +67,161 @@ const cacheLine = 64
 // production setting.
 type GroupConfig struct {
 	// MaxHashing is how many password hashes may be computed at once, over all
-	// caches of the group, so that a flood of unknown tokens cannot take every
-	// core for longer than its turn. Zero: GOMAXPROCS. Negative: no bound.
+	// caches of the group. They have turns: by account, of one account by token
+	// name, of one name in the order in which they came; secrets that were good a
+	// short while ago come first. As many more may be computed for accounts that
+	// compute none, so that a cheap hash need not wait for the dear ones of
+	// others. Zero: GOMAXPROCS. Negative: no bound.
 	MaxHashing int
 
+	// MaxWait is how long a load may wait for its turn to read, or to compute a
+	// hash. It then ends with [ErrOverloaded]. The load's own deadline,
+	// Config.LoadTimeout, does not run meanwhile. Zero: 10 seconds. Negative: as
+	// long as somebody waits for the load.
+	MaxWait time.Duration
+
+	// MaxQueue is how many loads may wait for a turn to compute a hash, and in each
+	// cache for a turn to read. One account may take an eighth of the places.
+	// What finds none ends with [ErrOverloaded] at once. Zero: 16384. Negative: no
+	// bound.
+	MaxQueue int
+
+	// MaxSecret is how many bytes a secret may have. A longer one is refused
+	// before it is decoded. Zero: 1024. Negative: no bound.
+	MaxSecret int
+
 	// KnownAccount reports whether the host knows the account; a token of any
-	// other is refused before a cache or a source is asked. It is called for each
-	// authentication, hits too, from many goroutines, and must be quick. Nil:
-	// every account is known.
+	// other is refused before a secret is hashed or a source is asked. It is called
+	// for each authentication, hits too, from many goroutines, and must be quick.
+	// Nil: every account is known.
 	KnownAccount func(Account) bool
+
+	// Observer is told of loads, evictions, displacements and overload; never of
+	// hits. It is called after the fact, in the goroutine in which that happened,
+	// by many at once, and under no lock. The context carries the values of the
+	// caller's. Nil: nobody is told, which costs nothing.
+	Observer func(context.Context, Event)
 }
+
+const (
+	defaultMaxWait   = 10 * time.Second
+	defaultMaxQueue  = 1 << 14
+	defaultMaxSecret = 1024
+)
 
 // NewGroup returns a group without caches; [New] adds them.
 func NewGroup(cfg GroupConfig) *Group {
-	g := &Group{known: cfg.KnownAccount, seed: maphash.MakeSeed(), clock: clock{epoch: time.Now()}}
-	g.clock.noted.Store(never)
+	g := &Group{
+		known: cfg.KnownAccount, observer: cfg.Observer,
+		seed: maphash.MakeSeed(), clock: clock{epoch: time.Now()},
+		maxWait: orDefault(cfg.MaxWait, defaultMaxWait, math.MaxInt64),
+		hints:   newHints(),
+	}
 	rand.Read(g.key[:]) // documented never to fail
-	if cfg.MaxHashing == 0 {
-		cfg.MaxHashing = runtime.GOMAXPROCS(0)
-	}
-	if cfg.MaxHashing > 0 {
-		g.hashing = semaphore.NewWeighted(int64(cfg.MaxHashing))
-	}
+	g.clock.noted.Store(never)
 	g.stores.Store(new([]*store))
+	g.table.Store(newTable(minBuckets))
+	g.lengths.publishLocked()
+	g.maxBearer = math.MaxInt
+	g.maxSecret = orDefault(cfg.MaxSecret, defaultMaxSecret, math.MaxInt)
+	if g.maxSecret < math.MaxInt/16 {
+		g.maxBearer = base64.StdEncoding.EncodedLen(len(bearerPrefix) + maxQualified + len(":") + g.maxSecret)
+	}
+	hashing := orDefault(cfg.MaxHashing, runtime.GOMAXPROCS(0), math.MaxInt)
+	g.hashing = turns{limit: hashing, share: hashing, extra: min(hashing, math.MaxInt-hashing), begin: (*load).verifyLocked}
+	g.maxQueue = orDefault(cfg.MaxQueue, defaultMaxQueue, math.MaxInt)
+	g.hashing.setPlaces(g.maxQueue)
+	g.deadlines.group = g
 	return g
 }
 
-// Evict forgets the selected tokens in every cache of the group, at one instant.
-// When it returns, no authentication that starts afterwards gets an answer which
-// a source gave before Evict was called; loads in flight for the selected tokens
-// still answer those who wait for them, but are neither stored nor joined.
+// orDefault returns an option's value: zero stands for the default, negative for
+// none.
+func orDefault[T int | time.Duration](value, byDefault, none T) T {
+	switch {
+	case value == 0:
+		return byDefault
+	case value < 0:
+		return none
+	default:
+		return value
+	}
+}
+
+// Lease has the group answer until this moment, by the process's own monotonic
+// clock, and from then on fail every authentication with [ReasonLapsed], hits and
+// misses alike: for a node that cannot tell whether it has missed an eviction. A
+// later call extends or ends the lease, at once. The zero Time: no lease is
+// needed, which is how a group begins.
 //
-// It returns how many live entries went from each cache, by the cache's name. An
-// account or a token that nobody knows is no error: nothing goes. It waits for
-// no source and costs time in proportion to what goes, not to what the caches
-// hold.
-func (g *Group) Evict(_ context.Context, _ Cause, sels ...Selector) map[string]int {
-	return g.forget(nil, func(s *store, t *tombstone) { s.condemnLocked(t, sels) })
+// What is remembered stays. Whoever lets a lease lapse must clear the group before
+// the next one.
+func (g *Group) Lease(until time.Time) {
+	if until.IsZero() {
+		g.lease.Store(0)
+		return
+	}
+	g.lease.Store(max(1, int64(until.Sub(g.clock.epoch))))
 }
 
-// Clear forgets everything in every cache of the group, at one instant, with the
-// same guarantees as [Group.Evict]. It returns how many live entries went from
-// each cache, by the cache's name.
-func (g *Group) Clear(context.Context, Cause) map[string]int {
-	return g.forget(nil, (*store).condemnAllLocked)
+// lapsed reports whether a lease is needed and there is none. It reads the real
+// clock: a time noted before a pause of the process would be too early.
+func (g *Group) lapsed() bool {
+	until := g.lease.Load()
+	return until != 0 && g.clock.now() >= until
 }
 
-// Close closes every cache of the group; see [Cache.Close].
+// Caches returns the names and counters of the group's caches, in the order in
+// which New added them. Each cache's counters are read when its turn comes.
+func (g *Group) Caches() iter.Seq2[string, Stats] {
+	return func(yield func(string, Stats) bool) {
+		for _, s := range *g.stores.Load() {
+			if !yield(s.name, s.snapshot()) {
+				return
+			}
+		}
+	}
+}
+
+// Close closes every cache of the group, at one instant; see [Cache.Close]. From
+// then on every authentication ends with [ErrClosed].
 func (g *Group) Close() {
-	for _, s := range *g.stores.Load() {
-		s.close()
-	}
-}
-
-// forget is the one eviction, in one store or, where only is nil, in all of the
-// group. condemn marks what it selects in a store, and takes the loads that it
-// selects off the register. The result is how many live entries went from each.
-func (g *Group) forget(only *store, condemn func(*store, *tombstone)) map[string]int {
 	g.mu.Lock()
-	defer g.mu.Unlock()
-	stores := *g.stores.Load()
-	if only != nil {
-		stores = []*store{only}
-	}
-	t := &tombstone{carved: g.clock.now()}
-	for _, s := range stores {
-		condemn(s, t)
-	}
-	t.fallen.Store(true) // the instant
-	counts := make(map[string]int, len(stores))
-	for _, s := range stores {
-		counts[s.name] = s.buryLocked()
-	}
-	g.stopClockLocked()
-	return counts
+	g.closed = true
+	g.mu.Unlock()
+	g.close(*g.stores.Load())
 }
 
-const maxCaches = 64 // what fits in the words of fromMemory
+// Wait waits until nothing runs any more that the group's caches have started, or
+// until the context is done, whose error it returns. It is for after Close.
+func (g *Group) Wait(ctx context.Context) error {
+	for _, s := range *g.stores.Load() {
+		if err := s.running.wait(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
 
 // add makes s a part of the group.
 func (g *Group) add(s *store) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	old := *g.stores.Load()
-	if len(old) == maxCaches {
-		return fmt.Errorf("tokencache: the group has %d caches, and can hold no more", maxCaches)
-	}
-	if slices.ContainsFunc(old, func(o *store) bool { return o.name == s.name }) {
+	switch {
+	case g.closed:
+		return fmt.Errorf("%w: the group, before it got the cache %q", ErrClosed, s.name)
+	case slices.ContainsFunc(old, func(o *store) bool { return o.name == s.name }):
 		return fmt.Errorf("tokencache: the group has a cache of the name %q already", s.name)
 	}
+	s.index = len(old)
 	g.stores.Store(new(append(slices.Clip(old), s)))
 	return nil
 }
 
-// ErrClosed is wrapped by the error for an authentication that needs a cache
-// which has been closed.
-var ErrClosed = errors.New("tokencache: the cache is closed")
+var errNoCaches = errors.New("the group has no caches")
+
+// Format says what this is, for every verb: a group holds the key of its digests.
+func (g *Group) Format(f fmt.State, _ rune) {
+	fmt.Fprintf(f, "tokencache.Group of %d caches", len(*g.stores.Load()))
+}

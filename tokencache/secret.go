@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"strings"
 )
 
 // A Secret is what a bearer proves. It prints, logs and marshals as
@@ -17,48 +16,52 @@ import (
 // It is immutable and safe for concurrent use by multiple goroutines. The zero
 // Secret is empty.
 type Secret struct {
-	_ [0]func() // not comparable: == would leak how much of two secrets agrees
-
-	// value is boxed. A plain string would be printed by every verb of fmt as
-	// soon as a Secret is an unexported field of another struct, as fmt may not
-	// call Format there; a pointer below the top level prints as an address.
-	value *string
+	// reveal returns the secret itself. It is in a closure, because a string would
+	// be printed by every verb of fmt as soon as a Secret is an unexported field of
+	// another struct, as fmt may not call Format there, and a slice behind a pointer
+	// by some. A function prints as an address, cannot be compared, and nothing that
+	// dumps values by reflection looks into it.
+	reveal func() []byte
 }
 
 const (
-	minSecret       = 10 // bytes
-	randomSecret    = 16 // bytes of a generated secret before it is encoded
-	generatedSecret = 22 // bytes of a generated secret: randomSecret as URL-safe base64
-	redacted        = "[redacted]"
+	minSecret    = 10 // bytes
+	randomSecret = 16 // bytes of a generated secret before it is encoded
+	redacted     = "[redacted]"
 )
 
 // NewSecret returns a Secret with a copy of value.
-func NewSecret(value string) Secret { return Secret{value: new(strings.Clone(value))} }
+func NewSecret(value string) Secret { return newSecret([]byte(value)) }
+
+func newSecret(value []byte) Secret { return Secret{func() []byte { return value }} }
 
 // GenerateSecret returns a new random secret: 16 bytes from crypto/rand as 22
 // characters of unpadded URL-safe base64.
 func GenerateSecret() Secret {
 	var b [randomSecret]byte
 	rand.Read(b[:]) // documented never to fail
-	return Secret{value: new(base64.RawURLEncoding.EncodeToString(b[:]))}
+	return NewSecret(base64.RawURLEncoding.EncodeToString(b[:]))
 }
 
 // Reveal returns the secret itself, for the code that has to verify it or to
 // hand it to its owner. Keep the result out of logs and errors.
-func (s Secret) Reveal() string {
-	if s.value == nil {
-		return ""
+func (s Secret) Reveal() string { return string(s.bytes()) }
+
+// bytes returns the secret without copying it.
+func (s Secret) bytes() []byte {
+	if s.reveal == nil {
+		return nil
 	}
-	return *s.value
+	return s.reveal()
 }
 
 // Len returns the secret's length in bytes.
-func (s Secret) Len() int { return len(s.Reveal()) }
+func (s Secret) Len() int { return len(s.bytes()) }
 
 // Equal reports whether both secrets are the same, in a time which depends on
 // their lengths alone.
 func (s Secret) Equal(other Secret) bool {
-	return subtle.ConstantTimeCompare([]byte(s.Reveal()), []byte(other.Reveal())) == 1
+	return subtle.ConstantTimeCompare(s.bytes(), other.bytes()) == 1
 }
 
 // String returns "[redacted]".

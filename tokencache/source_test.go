@@ -120,7 +120,10 @@ func newCache(t testing.TB, g *tokencache.Group, name string, src tokencache.Sou
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(c.Close)
+	t.Cleanup(func() {
+		c.Close()
+		c.Wait(context.Background())
+	})
 	return c
 }
 

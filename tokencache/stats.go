@@ -1,21 +1,91 @@
 package tokencache
 
+import "context"
+
 // Stats are a cache's counters since it was made, and its present sizes. The
-// counters of hits are read one after the other while they go on, everything
-// else at one instant.
+// counters of what is answered from memory are read one after the other while they
+// go on, everything else at one instant.
 type Stats struct {
 	Hits       uint64 `json:"hits"`       // authentications confirmed from memory
-	Mismatches uint64 `json:"mismatches"` // wrong secrets refused from memory
+	Mismatches uint64 `json:"mismatches"` // wrong secrets for a remembered name, refused from memory
+	Absent     uint64 `json:"absent"`     // refused from memory, as the source had said that it does not hold the name
 	Misses     uint64 `json:"misses"`     // authentications that waited for a load
-	Loads      uint64 `json:"loads"`      // loads started; Misses less Loads joined one
+	Loads      uint64 `json:"loads"`      // loads begun; one for each group of misses that share it, and refreshes
 	Refusals   uint64 `json:"refusals"`   // loads in which the source did not confirm the token
 	Errors     uint64 `json:"errors"`     // loads that failed
-	Discarded  uint64 `json:"discarded"`  // loads that were not stored, as an eviction came first or they were overdue
+	Discarded  uint64 `json:"discarded"`  // loads that were not stored, as an eviction came first or they took too long
 	Stored     uint64 `json:"stored"`     // verdicts stored
+	Refreshed  uint64 `json:"refreshed"`  // of these, stored ahead of an expiry
+	Stale      uint64 `json:"stale"`      // authentications confirmed past the time, as the source did not answer
 	Evicted    uint64 `json:"evicted"`    // live entries that evictions and clearings removed
 	Expired    uint64 `json:"expired"`    // entries found to be past their time, and removed
 	Displaced  uint64 `json:"displaced"`  // entries removed to make room
 
-	Entries int `json:"entries"` // entries now, including expired ones which have not been found yet
-	Loading int `json:"loading"` // loads running now
+	Entries int `json:"entries"` // verdicts remembered now, including expired ones which have not been found yet
+	Loading int `json:"loading"` // loads reading now
+	Waiting int `json:"waiting"` // loads that wait for their turn to read
+	Strays  int `json:"strays"`  // loads that run on, though they have taken too long or the cache is closed
+}
+
+// snapshot returns the counters.
+func (s *store) snapshot() Stats {
+	s.group.mu.Lock()
+	defer s.group.mu.Unlock()
+	st := s.stats
+	s.hits.read(&st)
+	st.Entries = s.era.count
+	st.Loading, st.Waiting, st.Strays = s.slots.running, s.slots.waiting, s.strays.all
+	return st
+}
+
+// GroupStats are how a group's authentications have ended since it was made, those
+// through a single [Cache] included, and what hashing is going on.
+type GroupStats struct {
+	Confirmed        uint64 `json:"confirmed"`          // from memory or by a source
+	Refused          uint64 `json:"refused"`            // with ErrRefused
+	NotServiceTokens uint64 `json:"not_service_tokens"` // with ErrNotServiceToken
+	Overloaded       uint64 `json:"overloaded"`         // with ErrOverloaded
+	Closed           uint64 `json:"closed"`             // with ErrClosed
+	NoAnswer         uint64 `json:"no_answer"`          // with another NoAnswerError
+
+	Hashing int `json:"hashing"` // password hashes being computed now
+	Waiting int `json:"waiting"` // loads that wait for their turn to compute one
+}
+
+// Stats returns the group's counters. They are read one after the other.
+func (g *Group) Stats() GroupStats {
+	st := GroupStats{
+		Confirmed:        g.outcomes.byLoad.Load(),
+		Refused:          g.outcomes.refusals.Load(),
+		NotServiceTokens: g.outcomes.notServiceTokens.Load(),
+		Overloaded:       g.outcomes.overloads.Load(),
+		Closed:           g.outcomes.closed.Load(),
+		NoAnswer:         g.outcomes.noAnswers.Load(),
+	}
+	for _, s := range *g.stores.Load() {
+		var hits Stats
+		s.hits.read(&hits)
+		st.Confirmed += hits.Hits
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	st.Hashing, st.Waiting = g.hashing.running, g.hashing.waiting
+	return st
+}
+
+// displacedLocked returns the events for what was displaced since the last call.
+func (g *Group) displacedLocked() (events []Event) {
+	for _, s := range *g.stores.Load() {
+		if s.displaced > 0 && g.observer != nil {
+			events = append(events, Event{Kind: EventDisplacement, Cache: s.name, Count: s.displaced})
+		}
+		s.displaced = 0
+	}
+	return events
+}
+
+func (g *Group) tell(events []Event) {
+	for _, ev := range events {
+		g.observer(context.Background(), ev)
+	}
 }

@@ -2,295 +2,241 @@ package tokencache
 
 import (
 	"context"
-	"fmt"
 	"math/rand/v2"
-	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/golang-lru/v2/simplelru"
-	"golang.org/x/sync/semaphore"
 )
 
 // A store is a cache without its record type: what Cache[R] wraps.
 //
-// The first fields are immutable after New, but for the table, which is replaced as
-// it grows. The next synchronise themselves. The last are guarded by the group's
-// mutex: it is one for all stores, as an eviction is one instant for all of them.
+// The first fields are immutable after New. The last are guarded by the group's
+// mutex, which is one for all stores, as an eviction is one instant for all of
+// them.
 type store struct {
-	group *Group
-	name  string
-	table atomic.Pointer[table] // read without the mutex
+	group  *Group
+	name   string
+	index  int           // in the group's stores
+	ttl    time.Duration // 0: nothing is stored
+	jitter time.Duration
+	stale  time.Duration // how long an entry may answer past its time while the source fails
+	holder Holder        // nil: the source is none
+	closed atomic.Bool   // written under the mutex
 
-	lookup  func(context.Context, TokenID) (Answer[any], error)
-	mayHold func(TokenID) bool // nil: always
-	cancel  func()             // ends the subscription
+	refresh   int64 // how long before its expiry an entry in use is loaded again; 0: it is not
+	hideNames bool
 
-	ttl, jitter time.Duration // ttl 0: nothing is stored
+	lookup      func(context.Context, TokenID) (Answer[any], error)
+	cancel      func() // ends the subscription
 	loadTimeout time.Duration
-	maxEntries  int
+	absentTTL   time.Duration // 0: absence is not remembered
 	errTimeout  error
-	slots       *semaphore.Weighted // one for each load that may run
 
 	_    [cacheLine]byte // hits read what is above, and misses write what is below
 	hits hitCounter
 
-	loads     sync.WaitGroup // the loads that run
-	closeOnce sync.Once
+	running   tally // goroutines
+	lastDummy atomic.Pointer[func(Secret) bool]
 
 	// guarded by group.mu
-	lru       *simplelru.LRU[*entry, struct{}]
-	cells     map[Account]*cell
-	loading   int // loads that have not landed
-	unsettled unsettled
-	watch     *time.Timer // see watchLocked; nil: not set
-	doomed    doomed
-	closed    bool
+	era       *era
+	cells     map[Account]*cell // of the era
+	policy    policy
+	absences  *simplelru.LRU[*entry, struct{}]
+	slots     turns
+	strays    strays
+	failures  failures
+	displaced int // since the observer was told
 	stats     Stats
 }
 
-// doomed is what one eviction marked in a store, between the two passes of
-// forget.
-type doomed struct {
-	entries []*entry // unless all
-	all     bool
-	live    int // how many of them had not expired
-}
-
-func (s *store) resetLocked() {
-	s.table.Store(newTable(minBuckets))
-	s.lru, _ = simplelru.NewLRU[*entry, struct{}](s.maxEntries, nil) // fails for sizes below 1 only
-	s.cells = make(map[Account]*cell)
-}
-
-// peek looks the query up without a lock. A live entry is a hit: the digest
-// agrees; or a refusal: it does not, and the entry answers for its name.
-func (s *store) peek(q *query) (e *entry, hit bool) {
-	e = s.table.Load().find(q, s.group)
-	if e == nil {
-		return nil, false
+// rememberLocked stores the result of a load that confirmed its token, in the
+// place of whatever the name had. The load is still registered. It returns what
+// growLocked returns.
+func (s *store) rememberLocked(l *load, out *outcome) (need int) {
+	g := s.group
+	if old := s.findLocked(l.hash, l.token.id); old != nil {
+		s.unlinkLocked(old)
 	}
-	hit = e.digest.equal(&q.digest)
-	if !e.live(&s.group.clock) {
-		return nil, false
-	}
-	return e, hit
-}
-
-// touch notes that e was used.
-func (s *store) touch(e *entry) {
-	if !e.used.Load() {
-		e.used.Store(true)
-	}
-}
-
-// publishLocked stores the result of a load, in the place of whatever the name
-// had. The flight is still registered: see land.
-func (s *store) publishLocked(f *flight, record any) {
 	if s.ttl <= 0 {
-		return
+		return 0
+	}
+	if e := s.policy.victimLocked(); e != nil {
+		s.displaceLocked(e)
 	}
 	s.stats.Stored++
-	if old := s.findLocked(f.hash, f.token.id); old != nil {
-		s.removeLocked(old)
+	if l.refresh {
+		s.stats.Refreshed++
 	}
-	s.makeRoomLocked()
-	e := &entry{
-		digest:  f.key.digest,
-		name:    strings.Clone(f.token.id.Name),
-		record:  record,
-		cell:    f.cell,
-		expires: f.started + int64(s.lifetime()),
-		hash:    f.hash,
-		cut:     uint16(headLen(len(f.cell.prefix) + len(f.token.id.Name))),
+	e := s.newEntry(l)
+	e.digest, e.record = l.key.digest, out.record
+	e.step = uint8(rand.N(256))
+	e.expires = after(l.begun, s.lifetime(e.step))
+	if !out.expires.IsZero() {
+		e.expires, e.mortal = min(e.expires, after(g.clock.now(), time.Until(out.expires))), true
 	}
-	t := s.table.Load()
-	if s.lru.Len() >= len(t.buckets) {
-		t = t.grownLocked()
-		s.table.Store(t)
-	}
-	s.group.startClockLocked()
-	f.cell.linkLocked(e)
-	s.lru.Add(e, struct{}{})
-	t.insertLocked(e)
+	e.length = g.lengths.addLocked(l.token.secret.Len())
+	s.policy.addLocked(e)
+	return s.linkLocked(e)
 }
 
 // lifetime returns the TTL less a random part of the jitter, so that tokens which
 // were loaded together are not all loaded again together.
-func (s *store) lifetime() time.Duration {
+func (s *store) lifetime(step uint8) time.Duration {
 	if s.jitter <= 0 {
 		return s.ttl
 	}
-	return s.ttl - rand.N(s.jitter)
+	return s.ttl - s.jitter/255*time.Duration(step)
 }
 
-// secondChances bounds how many entries that were used since the policy last
-// passed by are moved to the front to make room for one.
-const secondChances = 64
-
-// makeRoomLocked displaces an entry when the store is full: the least recently
-// used, as far as the marks tell.
-func (s *store) makeRoomLocked() {
-	if s.lru.Len() < s.maxEntries {
-		return
-	}
-	var oldest *entry
-	for range secondChances {
-		oldest, _, _ = s.lru.GetOldest()
-		if !oldest.used.Load() {
-			break
+// forgetLocked takes back what a load found not to be so, and remembers that the
+// source does not hold the token, where it said so. It returns what growLocked
+// returns.
+func (s *store) forgetLocked(l *load, reason Reason) (need int) {
+	g := s.group
+	g.hints.removeLocked(l.key.digest)
+	old := s.findLocked(l.hash, l.token.id)
+	if old != nil && !old.absent {
+		if !old.digest.equal(&l.key.digest) {
+			return 0 // of another secret, which the load says nothing of
 		}
-		oldest.used.Store(false)
-		s.lru.Get(oldest) // to the front
+		s.unlinkLocked(old)
+		old = nil
 	}
-	oldest, _, _ = s.lru.GetOldest()
-	s.removeLocked(oldest)
-	s.stats.Displaced++
+	if reason != ReasonUnknownToken || s.absentTTL <= 0 {
+		return 0
+	}
+	if old != nil {
+		s.unlinkLocked(old)
+	}
+	e := s.newEntry(l)
+	e.absent = true
+	e.expires = after(l.begun, s.absentTTL)
+	if s.absences.Len() >= maxAbsences {
+		oldest, _, _ := s.absences.GetOldest()
+		s.unlinkLocked(oldest)
+	}
+	s.absences.Add(e, struct{}{})
+	return s.linkLocked(e)
 }
 
-// removeExpiredLocked removes entries from the end of the replacement order while
-// they have expired.
-func (s *store) removeExpiredLocked() {
-	for range sweep {
-		oldest, _, ok := s.lru.GetOldest()
-		if !ok || !s.group.clock.passed(oldest.expires) {
-			return
-		}
-		s.removeLocked(oldest)
-		s.stats.Expired++
+// maxAbsences is how many absences a cache remembers: 10 000 names of 100 bytes
+// take 4 MB.
+const maxAbsences = 10_000
+
+func (s *store) newEntry(l *load) *entry {
+	var plain, encoded, text [2 * stackBuffer]byte
+	head := appendHead(encoded[:0], plain[:0], l.token.id)
+	e := &entry{
+		text:    string(append(append(text[:0], l.key.name...), head[len(l.cell.head):]...)),
+		nameLen: uint16(len(l.key.name)),
+		hash:    l.hash,
 	}
+	e.owner.Store(l.cell)
+	return e
 }
 
-// sweep bounds how many expired entries are removed at a time.
-const sweep = 1000
+// linkLocked makes an entry reachable.
+func (s *store) linkLocked(e *entry) (need int) {
+	g := s.group
+	e.owner.Load().linkLocked(e)
+	g.linked++
+	g.startClockLocked()
+	g.table.Load().insertLocked(e)
+	return g.growLocked(nil)
+}
 
-// findLocked finds the entry of a name, live or not.
+// findLocked finds what the store remembers of a name, expired or not.
 func (s *store) findLocked(hash uint32, id TokenID) *entry {
-	for e := s.table.Load().bucket(hash).Load(); e != nil; e = e.next.Load() {
-		if e.hash == hash && e.name == id.Name && e.cell.account == id.Account {
+	for e := s.group.table.Load().bucket(hash).Load(); e != nil; e = e.next.Load() {
+		owner := e.owner.Load()
+		if e.hash == hash && owner.era.store == s && e.name() == id.Name && owner.account == id.Account && !owner.dead() {
 			return e
 		}
 	}
 	return nil
 }
 
-// removeLocked makes e unreachable.
-func (s *store) removeLocked(e *entry) {
-	s.table.Load().removeLocked(e)
-	s.lru.Remove(e)
-	e.cell.unlinkLocked(e)
-	s.releaseLocked(e.cell)
-}
-
-// releaseLocked frees a cell that holds nothing any more.
-func (s *store) releaseLocked(c *cell) {
-	if c.emptyLocked() {
-		delete(s.cells, c.account)
-	}
-}
-
-// condemnLocked marks the selected entries and takes the selected loads off the
-// register.
-func (s *store) condemnLocked(t *tombstone, sels []Selector) {
-	for _, sel := range sels {
-		c := s.cells[sel.account]
-		if c == nil {
-			continue
-		}
-		for key, f := range c.flights {
-			if sel.Selects(TokenID{sel.account, key.name}) {
-				f.unregisterLocked()
-			}
-		}
-		if sel.all {
-			for e := c.entries; e != nil; e = e.succ {
-				s.condemnEntryLocked(t, e)
-			}
-		}
-		for _, name := range sel.names {
-			id := TokenID{sel.account, name}
-			if e := s.findLocked(s.group.hashID(id), id); e != nil {
-				s.condemnEntryLocked(t, e)
-			}
-		}
-		s.releaseLocked(c)
-	}
-}
-
-func (s *store) condemnEntryLocked(t *tombstone, e *entry) {
-	if s.doomed.markLocked(t, e) {
-		s.doomed.entries = append(s.doomed.entries, e)
-	}
-}
-
-// condemnAllLocked is condemnLocked for everything.
-func (s *store) condemnAllLocked(t *tombstone) {
-	s.doomed.all = true
-	for _, c := range s.cells {
-		for _, f := range c.flights {
-			f.unregisterLocked()
-		}
-		for e := c.entries; e != nil; e = e.succ {
-			s.doomed.markLocked(t, e)
+// unlinkLocked makes an entry unreachable, and dead: see entry. What was evicted is
+// counted to its eviction.
+func (s *store) unlinkLocked(e *entry) {
+	g := s.group
+	owner := e.owner.Load()
+	g.table.Load().removeLocked(e)
+	if e.absent {
+		s.absences.Remove(e)
+	} else {
+		s.policy.removeLocked(e)
+		g.lengths.removeLocked(e.length)
+		if ev := owner.evictedBy(); ev != nil && e.expires > ev.at {
+			ev.gone[s.index]++
+			s.stats.Evicted++
 		}
 	}
+	cell := owner.home()
+	cell.unlinkLocked(e)
+	e.owner.Store(gone)
+	g.linked--
+	cell.releaseLocked()
 }
 
-// markLocked puts the tombstone on e, and reports whether e had none: two
-// selectors of one eviction may cover the same token.
-func (d *doomed) markLocked(t *tombstone, e *entry) bool {
-	if e.tomb.Load() != nil {
-		return false
+// displaceLocked unlinks an entry to make room.
+func (s *store) displaceLocked(e *entry) {
+	if !e.owner.Load().dead() {
+		s.stats.Displaced++
+		s.displaced++
+		s.group.hints.addLocked(e.digest, s.group.clock.now())
 	}
-	e.tomb.Store(t)
-	if e.expires > t.carved {
-		d.live++
-	}
-	return true
+	s.unlinkLocked(e)
 }
 
-// buryLocked unlinks what was condemned, and returns how much of it was live.
-func (s *store) buryLocked() int {
-	d := s.doomed
-	s.doomed = doomed{}
-	if d.all {
-		s.resetLocked()
+// expiredLocked reports whether nothing needs the entry any more.
+func (e *entry) expiredLocked(now int64) bool {
+	s := e.owner.Load().era.store
+	until := e.expires
+	if !e.absent && !e.mortal {
+		until = after(until, s.stale)
 	}
-	for _, e := range d.entries {
-		s.removeLocked(e)
-	}
-	s.stats.Evicted += uint64(d.live)
-	return d.live
+	return until <= now && !e.owner.Load().dead()
 }
 
-// close drops everything, ends the loads and waits for them. The subscription
-// ends last: until nothing is served any more, changes must arrive.
-func (s *store) close() {
-	s.closeOnce.Do(func() {
-		var settled []*flight
-		s.group.forget(s, func(s *store, t *tombstone) {
-			s.closed = true
-			s.condemnAllLocked(t)
-			settled = s.dropLocked()
-		})
-		for _, f := range settled {
-			close(f.done)
-		}
-		s.cancel()
-	})
-	s.loads.Wait()
+// expireLocked unlinks an entry that has expired.
+func (g *Group) expireLocked(e *entry) {
+	s := e.owner.Load().era.store
+	if !e.absent {
+		s.stats.Expired++
+		g.hints.addLocked(e.digest, g.clock.now())
+	}
+	s.unlinkLocked(e)
 }
 
-func (s *store) wrap(err error) error { return fmt.Errorf("tokencache: cache %q: %w", s.name, err) }
+// staleLocked returns what the cache remembers of a token past its time, while its
+// source does not answer.
+func (s *store) staleLocked(id TokenID, q *query) (outcome, bool) {
+	if s.stale <= 0 {
+		return outcome{}, false
+	}
+	e := s.findLocked(q.hash, id)
+	if e == nil || e.absent || e.mortal || !e.digest.equal(&q.digest) || after(e.expires, s.stale) <= s.group.clock.now() {
+		return outcome{}, false
+	}
+	s.stats.Stale++
+	return outcome{confirmed: true, stale: true, record: e.record}, true
+}
 
-// snapshot returns the counters.
-func (s *store) snapshot() Stats {
-	s.group.mu.Lock()
-	defer s.group.mu.Unlock()
-	st := s.stats
-	st.Hits, st.Mismatches = s.hits.read()
-	st.Entries = s.lru.Len()
-	st.Loading = s.loading
-	return st
+// keepDummy keeps a hash of the source's, so that dummy can take as long as it does.
+func (s *store) keepDummy(verify func(Secret) bool) {
+	if s.hideNames && s.lastDummy.Load() == nil {
+		s.lastDummy.Store(&verify)
+	}
+}
+
+// dummy returns the hash to compute for a name that the source does not hold, where
+// names are to be hidden; nil: none.
+func (s *store) dummy() func(Secret) bool {
+	if verify := s.lastDummy.Load(); verify != nil {
+		return *verify
+	}
+	return nil
 }

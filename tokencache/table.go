@@ -2,78 +2,36 @@ package tokencache
 
 import "sync/atomic"
 
-// An entry is one remembered verdict. All fields but the atomic ones, and those
-// marked as guarded by the group's mutex, are immutable after publication.
-type entry struct {
-	digest  digest
-	name    string // the token's name; the account is the cell's
-	record  any
-	cell    *cell
-	expires int64 // clock reading
-	hash    uint32
-	cut     uint16 // headLen of the qualified name
-
-	// used is the recency mark: set by a hit unless it is set already, so that a
-	// hot entry's cache lines stay shared between cores; cleared when the
-	// replacement policy passes by.
-	used atomic.Bool
-
-	tomb atomic.Pointer[tombstone] // INVARIANT 3 of Group; written under the mutex
-	next atomic.Pointer[entry]     // in its bucket; written under the mutex
-
-	prev, succ *entry // in the cell's list; guarded by the group's mutex
-}
-
-// A tombstone is shared by all entries that one eviction removes.
-type tombstone struct {
-	fallen atomic.Bool
-	carved int64 // clock reading: which of them had expired before
-}
-
-// live reports whether the entry is good at this moment. It must be the last
-// thing a hit does: INVARIANT 4 of Group.
-func (e *entry) live(c *clock) bool {
-	if c.passed(e.expires) {
-		return false
-	}
-	t := e.tomb.Load()
-	return t == nil || !t.fallen.Load()
-}
-
-func (e *entry) id() TokenID { return TokenID{e.cell.account, e.name} }
-
-// is reports whether the entry's qualified name is this one.
-func (e *entry) is(qualified []byte) bool {
-	prefix := e.cell.prefix
-	return len(qualified) == len(prefix)+len(e.name) &&
-		string(qualified[:len(prefix)]) == prefix && string(qualified[len(prefix):]) == e.name
-}
-
-// A table is a hash table with chaining. One goroutine at a time may write, under
-// the group's mutex; any number may read without it. A reader may miss an entry
-// while a table grows, as entries move from chain to chain, but what it finds is
-// what it asked for, and each chain ends.
+// A table is a hash table with chaining, of the entries of all caches of a group:
+// one lookup finds what each of them remembers of a name. One goroutine at a time
+// may write, under the group's mutex; any number may read without it.
+//
+// It grows in steps: a new array takes over the chains of the old one a few at a
+// time, with each entry that is inserted. A reader may miss an entry that moves
+// meanwhile, or whose neighbour does. What it finds is what it asked for, and each
+// chain ends. A miss does no harm: the caller looks again under the mutex.
 type table struct {
 	buckets []atomic.Pointer[entry] // a power of two
+
+	old   []atomic.Pointer[entry] // what buckets takes over, half as long; nil: nothing
+	moved *atomic.Int64           // how many chains of old have been taken over
 }
 
-const minBuckets = 64
+const (
+	minBuckets = 64
+	movesEach  = 8 // chains taken over with each insertion
+)
 
-func newTable(buckets int) *table {
-	return &table{buckets: make([]atomic.Pointer[entry], buckets)}
-}
+func newTable(buckets int) *table { return &table{buckets: make([]atomic.Pointer[entry], buckets)} }
 
+// bucket returns the bucket in which the chain of a hash begins.
 func (t *table) bucket(hash uint32) *atomic.Pointer[entry] {
-	return &t.buckets[int(hash)&(len(t.buckets)-1)]
-}
-
-func (t *table) find(q *query, g *Group) *entry {
-	for e := t.bucket(q.hash).Load(); e != nil; e = e.next.Load() {
-		if e.hash == q.hash && q.names(e, g) {
-			return e
+	if t.old != nil {
+		if i := int64(hash) & int64(len(t.old)-1); i >= t.moved.Load() {
+			return &t.old[i]
 		}
 	}
-	return nil
+	return &t.buckets[int(hash)&(len(t.buckets)-1)]
 }
 
 func (t *table) insertLocked(e *entry) {
@@ -92,16 +50,60 @@ func (t *table) removeLocked(e *entry) {
 	at.Store(e.next.Load())
 }
 
-// grownLocked returns a table of twice the size with all entries of t, which is
-// unusable for writers afterwards.
-func (t *table) grownLocked() *table {
-	grown := newTable(2 * len(t.buckets))
-	for i := range t.buckets {
-		for e := t.buckets[i].Load(); e != nil; {
+// moveLocked takes over some chains of the old array, and reports whether that
+// was the last of them.
+func (t *table) moveLocked(chains int) (done bool) {
+	i := t.moved.Load()
+	for ; chains > 0 && i < int64(len(t.old)); chains, i = chains-1, i+1 {
+		e := t.old[i].Load()
+		t.moved.Store(i + 1) // from here on, the chain's hashes are looked for in the new array
+		t.old[i].Store(nil)
+		for e != nil {
 			next := e.next.Load()
-			grown.insertLocked(e)
+			t.insertLocked(e)
 			e = next
 		}
 	}
-	return grown
+	return i == int64(len(t.old))
+}
+
+// growLocked keeps the table as long as it has entries: it begins to grow with the
+// array that was made for that, or goes on growing. It returns the length of the
+// array that is needed next; 0: none.
+func (g *Group) growLocked(array []atomic.Pointer[entry]) (need int) {
+	t := g.table.Load()
+	switch {
+	case t.old != nil:
+		if t.moveLocked(movesEach) {
+			g.table.Store(&table{buckets: t.buckets})
+		}
+	case array != nil && len(array) == 2*len(t.buckets):
+		g.table.Store(&table{buckets: array, old: t.buckets, moved: new(atomic.Int64)})
+	case g.linked > len(t.buckets) && !g.growing:
+		g.growing = true
+		return 2 * len(t.buckets)
+	}
+	return 0
+}
+
+// grow makes the array that growLocked asked for, without the mutex: clearing so
+// much memory takes milliseconds. Other loads may insert meanwhile; the chains get
+// longer for that time.
+func (g *Group) grow(need int) {
+	if need == 0 {
+		return
+	}
+	array := make([]atomic.Pointer[entry], need)
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.growing = false
+	g.growLocked(array)
+}
+
+// shrinkLocked gives the table's memory back when nothing is in it any more.
+func (g *Group) shrinkLocked() {
+	if t := g.table.Load(); g.linked == 0 && len(t.buckets) > minBuckets {
+		g.table.Store(newTable(minBuckets))
+		g.swept = 0
+	}
 }

@@ -38,6 +38,11 @@ func (id TokenID) String() string {
 // Select returns the selector of this one token. The error is a [*NameError].
 func (id TokenID) Select() (Selector, error) { return id.Account.Select(id.Name) }
 
+// length returns the length of the qualified name.
+func (id TokenID) length() int {
+	return len(id.Account.Namespace) + 1 + len(id.Account.Service) + 1 + len(id.Name)
+}
+
 // append appends the qualified name.
 func (id TokenID) append(b []byte) []byte {
 	b = append(b, id.Account.Namespace...)
@@ -76,7 +81,7 @@ func NewToken(id TokenID, secret Secret) (Token, error) {
 		return Token{}, err
 	}
 	if secret.Len() < minSecret {
-		return Token{}, errShortSecret
+		return Token{}, &RefusedError{Token: id, Reason: ReasonSecretLength}
 	}
 	return Token{id: id, secret: secret}, nil
 }
@@ -91,7 +96,8 @@ func (t Token) Secret() Secret { return t.secret }
 // standard base64 of the bytes 00 01 00 01, the qualified name, a colon and the
 // secret. A client sends it as "Authorization: Bearer " + t.RevealBearer().
 func (t Token) RevealBearer() string {
-	return base64.RawStdEncoding.EncodeToString([]byte(bearerPrefix + t.id.String() + ":" + t.secret.Reveal()))
+	plain := append(t.id.append([]byte(bearerPrefix)), ':')
+	return base64.RawStdEncoding.EncodeToString(append(plain, t.secret.bytes()...))
 }
 
 // String returns the qualified name, without the secret.

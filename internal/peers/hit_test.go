@@ -212,7 +212,7 @@ func BenchmarkDisturbed(b *testing.B) {
 			if err != nil {
 				b.Fatal(err)
 			}
-			return func() { h.group.Evict(sel) }
+			return func() { h.group.Evict(context.Background(), tokencache.CauseAsked, sel) }
 		}},
 		{"clearings", 100 * time.Millisecond, func(b *testing.B, h *host) func() {
 			c, err := tokencache.New(h.group, "reloaded", present{}, tokencache.Config{})
@@ -223,7 +223,7 @@ func BenchmarkDisturbed(b *testing.B) {
 				for i := range liveTokens {
 					c.AuthenticateToken(context.Background(), token(i))
 				}
-				c.Clear()
+				c.Clear(context.Background(), tokencache.CauseAsked)
 			}
 		}},
 	} {
@@ -295,7 +295,7 @@ func BenchmarkBesideMisses(b *testing.B) {
 				n := 0
 				for ; !stop.Load(); n++ {
 					load(context.Background(), tok)
-					group.Evict(sel)
+					group.Evict(context.Background(), tokencache.CauseAsked, sel)
 				}
 				done <- n
 			}()

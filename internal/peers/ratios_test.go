@@ -109,7 +109,7 @@ func evictionTime(t *testing.T, others int) time.Duration {
 			load("fleet-server", i)
 		}
 		began := time.Now()
-		g.Evict(sel)
+		g.Evict(context.Background(), tokencache.CauseAsked, sel)
 		took = append(took, time.Since(began))
 	}
 	slices.Sort(took)

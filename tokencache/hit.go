@@ -1,0 +1,277 @@
+package tokencache
+
+import (
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/binary"
+	"hash/maphash"
+	"math"
+	"slices"
+	"strings"
+)
+
+// This file is the way of a hit, from the bearer to the verdict. It takes no lock
+// and allocates nothing.
+//
+// A hit decodes no base64. Canonical base64 is a bijection, so comparing its
+// characters compares what they stand for. The first characters of a bearer, its
+// head, depend on nothing but the prefix, the qualified name and the colon; the
+// others, its tail, on nothing but the secret and how long the name is. An entry
+// keeps the characters of its head, and the digest of its tail.
+//
+// Where the head ends follows from how long the secret is. That is not known
+// beforehand, so a hit tries the lengths of the secrets that are remembered, the
+// most common first; there are one or two in practice. What a wrong length finds
+// is right all the same, as head and tail account for every character. What no
+// length finds is decoded, and looked for again.
+
+// A query is one bearer, without padding, and where its head is taken to end.
+type query struct {
+	bearer   string
+	cut      int
+	hash     uint32 // of the head
+	parsed   bool   // the bearer is known to be one, with that head
+	digested bool
+	digest   digest // of the tail, if digested
+}
+
+// A digest stands for a secret: the first 192 bits of the SHA-256 over the group's
+// key and the bearer's tail.
+type digest [24]byte
+
+// keyLen is the length of the key under a digest, in bytes. With 44 characters,
+// the tail of a secret of 32 bytes, it fills one block of SHA-256 to the last byte.
+const keyLen = 11
+
+// A recall says what the caches remember of a bearer.
+type recall int
+
+const (
+	unknown   recall = iota // not enough: the caches have to be asked under the mutex
+	confirmed               // one of them confirms it; the verdict is set
+	mismatch                // none does, and none needs to ask its source: refused
+	absence                 // the same, and no source holds a token of that name
+	strange                 // the host does not know the account
+)
+
+// remember looks for the bearer in the memory of all caches, or in only's. The
+// first cache that confirms it, in the order of New, sets the verdict. For a
+// refusal the verdict gets the token's id.
+func (g *Group) remember(only *store, bearer string, v *Verdict[any]) recall {
+	if len(bearer) > 0 && bearer[len(bearer)-1] == '=' {
+		var ok bool
+		if bearer, ok = trimPadding(bearer); !ok {
+			return unknown
+		}
+	}
+	if !strings.HasPrefix(bearer, encodedPrefix) {
+		return unknown
+	}
+	size := len(bearer) * 6 / 8
+	for _, length := range *g.lengths.common.Load() {
+		if size-length < minPlain {
+			continue
+		}
+		q := query{bearer: bearer, cut: sextets(size - length)}
+		q.hash = uint32(maphash.String(g.seed, bearer[:q.cut]))
+		if r := g.recall(only, &q, v); r != unknown {
+			return r
+		}
+	}
+	return unknown
+}
+
+// wellFormed reports whether the bearer is what the query takes it for. A digest
+// that agrees says so by itself; one that does not may be of anything.
+func (q *query) wellFormed() bool {
+	if q.parsed {
+		return true
+	}
+	var buf [stackBuffer]byte
+	defer clear(buf[:])
+	plain, err := decodeBearer(buf[:], q.bearer)
+	colon := (q.cut*6+7)/8 - len(bearerPrefix) - len(":")
+	return err == nil && plain[colon] == ':'
+}
+
+// minPlain is the length of the shortest prefix, qualified name and colon.
+const minPlain = len(bearerPrefix) + len("a/b/c") + len(":")
+
+// A finding is what the entries of a name say of a query.
+type finding struct {
+	hit      *entry // of the first cache that confirms it
+	hitIndex int
+	named    TokenID // the name; zero: no entry has it
+	strange  bool    // the host does not know its account
+
+	// The caches, of the first 64, that have a live entry of the name with another
+	// secret, and those that remember its absence.
+	mismatched, absent uint64
+}
+
+// recall looks the query up.
+func (g *Group) recall(only *store, q *query, v *Verdict[any]) recall {
+	changes := g.changes.Load()
+	f := finding{hitIndex: math.MaxInt}
+	g.find(&f, only, q)
+	switch {
+	case f.strange:
+		v.Token = f.named
+		return strange
+	case f.hit != nil:
+		return g.hit(f.hit, q, v)
+	case f.mismatched|f.absent == 0 || !q.wellFormed() || !g.mayRefuse(only, &f) || g.changes.Load() != changes:
+		return unknown
+	}
+	for _, s := range *g.stores.Load() {
+		switch bit := s.bit(); {
+		case f.mismatched&bit != 0:
+			s.hits.mismatch()
+		case f.absent&bit != 0:
+			s.hits.absent()
+		}
+	}
+	v.Token = f.named
+	if f.mismatched != 0 {
+		return mismatch
+	}
+	return absence
+}
+
+// find goes through the entries of the query's name.
+func (g *Group) find(f *finding, only *store, q *query) {
+	for e := g.table.Load().bucket(q.hash).Load(); e != nil; e = e.next.Load() {
+		if e.hash != q.hash {
+			continue
+		}
+		owner := e.owner.Load()
+		s := owner.era.store
+		if only != nil && s != only || !e.is(owner, q) || g.clock.passed(e.expires) {
+			continue
+		}
+		if f.named.Name == "" {
+			f.named = TokenID{owner.account, e.name()}
+			if g.known != nil && !g.known(owner.account) {
+				f.strange = true
+				return
+			}
+		}
+		switch {
+		case e.absent:
+			if e.live() {
+				f.absent |= s.bit()
+			}
+		case e.confirms(g, q):
+			if s.index < f.hitIndex {
+				f.hit, f.hitIndex = e, s.index
+			}
+		case e.live():
+			f.mismatched |= s.bit()
+		}
+	}
+}
+
+// confirms reports whether the query's secret is the entry's.
+func (e *entry) confirms(g *Group, q *query) bool {
+	if !q.digested {
+		digestTail(g, &q.digest, q.bearer[q.cut:])
+		q.digested = true
+	}
+	return e.digest.equal(&q.digest)
+}
+
+// mayRefuse reports whether a query that no cache confirms may be refused without
+// asking a source: each cache has an entry of the name, or a source that says at
+// once that it does not hold it.
+func (g *Group) mayRefuse(only *store, f *finding) bool {
+	for _, s := range *g.stores.Load() {
+		bit := s.bit()
+		switch {
+		case only != nil && s != only || (f.mismatched|f.absent)&bit != 0:
+		case bit == 0, s.hideNames, s.closed.Load(), s.holder == nil, s.holder.MayHold(f.named):
+			return false
+		}
+	}
+	return !g.lapsed()
+}
+
+// bit is the store's in a set of the first 64 caches of a group; 0: it is not
+// among them.
+func (s *store) bit() uint64 { return 1 << s.index }
+
+// is reports whether the entry, of that owner, has the query's head.
+func (e *entry) is(owner *cell, q *query) bool {
+	head, rest := owner.head, e.rest()
+	return len(head)+len(rest) == q.cut && q.bearer[:len(head)] == head && q.bearer[len(head):q.cut] == rest
+}
+
+// hit makes the verdict of an entry that confirms the query, if it is still good.
+func (g *Group) hit(e *entry, q *query, v *Verdict[any]) recall {
+	owner := e.owner.Load()
+	s := owner.era.store
+	if s == nil || g.lapsed() || !e.live() {
+		return unknown
+	}
+	if s.hits.hit()%hitsPerReading == 0 {
+		g.clock.note()
+	}
+	if !e.isUsed() {
+		e.state.Or(used)
+	}
+	if s.refresh > 0 && e.expires-s.refresh <= g.clock.noted.Load() {
+		s.refreshAhead(e, q)
+	}
+	v.Token.Account, v.Token.Name = owner.account, e.name()
+	v.Cache, v.Record, v.FromMemory = s.name, e.record, true
+	return confirmed
+}
+
+// equal compares in constant time, a word at a time: subtle.ConstantTimeCompare
+// goes by bytes, and takes a fifth as long as the SHA-256.
+func (d *digest) equal(other *digest) bool {
+	var differ uint64
+	for i := 0; i < len(d); i += 8 {
+		differ |= binary.LittleEndian.Uint64(d[i:]) ^ binary.LittleEndian.Uint64(other[i:])
+	}
+	return differ == 0
+}
+
+// digestTail computes the digest of a tail. Secrets of up to 71 bytes take no
+// allocation.
+func digestTail(g *Group, d *digest, tail string) {
+	var buf [128]byte
+	var sum [sha256.Size]byte
+	if len(tail) > len(buf)-keyLen {
+		sum = sha256.Sum256(slices.Concat(g.key[:], []byte(tail)))
+	} else {
+		copy(buf[:], g.key[:])
+		sum = sha256.Sum256(buf[:keyLen+copy(buf[keyLen:], tail)])
+	}
+	copy(d[:], sum[:])
+}
+
+// newQuery returns the query for a token.
+func (g *Group) newQuery(token *Token) query {
+	plain := token.id.append(append(make([]byte, 0, stackBuffer), bearerPrefix...))
+	plain = append(plain, ':')
+	size := len(plain)
+	plain = append(plain, token.secret.bytes()...)
+	q := query{bearer: base64.RawStdEncoding.EncodeToString(plain), cut: sextets(size), parsed: true, digested: true}
+	clear(plain)
+	q.hash = uint32(maphash.String(g.seed, q.bearer[:q.cut]))
+	digestTail(g, &q.digest, q.bearer[q.cut:])
+	return q
+}
+
+// hashID returns the hash of the head of an id's bearers.
+func (g *Group) hashID(id TokenID) uint32 {
+	var plain, encoded [2 * stackBuffer]byte
+	return uint32(maphash.Bytes(g.seed, appendHead(encoded[:0], plain[:0], id)))
+}
+
+// appendHead appends the head of an id's bearers. It puts what it encodes behind
+// plain.
+func appendHead(b, plain []byte, id TokenID) []byte {
+	plain = append(id.append(append(plain, bearerPrefix...)), ':')
+	return base64.RawStdEncoding.AppendEncode(b, plain)[:sextets(len(plain))]
+}

@@ -1,0 +1,129 @@
+package tokencache
+
+// A policy decides which entry of a store makes room for a new one. It is S3-FIFO
+// (Yang and others, "FIFO queues are all you need for cache eviction", SOSP 2023):
+// a new entry is on probation in a small queue, and reaches the main queue if it is
+// used there, or if its name was displaced a short while ago. Both are first in,
+// first out, but that a used entry gets another round in the main queue. A hit
+// leaves no trace but the one mark that says so, which is why it needs no lock.
+//
+// All of it is guarded by the group's mutex.
+type policy struct {
+	capacity    int
+	probation   queue
+	main        queue
+	probationAt int // how long probation may be while the store is full
+
+	// ghosts are the hashes of names that were displaced from probation. It loses
+	// some: a hash takes the place of another. Nil until something is displaced.
+	ghosts []uint32
+}
+
+// A queue of entries, linked through themselves.
+type queue struct {
+	first, last *entry // the first was put in first
+	len         int
+	isMain      bool
+}
+
+func newPolicy(capacity int) policy {
+	return policy{
+		capacity:    capacity,
+		probationAt: max(1, capacity/20),
+		main:        queue{isMain: true},
+	}
+}
+
+func (p *policy) len() int { return p.probation.len + p.main.len }
+
+// addLocked adds a new entry. There is room for it.
+func (p *policy) addLocked(e *entry) {
+	if p.ghosts != nil && p.ghosts[p.ghost(e.hash)] == e.hash {
+		p.main.push(e)
+		return
+	}
+	p.probation.push(e)
+}
+
+func (p *policy) removeLocked(e *entry) { p.queueOf(e).remove(e) }
+
+func (p *policy) queueOf(e *entry) *queue {
+	if e.inMain {
+		return &p.main
+	}
+	return &p.probation
+}
+
+// rounds bounds how many used entries get another round to find one that makes
+// room.
+const rounds = 64
+
+// victimLocked returns the entry that makes room, if the store is full. The caller
+// unlinks it.
+func (p *policy) victimLocked() *entry {
+	if p.len() < p.capacity {
+		return nil
+	}
+	for range rounds {
+		e := p.nextLocked()
+		if !e.isUsed() || e.owner.Load().dead() {
+			break
+		}
+		e.state.And(^uint32(used))
+		p.removeLocked(e)
+		p.main.push(e)
+	}
+	e := p.nextLocked()
+	if !e.inMain {
+		p.rememberGhost(e.hash)
+	}
+	return e
+}
+
+// nextLocked returns the entry that is to go if it is not used.
+func (p *policy) nextLocked() *entry {
+	if p.probation.len > p.probationAt || p.main.len == 0 {
+		return p.probation.first
+	}
+	return p.main.first
+}
+
+func (p *policy) rememberGhost(hash uint32) {
+	if p.ghosts == nil {
+		size := minBuckets
+		for size < p.capacity {
+			size *= 2
+		}
+		p.ghosts = make([]uint32, size)
+	}
+	p.ghosts[p.ghost(hash)] = hash
+}
+
+func (p *policy) ghost(hash uint32) int { return int(hash) & (len(p.ghosts) - 1) }
+
+func (q *queue) push(e *entry) {
+	e.inMain = q.isMain
+	e.queuePrev, e.queueNext = q.last, nil
+	if q.last != nil {
+		q.last.queueNext = e
+	} else {
+		q.first = e
+	}
+	q.last = e
+	q.len++
+}
+
+func (q *queue) remove(e *entry) {
+	if e.queuePrev != nil {
+		e.queuePrev.queueNext = e.queueNext
+	} else {
+		q.first = e.queueNext
+	}
+	if e.queueNext != nil {
+		e.queueNext.queuePrev = e.queuePrev
+	} else {
+		q.last = e.queuePrev
+	}
+	e.queuePrev, e.queueNext = nil, nil
+	q.len--
+}
