@@ -1,0 +1,88 @@
+package sqlindex_test
+
+import (
+	"context"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/svctoken/svctoken/indexsource"
+	"github.com/svctoken/svctoken/indexsource/sqlindex"
+	"github.com/svctoken/svctoken/tokencache"
+)
+
+// TestErrorsShowNoHash: a driver that quotes the parameters does not get a password
+// hash into an error, by no road.
+func TestErrorsShowNoHash(t *testing.T) {
+	db, ix := openFake(t, sqlindex.Config{})
+	db.set(func() {
+		db.err = func(args []driver.NamedValue) error { return quoting{fmt.Sprintf("violates: %v", args)} }
+	})
+	const text = "{SSHA256}AAECAwQFBgc=wWZbSSQlbfWMkwfCRhqHNxCEGLEUTKc/nNCOWZOfNzc="
+	hash, err := indexsource.ParseHash(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, id := t.Context(), fleet.TokenID("token1")
+	_, createErr := ix.Create(ctx, id, "me")
+	_, _, rotateErr := ix.Rotate(ctx, id)
+	for op, err := range map[string]error{
+		"put":    ix.Put(ctx, indexsource.Document{Token: id, Hash: hash}),
+		"create": createErr,
+		"rotate": rotateErr,
+	} {
+		for _, shown := range []string{fmt.Sprintf("%v", err), fmt.Sprintf("%+v", err), fmt.Sprintf("%#v", err), fmt.Sprintf("%+v", errors.Unwrap(err))} {
+			if strings.Contains(shown, "wWZb") || strings.Contains(shown, "PBKDF2") {
+				t.Errorf("%s: the hash shows: %s", op, shown)
+			}
+		}
+		e, ok := errors.AsType[*sqlindex.EngineError](err)
+		if !ok || e.Op != op || e.SQLState != "23514" || !strings.Contains(e.Text, "elastic") {
+			t.Errorf("%s: got %#v", op, err)
+		}
+	}
+}
+
+type quoting struct{ text string }
+
+func (q quoting) Error() string    { return q.text }
+func (q quoting) SQLState() string { return "23514" }
+
+// TestStoredHash: what stands for a hash and is none is an error that does not show
+// it, and no refusal.
+func TestStoredHash(t *testing.T) {
+	db, ix := openFake(t, sqlindex.Config{})
+	db.set(func() { db.hash = "plaintext-secret" })
+	_, ok, err := ix.Get(t.Context(), fleet.TokenID("token1"))
+	if ok || err == nil || strings.Contains(err.Error(), "plaintext-secret") {
+		t.Errorf("got %v, %v", ok, err)
+	}
+}
+
+// TestKnownErrors: callers can tell a deadline from an outage.
+func TestKnownErrors(t *testing.T) {
+	db, ix := openFake(t, sqlindex.Config{})
+	for _, known := range []error{context.DeadlineExceeded, context.Canceled} {
+		db.fail(fmt.Errorf("pool: %w", known))
+		if _, _, err := ix.Get(t.Context(), fleet.TokenID("x")); !errors.Is(err, known) {
+			t.Errorf("got %v, want %v in it", err, known)
+		}
+	}
+}
+
+func TestNames(t *testing.T) {
+	_, ix := openFake(t, sqlindex.Config{})
+	if got := fmt.Sprint(sqlindex.SQLite, ", ", sqlindex.PostgreSQL, ", ", sqlindex.Engine(7)); got != "SQLite, PostgreSQL, unknown engine" {
+		t.Error(got)
+	}
+	if _, err := ix.Create(t.Context(), fleet.TokenID("_x"), "me"); err == nil {
+		t.Error("a name that breaks the rules is taken")
+	} else if _, ok := errors.AsType[*tokencache.NameError](err); !ok {
+		t.Errorf("got %v", err)
+	}
+	if _, err := ix.Create(t.Context(), fleet.TokenID("x"), "a\x00b"); err == nil {
+		t.Error("a creator with a NUL is taken")
+	}
+}

@@ -1,0 +1,231 @@
+package enginetest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/svctoken/svctoken/indexsource"
+	"github.com/svctoken/svctoken/indexsource/sqlindex"
+	"github.com/svctoken/svctoken/tokencache"
+)
+
+// TestDocuments: what is written is what is read, and what is not there is said not to
+// be.
+func TestDocuments(t *testing.T) {
+	each(t, func(t *testing.T, d database) {
+		ctx, ix, id := t.Context(), d.index(t, d.open(t), sqlindex.Config{}), fleet.TokenID("token1")
+		get := func() string {
+			doc, ok, err := ix.Get(ctx, id)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !ok {
+				return "no document"
+			}
+			return fmt.Sprintf("%s by %s, enabled: %v", doc.Token.Name, doc.Creator, doc.Enabled)
+		}
+		absent := get()
+		token, err := ix.Create(ctx, id, "wîlma")
+		if err != nil {
+			t.Fatal(err)
+		}
+		created := get()
+		_, conflict := ix.Create(ctx, id, "fred")
+		doc, _, _ := ix.Get(ctx, id)
+		if !doc.Hash.Verify(token.Secret()) || time.Since(doc.Created) > time.Minute || time.Since(doc.Created) < -time.Second {
+			t.Errorf("got %+v", doc)
+		}
+		disabled, err := ix.SetEnabled(ctx, id, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		afterDisable := get()
+		rotated, found, err := ix.Rotate(ctx, id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		doc, _, _ = ix.Get(ctx, id)
+		if !doc.Hash.Verify(rotated.Secret()) || doc.Hash.Verify(token.Secret()) {
+			t.Error("rotated: not the new secret, or still the old one")
+		}
+		afterRotate := get()
+		put := indexsource.Document{Token: id, Created: time.UnixMilli(1_700_000_000_123), Creator: "barney", Enabled: true, Hash: indexsource.HashSecret(token.Secret())}
+		if err := ix.Put(ctx, put); err != nil {
+			t.Fatal(err)
+		}
+		afterPut := get()
+		doc, _, _ = ix.Get(ctx, id)
+		if !doc.Created.Equal(put.Created) || doc.Hash.Reveal() != put.Hash.Reveal() {
+			t.Errorf("put: got %+v", doc)
+		}
+		deleted, err := ix.Delete(ctx, id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		afterDelete := get()
+		deletedAgain, _ := ix.Delete(ctx, id)
+		enabledAbsent, _ := ix.SetEnabled(ctx, id, true)
+		_, rotatedAbsent, _ := ix.Rotate(ctx, id)
+		got := []string{absent, created, afterDisable, afterRotate, afterPut, afterDelete, fmt.Sprint(
+			errors.Is(conflict, indexsource.ErrExists), disabled, found, deleted, deletedAgain, enabledAbsent, rotatedAbsent)}
+		want := []string{
+			"no document", "token1 by wîlma, enabled: true", "token1 by wîlma, enabled: false", "token1 by wîlma, enabled: false",
+			"token1 by barney, enabled: true", "no document", "true true true true false false false",
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("(-want +got):\n%s", diff)
+		}
+	})
+}
+
+// TestList: pages follow one another without a gap, in the order of bytes.
+func TestList(t *testing.T) {
+	each(t, func(t *testing.T, d database) {
+		ctx, ix := t.Context(), d.index(t, d.open(t), sqlindex.Config{})
+		kibana := tokencache.Account{Namespace: "elastic", Service: "kibana"}
+		var ids []tokencache.TokenID
+		for _, name := range []string{"A", "B-1", "B_1", "a", "b", "b1", "b10", "b2"} {
+			ids = append(ids, fleet.TokenID(name))
+		}
+		ids = append(ids, kibana.TokenID("A"), kibana.TokenID("z"))
+		for _, i := range []int{3, 8, 0, 5, 2, 9, 1, 7, 4, 6} {
+			if err := ix.Put(ctx, indexsource.Document{Token: ids[i], Enabled: true, Creator: "me"}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for _, test := range []struct {
+			account tokencache.Account
+			limit   int
+			want    []tokencache.TokenID
+		}{{tokencache.Account{}, 3, ids}, {tokencache.Account{}, 0, ids}, {fleet, 3, ids[:8]}, {kibana, 1, ids[8:]}} {
+			var got []tokencache.TokenID
+			page := sqlindex.Page{Account: test.account, Limit: test.limit}
+			for {
+				docs, err := ix.List(ctx, page)
+				if err != nil {
+					t.Fatal(err)
+				}
+				for _, doc := range docs {
+					got = append(got, doc.Token)
+					page.After = doc.Token
+				}
+				if len(docs) < max(test.limit, 1) || test.limit == 0 {
+					break
+				}
+			}
+			if diff := cmp.Diff(test.want, got); diff != "" {
+				t.Errorf("%+v (-want +got):\n%s", test, diff)
+			}
+		}
+	})
+}
+
+// TestChangesOfThisProcess: a change is visible before the caches are told, and they
+// have been told when it is reported as done.
+func TestChangesOfThisProcess(t *testing.T) {
+	each(t, func(t *testing.T, d database) {
+		ctx, id := t.Context(), fleet.TokenID("token1")
+		n := d.node(t, sqlindex.Config{})
+		get := func() string {
+			doc, ok, err := n.index.Get(ctx, id)
+			return fmt.Sprint(ok, doc.Enabled, doc.Creator, err)
+		}
+		var seen []string
+		again := 0
+		defer n.source.Subscribe(onEviction(func() { seen = append(seen, get()) }))()
+		for i, do := range []func() error{
+			func() error { _, err := n.index.Create(ctx, id, "a"); return err },
+			func() error { _, err := n.index.SetEnabled(ctx, id, false); return err },
+			func() error { return n.index.Put(ctx, indexsource.Document{Token: id, Creator: "b"}) },
+			func() error { _, err := n.index.Delete(ctx, id); return err },
+		} {
+			seen = nil
+			if err := do(); err != nil {
+				t.Fatal(err)
+			}
+			if len(seen) == 0 || seen[0] != get() {
+				t.Errorf("change %d: when told, the index showed %q, and afterwards %q", i, seen, get())
+			}
+			seen = nil
+			n.poll(t)
+			again += min(len(seen), 1)
+		}
+		// The poller's own first poll may run during one of the changes, which leaves it
+		// to the next one.
+		if again > 2 {
+			t.Errorf("%d of 4 changes were told once more by the next poll", again)
+		}
+	})
+}
+
+type onEviction func()
+
+func (f onEviction) Clear(context.Context, tokencache.Cause) int { return 0 }
+func (f onEviction) Evict(context.Context, tokencache.Cause, ...tokencache.Selector) int {
+	f()
+	return 0
+}
+
+// TestRacingCreators: of many who create one name, one gets a token, and it works.
+func TestRacingCreators(t *testing.T) {
+	each(t, func(t *testing.T, d database) {
+		nodes := []*node{d.node(t, sqlindex.Config{}), d.node(t, sqlindex.Config{})}
+		for round := range 10 {
+			id := fleet.TokenID(fmt.Sprintf("token%d", round))
+			var mu sync.Mutex
+			var tokens []tokencache.Token
+			var wg sync.WaitGroup
+			for i := range 8 {
+				wg.Go(func() {
+					token, err := nodes[i%2].index.Create(t.Context(), id, "me")
+					mu.Lock()
+					defer mu.Unlock()
+					if err == nil {
+						tokens = append(tokens, token)
+					} else if !errors.Is(err, indexsource.ErrExists) {
+						t.Error(err)
+					}
+				})
+			}
+			wg.Wait()
+			if len(tokens) != 1 {
+				t.Fatalf("%d of 8 creators got a token", len(tokens))
+			}
+			for _, n := range nodes {
+				n.poll(t)
+				n.want(t, tokens[0], "confirmed")
+			}
+		}
+	})
+}
+
+// TestRealErrorsShowNoHash: a constraint that fails makes PostgreSQL quote the row.
+func TestRealErrorsShowNoHash(t *testing.T) {
+	each(t, func(t *testing.T, d database) {
+		db := d.open(t)
+		ix := d.index(t, db, sqlindex.Config{})
+		if d.kind == sqlindex.SQLite {
+			exec(t, db, "CREATE TRIGGER no BEFORE INSERT ON svctoken_tokens BEGIN SELECT RAISE(ABORT, 'no'); END")
+		} else {
+			exec(t, db, "ALTER TABLE svctoken_tokens ADD CHECK (length(hash) < 10)")
+		}
+		secret := tokencache.GenerateSecret()
+		hash := indexsource.HashSecret(secret)
+		err := ix.Put(t.Context(), indexsource.Document{Token: fleet.TokenID("x"), Hash: hash})
+		if err == nil {
+			t.Fatal("it was written")
+		}
+		for e := err; e != nil; e = errors.Unwrap(e) {
+			if shown := fmt.Sprintf("%v %+v %#v", e, e, e); strings.Contains(shown, hash.Reveal()) || strings.Contains(shown, "Failing row") {
+				t.Errorf("the row shows: %s", shown)
+			}
+		}
+	})
+}

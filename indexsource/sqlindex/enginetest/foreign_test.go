@@ -1,0 +1,203 @@
+package enginetest
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/svctoken/svctoken/indexsource"
+	"github.com/svctoken/svctoken/indexsource/sqlindex"
+	"github.com/svctoken/svctoken/tokencache"
+)
+
+// TestForeignWriters: whatever is done to a token by SQL behind the library's back,
+// every node knows it after its next poll, and forgets no other token.
+func TestForeignWriters(t *testing.T) {
+	const key = "namespace = 'elastic' AND service = 'fleet-server' AND name = 'token1'"
+	both := []sqlindex.Engine{sqlindex.SQLite, sqlindex.PostgreSQL}
+	for _, test := range []struct {
+		name    string
+		sql     string // statements of one transaction, between semicolons
+		token1  string // afterwards
+		other   int    // hits of the other token afterwards: 1, or 0 where everything goes
+		engines []sqlindex.Engine
+	}{
+		{"disable", "UPDATE svctoken_tokens SET enabled = FALSE WHERE " + key, "refused", 1, both},
+		{"delete", "DELETE FROM svctoken_tokens WHERE " + key, "refused", 1, both},
+		{"delete and insert", "DELETE FROM svctoken_tokens WHERE " + key + "; INSERT INTO svctoken_tokens (namespace, service, name, hash) VALUES ('elastic', 'fleet-server', 'token1', 'x')", "error", 1, both},
+		{"another hash", "UPDATE svctoken_tokens SET hash = (SELECT hash FROM svctoken_tokens WHERE name = 'token2') WHERE " + key, "refused", 1, both},
+		{"rename", "UPDATE svctoken_tokens SET name = 'token9' WHERE " + key, "refused", 1, both},
+		{"rename to and fro", "UPDATE svctoken_tokens SET name = 'token9' WHERE " + key + "; UPDATE svctoken_tokens SET name = 'token1', enabled = FALSE WHERE name = 'token9'", "refused", 1, both},
+		{"a forged rev", "UPDATE svctoken_tokens SET enabled = FALSE, rev = 1 WHERE " + key, "refused", 1, both},
+		{"a forged rev later", "UPDATE svctoken_tokens SET enabled = FALSE WHERE " + key + "; UPDATE svctoken_tokens SET rev = 0 WHERE " + key, "refused", 1, both},
+		{"upsert", "INSERT INTO svctoken_tokens (namespace, service, name, hash, enabled) VALUES ('elastic', 'fleet-server', 'token1', '', FALSE) ON CONFLICT (namespace, service, name) DO UPDATE SET enabled = EXCLUDED.enabled", "refused", 1, both},
+		{"every account", "UPDATE svctoken_tokens SET enabled = FALSE", "refused", 0, both},
+		{"replace", "REPLACE INTO svctoken_tokens (namespace, service, name, hash, enabled) VALUES ('elastic', 'fleet-server', 'token1', '', FALSE)", "refused", 1, both[:1]},
+		{"update or replace", "UPDATE OR REPLACE svctoken_tokens SET name = 'token1', enabled = FALSE WHERE name = 'token3'", "refused", 1, both[:1]},
+		{"truncate", "TRUNCATE svctoken_tokens", "refused", 0, both[1:]},
+		{"replication role", "SET LOCAL session_replication_role = replica; DELETE FROM svctoken_tokens WHERE " + key, "refused", 1, both[1:]},
+		{"another search_path", "SET LOCAL search_path = pg_catalog; DELETE FROM SCHEMA.svctoken_tokens WHERE " + key, "refused", 1, both[1:]},
+		{"another identity", "UPDATE svctoken_meta SET uuid = 'x'; UPDATE svctoken_tokens SET enabled = FALSE WHERE " + key, "refused", 0, both},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			each(t, func(t *testing.T, d database) {
+				if len(test.engines) == 1 && test.engines[0] != d.kind {
+					t.Skip("not SQL of this engine")
+				}
+				nodes := []*node{d.node(t, sqlindex.Config{}), d.node(t, sqlindex.Config{})}
+				token1, token2 := nodes[0].create(t, "token1"), nodes[0].create(t, "token2")
+				nodes[0].create(t, "token3")
+				for _, n := range nodes {
+					n.poll(t)
+					n.want(t, token1, "confirmed")
+					n.want(t, token2, "confirmed")
+				}
+				transaction(t, d, test.sql)
+				for _, n := range nodes {
+					n.poll(t)
+					got := n.ask(t.Context(), token1)
+					if test.token1 == "error" && !strings.Contains(got, "password hash") || test.token1 != "error" && got != test.token1 {
+						t.Errorf("token1: got %q, want %s", got, test.token1)
+					}
+					hits := n.cache.Stats().Hits
+					n.ask(t.Context(), token2)
+					if got := int(n.cache.Stats().Hits - hits); got != test.other {
+						t.Errorf("token2: got %d hits, want %d", got, test.other)
+					}
+				}
+			})
+		})
+	}
+}
+
+// transaction runs statements behind the library's back.
+func transaction(t testing.TB, d database, statements string) {
+	t.Helper()
+	tx, err := d.open(t).BeginTx(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tx.Rollback()
+	for statement := range strings.SplitSeq(strings.ReplaceAll(statements, "SCHEMA", d.schema), "; ") {
+		exec(t, tx, statement)
+	}
+	if err := tx.Commit(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestForeignCreation: a token that was refused works, once it is there.
+func TestForeignCreation(t *testing.T) {
+	each(t, func(t *testing.T, d database) {
+		n := d.node(t, sqlindex.Config{})
+		token, err := tokencache.NewToken(fleet.TokenID("new"), tokencache.GenerateSecret())
+		if err != nil {
+			t.Fatal(err)
+		}
+		n.want(t, token, "refused")
+		insert := "INSERT INTO svctoken_tokens (namespace, service, name, hash) VALUES ('elastic', 'fleet-server', 'new', '" + indexsource.HashSecret(token.Secret()).Reveal() + "')"
+		transaction(t, d, insert)
+		n.poll(t)
+		n.want(t, token, "confirmed")
+	})
+}
+
+// TestHistoryTakenBack: whatever sets an index back, or makes what it says of its
+// changes doubtful, empties the caches.
+func TestHistoryTakenBack(t *testing.T) {
+	quiet := "ALTER TABLE svctoken_tokens DISABLE TRIGGER USER; %s; ALTER TABLE svctoken_tokens ENABLE ALWAYS TRIGGER USER"
+	for _, test := range []struct{ name, sql string }{
+		{"a lower rev", "UPDATE svctoken_meta SET rev = rev - 1"},
+		{"a lower rev without triggers", "ALTER TABLE svctoken_meta DISABLE TRIGGER USER; UPDATE svctoken_meta SET rev = rev - 1; ALTER TABLE svctoken_meta ENABLE ALWAYS TRIGGER svctoken_meta_rev"},
+		{"the same rev by another way", "UPDATE svctoken_meta SET rev = rev - 1; UPDATE svctoken_meta SET rev = rev + 1"},
+		{"a higher rev by another way", "UPDATE svctoken_meta SET rev = rev - 1; UPDATE svctoken_meta SET rev = rev + 5"},
+		{"another identity", "UPDATE svctoken_meta SET uuid = 'another'"},
+		{"tombstones gone", "UPDATE svctoken_meta SET swept = rev + 1"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			each(t, func(t *testing.T, d database) {
+				if strings.HasPrefix(test.sql, "ALTER") && d.kind == sqlindex.SQLite {
+					t.Skip("not SQL of this engine")
+				}
+				n := d.node(t, sqlindex.Config{})
+				token := n.create(t, "token1")
+				n.want(t, token, "confirmed")
+				disable := "UPDATE svctoken_tokens SET enabled = FALSE"
+				if d.kind == sqlindex.SQLite {
+					transaction(t, d, test.sql)
+				} else {
+					transaction(t, d, strings.ReplaceAll(fmt.Sprintf(quiet, disable), "ENABLE ALWAYS TRIGGER USER", enableAll)+"; "+test.sql)
+				}
+				n.poll(t)
+				if got := n.cache.Stats().Entries; got != 0 {
+					t.Errorf("got %d entries, want none", got)
+				}
+				if d.kind == sqlindex.PostgreSQL {
+					n.want(t, token, "refused")
+				}
+				if state := n.source.State(); state.Health != indexsource.HealthGreen || !state.UpToDate {
+					t.Errorf("got %+v: %v", state, n.index.Status().Err)
+				}
+			})
+		})
+	}
+}
+
+const enableAll = "ENABLE ALWAYS TRIGGER svctoken_tokens_count, ENABLE ALWAYS TRIGGER svctoken_tokens_stamp, ENABLE ALWAYS TRIGGER svctoken_tokens_tombstone, ENABLE ALWAYS TRIGGER svctoken_tokens_truncate"
+
+// TestManyChanges: more changes than are worth a list empty the caches.
+func TestManyChanges(t *testing.T) {
+	each(t, func(t *testing.T, d database) {
+		n := d.node(t, sqlindex.Config{})
+		token := n.create(t, "token1")
+		n.want(t, token, "confirmed")
+		transaction(t, d, "INSERT INTO svctoken_tokens (namespace, service, name, hash) WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 10000) SELECT 'a', 'b', 'c' || i, '' FROM n; UPDATE svctoken_tokens SET enabled = FALSE WHERE namespace = 'elastic'")
+		n.poll(t)
+		n.want(t, token, "refused")
+		if got := n.cache.Stats().Entries; got != 0 {
+			t.Errorf("got %d entries, want none", got)
+		}
+	})
+}
+
+// TestSweep: tombstones and marks do not pile up, and a node that was away for longer
+// than they are kept clears its caches.
+func TestSweep(t *testing.T) {
+	each(t, func(t *testing.T, d database) {
+		n := d.node(t, sqlindex.Config{})
+		token := n.create(t, "token1")
+		n.want(t, token, "confirmed")
+		db := d.open(t)
+		exec(t, db, "DELETE FROM svctoken_tokens")
+		exec(t, db, "UPDATE svctoken_meta SET rev = 102399 + 1024")
+		exec(t, db, "UPDATE svctoken_meta SET rev = rev + 1")
+		var tombstones, revs, swept int
+		row := db.QueryRowContext(t.Context(), "SELECT (SELECT count(*) FROM svctoken_tombstones), (SELECT count(*) FROM svctoken_revs), swept FROM svctoken_meta")
+		if err := row.Scan(&tombstones, &revs, &swept); err != nil {
+			t.Fatal(err)
+		}
+		if tombstones != 0 || revs != 2 || swept != 3424 {
+			t.Errorf("got %d tombstones, %d marks, swept to %d", tombstones, revs, swept)
+		}
+		n.poll(t)
+		n.want(t, token, "refused")
+	})
+}
+
+// TestTriggersGone: without its triggers a schema is not up to date, and the caches
+// are cleared when that is seen.
+func TestTriggersGone(t *testing.T) {
+	each(t, func(t *testing.T, d database) {
+		n := d.node(t, sqlindex.Config{})
+		n.want(t, n.create(t, "token1"), "confirmed")
+		if d.kind == sqlindex.SQLite {
+			transaction(t, d, "DROP TRIGGER svctoken_tokens_update")
+		} else {
+			transaction(t, d, "ALTER TABLE svctoken_tokens DISABLE TRIGGER svctoken_tokens_stamp")
+		}
+		n.poll(t)
+		if state := n.source.State(); state.UpToDate || n.cache.Stats().Entries != 0 {
+			t.Errorf("got %+v with %d entries", state, n.cache.Stats().Entries)
+		}
+	})
+}

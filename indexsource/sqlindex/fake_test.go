@@ -1,0 +1,115 @@
+package sqlindex_test
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"io"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/svctoken/svctoken/indexsource/sqlindex"
+)
+
+// A fake is a database that knows the two queries of an index: it has the document
+// that it is told to have, at the rev that it is told. It works in a bubble, which no
+// real one does.
+type fake struct {
+	mu     sync.Mutex // guards the fields below
+	err    func(args []driver.NamedValue) error
+	rev    int64
+	format int64
+	hash   string
+	polls  int
+}
+
+// openFake returns an index on the fake as if it were PostgreSQL.
+func openFake(t testing.TB, cfg sqlindex.Config) (*fake, *sqlindex.Index) {
+	t.Helper()
+	f := &fake{rev: 1, format: 2}
+	db := sql.OpenDB(f)
+	t.Cleanup(func() { db.Close() })
+	ix, err := sqlindex.New(db, sqlindex.PostgreSQL, cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(ix.Close)
+	return f, ix
+}
+
+func (f *fake) set(change func()) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	change()
+}
+
+func (f *fake) fail(err error) {
+	f.set(func() {
+		f.err = nil
+		if err != nil {
+			f.err = func([]driver.NamedValue) error { return err }
+		}
+	})
+}
+
+func (f *fake) Connect(context.Context) (driver.Conn, error) { return fakeConn{f}, nil }
+func (f *fake) Driver() driver.Driver                        { return nil }
+
+type fakeConn struct{ *fake }
+
+func (c fakeConn) Prepare(query string) (driver.Stmt, error) { return fakeStmt{c.fake, query}, nil }
+func (c fakeConn) Close() error                              { return nil }
+func (c fakeConn) Begin() (driver.Tx, error)                 { return nil, driver.ErrSkip }
+
+type fakeStmt struct {
+	*fake
+	query string
+}
+
+func (s fakeStmt) Close() error                               { return nil }
+func (s fakeStmt) NumInput() int                              { return -1 }
+func (s fakeStmt) Exec([]driver.Value) (driver.Result, error) { return nil, driver.ErrSkip }
+func (s fakeStmt) Query([]driver.Value) (driver.Rows, error)  { return nil, driver.ErrSkip }
+
+func (s fakeStmt) ExecContext(_ context.Context, args []driver.NamedValue) (driver.Result, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.err != nil {
+		return nil, s.err(args)
+	}
+	s.rev++
+	return driver.RowsAffected(1), nil
+}
+
+func (s fakeStmt) QueryContext(_ context.Context, args []driver.NamedValue) (driver.Rows, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if strings.Contains(s.query, "UNION ALL") {
+		s.polls++
+	}
+	if s.err != nil {
+		return nil, s.err(args)
+	}
+	if strings.Contains(s.query, "UNION ALL") {
+		return &fakeRows{row: []driver.Value{"uuid", s.format, s.rev, int64(0), "mark", "mark", false, int64(5), nil, nil, nil}}, nil
+	}
+	row := []driver.Value{"uuid", s.format, s.rev, false, nil, nil, nil, nil}
+	if s.hash != "" {
+		row = []driver.Value{"uuid", s.format, s.rev, false, int64(1), "me", true, s.hash}
+	}
+	return &fakeRows{row: row}, nil
+}
+
+type fakeRows struct{ row []driver.Value }
+
+func (r *fakeRows) Columns() []string { return make([]string, len(r.row)) }
+func (r *fakeRows) Close() error      { return nil }
+func (r *fakeRows) Next(dest []driver.Value) error {
+	if r.row == nil {
+		return io.EOF
+	}
+	copy(dest, r.row)
+	r.row = nil
+	return nil
+}

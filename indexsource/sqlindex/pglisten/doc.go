@@ -1,0 +1,19 @@
+// Package pglisten has a PostgreSQL database tell an index of package sqlindex that
+// something has changed, so that it need not wait for its next poll.
+//
+// For most uses:
+//
+//	index, err := sqlindex.New(db, sqlindex.PostgreSQL, sqlindex.Config{})
+//	...
+//	listener := pglisten.Listen(config, index.Nudge, pglisten.Config{})
+//	defer listener.Close()
+//
+// The index goes on polling, and its polling carries the correctness: PostgreSQL keeps
+// no notification for a connection that is cut. After each connect the listener
+// listens first, and has the index poll then, so that nothing is missed in between.
+//
+// A listener holds one connection, which must be a session of its own: through a pooler
+// that shares sessions, such as PgBouncer's transaction mode, LISTEN hears nothing.
+//
+// It is a module of its own, as it needs the driver pgx.
+package pglisten
