@@ -35,7 +35,7 @@ var imports = map[string][]string{
 	"filesource":           {"internal/passhash", "internal/quote", "tokencache"},
 	"indexsource":          {"internal/passhash", "tokencache"},
 	"evict":                {"internal/eswire", "internal/quote", "tokencache"},
-	"tokencache/tokentest": {"indexsource", "tokencache"},
+	"tokencache/tokentest": {"evict", "indexsource", "tokencache"},
 	"internal/eswire":      {"tokencache"},
 	"internal/passhash":    nil,
 	"internal/quote":       nil,

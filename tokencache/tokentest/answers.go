@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/svctoken/svctoken/tokencache"
 )
@@ -158,13 +159,13 @@ func checkHolder(s *subject) {
 	}
 	id := account.TokenID("token1")
 	l := &listener{id: id}
-	denied := false
+	var denied atomic.Bool
 	l.hear = func() {
-		s.within(func() { denied = !s.mayHold(id) }) // a lock is another property's business
+		s.within(func() { denied.Store(!s.mayHold(id)) }) // a lock is another property's business
 	}
 	defer s.src.Subscribe(l)()
 	s.create(id)
-	if denied {
+	if denied.Load() {
 		s.Errorf("MayHold of %s denied it when the caches were told of its creation", id)
 	}
 	if !s.mayHold(id) {

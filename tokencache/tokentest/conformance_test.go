@@ -16,7 +16,11 @@ import (
 
 func openMemory(testing.TB) (indexsource.Index, tokentest.Backend) {
 	index := new(indexsource.Memory)
-	return index, tokentest.Backend{
+	return index, memoryBackend(index)
+}
+
+func memoryBackend(index *indexsource.Memory) tokentest.Backend {
+	return tokentest.Backend{
 		Create: func(_ context.Context, id tokencache.TokenID) (tokencache.Token, error) {
 			return index.Create(id, "operator")
 		},

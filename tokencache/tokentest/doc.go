@@ -2,6 +2,19 @@
 // does for net/http, and checks implementations of tokencache.Source and
 // indexsource.Index.
 //
+// For most uses, make a [Source] which does what the test says, and a [Kit] with a
+// group, a cache for the source, and an evictor. All of it works in a bubble of
+// testing/synctest, where time is the test's own: the group has to be made there. An
+// expiry takes five lines:
+//
+//	var src tokentest.Source[string]
+//	kit := tokentest.New(t, tokencache.Config{TTL: time.Hour}, &src)
+//	token := tokentest.NewToken(t, "elastic/fleet-server/token1", "")
+//	src.Put(token, "the record")
+//	kit.Group.AuthenticateToken(t.Context(), token)
+//	time.Sleep(time.Hour + 2*time.Second)
+//	kit.Group.AuthenticateToken(t.Context(), token) // src.Reads() is 2
+//
 // # Conformance
 //
 // [RunSource] and [RunIndex] check each promise of an implementation in a subtest

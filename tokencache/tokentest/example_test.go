@@ -2,26 +2,102 @@ package tokentest_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"testing"
+	"testing/synctest"
+	"time"
 
+	"github.com/svctoken/svctoken/filesource"
 	"github.com/svctoken/svctoken/indexsource"
 	"github.com/svctoken/svctoken/tokencache"
 	"github.com/svctoken/svctoken/tokencache/tokentest"
 )
 
-// An index that answers with the document of another token.
-type careless struct{ indexsource.Memory }
-
-func (c *careless) Get(ctx context.Context, id tokencache.TokenID) (indexsource.Document, bool, error) {
-	return c.Memory.Get(ctx, id.Account.TokenID("token1"))
+// A source under control counts how often it is read.
+func Example() {
+	var src tokentest.Source[string]
+	group := tokencache.NewGroup(tokencache.GroupConfig{})
+	defer group.Close()
+	if _, err := tokencache.New(group, "test", &src, tokencache.Config{}); err != nil {
+		fmt.Println(err)
+	}
+	account := tokencache.Account{Namespace: "elastic", Service: "fleet-server"}
+	token, err := tokencache.NewToken(account.TokenID("token1"), tokencache.GenerateSecret())
+	if err != nil {
+		fmt.Println(err)
+	}
+	src.Put(token, "the record")
+	for range 3 {
+		group.AuthenticateToken(context.Background(), token)
+	}
+	fmt.Println(src.Reads(token.ID()), "read")
+	// Output: 1 read
 }
 
-// The conformance run of an index of one's own.
+// An expiry, in a bubble, where an hour takes no time.
+func TestExpiry(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var src tokentest.Source[string]
+		kit := tokentest.New(t, tokencache.Config{TTL: time.Hour}, &src)
+		token := tokentest.NewToken(t, "elastic/fleet-server/token1", "")
+		src.Put(token, "the record")
+		kit.Group.AuthenticateToken(t.Context(), token)
+		time.Sleep(time.Hour + 2*time.Second)
+		kit.Group.AuthenticateToken(t.Context(), token)
+		if got := src.Reads(); got != 2 {
+			t.Errorf("got %d reads, want 2: the second after the expiry", got)
+		}
+	})
+}
+
+// A load is in flight when its token is revoked: what it brings must not be stored.
+func TestEvictionDuringLoad(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var src tokentest.Source[string]
+		kit := tokentest.New(t, tokencache.Config{}, &src)
+		token := tokentest.NewToken(t, "elastic/fleet-server/token1", "")
+		src.Put(token, "the record")
+
+		hold := src.Hold()
+		early := make(chan error, 1)
+		go func() {
+			_, err := kit.Caches[0].AuthenticateToken(t.Context(), token)
+			early <- err
+		}()
+		synctest.Wait() // the load has read the token
+		src.SetQuiet(true)
+		src.Remove(token.ID())
+		if _, err := kit.Evictor.Evict(t.Context(), "elastic", "fleet-server", "token1"); err != nil {
+			t.Fatal(err)
+		}
+		hold.Release()
+		if err := <-early; err != nil {
+			t.Errorf("who came before the eviction: got %v, want a verdict", err)
+		}
+		if _, err := kit.Group.Authenticate(t.Context(), tokentest.Authorization(token)); !errors.Is(err, tokencache.ErrRefused) {
+			t.Errorf("who came after the eviction: got %v, want ErrRefused", err)
+		}
+	})
+}
+
+func ExampleRunSource() {
+	_ = func(t *testing.T) { // in the place of func TestFile(t *testing.T)
+		tokentest.RunSource(t, func(t testing.TB) (tokencache.Source[filesource.Record], tokentest.Backend) {
+			file, err := filesource.Open(t.TempDir()+"/service_tokens", filesource.Config{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(file.Close)
+			return file, tokentest.Backend{Create: file.Create, Delete: file.Delete}
+		})
+	}
+}
+
 func ExampleRunIndex() {
-	_ = func(t *testing.T) { // func TestCareless(t *testing.T) {
+	_ = func(t *testing.T) { // in the place of func TestMemory(t *testing.T)
 		tokentest.RunIndex(t, func(t testing.TB) (indexsource.Index, tokentest.Backend) {
-			index := new(careless)
+			index := new(indexsource.Memory)
 			return index, tokentest.Backend{
 				Create: func(_ context.Context, id tokencache.TokenID) (tokencache.Token, error) {
 					return index.Create(id, "operator")
@@ -35,10 +111,4 @@ func ExampleRunIndex() {
 			}
 		})
 	}
-}
-
-func Example() {
-	// An index of one's own is checked in a test of one's own, with RunIndex.
-	fmt.Println("ok")
-	// Output: ok
 }

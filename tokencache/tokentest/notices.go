@@ -13,7 +13,7 @@ import (
 // A listener takes a cache's place as the subscriber of a source.
 type listener struct {
 	id   tokencache.TokenID // whose notices count
-	hear func()             // is called at each of them, where set
+	hear func()             // is called at each of them, where set; perhaps by several goroutines
 	told atomic.Int64       // how many there were
 }
 
@@ -77,21 +77,26 @@ func checkNotice(s *subject) {
 func checkChangeBeforeNotice(s *subject) {
 	s.tells()
 	l := &listener{id: account.TokenID("token1")}
-	var visible func(tokencache.Answer[any]) bool
-	var seen bool // at one of the notices
+	var present atomic.Pointer[change]
+	var seen atomic.Bool // at one of the notices
 	l.hear = func() {
-		s.within(func() {
-			if a, err := s.src.Lookup(s.Context(), l.id); err == nil && visible(a) {
-				seen = true
+		c := present.Load() // by now: the goroutine may outlive the change
+		returned := s.within(func() {
+			if a, err := s.src.Lookup(s.Context(), l.id); err == nil && c != nil && c.visible(a) {
+				seen.Store(true)
 			}
 		})
+		if !returned {
+			seen.Store(true) // a lock is another property's business
+		}
 	}
 	defer s.src.Subscribe(l)()
 	for _, c := range s.changes(l.id) {
-		visible, seen = c.visible, false
+		present.Store(&c)
+		seen.Store(false)
 		before := l.told.Load()
 		c.do()
-		if l.told.Load() > before && !seen {
+		if l.told.Load() > before && !seen.Load() {
 			s.Errorf("when the caches were told of the %s of %s, Lookup still gave the answer from before", c.name, l.id)
 		}
 	}
@@ -102,17 +107,19 @@ func checkChangeBeforeNotice(s *subject) {
 func checkNoLock(s *subject) {
 	s.tells()
 	l := &listener{id: account.TokenID("token1")}
-	stuck := false
+	var stuck atomic.Bool
 	l.hear = func() {
-		stuck = stuck || !s.within(func() {
+		if !stuck.Load() && !s.within(func() {
 			s.mayHold(l.id)
 			s.src.Lookup(s.Context(), l.id)
-		})
+		}) {
+			stuck.Store(true)
+		}
 	}
 	defer s.src.Subscribe(l)()
 	for _, c := range s.changes(l.id) {
 		c.do()
-		if stuck {
+		if stuck.Load() {
 			s.Fatalf("Lookup did not return within %v while the caches were told of the %s: is a lock held?", s.Patience, c.name)
 		}
 	}
