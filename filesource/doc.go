@@ -77,10 +77,9 @@
 // [File.Create] and [File.Delete] replace the file by a rename. They edit a file
 // that has rested, and check right before the rename that it is still the one that
 // was read and that the path names; if not, they start again, until their context
-// is done. So lines which others append in between survive. What another program
-// writes after the check into a file that it has opened before is lost, as
-// whenever a file is replaced; between the check and the rename lie a few system
-// calls.
+// is done. Lines which others append in between survive, up to the rename and a
+// moment longer. What a program writes later into a file that it has opened before is
+// lost, as whenever a file is replaced.
 //
 // Writers that use this package exclude each other by a lock on a file beside the
 // tokens file, .NAME.lock, which stays. It is open to those who may write the

@@ -91,6 +91,13 @@ func (f *File) Delete(ctx context.Context, id tokencache.TokenID) error {
 // been replaced by an attempt before, and reports whether anything is to be written.
 type change func(d *draft, again bool) (write bool, err error)
 
+// An edit is a change on its way into the file.
+type edit struct {
+	*File
+	change   change
+	replaced bool // whether a file has been replaced
+}
+
 // errAgain says that the file is not the one that was read any more.
 var errAgain = errors.New("filesource: the file has changed meanwhile")
 
@@ -99,50 +106,52 @@ var errAgain = errors.New("filesource: the file has changed meanwhile")
 // starts again.
 func (f *File) edit(ctx context.Context, c change) error {
 	defer f.report(context.Background(), false)
-	for again := false; ; {
-		replaced, err := f.tryEdit(ctx, c, again)
+	e := &edit{File: f, change: c}
+	for {
+		err := e.attempt(ctx)
 		if err != errAgain {
 			return err
 		}
-		again = again || replaced
 		if err := wait(ctx, glance); err != nil {
 			return fmt.Errorf("filesource: %s is changed by others: %w", f.path, err)
 		}
 	}
 }
 
-// tryEdit makes one attempt, and reports whether it has replaced a file. The error
-// is errAgain where another attempt is needed.
-func (f *File) tryEdit(ctx context.Context, c change, again bool) (replaced bool, err error) {
-	target, err := f.target()
+// attempt edits the file as it is now. The error is errAgain where another attempt
+// is needed.
+func (e *edit) attempt(ctx context.Context) error {
+	target, err := e.target()
 	if err != nil {
-		return false, fmt.Errorf("filesource: %s: %w", f.path, err)
+		return fmt.Errorf("filesource: %s: %w", e.path, err)
 	}
-	unlock, err := f.lock(ctx, target)
+	unlock, err := e.lock(ctx, target)
 	if err != nil {
-		return false, err
+		return err
 	}
 	defer unlock()
-	f.sweep(target)
-	d, err := f.settle(ctx, editing)
+	e.sweep(target)
+	d, err := e.settle(ctx, editing)
 	if err != nil {
-		return false, fmt.Errorf("filesource: %s does not rest: %w", f.path, err)
+		return fmt.Errorf("filesource: %s does not rest: %w", e.path, err)
 	}
 	if d.err != nil {
-		return false, d.err
+		return d.err
 	}
-	if d.doc.tokens == nil { // there is no file
-		d.doc.tokens = make(map[string]string)
+	for again := e.replaced; d != nil; again = false {
+		write, err := e.change(d, again)
+		if err != nil {
+			return err
+		}
+		if !write {
+			e.applyEdit(ctx, d)
+			return nil
+		}
+		if d, err = e.replace(ctx, d, target); err != nil {
+			return err
+		}
 	}
-	write, err := c(d, again)
-	if err != nil {
-		return false, err
-	}
-	if !write {
-		f.applyEdit(ctx, d)
-		return false, nil
-	}
-	return f.replace(ctx, d, target)
+	return nil
 }
 
 // target returns the path of the file to replace. A rename would replace a link;
@@ -197,51 +206,112 @@ func beside(target, suffix string) string {
 }
 
 // replace writes what the draft's layout says in the place of the file, unless that
-// is not what was read any more, and applies it.
-func (f *File) replace(ctx context.Context, d *draft, target string) (replaced bool, err error) {
-	temp, err := f.writeTemp(d, target)
+// is not what was read any more, and applies it. Where somebody has appended to the
+// file in the moment between the last check and the rename, it returns a draft of
+// that, on which the change is to be made once more.
+func (e *edit) replace(ctx context.Context, d *draft, target string) (late *draft, err error) {
+	temp, err := e.writeTemp(d, target)
 	if err != nil {
-		return false, fmt.Errorf("filesource: %w", err)
+		return nil, fmt.Errorf("filesource: %w", err)
 	}
-	if !f.stillReads(d, target) {
-		f.sys.remove(temp.name)
-		return false, errAgain
+	old := e.openOld(d, target)
+	if old != nil {
+		defer old.Close()
 	}
-	if err := f.sys.rename(temp.name, target); err != nil {
-		f.sys.remove(temp.name)
-		return false, fmt.Errorf("filesource: %w", err)
+	if !e.stillReads(d, target) {
+		e.sys.remove(temp.name)
+		return nil, errAgain
+	}
+	if err := e.put(d, temp.name, target); err != nil {
+		e.sys.remove(temp.name)
+		if errors.Is(err, fs.ErrExist) {
+			return nil, errAgain
+		}
+		return nil, fmt.Errorf("filesource: %w", err)
 	}
 	// From here on the change is in force, whatever fails.
-	unsynced := f.sys.syncFolder(filepath.Dir(target))
-	now := f.look()
-	ours := now.info != nil && os.SameFile(now.info, temp.info)
-	f.applyEdit(ctx, f.written(d, temp, target, now))
-	if !ours {
-		return true, errAgain // the path names another file by now
+	e.replaced = true
+	unsynced := e.sys.syncFolder(filepath.Dir(target))
+	now := e.look()
+	written := e.written(d, temp, target, now)
+	e.applyEdit(ctx, written)
+	if now.err == nil && (now.info == nil || !os.SameFile(now.info, temp.info)) {
+		return nil, errAgain // the path names another file by now
 	}
 	if unsynced != nil {
-		return true, fmt.Errorf("%w: %w", ErrNotDurable, unsynced)
+		return nil, fmt.Errorf("%w: %w", ErrNotDurable, unsynced)
 	}
-	return true, nil
+	return e.appended(d, old, written), nil
+}
+
+// put puts the temporary file in the target's place. Where there was no file, it
+// must not replace one that somebody has made since.
+func (e *edit) put(d *draft, temp, target string) error {
+	if d.seen.missing() {
+		err := e.sys.link(temp, target)
+		if err == nil {
+			e.sys.remove(temp)
+		}
+		if err == nil || errors.Is(err, fs.ErrExist) {
+			return err
+		} // else the file system has no links
+	}
+	return e.sys.rename(temp, target)
+}
+
+// openOld opens the file that is about to be replaced, to see afterwards whether
+// somebody has written to it. It returns nil where that is not to be seen.
+func (e *edit) openOld(d *draft, target string) handle {
+	if d.seen.missing() {
+		return nil
+	}
+	old, err := e.sys.open(target)
+	if err != nil {
+		return nil
+	}
+	return old
+}
+
+// appended returns a draft of the file that was replaced, if since the last check
+// somebody has appended whole lines to it, or nil. What was done to it otherwise
+// is lost, as whenever a file is replaced that somebody writes to.
+func (e *edit) appended(d *draft, old handle, written *draft) *draft {
+	if old == nil {
+		return nil
+	}
+	info, err := old.Stat()
+	if err != nil || info.Size() <= d.seen.info.Size() {
+		return nil
+	}
+	text, _, err := e.readText(old, info.Size(), true)
+	if err != nil || !strings.HasPrefix(text, d.text) || !ends(d.text) || !ends(text) {
+		return nil
+	}
+	late := &draft{seen: written.seen, text: text, layout: &layout{}, rested: true}
+	late.doc = parse(text, late.layout.add)
+	if late.doc.err(e.path) != nil {
+		return nil
+	}
+	return late
 }
 
 // stillReads reports whether the path still names the file that was read, and that
 // file is as it was.
-func (f *File) stillReads(d *draft, target string) bool {
-	now, err := f.target()
-	return err == nil && now == target && f.confirm(d) && f.look().same(d.seen)
+func (e *edit) stillReads(d *draft, target string) bool {
+	now, err := e.target()
+	return err == nil && now == target && e.confirm(d) && e.look().same(d.seen)
 }
 
 // written returns the draft of the file that was written.
-func (f *File) written(d *draft, temp tempFile, target string, now sighting) *draft {
+func (e *edit) written(d *draft, temp tempFile, target string, now sighting) *draft {
 	doc := &document{tokens: d.doc.tokens}
 	if d.doc.warnings.first != nil { // they have other numbers now, or have gone
 		var text strings.Builder
 		d.layout.writeTo(&text) // a Builder does not fail
 		doc = parse(text.String(), nil)
 	}
-	if now.info == nil || now.info.Size() != temp.size || !now.info.ModTime().Equal(temp.modified) {
-		now.info = temp.info // written to already: not settled, the next look reads it
+	if now.info == nil || !os.SameFile(now.info, temp.info) || now.info.Size() != temp.size || !now.info.ModTime().Equal(temp.modified) {
+		now.info = temp.info // another one, or written to already: the next look finds a difference
 	}
 	seen := sighting{info: now.info, target: target, content: temp.content}
 	return &draft{seen: seen, doc: doc, rested: true}

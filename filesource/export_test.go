@@ -60,6 +60,9 @@ func faulty(faults Faults) *system {
 	sys.rename = func(from, to string) error {
 		return first(before("rename", to), func() error { return real.rename(from, to) })
 	}
+	sys.link = func(from, to string) error {
+		return first(before("link", to), func() error { return real.link(from, to) })
+	}
 	sys.remove = func(path string) error {
 		return first(before("remove", path), func() error { return real.remove(path) })
 	}

@@ -22,6 +22,7 @@ type system struct {
 	createTemp func(folder, pattern string) (handle, error) // readable for its owner alone
 	chtimes    func(path string, modified time.Time) error
 	rename     func(from, to string) error
+	link       func(from, to string) error
 	remove     func(path string) error
 	syncFolder func(path string) error
 }
@@ -48,6 +49,7 @@ func realSystem() *system {
 		createTemp: func(folder, pattern string) (handle, error) { return os.CreateTemp(folder, pattern) },
 		chtimes:    func(path string, modified time.Time) error { return os.Chtimes(path, time.Time{}, modified) },
 		rename:     os.Rename,
+		link:       os.Link,
 		remove:     os.Remove,
 		syncFolder: syncFolder,
 	}

@@ -1,0 +1,725 @@
+//go:build linux
+
+package filesource_test
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/svctoken/svctoken/filesource"
+	"github.com/svctoken/svctoken/tokencache"
+)
+
+var errFault = errors.New("injected fault")
+
+// A script is what happens before system calls.
+type script struct {
+	before func(op, path string) error // nil: nothing
+	ops    []string
+}
+
+func (s *script) Before(op, path string) error {
+	s.ops = append(s.ops, op)
+	if s.before == nil {
+		return nil
+	}
+	return s.before(op, path)
+}
+
+// count counts the calls of an operation since the last count.
+func (s *script) count(op string) (n int) {
+	for _, o := range s.ops {
+		if o == op {
+			n++
+		}
+	}
+	s.ops = nil
+	return n
+}
+
+// on returns a hook that acts before the first call of op, and then no more.
+func (s *script) on(op string, act func() error) {
+	s.before = func(o, _ string) error {
+		if o != op {
+			return nil
+		}
+		s.before = nil
+		return act()
+	}
+}
+
+// fail has every call of op fail.
+func (s *script) fail(op string) {
+	s.before = func(o, _ string) error {
+		if o == op {
+			return errFault
+		}
+		return nil
+	}
+}
+
+func openWith(t testing.TB, path string, cfg filesource.Config, faults filesource.Faults) (*filesource.File, *tokencache.Cache[filesource.Record]) {
+	t.Helper()
+	file, err := filesource.OpenWith(path, cfg, faults)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(file.Close)
+	group := tokencache.NewGroup(tokencache.GroupConfig{})
+	cache, err := tokencache.New(group, "file", file, tokencache.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(cache.Close)
+	return file, cache
+}
+
+// TestEditFaults: an error of any system call before the file is replaced leaves the
+// file, the tokens and the caches as they were, and nothing beside the file.
+func TestEditFaults(t *testing.T) {
+	for _, op := range []string{
+		"stat", "resolve", "lock", "open", "read-fstat", "read-read",
+		"createtemp", "chmod", "write", "sync", "fstat", "close", "chtimes", "rename",
+	} {
+		for _, create := range []bool{true, false} {
+			t.Run(fmt.Sprintf("%s/create=%v", op, create), func(t *testing.T) {
+				s := &script{}
+				path := put(t, tokensPath(t), lineOne+lineTwo)
+				file, _ := openWith(t, path, filesource.Config{Poll: -1, Rest: -1}, filesource.Faults{Before: s.Before})
+				sub := &selected{}
+				file.Subscribe(sub)
+				edit := func() error {
+					if !create {
+						return file.Delete(t.Context(), fleet.TokenID("one"))
+					}
+					created, err := file.Create(t.Context(), fleet.TokenID("new"))
+					if err != nil && created.Secret().Len() > 0 {
+						t.Error("a token was returned")
+					}
+					return err
+				}
+				s.fail(op)
+				if err := edit(); !errors.Is(err, errFault) || !strings.HasPrefix(err.Error(), "filesource: ") {
+					t.Errorf("got %v, want %v", err, errFault)
+				}
+				if got := read(t, path); got != lineOne+lineTwo || !has(file, one) || len(file.List()) != 2 || sub.sels != nil {
+					t.Errorf("the file is %q, the File has %v and told %v", got, file.List(), sub.sels)
+				}
+				for _, name := range folder(t, path) {
+					if strings.HasSuffix(name, ".tmp") {
+						t.Errorf("%s was left behind", name)
+					}
+				}
+				s.before = nil
+				if err := edit(); err != nil || has(file, "elastic/fleet-server/new") != create || has(file, one) != create || len(sub.sels) != 1 {
+					t.Errorf("without the fault: got %v, the File has %v and told %v", err, file.List(), sub.sels)
+				}
+			})
+		}
+	}
+}
+
+// TestHarmlessFaults: an edit can do without sweeping the folder.
+func TestHarmlessFaults(t *testing.T) {
+	for _, op := range []string{"readdir", "lstat", "remove"} {
+		s := &script{}
+		path := put(t, tokensPath(t), lineOne)
+		leftover := put(t, filepath.Join(filepath.Dir(path), ".service_tokens-1.tmp"), "")
+		old := time.Now().Add(-time.Hour)
+		if err := os.Chtimes(leftover, old, old); err != nil {
+			t.Fatal(err)
+		}
+		file, _ := openWith(t, path, filesource.Config{Poll: -1, Rest: -1}, filesource.Faults{Before: s.Before})
+		s.fail(op)
+		if _, err := file.Create(t.Context(), fleet.TokenID("new")); err != nil || s.count(op) == 0 {
+			t.Errorf("%s: got %v", op, err)
+		}
+	}
+}
+
+// TestNotDurable: after the rename the change is in force and the caches are told,
+// whatever fails; the error says so, and Create returns its token.
+func TestNotDurable(t *testing.T) {
+	s := &script{}
+	path := put(t, tokensPath(t), lineOne)
+	file, cache := openWith(t, path, filesource.Config{Poll: -1, Rest: -1}, filesource.Faults{Before: s.Before})
+	works(t, cache, one)
+	s.fail("syncfolder")
+	created, err := file.Create(t.Context(), fleet.TokenID("new"))
+	if !errors.Is(err, filesource.ErrNotDurable) || !errors.Is(err, errFault) {
+		t.Errorf("Create: got %v", err)
+	}
+	if _, err := cache.AuthenticateToken(t.Context(), created); err != nil {
+		t.Errorf("the created token: got %v", err)
+	}
+	if err := file.Delete(t.Context(), fleet.TokenID("one")); !errors.Is(err, filesource.ErrNotDurable) || !errors.Is(err, errFault) {
+		t.Errorf("Delete: got %v", err)
+	}
+	if works(t, cache, one) || strings.Contains(read(t, path), one) {
+		t.Error("the deleted token works")
+	}
+}
+
+// TestBlindAfterRename: the file cannot be seen after it was replaced. The change is
+// in force all the same.
+func TestBlindAfterRename(t *testing.T) {
+	s := &script{}
+	path := put(t, tokensPath(t), lineOne)
+	file, cache := openWith(t, path, filesource.Config{Poll: -1, Rest: -1}, filesource.Faults{Before: s.Before})
+	works(t, cache, one)
+	s.on("rename", func() error { s.fail("stat"); return nil })
+	created, err := file.Create(t.Context(), fleet.TokenID("new"))
+	if err != nil {
+		t.Errorf("Create: got %v", err)
+	}
+	s.before = nil
+	if _, err := cache.AuthenticateToken(t.Context(), created); err != nil {
+		t.Errorf("the created token: got %v", err)
+	}
+	s.on("rename", func() error { s.fail("stat"); return nil })
+	if err := file.Delete(t.Context(), fleet.TokenID("one")); err != nil || works(t, cache, one) {
+		t.Errorf("Delete: got %v", err)
+	}
+}
+
+// TestChangedBeforeTheRename: whatever others do to the file while an edit writes its
+// own, up to the check before the rename, the edit starts again, and nothing is
+// lost.
+func TestChangedBeforeTheRename(t *testing.T) {
+	const extra = "x/y/z:" + hashA + "\n"
+	for _, test := range []struct {
+		name string
+		act  func(t *testing.T, path string) error
+		want string // after Delete of one; empty: an error
+	}{
+		{"append", func(t *testing.T, path string) error {
+			f, err := os.OpenFile(path, os.O_APPEND|os.O_WRONLY, 0)
+			if err != nil {
+				return err
+			}
+			_, err = f.WriteString(extra)
+			return errors.Join(err, f.Close())
+		}, lineTwo + extra},
+		{"save in place", func(t *testing.T, path string) error { put(t, path, lineOne+extra); return nil }, extra},
+		{"slow save in place", func(t *testing.T, path string) error {
+			go save(t, path, 250*time.Millisecond, lineOne, lineTwo, extra)
+			synctest.Wait()
+			return nil
+		}, lineTwo + extra},
+		{"same size", func(t *testing.T, path string) error {
+			put(t, path, lineOne+strings.Replace(lineTwo, "two", "six", 1))
+			return nil
+		}, strings.Replace(lineTwo, "two", "six", 1)},
+		{"rename", func(t *testing.T, path string) error {
+			put(t, path+".new", lineOne+extra)
+			return os.Rename(path+".new", path)
+		}, extra},
+		{"rename of a copy", func(t *testing.T, path string) error {
+			put(t, path+".new", lineOne+lineTwo)
+			return os.Rename(path+".new", path)
+		}, lineTwo},
+		{"link", func(t *testing.T, path string) error {
+			put(t, path+".new", lineOne+extra)
+			return errors.Join(os.Remove(path), os.Symlink(path+".new", path))
+		}, extra},
+		{"touched", func(t *testing.T, path string) error { return os.Chtimes(path, time.Now(), time.Now()) }, lineTwo},
+		{"mode", func(t *testing.T, path string) error { return os.Chmod(path, 0o640) }, lineTwo},
+		{"gone", func(t *testing.T, path string) error { return os.Remove(path) }, ""},
+		{"bad", func(t *testing.T, path string) error { put(t, path, lineOne+"bad\n"); return nil }, ""},
+		{"pipe", func(t *testing.T, path string) error {
+			return errors.Join(os.Remove(path), syscall.Mkfifo(path, 0o600))
+		}, ""},
+	} {
+		for _, op := range []string{"createtemp", "sync", "chtimes"} {
+			t.Run(test.name+"/"+op, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					s := &script{}
+					path := put(t, tokensPath(t), lineOne+lineTwo)
+					file, _ := openWith(t, path, filesource.Config{Poll: -1}, filesource.Faults{Before: s.Before})
+					s.on(op, func() error { return test.act(t, path) })
+					err := file.Delete(t.Context(), fleet.TokenID("one"))
+					if (err == nil) != (test.want != "") {
+						t.Fatalf("got %v", err)
+					}
+					if err != nil {
+						if info, statErr := os.Lstat(path); statErr == nil && info.Mode().IsRegular() && read(t, path) != lineOne+"bad\n" {
+							t.Errorf("after %v the file is %q", err, read(t, path))
+						}
+						return
+					}
+					if got := read(t, path); got != test.want {
+						t.Errorf("the file is %q, want %q", got, test.want)
+					}
+					if has(file, one) {
+						t.Error("the deleted token lives on")
+					}
+					if info, err := os.Stat(path); test.name == "mode" && (err != nil || info.Mode() != 0o640) {
+						t.Errorf("mode %v, %v", info.Mode(), err)
+					}
+				})
+			})
+		}
+	}
+}
+
+// TestSwappedAfterTheRename: ..data is swapped right after the edit has replaced the
+// file behind it. The edit starts again with the new one.
+func TestSwappedAfterTheRename(t *testing.T) {
+	for _, again := range []string{lineOne + lineTwo, lineTwo} {
+		for _, create := range []bool{true, false} {
+			s := &script{}
+			dir := t.TempDir()
+			path := filepath.Join(dir, "service_tokens")
+			put(t, filepath.Join(dir, "v1"), lineOne+lineTwo)
+			put(t, filepath.Join(dir, "v2"), again)
+			if err := os.Symlink("v1", path); err != nil {
+				t.Fatal(err)
+			}
+			file, _ := openWith(t, path, filesource.Config{Poll: -1, Rest: -1}, filesource.Faults{Before: s.Before})
+			s.on("syncfolder", func() error {
+				return errors.Join(os.Remove(path), os.Symlink("v2", path))
+			})
+			if create {
+				if _, err := file.Create(t.Context(), fleet.TokenID("new")); err != nil || !has(file, "elastic/fleet-server/new", two) || !strings.Contains(read(t, path), "/new:") {
+					t.Errorf("Create: got %v, %v", err, file.List())
+				}
+				continue
+			}
+			if err := file.Delete(t.Context(), fleet.TokenID("one")); err != nil || has(file, one) || read(t, path) != lineTwo {
+				t.Errorf("Delete: got %v, %v", err, file.List())
+			}
+		}
+	}
+}
+
+// TestReadFaults: what cannot be read changes nothing, is reported, and is loaded
+// when it can be read again.
+func TestReadFaults(t *testing.T) {
+	for _, op := range []string{"stat", "open", "read-fstat", "read-read"} {
+		t.Run(op, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := &script{}
+				s.fail(op)
+				path := put(t, tokensPath(t), lineOne)
+				if _, err := filesource.OpenWith(path, filesource.Config{}, filesource.Faults{Before: s.Before}); !errors.Is(err, errFault) {
+					t.Errorf("Open: got %v", err)
+				}
+				s.before = nil
+				told := 0
+				file, cache := openWith(t, path, filesource.Config{OnReload: func(filesource.Status) { told++ }}, filesource.Faults{Before: s.Before})
+				defer file.Close()
+				works(t, cache, one)
+				time.Sleep(1500 * time.Millisecond)
+				s.fail(op)
+				put(t, path, lineTwo)
+				time.Sleep(5 * time.Second)
+				if !works(t, cache, one) || !errors.Is(file.Status().Err, errFault) || told != 2 {
+					t.Errorf("got %+v, told %d times", file.Status(), told)
+				}
+				s.before = nil
+				time.Sleep(2 * time.Second)
+				if works(t, cache, one) || !works(t, cache, two) || file.Status().Err != nil || told != 3 {
+					t.Errorf("got %+v, told %d times", file.Status(), told)
+				}
+			})
+		})
+	}
+}
+
+// TestChangedDuringTheRead: what is loaded is of one state, whatever happens between
+// the calls of a read.
+func TestChangedDuringTheRead(t *testing.T) {
+	for _, op := range []string{"open", "read-fstat", "read-read", "read-close", "resolve"} {
+		for name, act := range map[string]func(path string) error{
+			"in place": func(path string) error { return os.WriteFile(path, []byte(lineOne+lineTwo+"x/y/z:"+hashA+"\n"), 0o600) },
+			"rename": func(path string) error {
+				return errors.Join(os.WriteFile(path+".new", []byte(lineOne+lineTwo+"x/y/z:"+hashA+"\n"), 0o600), os.Rename(path+".new", path))
+			},
+			"pipe": func(path string) error {
+				err := errors.Join(os.Remove(path), syscall.Mkfifo(path, 0o600))
+				time.AfterFunc(100*time.Millisecond, func() {
+					os.Remove(path)
+					os.WriteFile(path, []byte(lineOne+lineTwo+"x/y/z:"+hashA+"\n"), 0o600)
+				})
+				return err
+			},
+			"gone for a while": func(path string) error {
+				time.AfterFunc(100*time.Millisecond, func() { os.WriteFile(path, []byte(lineOne+lineTwo+"x/y/z:"+hashA+"\n"), 0o600) })
+				return os.Remove(path)
+			},
+		} {
+			t.Run(op+"/"+name, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					s := &script{}
+					path := put(t, tokensPath(t), lineOne)
+					file, _ := openWith(t, path, filesource.Config{Poll: -1}, filesource.Faults{Before: s.Before})
+					put(t, path, lineOne+lineTwo)
+					s.on(op, func() error { return act(path) })
+					if err := file.Reload(); err != nil {
+						t.Error(err)
+					}
+					if got := len(file.List()); got != 3 || file.Status().Missing {
+						t.Errorf("got %d tokens", got)
+					}
+				})
+			})
+		}
+	}
+}
+
+// TestGroupIsKeptOrShutOut: where the file cannot be given to its old group, the new
+// group does not get what that one could do.
+func TestGroupIsKeptOrShutOut(t *testing.T) {
+	for _, test := range []struct {
+		fails int // how many of the attempts to give it away
+		want  fs.FileMode
+	}{{0, 0o664}, {1, 0o664}, {2, 0o604}} {
+		s := &script{}
+		path := put(t, tokensPath(t), lineOne)
+		if err := os.Chmod(path, 0o664); err != nil {
+			t.Fatal(err)
+		}
+		file, _ := openWith(t, path, filesource.Config{Poll: -1, Rest: -1}, filesource.Faults{Before: s.Before})
+		attempts := 0
+		s.before = func(op, _ string) error {
+			if op != "chown" {
+				return nil
+			}
+			if attempts++; attempts <= test.fails {
+				return syscall.EPERM
+			}
+			return nil
+		}
+		if _, err := file.Create(t.Context(), fleet.TokenID("new")); err != nil {
+			t.Error(err)
+		}
+		if info, err := os.Stat(path); err != nil || info.Mode() != test.want {
+			t.Errorf("%d failures: got mode %v, %v, want %v", test.fails, info.Mode(), err, test.want)
+		}
+	}
+}
+
+// TestMetadata: by the file's times a look tells whether to read the file again. The
+// clock is moved, as the kernel's stamps cannot be.
+func TestMetadata(t *testing.T) {
+	for _, test := range []struct {
+		name  string
+		since time.Duration // the modification
+		whole bool          // the stamp is of a whole second
+		reads bool
+	}{
+		{"fresh", 50 * time.Millisecond, false, true},
+		{"at rest", 150 * time.Millisecond, false, false},
+		{"whole seconds, fresh", 2 * time.Second, true, true},
+		{"whole seconds, at rest", 4 * time.Second, true, false},
+		{"from the future", -time.Hour, false, true},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := &script{}
+				path := put(t, tokensPath(t), lineOne)
+				if test.whole {
+					info, err := os.Stat(path)
+					if err != nil {
+						t.Fatal(err)
+					}
+					if err := os.Chtimes(path, time.Time{}, info.ModTime().Truncate(time.Second)); err != nil {
+						t.Fatal(err)
+					}
+				}
+				changed := ctime(t, path)
+				file, _ := openWith(t, path, filesource.Config{Poll: time.Second}, filesource.Faults{
+					Before: s.Before, Now: func() time.Time { return changed.Add(test.since) },
+				})
+				time.Sleep(1500 * time.Millisecond) // the first look
+				s.count("open")
+				time.Sleep(10 * time.Second)
+				file.Close()
+				if got := s.count("open"); got > 0 != test.reads || test.reads && got < 10 {
+					t.Errorf("read %d times in 10 looks", got)
+				}
+			})
+		})
+	}
+}
+
+func ctime(t testing.TB, path string) time.Time {
+	t.Helper()
+	info, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return time.Unix(info.Sys().(*syscall.Stat_t).Ctim.Unix())
+}
+
+// TestSettledFileIsWatched: a file whose metadata have settled is noticed all the
+// same when it changes in any way, or goes.
+func TestSettledFileIsWatched(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		act  func(t *testing.T, path string)
+	}{
+		{"size", func(t *testing.T, path string) { put(t, path, lineTwo+"# more\n") }},
+		{"same size", func(t *testing.T, path string) { put(t, path, strings.Replace(lineOne, "one", "two", 1)) }},
+		{"only the change time", func(t *testing.T, path string) {
+			info, err := os.Stat(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			put(t, path, strings.Replace(lineOne, "one", "two", 1))
+			if err := os.Chtimes(path, time.Time{}, info.ModTime()); err != nil {
+				t.Fatal(err)
+			}
+		}},
+		{"another file", func(t *testing.T, path string) { rename(t, path, two+":"+hashA) }},
+		{"gone", func(t *testing.T, path string) {
+			if err := os.Remove(path); err != nil {
+				t.Fatal(err)
+			}
+		}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := &script{}
+				path := put(t, tokensPath(t), lineOne)
+				// The stamps are hours old all the time: this is what makes them settled.
+				hours := func() time.Time { return ctime(t, filepath.Dir(path)).Add(3 * time.Hour) }
+				file, _ := openWith(t, path, filesource.Config{}, filesource.Faults{Before: s.Before, Now: hours})
+				time.Sleep(5 * time.Second)
+				s.count("open")
+				time.Sleep(5 * time.Second)
+				if s.count("open") != 0 || !has(file, one) {
+					t.Error("it was read again")
+				}
+				test.act(t, path)
+				time.Sleep(1500 * time.Millisecond)
+				if has(file, one) || has(file, two) == (test.name == "gone") {
+					t.Errorf("got %v", file.List())
+				}
+				file.Close()
+			})
+		})
+	}
+}
+
+// TestOldFileIsEditedAtOnce: a file whose stamps are long past has rested, and so has
+// one that this package or a rename has just put in place; any other is waited for.
+func TestOldFileIsEditedAtOnce(t *testing.T) {
+	const rest = 400 * time.Millisecond
+	for _, test := range []struct {
+		name    string
+		content string
+		age     bool // the modification time is before the change time
+		since   time.Duration
+		want    time.Duration
+	}{
+		{"old", lineOne, false, 4 * time.Second, 0},
+		{"old and empty", "", false, 4 * time.Second, 0},
+		{"fresh", lineOne, false, 2900 * time.Millisecond, rest},
+		{"fresh and empty", "", false, time.Second, 5 * rest},
+		{"fresh without a line end", strings.TrimSpace(lineOne), false, time.Second, 5 * rest},
+		{"renamed", lineOne, true, time.Millisecond, 0},
+		{"renamed and empty", "", true, time.Millisecond, 0},
+		{"missing", "-", false, 0, rest},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				path := tokensPath(t)
+				changed := time.Now()
+				if test.content != "-" {
+					put(t, path, test.content)
+					if test.age {
+						age(t, path)
+					}
+					changed = ctime(t, path)
+				}
+				file, _ := openWith(t, path, filesource.Config{Poll: -1}, filesource.Faults{
+					Now: func() time.Time { return changed.Add(test.since) },
+				})
+				opened := time.Now()
+				for i := range 3 {
+					start := time.Now()
+					if i == 0 && test.want > 0 {
+						start = opened
+					}
+					if _, err := file.Create(t.Context(), fleet.TokenID(fmt.Sprint("new", i))); err != nil {
+						t.Error(err)
+					}
+					want := test.want
+					if i > 0 {
+						want = 0
+					}
+					if took := time.Since(start); took < want || took > want+50*time.Millisecond {
+						t.Errorf("Create %d took %v, want %v", i, took, want)
+					}
+				}
+			})
+		})
+	}
+}
+
+// TestEditByAnotherProcess: a File knows at once what another one, as in another
+// process, has put in place, also if nothing is left.
+func TestEditByAnotherProcess(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		path := put(t, tokensPath(t), lineOne)
+		server, cache := open(t, path, filesource.Config{Poll: 50 * time.Millisecond})
+		tool, _ := open(t, path, filesource.Config{Poll: -1})
+		if !works(t, cache, one) {
+			t.Fatal("the token does not work")
+		}
+		if err := tool.Delete(t.Context(), fleet.TokenID("one")); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(150 * time.Millisecond)
+		if works(t, cache, one) {
+			t.Error("the last token lives on")
+		}
+		created, err := tool.Create(t.Context(), fleet.TokenID("new"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(150 * time.Millisecond)
+		if _, err := cache.AuthenticateToken(t.Context(), created); err != nil {
+			t.Error(err)
+		}
+		server.Close()
+	})
+}
+
+// TestLockFile: what is no lock file of ours is not locked, and does not hang.
+func TestLockFile(t *testing.T) {
+	for name, act := range map[string]func(path string) error{
+		"pipe":   func(path string) error { return syscall.Mkfifo(path, 0o600) },
+		"folder": func(path string) error { return os.Mkdir(path, 0o700) },
+		"link":   func(path string) error { return os.Symlink("elsewhere", path) },
+	} {
+		path := put(t, tokensPath(t), lineOne)
+		if err := act(filepath.Join(filepath.Dir(path), ".service_tokens.lock")); err != nil {
+			t.Fatal(err)
+		}
+		file, _ := open(t, path, filesource.Config{Poll: -1, Rest: -1})
+		if _, err := file.Create(t.Context(), fleet.TokenID("new")); err == nil || !strings.Contains(err.Error(), ".service_tokens.lock") {
+			t.Errorf("%s: got %v", name, err)
+		}
+		if slices.Contains(folder(t, path), "elsewhere") || read(t, path) != lineOne {
+			t.Errorf("%s: something was written", name)
+		}
+	}
+}
+
+// TestRemovedLock: a writer that finds its lock removed does not hold it.
+func TestRemovedLock(t *testing.T) {
+	path := put(t, tokensPath(t), lineOne)
+	lock := filepath.Join(filepath.Dir(path), ".service_tokens.lock")
+	unlock, err := filesource.TryLock(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := filesource.TryLock(path); err == nil {
+		t.Error("two hold the lock")
+	}
+	if err := os.Remove(lock); err != nil {
+		t.Fatal(err)
+	}
+	unlock()
+	again, err := filesource.TryLock(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer again()
+	if diff := cmp.Diff([]string{".service_tokens.lock", "service_tokens"}, folder(t, path)); diff != "" {
+		t.Errorf("the folder (-want +got):\n%s", diff)
+	}
+}
+
+// TestAppendedAtTheLastMoment: a line that somebody appends between the last check
+// and the rename, or while the folder is synced, survives.
+func TestAppendedAtTheLastMoment(t *testing.T) {
+	const extra = "x/y/z:" + hashA + "\n"
+	for _, op := range []string{"rename", "syncfolder"} {
+		for _, create := range []bool{true, false} {
+			s := &script{}
+			path := put(t, tokensPath(t), lineOne+lineTwo)
+			file, _ := openWith(t, path, filesource.Config{Poll: -1, Rest: -1}, filesource.Faults{Before: s.Before})
+			before, err := os.OpenFile(path, os.O_APPEND|os.O_WRONLY, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer before.Close()
+			s.on(op, func() error { _, err := before.WriteString(extra); return err })
+			name := "elastic/fleet-server/new"
+			if create {
+				_, err = file.Create(t.Context(), fleet.TokenID("new"))
+			} else {
+				err = file.Delete(t.Context(), fleet.TokenID("one"))
+			}
+			if err != nil || !has(file, two, "x/y/z") || has(file, one) != create || has(file, name) != create {
+				t.Errorf("%s, create=%v: got %v, %v", op, create, err, file.List())
+			}
+			if got := read(t, path); strings.Count(got, "\n") != len(file.List()) || !strings.Contains(got, extra) {
+				t.Errorf("%s, create=%v: the file is\n%s", op, create, got)
+			}
+		}
+	}
+}
+
+// TestOtherWritesAtTheLastMoment are lost, as whenever a file is replaced; they
+// spoil nothing.
+func TestOtherWritesAtTheLastMoment(t *testing.T) {
+	for name, act := range map[string]func(f *os.File) error{
+		"half a line": func(f *os.File) error { _, err := f.WriteString("x/y/z"); return err },
+		"a bad line":  func(f *os.File) error { _, err := f.WriteString("bad\n"); return err },
+		"truncated":   func(f *os.File) error { return f.Truncate(0) },
+		"another beginning": func(f *os.File) error {
+			_, err := f.WriteString(lineTwo)
+			return errors.Join(err, os.WriteFile(f.Name()+".x", nil, 0o600), f.Truncate(3), second(f.WriteString(lineOne+lineTwo+lineTwo)))
+		},
+	} {
+		s := &script{}
+		path := put(t, tokensPath(t), lineOne+lineTwo)
+		file, _ := openWith(t, path, filesource.Config{Poll: -1, Rest: -1}, filesource.Faults{Before: s.Before})
+		before, err := os.OpenFile(path, os.O_APPEND|os.O_WRONLY, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer before.Close()
+		s.on("rename", func() error { return act(before) })
+		if err := file.Delete(t.Context(), fleet.TokenID("one")); err != nil || read(t, path) != lineTwo || has(file, one) || !has(file, two) {
+			t.Errorf("%s: got %v, %v", name, err, file.List())
+		}
+	}
+}
+
+// TestCreatedAtTheLastMoment: somebody makes the missing file between the last check
+// and the rename. It is not replaced.
+func TestCreatedAtTheLastMoment(t *testing.T) {
+	s := &script{}
+	path := tokensPath(t)
+	file, _ := openWith(t, path, filesource.Config{Poll: -1, Rest: -1}, filesource.Faults{Before: s.Before})
+	s.on("link", func() error { return os.WriteFile(path, []byte(lineOne), 0o600) })
+	if _, err := file.Create(t.Context(), fleet.TokenID("new")); err != nil || !has(file, one, "elastic/fleet-server/new") || !strings.Contains(read(t, path), lineOne) {
+		t.Errorf("got %v, %v", err, file.List())
+	}
+	// Without hard links it is created all the same.
+	path = tokensPath(t)
+	file, _ = openWith(t, path, filesource.Config{Poll: -1, Rest: -1}, filesource.Faults{Before: s.Before})
+	s.fail("link")
+	if _, err := file.Create(t.Context(), fleet.TokenID("new")); err != nil || !has(file, "elastic/fleet-server/new") {
+		t.Errorf("got %v, %v", err, file.List())
+	}
+	if diff := cmp.Diff([]string{".service_tokens.lock", "service_tokens"}, folder(t, path)); diff != "" {
+		t.Errorf("the folder (-want +got):\n%s", diff)
+	}
+}
