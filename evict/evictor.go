@@ -61,5 +61,18 @@ func (r Report) Total() int {
 // A Node is another process that was told of an eviction.
 type Node struct {
 	ID, Name string
-	Err      error // why it may not have evicted, or nil: it has
+
+	// Evicted is how many live entries went from each of its caches, where it said.
+	Evicted map[string]int
+
+	// NotServingSince is, where it has not answered, when it had lost the right to
+	// answer from before the eviction at the latest. Zero: it has evicted, or Err
+	// is set.
+	NotServingSince time.Time
+
+	Err error // why it may not have evicted, or nil: it answers nothing from before
+
+	// UnconfirmedUntil is, with Err, when it will have lost that right. Zero: it is
+	// not known.
+	UnconfirmedUntil time.Time
 }

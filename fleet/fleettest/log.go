@@ -1,0 +1,511 @@
+package fleettest
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/svctoken/svctoken/fleet"
+)
+
+// A Log is a log in memory. It keeps everything that was ever appended, so that a
+// view of the past can be read. [NewLog] makes one.
+type Log struct {
+	mu        sync.Mutex // guards the fields below
+	history   *history   // the present one
+	past      []*history // those that were replaced
+	deleted   []*history // those of them that were not rolled back
+	listeners map[string]func([]byte)
+	addresses int
+	down      bool          // no leader: appends wait
+	changed   chan struct{} // closed at each change
+}
+
+// A history is what a log held between two replacements.
+type history struct {
+	all   []stored // by position, superseded ones as well
+	last  map[string]int
+	ids   map[string]fleet.Position
+	first fleet.Position // whoever asks for an earlier one has missed something
+}
+
+type stored struct {
+	fleet.Message
+	expires    time.Time // zero: never
+	superseded bool
+}
+
+// NewLog returns an empty log.
+func NewLog() *Log {
+	return &Log{history: newHistory(), listeners: make(map[string]func([]byte)), changed: make(chan struct{})}
+}
+
+func newHistory() *history {
+	return &history{last: make(map[string]int), ids: make(map[string]fleet.Position)}
+}
+
+// Connect returns an engine for one node.
+func (l *Log) Connect() *Conn {
+	return &Conn{log: l, changed: make(chan struct{})}
+}
+
+func (l *Log) changedLocked() {
+	close(l.changed)
+	l.changed = make(chan struct{})
+}
+
+// Last returns the position of the last message.
+func (l *Log) Last() fleet.Position {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.history.end()
+}
+
+func (h *history) end() fleet.Position { return fleet.Position(len(h.all)) }
+
+// Stop has appends wait, as while the servers elect a leader, until Start.
+func (l *Log) Stop() { l.setDown(true) }
+
+// Start ends what Stop began.
+func (l *Log) Start() { l.setDown(false) }
+
+func (l *Log) setDown(down bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.down = down
+	l.changedLocked()
+}
+
+// Recreate replaces the log by an empty one.
+func (l *Log) Recreate() {
+	l.mu.Lock()
+	l.deleted = append(l.deleted, l.history)
+	l.mu.Unlock()
+	l.replace(newHistory())
+}
+
+// RollBack takes away all messages after a position, as if the store had been
+// restored from a backup.
+func (l *Log) RollBack(to fleet.Position) {
+	l.mu.Lock()
+	old := l.history
+	l.mu.Unlock()
+	h := newHistory()
+	for _, m := range old.all[:min(to, old.end())] {
+		m.superseded = false
+		h.add(m)
+	}
+	l.replace(h)
+}
+
+func (l *Log) replace(h *history) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.past = append(l.past, l.history)
+	l.history = h
+	l.changedLocked()
+}
+
+// Compact forgets what was before the present end, so that a follower which starts
+// there has missed something.
+func (l *Log) Compact() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.history.first = l.history.end() + 1
+}
+
+// add appends a message, which has its position already or gets it.
+func (h *history) add(m stored) fleet.Position {
+	m.Position = h.end() + 1
+	if i, ok := h.last[m.Key]; ok {
+		h.all[i].superseded = true
+	}
+	h.last[m.Key] = len(h.all)
+	h.all = append(h.all, m)
+	if m.ID != "" {
+		h.ids[m.ID] = m.Position
+	}
+	return m.Position
+}
+
+func (m stored) gone(now time.Time) bool { return !m.expires.IsZero() && !now.Before(m.expires) }
+
+// append commits an entry.
+func (l *Log) append(e fleet.Entry, forgetIDs bool) (fleet.Position, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	h := l.history
+	if pos, ok := h.ids[e.ID]; ok && !forgetIDs {
+		return pos, nil
+	}
+	if e.If != nil {
+		var last fleet.Position
+		if i, ok := h.last[e.Key]; ok && !h.all[i].gone(time.Now()) {
+			last = h.all[i].Position
+		}
+		if last != *e.If {
+			return 0, fmt.Errorf("%w: %s is at %d, not %d", fleet.ErrConflict, e.Key, last, *e.If)
+		}
+	}
+	m := stored{Message: fleet.Message{Key: e.Key, Value: slices.Clone(e.Value), Deleted: e.Delete, ID: e.ID}}
+	if e.TTL > 0 {
+		m.expires = time.Now().Add(e.TTL)
+	}
+	pos := h.add(m)
+	l.changedLocked()
+	return pos, nil
+}
+
+// view shows a history as it was at a position.
+func (h *history) view(at fleet.Position, keys []string) fleet.View {
+	now := time.Now()
+	v := fleet.View{Position: min(at, h.end()), Messages: make(map[string]fleet.Message)}
+	for _, m := range h.all[:v.Position] {
+		if !slices.ContainsFunc(keys, func(key string) bool { return covers(key, m.Key) }) {
+			continue
+		}
+		if m.gone(now) {
+			delete(v.Messages, m.Key)
+		} else {
+			v.Messages[m.Key] = m.Message
+		}
+	}
+	if len(v.Messages) == 0 {
+		v.Position = 0
+	}
+	return v
+}
+
+func covers(pattern, key string) bool {
+	if prefix, ok := strings.CutSuffix(pattern, "*"); ok {
+		return strings.HasPrefix(key, prefix)
+	}
+	return pattern == key
+}
+
+// A Replica is which past of the log a read is answered from.
+type Replica struct {
+	Past   int            // 0: the present log; 1: the one that was there before the last Recreate, and so on
+	Behind fleet.Position // how many of its last messages it does not know
+}
+
+// A Conn is one node's engine on a [Log]. Its hooks are for simulations; set them
+// before it is used.
+type Conn struct {
+	// Delay is how long a message is on its way: "request", "reply", "deliver",
+	// "send", or "break", which is how long a follower takes to notice that its log
+	// was replaced. Nil: not at all.
+	Delay func(what string) time.Duration
+	// Replica says what a read is answered from. Nil: the present.
+	Replica func() Replica
+	// Repeat reports whether an unconditional append is committed again although its
+	// ID is known. Nil: never.
+	Repeat func() bool
+	// Copies is how often a Send arrives. Nil: once.
+	Copies func() int
+
+	log *Log
+
+	mu      sync.Mutex    // guards the fields below
+	out, in bool          // whether that direction is cut
+	broken  int           // how often the followers were broken
+	changed chan struct{} // closed at each change
+}
+
+var _ fleet.Engine = (*Conn)(nil)
+
+// Cut cuts the connection: requests do not arrive, or answers and deliveries do not
+// come back, or both. What is on its way waits, as TCP has it, until Heal.
+func (c *Conn) Cut(requests, answers bool) { c.set(func() { c.out, c.in = requests, answers }) }
+
+// Heal ends what Cut began.
+func (c *Conn) Heal() { c.Cut(false, false) }
+
+// Break has the followers fail.
+func (c *Conn) Break() { c.set(func() { c.broken++ }) }
+
+func (c *Conn) set(change func()) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	change()
+	close(c.changed)
+	c.changed = make(chan struct{})
+}
+
+// pass waits as long as a message takes in one direction.
+func (c *Conn) pass(ctx context.Context, what string, cut func() bool) error {
+	if c.Delay != nil {
+		timer := time.NewTimer(c.Delay(what))
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	for {
+		c.mu.Lock()
+		blocked, changed := cut(), c.changed
+		c.mu.Unlock()
+		if !blocked {
+			return ctx.Err()
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+func (c *Conn) request(ctx context.Context) error {
+	return c.pass(ctx, "request", func() bool { return c.out })
+}
+
+func (c *Conn) reply(ctx context.Context, what string) error {
+	return c.pass(ctx, what, func() bool { return c.in })
+}
+
+func (c *Conn) deaf() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.in
+}
+
+// leader waits until there is one.
+func (l *Log) leader(ctx context.Context) error {
+	for {
+		l.mu.Lock()
+		down, changed := l.down, l.changed
+		l.mu.Unlock()
+		if !down {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// Append implements fleet.Engine.
+func (c *Conn) Append(ctx context.Context, e fleet.Entry) (fleet.Position, error) {
+	if err := cmp.Or(c.request(ctx), c.log.leader(ctx)); err != nil {
+		return 0, err
+	}
+	pos, err := c.log.append(e, e.If == nil && c.Repeat != nil && c.Repeat())
+	if lost := c.reply(ctx, "reply"); lost != nil {
+		return 0, lost
+	}
+	return pos, err
+}
+
+// Read implements fleet.Engine.
+func (c *Conn) Read(ctx context.Context, keys ...string) (fleet.View, error) {
+	if err := c.request(ctx); err != nil {
+		return fleet.View{}, err
+	}
+	view := c.log.read(c.replica(), keys)
+	return view, c.reply(ctx, "reply")
+}
+
+func (c *Conn) replica() Replica {
+	if c.Replica == nil {
+		return Replica{}
+	}
+	return c.Replica()
+}
+
+func (l *Log) read(r Replica, keys []string) fleet.View {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	h := l.history
+	if n := len(l.deleted); r.Past > 0 && n > 0 {
+		h = l.deleted[max(0, n-r.Past)]
+	}
+	return h.view(h.end()-min(r.Behind, h.end()), keys)
+}
+
+// Listen implements fleet.Engine.
+func (c *Conn) Listen(deliver func([]byte)) (address string, stop func(), err error) {
+	l := c.log
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.addresses++
+	address = fmt.Sprintf("a%d", l.addresses)
+	l.listeners[address] = func(data []byte) {
+		if c.Delay != nil {
+			time.Sleep(c.Delay("send"))
+		}
+		if !c.deaf() {
+			deliver(data)
+		}
+	}
+	return address, func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		delete(l.listeners, address)
+	}, nil
+}
+
+// Send implements fleet.Engine. While the connection is cut, what is sent is lost.
+func (c *Conn) Send(address string, data []byte) {
+	l := c.log
+	l.mu.Lock()
+	deliver := l.listeners[address]
+	l.mu.Unlock()
+	c.mu.Lock()
+	cut := c.out
+	c.mu.Unlock()
+	copies := 1
+	if c.Copies != nil {
+		copies = c.Copies()
+	}
+	if deliver == nil || cut {
+		return
+	}
+	for range copies {
+		go deliver(slices.Clone(data))
+	}
+}
+
+// Follow implements fleet.Engine.
+func (c *Conn) Follow(ctx context.Context, from fleet.Position) (fleet.Follower, error) {
+	if err := c.request(ctx); err != nil {
+		return nil, err
+	}
+	l := c.log
+	l.mu.Lock()
+	h := l.history
+	tooLate := from < h.first
+	l.mu.Unlock()
+	if err := c.reply(ctx, "reply"); err != nil {
+		return nil, err
+	}
+	if tooLate {
+		return nil, fleet.ErrGap
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return &follower{conn: c, history: h, next: max(from, 1), prev: max(from, 1) - 1, broken: c.broken}, nil
+}
+
+type follower struct {
+	conn    *Conn
+	history *history
+	next    fleet.Position
+	prev    fleet.Position // delivered last
+	broken  int
+}
+
+var errBroken = errors.New("fleettest: the follower broke")
+
+// Next implements fleet.Follower.
+func (f *follower) Next(ctx context.Context) (fleet.Message, error) {
+	for {
+		f.conn.mu.Lock()
+		broken := f.conn.changed
+		f.conn.mu.Unlock()
+		m, ok, changed, err := f.find(ctx)
+		if err != nil {
+			return fleet.Message{}, err
+		}
+		if ok {
+			if err := f.conn.reply(ctx, "deliver"); err != nil {
+				return fleet.Message{}, err
+			}
+			return m, nil
+		}
+		select {
+		case <-changed:
+		case <-broken:
+		case <-ctx.Done():
+			return fleet.Message{}, ctx.Err()
+		}
+	}
+}
+
+// find returns the next message, or a channel that is closed when there may be one.
+func (f *follower) find(ctx context.Context) (m fleet.Message, ok bool, changed chan struct{}, err error) {
+	f.conn.mu.Lock()
+	broken := f.broken != f.conn.broken
+	f.conn.mu.Unlock()
+	if broken {
+		return m, false, nil, errBroken
+	}
+	l := f.conn.log
+	l.mu.Lock()
+	replaced := l.history != f.history
+	m, ok = f.takeLocked()
+	changed = l.changed
+	l.mu.Unlock()
+	if replaced {
+		if err := f.conn.reply(ctx, "break"); err != nil {
+			return m, false, nil, err
+		}
+		return m, false, nil, fmt.Errorf("%w: the log was replaced", errBroken)
+	}
+	return m, ok, changed, nil
+}
+
+func (f *follower) takeLocked() (fleet.Message, bool) {
+	for ; f.next <= f.history.end(); f.next++ {
+		if m := f.history.all[f.next-1]; !m.superseded && !m.gone(time.Now()) {
+			m.Skipped = f.next != f.prev+1
+			f.prev = f.next
+			f.next++
+			return m.Message, true
+		}
+	}
+	return fleet.Message{}, false
+}
+
+// Close implements fleet.Follower.
+func (f *follower) Close() {}
+
+// Histories returns the messages of every log that there was, the oldest first, also
+// those that a later one of their key superseded.
+func (l *Log) Histories() [][]fleet.Message {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var all [][]fleet.Message
+	for _, h := range append(slices.Clip(l.past), l.history) {
+		var messages []fleet.Message
+		for _, m := range h.all {
+			messages = append(messages, m.Message)
+		}
+		all = append(all, messages)
+	}
+	return all
+}
+
+// Settle marks the log as older than a lease, as the nodes do once it is, so that a
+// test need not wait. A node must have joined. Nobody may have a lease from an
+// earlier log.
+func (l *Log) Settle() {
+	l.mu.Lock()
+	meta := l.history.view(l.history.end(), []string{"meta"}).Messages["meta"]
+	l.mu.Unlock()
+	var record struct{ Log string }
+	if err := json.Unmarshal(meta.Value, &record); err != nil {
+		panic("fleettest: no node has joined the log")
+	}
+	l.append(fleet.Entry{Key: "settled", Value: []byte(record.Log)}, false)
+}
+
+// Keys returns the keys that have a value, sorted.
+func (l *Log) Keys() []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	view := l.history.view(l.history.end(), []string{"*"})
+	maps.DeleteFunc(view.Messages, func(_ string, m fleet.Message) bool { return m.Deleted })
+	return slices.Sorted(maps.Keys(view.Messages))
+}

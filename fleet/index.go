@@ -1,0 +1,245 @@
+package fleet
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/svctoken/svctoken/indexsource"
+	"github.com/svctoken/svctoken/tokencache"
+)
+
+// ErrExists is wrapped by the error of [Index.Create] for a token that the log has.
+var ErrExists = errors.New("fleet: the token exists already")
+
+// An Index is the documents of the log. A method that changes one returns once the
+// change is in force on every node; see [Node.Evict] for what its errors mean.
+//
+// It is safe for concurrent use by multiple goroutines.
+type Index struct{ n *Node }
+
+var _ indexsource.Index = Index{}
+
+type watcher struct{ *indexsource.Source }
+
+// Index returns the documents of the log, for indexsource.New.
+func (n *Node) Index() Index { return Index{n} }
+
+// Get returns the document of a token as it is at the position that this node has
+// applied, or later. It asks again while the engine answers from before that, and
+// fails when the context ends. Without a session it fails at once.
+func (x Index) Get(ctx context.Context, id tokencache.TokenID) (indexsource.Document, bool, error) {
+	if err := id.Validate(); err != nil {
+		return indexsource.Document{}, false, err
+	}
+	key := docKey(id)
+	view, err := x.view(ctx, key)
+	if err != nil {
+		return indexsource.Document{}, false, err
+	}
+	return parseDoc(view.Messages[key], id)
+}
+
+// view reads keys, not before what this node has seen.
+func (x Index) view(ctx context.Context, keys ...string) (View, error) {
+	s := x.n.current.Load()
+	if s == nil {
+		return View{}, ErrNotServing
+	}
+	least, anchor := Position(s.seen.Load()), Position(s.anchor.Load())
+	view, err := x.n.read(ctx, func(v View) error { return s.recent(v, least, anchor) }, append(keys, s.id.key())...)
+	if err != nil {
+		return View{}, err
+	}
+	for seen := s.seen.Load(); seen < uint64(view.Position) && !s.seen.CompareAndSwap(seen, uint64(view.Position)); {
+		seen = s.seen.Load()
+	}
+	return view, nil
+}
+
+// recent checks that a view is not older than least, and of the session's log: the
+// one that has the session's own heartbeat.
+func (s *session) recent(v View, least, anchor Position) error {
+	if v.Position < least {
+		return errBehind
+	}
+	if v.Messages[s.id.key()].Position < anchor {
+		return fmt.Errorf("%w: a read answered from another", errLog)
+	}
+	return nil
+}
+
+func parseDoc(m Message, id tokencache.TokenID) (indexsource.Document, bool, error) {
+	if m.Position == 0 || m.Deleted {
+		return indexsource.Document{}, false, nil
+	}
+	var record docRecord
+	if err := json.Unmarshal(m.Value, &record); err != nil {
+		return indexsource.Document{}, false, fmt.Errorf("fleet: document %s: malformed", id)
+	}
+	doc, err := record.document(id)
+	if err != nil {
+		return indexsource.Document{}, false, fmt.Errorf("fleet: document %s: %w", id, err)
+	}
+	return doc, true, nil
+}
+
+// Watch has the source told of every change before this node answers for it, and of
+// the log's state when a session begins or ends.
+func (x Index) Watch(source *indexsource.Source) (cancel func()) {
+	w := &watcher{source}
+	x.n.mu.Lock()
+	x.n.watchers[w] = struct{}{}
+	x.n.mu.Unlock()
+	if s := x.n.current.Load(); s != nil {
+		source.StateChanged(s.state(indexsource.HealthGreen))
+	}
+	return func() {
+		x.n.mu.Lock()
+		defer x.n.mu.Unlock()
+		delete(x.n.watchers, w)
+	}
+}
+
+func (n *Node) watching() []*watcher {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return slices.Collect(maps.Keys(n.watchers))
+}
+
+func (n *Node) documentChanged(id tokencache.TokenID) {
+	for _, w := range n.watching() {
+		w.DocumentChanged(id)
+	}
+}
+
+func (n *Node) stateChanged(state indexsource.State) {
+	for _, w := range n.watching() {
+		w.StateChanged(state)
+	}
+}
+
+// Create adds an enabled token with a random secret, and returns it: the secret
+// cannot be read again. The creator is noted as it is. The error is a
+// *tokencache.NameError for an invalid id, wraps [ErrExists], or is as in Put.
+func (x Index) Create(ctx context.Context, id tokencache.TokenID, creator string) (tokencache.Token, error) {
+	token, err := tokencache.NewToken(id, tokencache.GenerateSecret())
+	if err != nil {
+		return tokencache.Token{}, err
+	}
+	view, err := x.view(ctx, docKey(id))
+	if err != nil {
+		return tokencache.Token{}, err
+	}
+	last := view.Messages[docKey(id)]
+	if last.Position != 0 && !last.Deleted {
+		return tokencache.Token{}, fmt.Errorf("%w: %s", ErrExists, id)
+	}
+	hash := indexsource.HashSecret(token.Secret())
+	doc := indexsource.Document{Token: id, Created: time.Now(), Creator: creator, Enabled: true, Hash: hash}
+	err = x.write(ctx, Entry{Key: docKey(id), Value: marshal(newDocRecord(doc, x.n.address)), If: &last.Position})
+	if errors.Is(err, ErrConflict) {
+		return tokencache.Token{}, fmt.Errorf("%w: %s", ErrExists, id)
+	}
+	if err != nil {
+		return tokencache.Token{}, err
+	}
+	return token, nil
+}
+
+// Put adds or replaces a document. The error is a *tokencache.NameError for an
+// invalid id, wraps [ErrNotServing], or is an [*UnconfirmedError].
+func (x Index) Put(ctx context.Context, doc indexsource.Document) error {
+	if err := doc.Token.Validate(); err != nil {
+		return err
+	}
+	key, value := docKey(doc.Token), marshal(newDocRecord(doc, x.n.address))
+	for {
+		view, err := x.view(ctx, key)
+		if err != nil {
+			return err
+		}
+		// On a condition, so that an attempt which arrives late overwrites nothing.
+		last := view.Messages[key].Position
+		if err = x.write(ctx, Entry{Key: key, Value: value, If: &last}); !errors.Is(err, ErrConflict) {
+			return err
+		}
+	}
+}
+
+// SetEnabled enables or disables a token, and reports whether there is one. It
+// wraps [ErrConflict] where somebody else changed the token meanwhile.
+func (x Index) SetEnabled(ctx context.Context, id tokencache.TokenID, enabled bool) (bool, error) {
+	doc, last, ok, err := x.document(ctx, id)
+	if err != nil || !ok {
+		return false, err
+	}
+	doc.Enabled = enabled
+	return true, x.write(ctx, Entry{Key: docKey(id), Value: marshal(newDocRecord(doc, x.n.address)), If: &last})
+}
+
+// Delete removes a token, and reports whether there was one. It wraps [ErrConflict]
+// where somebody else changed the token meanwhile.
+func (x Index) Delete(ctx context.Context, id tokencache.TokenID) (bool, error) {
+	if err := id.Validate(); err != nil {
+		return false, err
+	}
+	view, err := x.view(ctx, docKey(id))
+	if err != nil {
+		return false, err
+	}
+	m := view.Messages[docKey(id)]
+	if m.Position == 0 || m.Deleted {
+		return false, nil
+	}
+	return true, x.write(ctx, Entry{Key: docKey(id), Delete: true, Value: marshal(docRecord{Answer: x.n.address}), If: &m.Position})
+}
+
+func (x Index) document(ctx context.Context, id tokencache.TokenID) (indexsource.Document, Position, bool, error) {
+	if err := id.Validate(); err != nil {
+		return indexsource.Document{}, 0, false, err
+	}
+	view, err := x.view(ctx, docKey(id))
+	if err != nil {
+		return indexsource.Document{}, 0, false, err
+	}
+	m := view.Messages[docKey(id)]
+	doc, ok, err := parseDoc(m, id)
+	return doc, m.Position, ok, err
+}
+
+// List returns the documents of an account's tokens, sorted by token name. Documents
+// that cannot be read are left out.
+func (x Index) List(ctx context.Context, account tokencache.Account) ([]indexsource.Document, error) {
+	if err := account.Validate(); err != nil {
+		return nil, err
+	}
+	view, err := x.view(ctx, docPrefix+account.Namespace+"."+account.Service+".*")
+	if err != nil {
+		return nil, err
+	}
+	var docs []indexsource.Document
+	for key, m := range view.Messages {
+		id, ok := parseDocKey(key)
+		if !ok {
+			continue
+		}
+		if doc, ok, err := parseDoc(m, id); ok && err == nil {
+			docs = append(docs, doc)
+		}
+	}
+	slices.SortFunc(docs, func(a, b indexsource.Document) int { return strings.Compare(a.Token.Name, b.Token.Name) })
+	return docs, nil
+}
+
+// write appends a document's change and waits until it is in force everywhere.
+func (x Index) write(ctx context.Context, entry Entry) error {
+	entry.ID = x.n.cfg.newID()
+	_, err := x.n.spread(ctx, entry, false)
+	return err
+}

@@ -1,0 +1,478 @@
+package fleet
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/svctoken/svctoken/indexsource"
+	"github.com/svctoken/svctoken/tokencache"
+)
+
+// A session is the time during which a node knows that it misses nothing. It begins
+// with a heartbeat under a key of its own, serves once that heartbeat has come by in
+// the followed order and the caches are clear, and ends for good at the first doubt.
+//
+// Each heartbeat that comes by extends the lease, to a lease's length after its
+// *first sending*: whatever was acknowledged before that has a lower position, and
+// so has been applied. See docs/fleet.md for the proof.
+//
+// A log keeps one message of each key, so a follower that lags misses those which a
+// later one has superseded, and that one may be behind the heartbeat. So a heartbeat
+// counts only if nothing was skipped between its sending and its coming by. What was
+// skipped before was superseded by something that stood in the log by then, before
+// the heartbeat.
+//
+// Everything but the atomic fields belongs to the goroutine of run.
+type session struct {
+	n     *Node
+	id    sessionID
+	ended time.Time // when the session before this one ended
+	meta  metaRecord
+	began bool // it serves
+
+	applied atomic.Uint64 // everything up to here is in force
+	seen    atomic.Uint64 // applied, or a higher position that a read was of
+	anchor  atomic.Uint64 // last, for other goroutines
+	until   atomic.Pointer[time.Time]
+
+	beat     *beat    // sent, and not seen yet
+	last     Position // of the own heartbeat that was seen last, or of the first one
+	trail    *trail
+	settled  bool // the log is known to be older than a lease
+	metaSeen time.Time
+	asleep   time.Duration // how long the machine had been suspended when the session began
+
+	changes  [2][]string // that were applied since the last heartbeat, and since the one before
+	follower *feed
+	fresh    bool // the follower has delivered nothing yet
+}
+
+// maxChanges bounds a heartbeat: it names the changes of two intervals, in case the
+// answers to them were lost.
+const maxChanges = 64
+
+// A beat is a heartbeat on its way.
+type beat struct {
+	entry Entry
+	t0    time.Time     // before its first sending
+	acked chan Position // receives once
+	fail  chan error    // receives once, in acked's place
+	stop  context.CancelFunc
+	void  bool          // something was skipped since it was sent
+	waits time.Duration // how long to wait for it to come by, once it is acknowledged
+}
+
+var (
+	errLog       = errors.New("fleet: the log is not the one that was followed")
+	errLapsed    = errors.New("fleet: the lease ran out before it was renewed")
+	errRefused   = errors.New("fleet: the log refused the heartbeat")
+	errSuspended = errors.New("fleet: the machine was suspended")
+	errUnseen    = errors.New("fleet: the heartbeat was acknowledged, and does not come by")
+	errBehind    = errors.New("fleet: the replica is behind")
+)
+
+func newSession(n *Node, id sessionID, ended time.Time) *session {
+	return &session{n: n, id: id, ended: ended, trail: newTrail(), asleep: n.cfg.clock.Suspended()}
+}
+
+// run joins, and serves until something is in doubt, which is its error.
+func (s *session) run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	err := s.join(ctx)
+	if err == nil {
+		err = s.follow(ctx)
+	}
+	s.end()
+	cancel()
+	return err
+}
+
+// join commits the first heartbeat, learns which log it is in, and starts to follow
+// from there.
+func (s *session) join(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, s.n.cfg.clock.Real(s.n.cfg.Lease))
+	defer cancel()
+	now := s.n.cfg.clock.Now()
+	s.until.Store(&now)
+	s.beat = s.newBeat(heartbeat{First: true}, 0)
+	pos, err := s.n.append(ctx, s.beat.entry)
+	if err != nil {
+		return fmt.Errorf("fleet: join: %w", err)
+	}
+	if err := s.learnLog(ctx, pos); err != nil {
+		return fmt.Errorf("fleet: join: %w", err)
+	}
+	s.last = pos
+	s.applied.Store(uint64(pos) - 1)
+	s.seen.Store(uint64(pos) - 1)
+	s.beat.acked <- pos
+	return nil
+}
+
+// learnLog reads the log's identity beside the heartbeat at pos, so that it is the
+// identity of the log which has that heartbeat, and writes it where there is none.
+func (s *session) learnLog(ctx context.Context, pos Position) error {
+	key := s.id.key()
+	tied := func(v View) error {
+		if v.Position < pos {
+			return errBehind
+		}
+		if v.Messages[key].Position != pos {
+			return errLog
+		}
+		return nil
+	}
+	for {
+		view, err := s.n.read(ctx, tied, key, metaKey, settledKey)
+		if err != nil {
+			return err
+		}
+		if m, ok := view.Messages[metaKey]; ok && !m.Deleted {
+			return s.adopt(m, view.Messages[settledKey])
+		}
+		meta := metaRecord{Log: s.n.cfg.newID(), Lease: s.n.cfg.Lease}
+		last := view.Messages[metaKey].Position
+		entry := Entry{Key: metaKey, Value: marshal(meta), ID: s.n.cfg.newID(), If: &last}
+		if _, err := s.n.append(ctx, entry); err != nil && !errors.Is(err, ErrConflict) {
+			return err
+		}
+	}
+}
+
+func (s *session) adopt(meta, settled Message) error {
+	if err := json.Unmarshal(meta.Value, &s.meta); err != nil || s.meta.Log == "" || s.meta.Lease < minLease {
+		return fmt.Errorf("fleet: the log's key %q is malformed", metaKey)
+	}
+	s.settled = string(settled.Value) == s.meta.Log && !settled.Deleted
+	s.metaSeen = s.n.cfg.clock.Now()
+	return nil
+}
+
+// follow applies what comes by, and renews the lease, until something is in doubt.
+func (s *session) follow(ctx context.Context) error {
+	if err := s.open(ctx); err != nil {
+		return err
+	}
+	defer func() { s.follower.close() }()
+	lease := s.meta.Lease
+	renew := s.timer(lease / 5)
+	overdue := s.timer(time.Hour) // set when a heartbeat is acknowledged
+	lapse := s.timer(s.beat.t0.Add(lease).Sub(s.n.cfg.clock.Now()))
+	sleep := s.timer(lease / 60)
+	for _, t := range []*time.Timer{renew, overdue, lapse, sleep} {
+		defer t.Stop()
+	}
+	for {
+		var acked chan Position
+		var failed chan error
+		if s.beat != nil {
+			acked, failed = s.beat.acked, s.beat.fail
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case m := <-s.follower.messages:
+			if err := s.handle(ctx, m); err != nil {
+				return err
+			}
+			if s.began && m.Position == s.last {
+				now, until := s.n.cfg.clock.Now(), *s.until.Load()
+				lapse.Reset(s.real(until.Sub(now)))
+				renew.Reset(s.real(until.Add(lease/5 - lease).Sub(now)))
+			}
+		case err := <-s.follower.failed:
+			if errors.Is(err, ErrGap) {
+				return err
+			}
+			if err := s.reopen(ctx, err); err != nil {
+				return err
+			}
+		case pos := <-acked:
+			if err := s.acknowledged(pos); err != nil {
+				return err
+			}
+			overdue.Reset(s.real(s.beat.waits))
+		case err := <-failed:
+			return fmt.Errorf("%w: %w", errRefused, err)
+		case <-overdue.C:
+			// Clients take 10 to 20 seconds to notice that a consumer is dead.
+			if s.beat != nil {
+				if err := s.reopen(ctx, errUnseen); err != nil {
+					return err
+				}
+				s.beat.waits *= 2 // it may be slow, not dead
+				overdue.Reset(s.real(s.beat.waits))
+			}
+		case <-renew.C:
+			s.renew(ctx)
+		case <-lapse.C:
+			return errLapsed
+		case <-sleep.C:
+			// The monotonic clock stands still while the machine is suspended.
+			if s.n.cfg.clock.Suspended()-s.asleep > 10*time.Millisecond {
+				return errSuspended
+			}
+			sleep.Reset(s.real(lease / 60))
+		}
+	}
+}
+
+func (s *session) real(d time.Duration) time.Duration { return s.n.cfg.clock.Real(d) }
+
+func (s *session) timer(d time.Duration) *time.Timer { return time.NewTimer(s.real(d)) }
+
+// newBeat makes a heartbeat and notes the time: before it is sent for the first time.
+func (s *session) newBeat(h heartbeat, last Position) *beat {
+	h.Name = s.n.cfg.Name
+	t0 := s.n.cfg.clock.Now()
+	lease := max(s.meta.Lease, s.n.cfg.Lease)
+	entry := Entry{Key: s.id.key(), Value: marshal(h), ID: s.n.cfg.newID(), If: &last, TTL: keep * lease}
+	return &beat{entry: entry, t0: t0, acked: make(chan Position, 1), fail: make(chan error, 1), stop: func() {}, waits: lease / 15}
+}
+
+// renew sends a heartbeat, unless one is on its way: that one's time is the one that
+// counts, however often it is sent.
+func (s *session) renew(ctx context.Context) {
+	if s.beat != nil || !s.began {
+		return
+	}
+	s.settle(ctx)
+	h := heartbeat{Applied: Position(s.applied.Load()), Changes: slices.Concat(s.changes[0], s.changes[1])}
+	s.changes = [2][]string{nil, s.changes[0]}
+	b := s.newBeat(h, s.last)
+	ctx, b.stop = context.WithCancel(ctx)
+	s.beat = b
+	s.n.running.Go(func() {
+		pos, err := s.n.append(ctx, b.entry)
+		if err != nil {
+			b.fail <- err
+			return
+		}
+		b.acked <- pos
+	})
+}
+
+// settle notes in the log that it is older than a lease, so that nobody has a lease
+// from before it was made.
+func (s *session) settle(ctx context.Context) {
+	if s.settled || s.n.cfg.clock.Now().Sub(s.metaSeen) < allow(s.meta.Lease) {
+		return
+	}
+	entry := Entry{Key: settledKey, Value: []byte(s.meta.Log), ID: s.n.cfg.newID()}
+	s.n.running.Go(func() { s.n.engine.Append(ctx, entry) }) // the next renewal tries again
+}
+
+// acknowledged checks the position of a heartbeat: a log that was rolled back gives
+// one that has been passed, unless the heartbeat itself came by already.
+func (s *session) acknowledged(pos Position) error {
+	if pos <= Position(s.applied.Load()) {
+		return fmt.Errorf("%w: it gave a position that was passed", errLog)
+	}
+	return nil
+}
+
+// open starts to follow at the session's last heartbeat, and has what was applied
+// since come by again, for the trail.
+func (s *session) open(ctx context.Context) error {
+	f, err := s.n.openFeed(ctx, s.last)
+	if err != nil {
+		return err
+	}
+	s.follower, s.fresh = f, true
+	return nil
+}
+
+// reopen replaces the follower. The lease goes on meanwhile.
+func (s *session) reopen(ctx context.Context, why error) error {
+	s.n.tell(Event{Kind: EventReopened, Position: Position(s.applied.Load()), Err: why})
+	s.follower.close()
+	return s.open(ctx)
+}
+
+// handle applies a message, or compares it with what was applied at its position.
+func (s *session) handle(ctx context.Context, m Message) error {
+	if err := s.overlap(m); err != nil {
+		return err
+	}
+	if m.Skipped && s.beat != nil && s.began {
+		s.beat.void = true
+	}
+	if m.Position <= Position(s.applied.Load()) {
+		return nil
+	}
+	if err := s.own(m); err != nil {
+		return err
+	}
+	counts := s.apply(ctx, m)
+	s.trail.add(m)
+	s.advance(m.Position)
+	s.answer(m, counts)
+	if m.Key == s.id.key() {
+		return s.beaten(m)
+	}
+	return nil
+}
+
+// overlap checks that the log goes on where it was left.
+func (s *session) overlap(m Message) error {
+	first := s.fresh
+	s.fresh = false
+	if m.Position <= Position(s.applied.Load()) {
+		if !s.trail.matches(m) {
+			return fmt.Errorf("%w: position %d holds another message", errLog, m.Position)
+		}
+		return nil
+	}
+	if first && m.Position > s.last && s.beat == nil {
+		return fmt.Errorf("%w: the heartbeat at position %d has gone", errLog, s.last)
+	}
+	return nil
+}
+
+// own ends the session where somebody else wrote what only this session writes, or
+// another identity.
+func (s *session) own(m Message) error {
+	switch m.Key {
+	case s.id.key():
+		if s.beat == nil || m.ID != s.beat.entry.ID {
+			return fmt.Errorf("%w: somebody else wrote this node's heartbeat", errLog)
+		}
+	case metaKey:
+		var meta metaRecord
+		if json.Unmarshal(m.Value, &meta) != nil || m.Deleted || meta != s.meta {
+			return fmt.Errorf("%w: its identity has changed", errLog)
+		}
+	case settledKey:
+		s.settled = s.settled || string(m.Value) == s.meta.Log
+	}
+	return nil
+}
+
+// apply puts a message in force, and returns what it evicted. What cannot be
+// understood may mean anything.
+func (s *session) apply(ctx context.Context, m Message) map[string]int {
+	switch {
+	case strings.HasPrefix(m.Key, evictPrefix) && !m.Deleted:
+		var record evictionRecord
+		if err := json.Unmarshal(m.Value, &record); err == nil {
+			if sel, err := record.selector(); err == nil {
+				return s.n.caches.Evict(ctx, tokencache.CauseNode, sel)
+			}
+		}
+		return s.n.caches.Clear(ctx, tokencache.CauseNode)
+	case strings.HasPrefix(m.Key, docPrefix):
+		if id, ok := parseDocKey(m.Key); ok {
+			s.n.documentChanged(id)
+			return nil
+		}
+		return s.n.caches.Clear(ctx, tokencache.CauseNode)
+	}
+	return nil
+}
+
+func (s *session) advance(pos Position) {
+	s.applied.Store(uint64(pos))
+	for seen := s.seen.Load(); seen < uint64(pos) && !s.seen.CompareAndSwap(seen, uint64(pos)); {
+		seen = s.seen.Load()
+	}
+}
+
+// answer tells who asked for a change that it is in force here.
+func (s *session) answer(m Message, counts map[string]int) {
+	if !strings.HasPrefix(m.Key, evictPrefix) && !strings.HasPrefix(m.Key, docPrefix) {
+		return
+	}
+	if m.ID != "" && len(s.changes[0]) < maxChanges {
+		s.changes[0] = append(s.changes[0], m.ID)
+	}
+	s.n.tell(Event{Kind: EventApplied, Position: m.Position})
+	var to struct{ Answer string }
+	if json.Unmarshal(m.Value, &to) != nil || m.ID == "" {
+		return
+	}
+	a := answer{Change: m.ID, Process: s.id.process, Session: s.id.n, Name: s.n.cfg.Name, Evicted: counts}
+	if to.Answer == s.n.address {
+		s.n.applied(a, s.meta.Lease)
+	} else if to.Answer != "" {
+		s.n.engine.Send(to.Answer, marshal(a))
+	}
+}
+
+// beaten extends the lease: all that was acknowledged before the heartbeat was sent
+// has been applied.
+func (s *session) beaten(m Message) error {
+	b := s.beat
+	s.beat = nil
+	b.stop()
+	s.last = m.Position
+	s.anchor.Store(uint64(m.Position))
+	s.trail.restart(m)
+	now, until := s.n.cfg.clock.Now(), b.t0.Add(s.meta.Lease)
+	if now.After(until) || s.began && now.After(*s.until.Load()) {
+		return errLapsed
+	}
+	if s.n.cfg.clock.Suspended()-s.asleep > 10*time.Millisecond {
+		return errSuspended
+	}
+	if b.void {
+		return nil // the next one is sent at once
+	}
+	s.until.Store(&until)
+	if !s.began {
+		s.begin(until)
+		return nil
+	}
+	s.n.caches.Lease(until)
+	s.n.tell(Event{Kind: EventRenewed, Position: m.Position, Took: now.Sub(b.t0)})
+	return nil
+}
+
+// begin clears, and then serves. The other way round, what was remembered before the
+// session would be good again for a moment.
+func (s *session) begin(until time.Time) {
+	s.n.stateChanged(s.state(indexsource.HealthGreen))
+	s.n.caches.Clear(context.Background(), tokencache.CauseNode)
+	s.n.current.Store(s)
+	s.n.caches.Lease(until)
+	s.began = true
+	s.n.mu.Lock()
+	close(s.n.serving)
+	s.n.mu.Unlock()
+	s.n.tell(Event{Kind: EventServing, Position: Position(s.applied.Load()), Took: s.n.cfg.clock.Now().Sub(s.ended)})
+}
+
+func (s *session) state(health indexsource.Health) indexsource.State {
+	return indexsource.State{Health: health, UUID: s.meta.Log, UpToDate: true}
+}
+
+// end stops answering, and then clears. The next session has another key, which is
+// how the other nodes know that this one is over.
+func (s *session) end() {
+	if s.beat != nil {
+		s.beat.stop()
+	}
+	if !s.began {
+		return
+	}
+	s.n.caches.Lease(s.n.cfg.clock.Now())
+	s.n.current.Store(nil)
+	s.n.caches.Clear(context.Background(), tokencache.CauseNode)
+	s.n.stateChanged(s.state(indexsource.HealthRed))
+	s.n.mu.Lock()
+	defer s.n.mu.Unlock()
+	s.n.serving = make(chan struct{})
+}
+
+// leave takes the heartbeat away when the node closes, so that nobody waits for it.
+func (s *session) leave() {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	s.n.engine.Append(ctx, Entry{Key: s.id.key(), Delete: true, ID: s.n.cfg.newID(), TTL: keep * s.n.cfg.Lease})
+}
