@@ -27,6 +27,7 @@ const module = "github.com/svctoken/svctoken/"
 // count as one with it.
 var rooms = map[string]int{
 	"tokencache": 35, "filesource": 20, "indexsource": 16, "evict": 16, "tokencache/tokentest": 16,
+	"fleet": 22,
 }
 
 // imports are the packages of this module that each package may import.
@@ -35,6 +36,8 @@ var imports = map[string][]string{
 	"filesource":           {"internal/passhash", "internal/quote", "tokencache"},
 	"indexsource":          {"internal/passhash", "tokencache"},
 	"evict":                {"internal/eswire", "internal/quote", "tokencache"},
+	"fleet":                {"evict", "indexsource", "tokencache"},
+	"fleet/fleettest":      {"fleet"},
 	"tokencache/tokentest": {"evict", "indexsource", "tokencache"},
 	"internal/eswire":      {"tokencache"},
 	"internal/passhash":    nil,

@@ -53,5 +53,5 @@ func Example() {
 	fmt.Println(err)
 	// Output:
 	// elastic/fleet-server/token1 <nil>
-	// tokencache: elastic/fleet-server/token1 is refused: unknown_token
+	// tokencache: token refused: elastic/fleet-server/token1: unknown_token
 }

@@ -26,6 +26,8 @@ type Caches interface {
 	Lease(until time.Time)
 }
 
+var _ Caches = (*tokencache.Group)(nil)
+
 // Config holds the options of a [Node]. The zero value is the recommended
 // production setting.
 type Config struct {
