@@ -315,7 +315,7 @@ func (s *store) askLocked(ctx context.Context, a *attempt, v *Verdict[any]) (*lo
 		case e.expires > now && e.absent:
 			s.hits.absent()
 			return nil, nil
-		case e.expires > now:
+		case e.expires > now && !s.hideNames:
 			s.hits.mismatch()
 			a.reason = max(a.reason, ReasonWrongSecret)
 			return nil, nil
@@ -333,6 +333,7 @@ func (s *store) askLocked(ctx context.Context, a *attempt, v *Verdict[any]) (*lo
 	if err != nil {
 		if out, ok := s.staleLocked(id, &a.query); ok {
 			out.setVerdict(s, id, v)
+			g.outcomes.confirmed()
 			return nil, nil
 		}
 		return nil, err

@@ -31,10 +31,10 @@ type Config struct {
 	// load; reads do not extend it. Zero: 20 minutes. Negative: nothing is
 	// remembered, though concurrent callers of one token still share a load.
 	//
-	// A success may be confirmed for up to 2 seconds longer. A process that was
-	// paused (by SIGSTOP, or with its machine) keeps to that for entries that had
-	// no more than a minute left; others may be confirmed until a timer has fired,
-	// by the first 16 hits on each processor at most.
+	// It is kept to the millisecond, but in a process that was paused (by SIGSTOP,
+	// or with its machine) for more than a minute: a success which had more than a
+	// minute left may then be confirmed past its time until a timer has fired, or by
+	// 16 hits on each processor, whichever comes first.
 	TTL time.Duration
 
 	// Jitter is the most that is taken off the TTL of each success, at random, so
@@ -88,10 +88,12 @@ type Config struct {
 	// whose callers would not mind to wait. Must be below TTL.
 	RefreshAhead time.Duration
 
-	// HideNames computes a hash for tokens that the source does not hold too, after
-	// it has seen the first hash, and remembers no absence, so that the time of a
-	// refusal does not tell which names exist. Off by default: each unknown name
-	// then costs as much as a wrong secret, and names are not secret.
+	// HideNames has each refusal take a read of the source and a hash, also for
+	// tokens that the source does not hold, and for wrong secrets of remembered
+	// ones, so that the time which a refusal takes does not tell which names exist.
+	// The hash is the first that the source handed out; until then there is none.
+	// Off by default, as refusals are what attackers cause, and names are not
+	// secret.
 	HideNames bool
 }
 
@@ -184,7 +186,7 @@ func newStore(g *Group, name string, cfg Config) *store {
 		ttl: cfg.TTL, jitter: cfg.Jitter, stale: cfg.ServeStale, refresh: int64(cfg.RefreshAhead),
 		absentTTL: cfg.AbsentTTL, hideNames: cfg.HideNames,
 		loadTimeout: cfg.LoadTimeout,
-		errTimeout:  fmt.Errorf("its source took longer than %v", cfg.LoadTimeout),
+		errTimeout:  fmt.Errorf("its source, or the hash, took longer than %v", cfg.LoadTimeout),
 		policy:      newPolicy(cfg.MaxEntries),
 		slots:       turns{limit: cfg.MaxLoads, share: shareOf(cfg.MaxLoads), begin: (*load).readLocked},
 		strays:      strays{limit: cfg.MaxLoads, share: shareOf(cfg.MaxLoads)},

@@ -35,6 +35,13 @@ func (c *clock) now() int64 { return int64(time.Since(c.epoch)) }
 // note notes the time.
 func (c *clock) note() { c.noted.Store(c.now()) }
 
+// noteLate notes the time if the timer is late.
+func (c *clock) noteLate() {
+	if now := c.now(); now > c.noted.Load()+2*int64(tick) {
+		c.noted.Store(now)
+	}
+}
+
 // passed reports whether a moment has come.
 func (c *clock) passed(moment int64) bool {
 	if moment-int64(slack) > c.noted.Load() {

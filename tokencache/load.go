@@ -303,6 +303,7 @@ func (l *load) publishLocked(out *outcome) (need int) {
 		s.stats.Errors++
 	case !out.confirmed:
 		s.stats.Refusals++
+		s.group.hints.removeLocked(l.key.digest)
 	}
 	if !l.registered || l.cell.dead() {
 		s.stats.Discarded++

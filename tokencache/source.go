@@ -58,8 +58,9 @@ type Answer[R any] struct {
 	Expires time.Time
 
 	// Verify reports whether a secret is the token's, typically by computing its
-	// password hash, and compares in constant time. It cannot fail. It is called
-	// at most once, and the group bounds how many of these calls run at once.
+	// password hash, and compares in constant time. It cannot fail, and must not
+	// keep the Secret, whose bytes are overwritten afterwards. The group bounds how
+	// many of these calls run at once.
 	Verify func(Secret) bool
 
 	// Ask takes Verify's place for a source that does not have the hash, but asks

@@ -94,8 +94,6 @@ func (s *store) lifetime(step uint8) time.Duration {
 // source does not hold the token, where it said so. It returns what growLocked
 // returns.
 func (s *store) forgetLocked(l *load, reason Reason) (need int) {
-	g := s.group
-	g.hints.removeLocked(l.key.digest)
 	old := s.findLocked(l.hash, l.token.id)
 	if old != nil && !old.absent {
 		if !old.digest.equal(&l.key.digest) {
