@@ -27,7 +27,8 @@ const module = "github.com/svctoken/svctoken/"
 // count as one with it.
 var rooms = map[string]int{
 	"tokencache": 35, "filesource": 20, "indexsource": 16, "evict": 16, "tokencache/tokentest": 16,
-	"fleet": 22,
+	"fleet":                22,
+	"tokencache/tokenhttp": 6, "tokencache/tokenlog": 2,
 }
 
 // imports are the packages of this module that each package may import.
@@ -38,6 +39,8 @@ var imports = map[string][]string{
 	"evict":                {"internal/eswire", "internal/quote", "tokencache"},
 	"fleet":                {"evict", "indexsource", "tokencache"},
 	"fleet/fleettest":      {"fleet"},
+	"tokencache/tokenhttp": {"tokencache"},
+	"tokencache/tokenlog":  {"tokencache"},
 	"tokencache/tokentest": {"evict", "indexsource", "tokencache"},
 	"internal/eswire":      {"tokencache"},
 	"internal/passhash":    nil,

@@ -1,0 +1,131 @@
+package tokenhttp
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/svctoken/svctoken/tokencache"
+)
+
+// Config holds the options of [Wrap]. The zero value is the recommended production
+// setting of a server that takes service tokens only.
+type Config struct {
+	// Other gets the requests that have no service token: none at all, or
+	// credentials of another scheme or form. It has to authenticate them by itself.
+	// Nil: they get 401.
+	Other http.Handler
+
+	// Challenges are further values of the WWW-Authenticate header, for the schemes
+	// that Other takes: `Basic realm="security"` for example. They come before the
+	// challenge for Bearer.
+	Challenges []string
+
+	// Realm is what the challenge for Bearer names. It must have no quotes and no
+	// backslashes. Empty: security.
+	Realm string
+
+	// KeepHeader has the wrapped handler see the Authorization header of requests
+	// that were confirmed.
+	KeepHeader bool
+
+	// Answer writes the response to a request that was turned away with this status:
+	// 400, 401 or 503. The headers WWW-Authenticate and Retry-After are set by then.
+	// The error is for the host's log, and says too much for the client; it has no
+	// secret. Nil: the status in plain text.
+	Answer func(w http.ResponseWriter, r *http.Request, status int, err error)
+}
+
+var errHeaders = errors.New("tokenhttp: more than one Authorization header")
+
+// Wrap returns a handler that passes a request on to next if its Authorization
+// header has a token which the group confirms; then [Verdict] finds the verdict in
+// the request's context. The package's documentation says what becomes of others.
+func Wrap(group *tokencache.Group, next http.Handler, cfg Config) http.Handler {
+	m := &middleware{group: group, next: next, cfg: cfg}
+	if m.cfg.Realm == "" {
+		m.cfg.Realm = "security"
+	}
+	if m.cfg.Answer == nil {
+		m.cfg.Answer = answer
+	}
+	return m
+}
+
+func answer(w http.ResponseWriter, _ *http.Request, status int, _ error) {
+	http.Error(w, http.StatusText(status), status)
+}
+
+type middleware struct {
+	group *tokencache.Group
+	next  http.Handler
+	cfg   Config
+}
+
+func (m *middleware) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	values := r.Header["Authorization"]
+	if len(values) > 1 {
+		// Which one counts would be a matter of taste, and a proxy's may differ.
+		m.cfg.Answer(w, r, http.StatusBadRequest, errHeaders)
+		return
+	}
+	verdict, err := m.group.Authenticate(r.Context(), r.Header.Get("Authorization"))
+	switch {
+	case err == nil:
+		m.next.ServeHTTP(w, m.confirmed(r, verdict))
+	case errors.Is(err, tokencache.ErrNotServiceToken) && m.cfg.Other != nil:
+		m.cfg.Other.ServeHTTP(w, r)
+	case errors.Is(err, tokencache.ErrNotServiceToken):
+		m.unauthorized(w, r, "", err)
+	case errors.Is(err, tokencache.ErrRefused):
+		m.unauthorized(w, r, `, error="invalid_token"`, err)
+	default:
+		w.Header().Set("Retry-After", retryAfter(err))
+		m.cfg.Answer(w, r, http.StatusServiceUnavailable, err)
+	}
+}
+
+// confirmed returns the request for the wrapped handler.
+func (m *middleware) confirmed(r *http.Request, verdict tokencache.Verdict[any]) *http.Request {
+	r = r.WithContext(WithVerdict(r.Context(), verdict))
+	if !m.cfg.KeepHeader {
+		r.Header = maps.Clone(r.Header) // the map is the server's
+		delete(r.Header, "Authorization")
+	}
+	return r
+}
+
+func (m *middleware) unauthorized(w http.ResponseWriter, r *http.Request, detail string, err error) {
+	for _, challenge := range m.cfg.Challenges {
+		w.Header().Add("WWW-Authenticate", challenge)
+	}
+	w.Header().Add("WWW-Authenticate", `Bearer realm="`+m.cfg.Realm+`"`+detail)
+	m.cfg.Answer(w, r, http.StatusUnauthorized, err)
+}
+
+// retryAfter returns the value of the header: whole seconds, at least one.
+func retryAfter(err error) string {
+	var wait time.Duration
+	if e, ok := errors.AsType[*tokencache.NoAnswerError](err); ok {
+		wait = e.RetryAfter
+	}
+	return strconv.Itoa(max(1, int((wait+time.Second-1)/time.Second)))
+}
+
+type verdictKey struct{}
+
+// Verdict returns the verdict on the request whose context this is, or false where
+// no [Wrap] has confirmed its token. The record is of the type of the cache's source.
+func Verdict(ctx context.Context) (tokencache.Verdict[any], bool) {
+	v, ok := ctx.Value(verdictKey{}).(tokencache.Verdict[any])
+	return v, ok
+}
+
+// WithVerdict returns a context in which [Verdict] finds the verdict: for tests of
+// handlers, and for hosts that authenticate in another way.
+func WithVerdict(ctx context.Context, verdict tokencache.Verdict[any]) context.Context {
+	return context.WithValue(ctx, verdictKey{}, verdict)
+}

@@ -1,0 +1,189 @@
+package tokenlog_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/svctoken/svctoken/tokencache"
+	"github.com/svctoken/svctoken/tokencache/tokenlog"
+	"github.com/svctoken/svctoken/tokencache/tokentest"
+)
+
+var fleet = tokencache.Account{Namespace: "elastic", Service: "fleet-server"}
+
+// newLogger returns a logger without times, and what it has written.
+func newLogger() (*slog.Logger, *bytes.Buffer) {
+	out := new(bytes.Buffer)
+	return slog.New(slog.NewTextHandler(out, &slog.HandlerOptions{
+		Level: slog.LevelDebug,
+		ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+			if a.Key == slog.TimeKey || a.Key == "since" {
+				return slog.Attr{}
+			}
+			return a
+		},
+	})), out
+}
+
+func expect(t *testing.T, out *bytes.Buffer, when string, want ...string) {
+	t.Helper()
+	var got []string
+	for line := range strings.Lines(out.String()) {
+		got = append(got, strings.TrimSpace(line))
+	}
+	out.Reset()
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("%s: lines (-want +got):\n%s", when, diff)
+	}
+}
+
+func TestOutage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		logger, out := newLogger()
+		observe := tokenlog.New(logger)
+		failure := tokencache.Event{Cache: "index", Token: fleet.TokenID("a"), Reason: tokencache.ReasonSourceFailed, Err: errors.New("no route")}
+		answer := tokencache.Event{Cache: "index", Token: fleet.TokenID("a"), Reason: tokencache.ReasonUnknownToken}
+		other := tokencache.Event{Cache: "file"}
+
+		observe(t.Context(), answer)
+		expect(t, out, "all is well")
+		for range 1000 {
+			observe(t.Context(), failure)
+			observe(t.Context(), tokencache.Event{Kind: tokencache.EventOverload, Cache: "index", Reason: tokencache.ReasonUnavailable})
+		}
+		expect(t, out, "the first of many", `level=WARN msg="the source fails" cache=index reason=source_failed err="no route" times=1`)
+		observe(t.Context(), other)
+		time.Sleep(time.Minute)
+		observe(t.Context(), failure)
+		expect(t, out, "after a minute", `level=ERROR msg="the source has not answered for a minute" cache=index reason=source_failed err="no route" failures=1001`)
+		time.Sleep(time.Minute)
+		for range 5 {
+			observe(t.Context(), failure)
+		}
+		expect(t, out, "after two", `level=WARN msg="the source fails" cache=index reason=source_failed err="no route" times=1`)
+		time.Sleep(time.Minute)
+		observe(t.Context(), failure)
+		expect(t, out, "after three", `level=WARN msg="the source fails" cache=index reason=source_failed err="no route" times=5`)
+		observe(t.Context(), answer)
+		observe(t.Context(), answer)
+		expect(t, out, "the end", `level=INFO msg="the source answers again" cache=index failures=1007 after=3m0s`)
+	})
+}
+
+func TestFlappingIsQuiet(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		logger, out := newLogger()
+		observe := tokenlog.New(logger)
+		for range 600 { // ten minutes of it, ten failures and answers a second
+			for range 10 {
+				observe(t.Context(), tokencache.Event{Cache: "index", Reason: tokencache.ReasonSourceFailed, Err: errors.New("no route")})
+				observe(t.Context(), tokencache.Event{Cache: "index"})
+			}
+			time.Sleep(time.Second)
+		}
+		if got := strings.Count(out.String(), "\n"); got > 20 {
+			t.Errorf("got %d lines in ten minutes, want at most 20", got)
+		}
+		if strings.Contains(out.String(), "ERROR") {
+			t.Errorf("got an error for a source that answers every second time:\n%s", out)
+		}
+	})
+}
+
+// TestPanic is through a real group: the stack leads to the source, and is shown
+// once.
+func TestPanic(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		logger, out := newLogger()
+		group := tokencache.NewGroup(tokencache.GroupConfig{Observer: tokenlog.New(logger)})
+		defer group.Close()
+		var src tokentest.Source[string]
+		if _, err := tokencache.New(group, "index", &src, tokencache.Config{MaxBackoff: -1}); err != nil {
+			t.Fatal(err)
+		}
+		src.SetPanic("a nil map")
+		token := tokentest.NewToken(t, "elastic/fleet-server/token1", "")
+		for range 3 {
+			group.AuthenticateToken(t.Context(), token)
+			synctest.Wait()
+		}
+		if got := strings.Count(out.String(), "level=ERROR"); got != 1 {
+			t.Errorf("got %d errors, want 1", got)
+		}
+		if got := strings.Count(out.String(), "tokentest.(*Source"); got == 0 || strings.Count(out.String(), "stack=") != 1 {
+			t.Errorf("the stack of the source was not shown once:\n%s", out)
+		}
+		if strings.Contains(out.String(), token.Secret().Reveal()) {
+			t.Error("the secret is shown")
+		}
+	})
+}
+
+func TestEvictions(t *testing.T) {
+	logger, out := newLogger()
+	observe := tokenlog.New(logger)
+	sel, err := fleet.Select("token1", "token2")
+	if err != nil {
+		t.Fatal(err)
+	}
+	sels := []tokencache.Selector{sel}
+	for _, test := range []struct {
+		ev   tokencache.Event
+		want string
+	}{
+		{tokencache.Event{Selectors: sels, Evicted: map[string]int{"file": 1, "index": 2}},
+			`level=INFO msg="tokens evicted" cause=asked evicted=3 tokens=[elastic/fleet-server/token1,token2] selectors=1`},
+		{tokencache.Event{Cause: tokencache.CauseNode}, `level=INFO msg="caches cleared" cause=node evicted=0`},
+		{tokencache.Event{Cause: tokencache.CauseState, Cache: "index"}, `level=INFO msg="caches cleared" cause=state evicted=0 cache=index`},
+		{tokencache.Event{Cause: tokencache.CauseSource, Cache: "file"}, `level=INFO msg="caches cleared" cause=source evicted=0 cache=file`},
+		{tokencache.Event{Cause: tokencache.CauseSource, Cache: "index", Selectors: sels},
+			`level=DEBUG msg="tokens evicted" cause=source evicted=0 cache=index tokens=[elastic/fleet-server/token1,token2] selectors=1`},
+		{tokencache.Event{Cause: tokencache.CauseClosed, Cache: "index"}, `level=DEBUG msg="caches cleared" cause=closed evicted=0 cache=index`},
+	} {
+		test.ev.Kind = tokencache.EventEviction
+		observe(t.Context(), test.ev)
+		expect(t, out, fmt.Sprint(test.ev.Cause), test.want)
+	}
+}
+
+func TestFullAndOverloaded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		logger, out := newLogger()
+		observe := tokenlog.New(logger)
+		full := tokencache.Event{Kind: tokencache.EventDisplacement, Cache: "file", Count: 7}
+		away := tokencache.Event{Kind: tokencache.EventOverload, Cache: "file", Token: fleet.TokenID("a"), Reason: tokencache.ReasonOverloaded}
+		for range 3600 {
+			observe(t.Context(), full)
+			time.Sleep(time.Second)
+		}
+		observe(t.Context(), full)
+		expect(t, out, "a full cache",
+			`level=WARN msg="the cache is full, and forgets tokens to make room" cache=file displaced=7`,
+			`level=WARN msg="the cache is full, and forgets tokens to make room" cache=file displaced=25200`)
+		for range 61 {
+			observe(t.Context(), away)
+			time.Sleep(time.Second)
+		}
+		expect(t, out, "overload",
+			`level=WARN msg="authentications are turned away: too much work is waiting" cache=file times=1 token=elastic/fleet-server/a`,
+			`level=WARN msg="authentications are turned away: too much work is waiting" cache=file times=60 token=elastic/fleet-server/a`)
+	})
+}
+
+// TestDefaultLogger: nil is slog's own.
+func TestDefaultLogger(t *testing.T) {
+	logger, out := newLogger()
+	defer slog.SetDefault(slog.Default())
+	slog.SetDefault(logger)
+	tokenlog.New(nil)(context.Background(), tokencache.Event{Kind: tokencache.EventEviction})
+	expect(t, out, "the default", `level=INFO msg="caches cleared" cause=asked evicted=0`)
+}
