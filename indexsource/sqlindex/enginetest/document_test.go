@@ -212,9 +212,9 @@ func TestRealErrorsShowNoHash(t *testing.T) {
 		db := d.open(t)
 		ix := d.index(t, db, sqlindex.Config{})
 		if d.kind == sqlindex.SQLite {
-			exec(t, db, "CREATE TRIGGER no BEFORE INSERT ON svctoken_tokens BEGIN SELECT RAISE(ABORT, 'no'); END")
+			execSQL(t, db, "CREATE TRIGGER no BEFORE INSERT ON svctoken_tokens BEGIN SELECT RAISE(ABORT, 'no'); END")
 		} else {
-			exec(t, db, "ALTER TABLE svctoken_tokens ADD CHECK (length(hash) < 10)")
+			execSQL(t, db, "ALTER TABLE svctoken_tokens ADD CHECK (length(hash) < 10)")
 		}
 		secret := tokencache.GenerateSecret()
 		hash := indexsource.HashSecret(secret)

@@ -3,6 +3,7 @@ package enginetest
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"fmt"
 	"net/url"
@@ -12,7 +13,8 @@ import (
 	"sync/atomic"
 	"testing"
 
-	_ "github.com/jackc/pgx/v5/stdlib"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/stdlib"
 	_ "github.com/ncruces/go-sqlite3/driver"
 
 	"github.com/svctoken/svctoken/indexsource"
@@ -41,6 +43,8 @@ type database struct {
 	driver string
 	dsn    string
 	schema string // of PostgreSQL
+
+	target *atomic.Pointer[pgx.ConnConfig] // where to connect, if not to dsn
 }
 
 // postgres returns a new schema of the shared server.
@@ -66,15 +70,15 @@ var schemas atomic.Int64
 
 func newSchema(t testing.TB, s *pgserver.Server) database {
 	t.Helper()
-	d := database{sqlindex.PostgreSQL, "pgx", s.URL("postgres"), fmt.Sprintf("test%d", schemas.Add(1))}
-	exec(t, d.open(t), "CREATE SCHEMA "+d.schema)
+	d := database{sqlindex.PostgreSQL, "pgx", s.URL("postgres"), fmt.Sprintf("test%d", schemas.Add(1)), nil}
+	execSQL(t, d.open(t), "CREATE SCHEMA "+d.schema)
 	d.dsn += "&search_path=" + d.schema
 	return d
 }
 
 // sqlite returns a new file.
 func sqlite(t testing.TB) database {
-	return database{sqlindex.SQLite, "sqlite3", sqliteDSN(filepath.Join(t.TempDir(), "index.db")), ""}
+	return database{sqlindex.SQLite, "sqlite3", sqliteDSN(filepath.Join(t.TempDir(), "index.db")), "", nil}
 }
 
 func sqliteDSN(path string) string {
@@ -97,6 +101,12 @@ func each(t *testing.T, test func(*testing.T, database)) {
 
 func (d database) open(t testing.TB) *sql.DB {
 	t.Helper()
+	if d.target != nil {
+		db := sql.OpenDB(switcher(d))
+		db.SetMaxIdleConns(0) // each statement connects to the present target
+		t.Cleanup(func() { db.Close() })
+		return db
+	}
 	db, err := sql.Open(d.driver, d.dsn)
 	if err != nil {
 		t.Fatal(err)
@@ -104,6 +114,15 @@ func (d database) open(t testing.TB) *sql.DB {
 	t.Cleanup(func() { db.Close() })
 	return db
 }
+
+// A switcher connects to wherever the database is at present.
+type switcher database
+
+func (s switcher) Connect(ctx context.Context) (driver.Conn, error) {
+	return stdlib.GetConnector(*s.target.Load()).Connect(ctx)
+}
+
+func (s switcher) Driver() driver.Driver { return stdlib.GetDefaultDriver() }
 
 // index returns an index that polls only when it is told to, if cfg does not say
 // otherwise.
@@ -189,7 +208,7 @@ func (n *node) create(t testing.TB, name string) tokencache.Token {
 
 var fleet = tokencache.Account{Namespace: "elastic", Service: "fleet-server"}
 
-func exec(t testing.TB, db interface {
+func execSQL(t testing.TB, db interface {
 	ExecContext(context.Context, string, ...any) (sql.Result, error)
 }, statement string, args ...any) {
 	t.Helper()

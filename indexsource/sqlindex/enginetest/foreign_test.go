@@ -79,7 +79,7 @@ func transaction(t testing.TB, d database, statements string) {
 	}
 	defer tx.Rollback()
 	for statement := range strings.SplitSeq(strings.ReplaceAll(statements, "SCHEMA", d.schema), "; ") {
-		exec(t, tx, statement)
+		execSQL(t, tx, statement)
 	}
 	if err := tx.Commit(); err != nil {
 		t.Fatal(err)
@@ -168,9 +168,9 @@ func TestSweep(t *testing.T) {
 		token := n.create(t, "token1")
 		n.want(t, token, "confirmed")
 		db := d.open(t)
-		exec(t, db, "DELETE FROM svctoken_tokens")
-		exec(t, db, "UPDATE svctoken_meta SET rev = 102399 + 1024")
-		exec(t, db, "UPDATE svctoken_meta SET rev = rev + 1")
+		execSQL(t, db, "DELETE FROM svctoken_tokens")
+		execSQL(t, db, "UPDATE svctoken_meta SET rev = 102399 + 1024")
+		execSQL(t, db, "UPDATE svctoken_meta SET rev = rev + 1")
 		var tombstones, revs, swept int
 		row := db.QueryRowContext(t.Context(), "SELECT (SELECT count(*) FROM svctoken_tombstones), (SELECT count(*) FROM svctoken_revs), swept FROM svctoken_meta")
 		if err := row.Scan(&tombstones, &revs, &swept); err != nil {

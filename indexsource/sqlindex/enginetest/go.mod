@@ -14,6 +14,7 @@ require (
 	github.com/ncruces/go-sqlite3 v0.37.0
 	github.com/svctoken/svctoken v0.0.0-00010101000000-000000000000
 	github.com/svctoken/svctoken/indexsource/sqlindex v0.0.0-00010101000000-000000000000
+	github.com/svctoken/svctoken/indexsource/sqlindex/pglisten v0.0.0-00010101000000-000000000000
 )
 
 require (

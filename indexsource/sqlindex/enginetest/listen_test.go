@@ -1,0 +1,106 @@
+package enginetest
+
+import (
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/svctoken/svctoken/indexsource/sqlindex"
+	"github.com/svctoken/svctoken/indexsource/sqlindex/enginetest/pgserver"
+	"github.com/svctoken/svctoken/indexsource/sqlindex/pglisten"
+)
+
+// listening has the node's index nudged by notifications.
+func (d database) listening(t testing.TB, n *node) *pglisten.Listener {
+	t.Helper()
+	cfg, err := pgx.ParseConfig(d.dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := pglisten.Listen(cfg, n.index.Nudge, pglisten.Config{})
+	t.Cleanup(l.Close)
+	return l
+}
+
+// evictions returns a channel that has something when the node has evicted since.
+func evictions(t testing.TB, n *node) chan struct{} {
+	told := make(chan struct{}, 1)
+	t.Cleanup(n.source.Subscribe(onEviction(func() {
+		select {
+		case told <- struct{}{}:
+		default:
+		}
+	})))
+	return told
+}
+
+func await(t testing.TB, told chan struct{}) {
+	t.Helper()
+	select {
+	case <-told:
+	case <-time.After(30 * time.Second):
+		t.Fatal("nothing was evicted")
+	}
+}
+
+// TestListen: a node that hardly ever polls evicts when PostgreSQL tells it of a change,
+// after a cut of the connection and after a crash of the server too.
+func TestListen(t *testing.T) {
+	s, err := pgserver.Start("fsync = off")
+	needed(t, err)
+	defer s.Close()
+	d := newSchema(t, s)
+	d.migrate(t)
+	n := d.node(t, sqlindex.Config{Poll: time.Hour})
+	l := d.listening(t, n)
+	told := evictions(t, n)
+	db := d.open(t)
+	execSQL(t, db, "INSERT INTO svctoken_tokens (namespace, service, name, hash) VALUES ('elastic', 'fleet-server', 'token1', '')")
+	for _, fault := range []struct {
+		name string
+		make func()
+	}{
+		{"none", func() {}},
+		{"connection cut", func() {
+			execSQL(t, db, "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE query LIKE 'LISTEN%'")
+		}},
+		{"crash", func() {
+			if err := s.Crash(); err != nil {
+				t.Fatal(err)
+			}
+			if err := s.Restart(); err != nil {
+				t.Fatal(err)
+			}
+			db.Close()
+			db = d.open(t)
+		}},
+	} {
+		t.Log(fault.name)
+		fault.make()
+		select { // what was told before
+		case <-told:
+		default:
+		}
+		execSQL(t, db, "UPDATE svctoken_tokens SET enabled = NOT enabled")
+		await(t, told)
+	}
+	if !l.Connected() {
+		t.Error("not connected")
+	}
+	l.Close()
+	if l.Connected() {
+		t.Error("connected after Close")
+	}
+	l.Close()
+}
+
+// TestListenToNobody: Close ends a listener whose server was never there.
+func TestListenToNobody(t *testing.T) {
+	cfg, err := pgx.ParseConfig("postgres:///x?host=" + t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := pglisten.Listen(cfg, func() { t.Error("a nudge") }, pglisten.Config{})
+	l.Close()
+}
