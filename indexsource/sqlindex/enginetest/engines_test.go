@@ -111,6 +111,7 @@ func (d database) open(t testing.TB) *sql.DB {
 	if err != nil {
 		t.Fatal(err)
 	}
+	db.SetMaxIdleConns(16) // of PostgreSQL, a new one for each statement takes longer than the statement
 	t.Cleanup(func() { db.Close() })
 	return db
 }

@@ -73,17 +73,7 @@ func TestForeignWriters(t *testing.T) {
 // transaction runs statements behind the library's back.
 func transaction(t testing.TB, d database, statements string) {
 	t.Helper()
-	tx, err := d.open(t).BeginTx(t.Context(), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer tx.Rollback()
-	for statement := range strings.SplitSeq(strings.ReplaceAll(statements, "SCHEMA", d.schema), "; ") {
-		execSQL(t, tx, statement)
-	}
-	if err := tx.Commit(); err != nil {
-		t.Fatal(err)
-	}
+	transactionOf(t, d, strings.Split(strings.ReplaceAll(statements, "SCHEMA", d.schema), "; "))
 }
 
 // TestForeignCreation: a token that was refused works, once it is there.

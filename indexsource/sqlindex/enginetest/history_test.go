@@ -15,7 +15,7 @@ import (
 	"github.com/svctoken/svctoken/tokencache"
 )
 
-var histories = flag.Int("histories", 40, "how many histories TestHistories runs")
+var histories = flag.Int("histories", 15, "how many histories TestHistories runs")
 
 // Cheap hashes: what is tested here is not hashing.
 const (

@@ -1,0 +1,63 @@
+package enginetest
+
+import (
+	"context"
+	"testing"
+
+	"github.com/svctoken/svctoken/indexsource"
+	"github.com/svctoken/svctoken/indexsource/sqlindex"
+	"github.com/svctoken/svctoken/tokencache"
+	"github.com/svctoken/svctoken/tokencache/tokentest"
+)
+
+// TestConformance: the promises of every index, for changes that are made through the
+// Index, and for changes by another process, once this one has polled.
+func TestConformance(t *testing.T) {
+	each(t, func(t *testing.T, d database) {
+		for _, test := range []struct {
+			name    string
+			another bool
+		}{{"own changes", false}, {"another's changes", true}} {
+			t.Run(test.name, func(t *testing.T) {
+				tokentest.RunIndex(t, func(t testing.TB) (indexsource.Index, tokentest.Backend) {
+					db := d.open(t)
+					execSQL(t, db, "DELETE FROM svctoken_tokens")
+					ix := d.index(t, db, sqlindex.Config{})
+					by := ix
+					if test.another {
+						by = d.index(t, d.open(t), sqlindex.Config{})
+					}
+					return ix, backend(by, ix.Poll)
+				})
+			})
+		}
+	})
+}
+
+// backend changes by one index, and then has the other one poll.
+func backend(by *sqlindex.Index, poll func(context.Context) error) tokentest.Backend {
+	after := func(ctx context.Context, err error) error {
+		if err != nil {
+			return err
+		}
+		return poll(ctx)
+	}
+	return tokentest.Backend{
+		Create: func(ctx context.Context, id tokencache.TokenID) (tokencache.Token, error) {
+			token, err := by.Create(ctx, id, "operator")
+			return token, after(ctx, err)
+		},
+		Delete: func(ctx context.Context, id tokencache.TokenID) error {
+			_, err := by.Delete(ctx, id)
+			return after(ctx, err)
+		},
+		Replace: func(ctx context.Context, id tokencache.TokenID) (tokencache.Token, error) {
+			token, _, err := by.Rotate(ctx, id)
+			return token, after(ctx, err)
+		},
+		SetEnabled: func(ctx context.Context, id tokencache.TokenID, enabled bool) error {
+			_, err := by.SetEnabled(ctx, id, enabled)
+			return after(ctx, err)
+		},
+	}
+}
