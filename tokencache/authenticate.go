@@ -207,6 +207,9 @@ func (g *Group) step(ctx context.Context, a *attempt, v *Verdict[any]) (*load, e
 	var noAnswer *NoAnswerError
 	for again := true; again; {
 		stores := *g.stores.Load()
+		if a.next == 0 {
+			a.changes = g.changes.Load() // before any source says anything
+		}
 		a.askHolders(stores) // foreign code, like the next line, so not under the mutex
 		a.ended = ctx.Err()
 		g.mu.Lock()
@@ -255,7 +258,7 @@ func (g *Group) stepLocked(ctx context.Context, stores []*store, a *attempt, v *
 		return nil, nil
 	}
 	if a.next == 0 {
-		a.changes, a.reason = g.changes.Load(), ReasonUnknownToken
+		a.reason = ReasonUnknownToken
 	}
 	for ; a.next < len(stores); a.next++ {
 		s := stores[a.next]

@@ -85,6 +85,11 @@ type outcome struct {
 	err       *NoAnswerError
 }
 
+// expiredBy reports whether the token itself has expired at this time.
+func (out *outcome) expiredBy(now time.Time) bool {
+	return !out.expires.IsZero() && !now.Before(out.expires)
+}
+
 // obtainLocked returns a load of the token to wait for: a registered one, or else a
 // new one. Where no new one may be begun, it says why.
 func (s *store) obtainLocked(ctx context.Context, token *Token, q *query, refresh bool) (*load, *NoAnswerError) {
@@ -109,19 +114,21 @@ func (s *store) obtainLocked(ctx context.Context, token *Token, q *query, refres
 		done: make(chan struct{}),
 	}
 	l.context = loadContext{load: l, caller: ctx}
+	// Registered first: to queue may turn away another load of the cell, and the
+	// cell must not be freed with it (TestEvictionAfterTurningAway).
+	if c.loads == nil {
+		c.loads = make(map[loadKey]*load)
+	}
+	c.loads[key] = l
 	switch {
 	case s.slots.takeLocked(l):
 		l.readLocked()
 	case s.slots.queueLocked(l):
 		g.deadlines.setLocked(l, after(l.started, g.maxWait))
 	default:
-		c.releaseLocked()
+		l.unregisterLocked()
 		return nil, s.overloaded(token.id, &s.slots)
 	}
-	if c.loads == nil {
-		c.loads = make(map[loadKey]*load)
-	}
-	c.loads[key] = l
 	return l, nil
 }
 
@@ -179,7 +186,7 @@ func (l *load) ask(out *outcome) (err error) {
 		out.reason, verify = ReasonUnknownToken, l.store.dummy()
 	case found.Disabled:
 		out.reason = ReasonDisabled
-	case !found.Expires.IsZero() && time.Until(found.Expires) <= 0:
+	case out.expiredBy(time.Now()):
 		out.reason = ReasonExpired
 	case verify == nil && found.Ask == nil:
 		return errNoVerify
@@ -264,6 +271,9 @@ func (l *load) land(out outcome) {
 		s.stats.Discarded++
 		g.mu.Unlock()
 		return
+	}
+	if out.confirmed && out.expiredBy(time.Now()) {
+		out = outcome{reason: ReasonExpired} // who joined the load late may have come after its expiry
 	}
 	if l.phase == reading {
 		s.slots.giveBackLocked(l.token.id.Account, g.clock.now()-l.begun)

@@ -96,8 +96,9 @@ func (s *store) lifetime(step uint8) time.Duration {
 func (s *store) forgetLocked(l *load, reason Reason) (need int) {
 	old := s.findLocked(l.hash, l.token.id)
 	if old != nil && !old.absent {
-		if !old.digest.equal(&l.key.digest) {
-			return 0 // of another secret, which the load says nothing of
+		sameSecret := old.digest.equal(&l.key.digest)
+		if !sameSecret && (reason == ReasonWrongSecret || old.expires > s.group.clock.now()) {
+			return 0 // a wrong secret says nothing of another one; an entry within its time stays for it
 		}
 		s.unlinkLocked(old)
 		old = nil

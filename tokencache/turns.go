@@ -188,6 +188,7 @@ func (t *turns) queueLocked(l *load) bool {
 		t.freeLocked(ln)
 		return false
 	}
+	ln = t.line(l.token.id.Account) // what was turned away may have been the last of its line
 	t.waiting++
 	ln.waiting++
 	in := &ln.lanes[lane]

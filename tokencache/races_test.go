@@ -1,0 +1,185 @@
+package tokencache_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/svctoken/svctoken/tokencache"
+)
+
+// Schedules in which one thing happens in the middle of another, beside those of
+// schedule_test.go.
+
+// asked is a source that is a function.
+type asked func(context.Context, tokencache.TokenID) (tokencache.Answer[record], error)
+
+func (a asked) Lookup(ctx context.Context, id tokencache.TokenID) (tokencache.Answer[record], error) {
+	return a(ctx, id)
+}
+
+func (asked) Subscribe(tokencache.Invalidator) (cancel func()) { return func() {} }
+
+// movingHolder has something happen once, after MayHold has looked and before it
+// answers.
+type movingHolder struct {
+	holder
+	after func()
+}
+
+func (m *movingHolder) MayHold(id tokencache.TokenID) bool {
+	held := m.holder.MayHold(id)
+	if after := m.after; after != nil {
+		m.after = nil
+		after()
+	}
+	return held
+}
+
+// TestMoveAfterMayHold: the first source says at once that it does not hold a
+// token, and the token moves to it before the second source is asked.
+func TestMoveAfterMayHold(t *testing.T) {
+	token := mustToken(t, "elastic/fleet-server/token1", "supersecret")
+	g := tokencache.NewGroup(tokencache.GroupConfig{})
+	first, second := &movingHolder{holder: holder{newTestSource()}}, newTestSource(token)
+	newCache(t, g, "first", first, tokencache.Config{})
+	newCache(t, g, "second", second, tokencache.Config{})
+	sel := named(t, fleet, "token1")
+	first.after = func() {
+		first.set(token)
+		first.caches.Evict(t.Context(), tokencache.CauseSource, sel)
+		second.remove(token.ID())
+		second.caches.Evict(t.Context(), tokencache.CauseSource, sel)
+	}
+	if v, err := g.Authenticate(t.Context(), header(token)); err != nil || v.Cache != "first" {
+		t.Errorf("got %+v, %v, want it from the first cache: it was always held", v, err)
+	}
+}
+
+// TestTurnedAwayByItsOwnAccount: the only place to wait for a hash is taken by a
+// load of the same account, whose secret was never good.
+func TestTurnedAwayByItsOwnAccount(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		good, bad := mustToken(t, "a/b/good", "supersecret"), mustToken(t, "a/b/bad", "never-good")
+		x, y := mustToken(t, "x/x/x", "supersecret"), mustToken(t, "y/y/y", "supersecret")
+		src := newTestSource(good, bad, x, y)
+		g := tokencache.NewGroup(tokencache.GroupConfig{MaxHashing: 1, MaxQueue: 1})
+		c := newCache(t, g, "test", src, tokencache.Config{})
+		check(t, c, good, "ok")
+		c.Evict(t.Context(), tokencache.CauseAsked, all(t, good.ID().Account))
+		open := make(chan struct{})
+		src.verify = func(tokencache.Secret) bool { <-open; return true }
+		var results []<-chan result
+		for _, token := range []tokencache.Token{x, y, bad, good} {
+			results = append(results, async(t.Context(), c, token))
+			synctest.Wait()
+		}
+		if r := <-results[2]; !errors.Is(r.err, tokencache.ErrOverloaded) {
+			t.Errorf("the secret that was never good got %v, want ErrOverloaded", r.err)
+		}
+		close(open)
+		for _, i := range []int{0, 1, 3} {
+			if r := <-results[i]; r.err != nil {
+				t.Errorf("request %d: %v", i, r.err)
+			}
+		}
+		if got := g.Stats(); got.Hashing != 0 || got.Waiting != 0 {
+			t.Errorf("got %+v, want nothing left", got)
+		}
+	})
+}
+
+// TestEvictionAfterTurningAway: a load takes the place to wait from the only other
+// load of its account, and is evicted while it reads.
+func TestEvictionAfterTurningAway(t *testing.T) {
+	for _, e := range evictions {
+		t.Run(e.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				good, bad := mustToken(t, "elastic/fleet-server/token1", "supersecret"), mustToken(t, "elastic/fleet-server/bad", "never-good")
+				p, x := newPair(t, good, bad), mustToken(t, "x/x/x", "supersecret")
+				src := newTestSource(good, bad, x)
+				g := tokencache.NewGroup(tokencache.GroupConfig{MaxQueue: 1})
+				p.group, p.fileSrc = g, src
+				p.fileCache = newCache(t, g, "file", src, tokencache.Config{MaxLoads: 1})
+				p.idxCache = newCache(t, g, "index", p.indexSrc, tokencache.Config{})
+				check(t, p.fileCache, good, "ok")
+				e.evict(t, p)
+				gates := map[tokencache.TokenID]gate{good.ID(): newGate(), bad.ID(): newGate(), x.ID(): newGate()}
+				src.after = func(ctx context.Context, id tokencache.TokenID) error { return gates[id].pass(ctx, id) }
+				var results []<-chan result
+				for _, token := range []tokencache.Token{x, bad, good} {
+					results = append(results, async(t.Context(), p.fileCache, token))
+					synctest.Wait()
+				}
+				if r := <-results[1]; !errors.Is(r.err, tokencache.ErrOverloaded) {
+					t.Errorf("the secret that was never good got %v, want ErrOverloaded", r.err)
+				}
+				close(gates[x.ID()].open)
+				synctest.Wait() // the good one has read
+				src.remove(good.ID())
+				e.evict(t, p)
+				close(gates[good.ID()].open)
+				if r := <-results[2]; r.err != nil {
+					t.Error(r.err)
+				}
+				check(t, p.fileCache, good, "refused")
+			})
+		})
+	}
+}
+
+// TestStaleEndsWithTheToken: a success is past its time, and the source says to
+// somebody with another secret that it does not hold the token any more.
+func TestStaleEndsWithTheToken(t *testing.T) {
+	for _, test := range []struct {
+		name   string
+		answer tokencache.Answer[record]
+		want   string
+	}{
+		{"not held", tokencache.Answer[record]{}, "error"},
+		{"disabled", tokencache.Answer[record]{Held: true, Disabled: true}, "error"},
+		{"expired", tokencache.Answer[record]{Held: true, Expires: time.Unix(1, 0)}, "error"},
+		{"wrong secret", tokencache.Answer[record]{Held: true, Verify: func(tokencache.Secret) bool { return false }}, "ok"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				token, other := mustToken(t, "elastic/fleet-server/token1", "supersecret"), mustToken(t, "elastic/fleet-server/token1", "other-secret")
+				answer, err := tokencache.Answer[record]{Held: true, Verify: token.Secret().Equal}, error(nil)
+				src := asked(func(context.Context, tokencache.TokenID) (tokencache.Answer[record], error) { return answer, err })
+				c := newCache(t, tokencache.NewGroup(tokencache.GroupConfig{}), "test", src,
+					tokencache.Config{TTL: time.Minute, Jitter: -1, AbsentTTL: -1, ServeStale: time.Hour})
+				check(t, c, token, "ok")
+				time.Sleep(2 * time.Minute)
+				answer = test.answer
+				check(t, c, other, "refused")
+				err = errors.New("connection refused")
+				check(t, c, token, test.want)
+			})
+		})
+	}
+}
+
+// TestJoinedPastTheTokensExpiry: a load has read a token that expires before the
+// load ends; who comes after the expiry joins the load.
+func TestJoinedPastTheTokensExpiry(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		token := mustToken(t, "elastic/fleet-server/token1", "supersecret")
+		expires := time.Now().Add(5 * time.Second)
+		src := asked(func(context.Context, tokencache.TokenID) (tokencache.Answer[record], error) {
+			slow := func(tokencache.Secret) bool { time.Sleep(7 * time.Second); return true }
+			return tokencache.Answer[record]{Held: true, Expires: expires, Verify: slow}, nil
+		})
+		c := newCache(t, tokencache.NewGroup(tokencache.GroupConfig{}), "test", src, tokencache.Config{})
+		async(t.Context(), c, token)
+		time.Sleep(6 * time.Second)
+		_, err := c.AuthenticateToken(t.Context(), token)
+		if r, ok := errors.AsType[*tokencache.RefusedError](err); !ok || r.Reason != tokencache.ReasonExpired {
+			t.Errorf("got %v, want a refusal: the token had expired before the call", err)
+		}
+		if got := c.Stats(); got.Entries != 0 || got.Loads != 1 {
+			t.Errorf("got %+v, want 1 load, 0 entries", got)
+		}
+	})
+}
