@@ -1,12 +1,12 @@
-// Package svctoken is the front page of a module which answers, millions of times
-// a second, whether a bearer token belongs to a service account, and which forgets
-// exactly the right answers at exactly the right moment. The module's packages
-// hold everything; this one exports nothing.
+// Package svctoken is the front page of a module that tells a Go auth server whether
+// a bearer token belongs to a service account, as Elasticsearch's service account
+// tokens do, and that caches the answers. The module's packages hold everything;
+// this one exports nothing.
 //
 // The slow answer, a password hash from a file or a document from an index, is
-// computed once and remembered. When a token is revoked, an eviction clears it from
-// every cache at one instant, and no request that starts afterwards sees the old
-// answer, whatever was in flight. A hit takes no lock and allocates nothing.
+// computed once and remembered. When a token is revoked, an eviction removes it from
+// every cache at one instant. After it returns, no new request gets an older answer,
+// whatever was being loaded. A hit takes no lock and allocates nothing.
 //
 // The whole of it, for a server with tokens in a file and in an index:
 //
@@ -44,6 +44,8 @@
 //     which is followed as it changes.
 //   - [github.com/svctoken/svctoken/indexsource]: tokens in an index, with an
 //     adapter interface of two methods, and an index in memory.
+//   - [github.com/svctoken/svctoken/tokencache/tokentest]: sources, groups and tokens
+//     for the tests of those who use the module, and tests for sources of your own.
 //   - [github.com/svctoken/svctoken/evict]: names to evict as operators write them,
 //     and the HTTP route, compatible with Elasticsearch's clear service account
 //     token caches API.

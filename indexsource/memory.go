@@ -62,8 +62,8 @@ func (m *Memory) Watch(source *Source) (cancel func()) {
 	}
 }
 
-// Create adds an enabled token with a random secret, and returns it: the only
-// time that its secret is to be had. The creator is noted as it is. The error is a
+// Create adds an enabled token with a random secret, and returns it. Nobody can
+// read the secret later. The creator is noted as it is. The error is a
 // *tokencache.NameError for an invalid id, or wraps [ErrExists].
 func (m *Memory) Create(id tokencache.TokenID, creator string) (tokencache.Token, error) {
 	token, err := tokencache.NewToken(id, tokencache.GenerateSecret())

@@ -1,6 +1,6 @@
-// Package tokencache answers whether a bearer token belongs to a service
-// account, remembers the answers, and forgets exactly the right ones at exactly
-// the right moment.
+// Package tokencache answers whether a bearer token belongs to a service account,
+// and remembers the answers. After an eviction returns, no new request gets an
+// older answer.
 //
 // For most uses, make a [Group], add a [Cache] for each place where tokens live,
 // and give the Authorization header's value to [Group.Authenticate]:
@@ -19,7 +19,8 @@
 //
 // The sources that come with the module are in the packages filesource and
 // indexsource; package evict reads the names to evict as an operator writes them,
-// and serves the HTTP route. [Source] says how to write another source.
+// and serves the HTTP route. [Source] says how to write another source, and package
+// tokentest checks it.
 //
 // # Words
 //
@@ -28,6 +29,10 @@
 // says what to evict. A [Source] is where tokens really live, and a [Cache]
 // remembers what one source said; its record type is what the source knows of a
 // token. A [Group] is the caches that are forgotten together.
+//
+// A load asks a source about one token. An entry is what a cache remembers of one
+// token. Evicting removes what a selector names, and clearing everything; an entry
+// is displaced by another one that needs its room, and expires when its TTL ends.
 //
 // # Promises
 //
@@ -38,28 +43,45 @@
 // [Invalidator].
 //
 // Atomicity: one eviction, over any number of names and caches, happens at one
-// instant. [Group] has the argument.
+// instant. If anybody has seen its effect, nobody who looks afterwards sees the
+// state before it. The file evict.go has the argument.
 //
 // Exactness: an eviction removes what its selector names and nothing else. It
 // costs what goes, not what stays.
 //
 // One load: any number of concurrent callers with the same token cause one
-// source read. A caller that gives up does not disturb the others; a source that
-// panics or hangs harms those alone who wait for it.
+// source read. A caller that gives up does not disturb the others. A source that
+// panics or hangs harms only the calls that wait for it.
 //
 // Refusals: an error of a source is an error, never "refused", and is never
-// remembered. A wrong secret for a remembered token is refused from memory.
+// remembered. A wrong secret for a remembered token is refused by that cache from
+// memory. Another source of the group is asked about the name at most once in
+// Config.AbsentTTL, if it says that it does not hold it.
 //
-// Bounds: entries, loads and concurrent password hashing are bounded, and Close
-// ends what was started.
+// Bounds: entries, loads, strays, password hashes and all that waits are bounded,
+// in total and for each account. What finds no place ends with [ErrOverloaded].
 //
 // Silence: secrets are kept as digests under a random key, and no error, log or
 // formatting verb shows one.
 //
+// # What is answered when
+//
+// Memory comes first: a source that is down or slow never stands before what
+// another cache remembers.
+//
+//	what is remembered                      the source is asked    if it is down
+//	the token, with this secret             no                     confirmed
+//	the name, with another secret           no, but the next one   refused, unless the next one is needed
+//	that the source does not hold the name  no, but the next one   the same
+//	nothing                                 yes                    no answer, and no further source is asked
+//
+// A caller's context bounds its wait for a load; Config.LoadTimeout bounds the load
+// itself; GroupConfig.MaxWait bounds the wait for a turn to read or to hash.
+//
 // # Concurrency
 //
 // Every type is safe for concurrent use by multiple goroutines. A hit takes no
-// lock and allocates nothing. The goroutines that exist are the loads in flight; a
-// timer fires once a second while a group's caches hold entries, and one for each
-// cache that loads, when a load is overdue.
+// lock and allocates nothing. The goroutines that exist are the loads that read,
+// the hashes that are computed and the strays, all of them bounded; a timer fires
+// once a second while a group's caches hold entries, and when a load is overdue.
 package tokencache
