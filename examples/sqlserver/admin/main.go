@@ -1,0 +1,179 @@
+// Command admin administers service account tokens: in a service_tokens file, or in an
+// SQL index, while servers use it.
+//
+//	go -C examples/sqlserver run ./admin -store sqlite:/var/tmp/tokens.db create elastic/fleet-server/token1
+//
+//	create NAMESPACE/SERVICE/TOKEN    create a token, and show its bearer once
+//	rotate NAMESPACE/SERVICE/TOKEN    give it a new secret, and show its bearer once
+//	disable NAMESPACE/SERVICE/TOKEN   refuse it until it is enabled (not in a file)
+//	enable NAMESPACE/SERVICE/TOKEN    accept it again (not in a file)
+//	delete NAMESPACE/SERVICE/TOKEN    delete it
+//	list [NAMESPACE/SERVICE]          list tokens: id, enabled or disabled, when and by whom created
+//	migrate                           create the tables of an SQL index, or bring them up to date
+//	migrations                        print the statements that migrate runs
+//
+// The store is file:PATH, sqlite:PATH or a postgres:// URL. A bearer goes to the terminal,
+// or to a new file of mode 0600 with -out; where standard output is neither, create and
+// rotate refuse before they change anything.
+//
+// The exit status is 0 when it is done, 1 when it failed (the message says whether the
+// change may be in force), 2 for a wrong command line, 3 when there is no such token, and
+// 4 when the token exists already.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"os/user"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/svctoken/svctoken/indexsource"
+	"github.com/svctoken/svctoken/tokencache"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	stop()
+	os.Exit(code)
+}
+
+// Exit statuses.
+const (
+	done = iota
+	failed
+	misused
+	absent
+	conflict
+)
+
+// errUsage is wrapped by the errors of a wrong command line.
+var errUsage = errors.New("")
+
+// A command is one call of the program.
+type command struct {
+	storeName, out string
+	creator        string
+	timeout        time.Duration
+	verb           string
+	args           []string
+	stdout         *os.File
+}
+
+// run returns the exit status.
+func run(ctx context.Context, args []string, stdout *os.File, stderr io.Writer) int {
+	c := command{stdout: stdout}
+	flags := flag.NewFlagSet("admin", flag.ContinueOnError)
+	flags.SetOutput(stderr)
+	flags.Usage = func() {
+		fmt.Fprintln(stderr, "usage: admin -store STORE [flags] create|rotate|disable|enable|delete|list|migrate|migrations [TOKEN or ACCOUNT]")
+		flags.PrintDefaults()
+	}
+	flags.StringVar(&c.storeName, "store", "", "file:PATH, sqlite:PATH or postgres://USER@HOST/DATABASE (the password from PGPASSWORD or a .pgpass file)")
+	flags.StringVar(&c.out, "out", "", "write the bearer of create and rotate to this new file, of mode 0600")
+	flags.StringVar(&c.creator, "creator", currentUser(), "who creates, as an SQL index notes it")
+	flags.DurationVar(&c.timeout, "timeout", 30*time.Second, "how long to try")
+	if err := flags.Parse(args); err != nil {
+		return misused
+	}
+	if flags.NArg() > 0 {
+		c.verb, c.args = flags.Arg(0), flags.Args()[1:]
+	}
+	ctx, cancel := context.WithTimeout(ctx, c.timeout)
+	defer cancel()
+	err := c.run(ctx)
+	switch {
+	case err == nil:
+		return done
+	case errors.Is(err, errUsage):
+		flags.Usage()
+		fmt.Fprintf(stderr, "admin: %v\n", err)
+		return misused
+	case errors.Is(err, errAbsent):
+		fmt.Fprintf(stderr, "admin: %v\n", err)
+		return absent
+	case errors.Is(err, indexsource.ErrExists):
+		fmt.Fprintf(stderr, "admin: %v\n", err)
+		return conflict
+	default:
+		fmt.Fprintf(stderr, "admin: %v\n", err)
+		return failed
+	}
+}
+
+func currentUser() string {
+	if u, err := user.Current(); err == nil {
+		return u.Username
+	}
+	return "admin"
+}
+
+func (c *command) run(ctx context.Context) error {
+	if c.storeName == "" || c.verb == "" {
+		return fmt.Errorf("a store and a command are needed%w", errUsage)
+	}
+	if c.verb == "migrations" {
+		return printMigrations(c.stdout, c.storeName)
+	}
+	s, err := openStore(c.storeName)
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	switch c.verb {
+	case "list":
+		return c.list(ctx, s)
+	case "migrate":
+		return s.migrate(ctx)
+	case "create", "rotate", "disable", "enable", "delete":
+		return c.change(ctx, s)
+	default:
+		return fmt.Errorf("unknown command %q%w", c.verb, errUsage)
+	}
+}
+
+// change runs the commands that are about one token.
+func (c *command) change(ctx context.Context, s store) error {
+	if len(c.args) != 1 {
+		return fmt.Errorf("%s needs one token, as NAMESPACE/SERVICE/TOKEN%w", c.verb, errUsage)
+	}
+	id, err := tokencache.ParseTokenID(c.args[0])
+	if err != nil {
+		return fmt.Errorf("%w%w", err, errUsage)
+	}
+	switch c.verb {
+	case "create":
+		return c.reveal(func() (tokencache.Token, error) { return s.create(ctx, id, c.creator) })
+	case "rotate":
+		return c.reveal(func() (tokencache.Token, error) { return s.rotate(ctx, id) })
+	case "delete":
+		return s.remove(ctx, id)
+	default:
+		return s.setEnabled(ctx, id, c.verb == "enable")
+	}
+}
+
+// list prints a line for each token, with tabs between its columns.
+func (c *command) list(ctx context.Context, s store) error {
+	var account tokencache.Account
+	if len(c.args) > 1 {
+		return fmt.Errorf("list needs one account at most%w", errUsage)
+	}
+	if len(c.args) == 1 {
+		account.Namespace, account.Service, _ = strings.Cut(c.args[0], "/")
+		if err := account.Validate(); err != nil {
+			return fmt.Errorf("%w%w", err, errUsage)
+		}
+	}
+	return s.list(ctx, account, func(line ...string) error {
+		_, err := fmt.Fprintln(c.stdout, strings.Join(line, "\t"))
+		return err
+	})
+}

@@ -1,0 +1,44 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/svctoken/svctoken/tokencache"
+)
+
+// reveal makes a token, and shows its bearer once. The place to show it is made first: a
+// secret that cannot be shown would be lost.
+func (c *command) reveal(create func() (tokencache.Token, error)) error {
+	if c.out == "" {
+		if !isTerminal(c.stdout) {
+			return fmt.Errorf("standard output is no terminal: use -out FILE for the secret%w", errUsage)
+		}
+		token, err := create()
+		if token.ID() != (tokencache.TokenID{}) {
+			fmt.Fprintln(c.stdout, token.RevealBearer())
+		}
+		return err
+	}
+	file, err := os.OpenFile(c.out, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	token, err := create()
+	if token.ID() == (tokencache.TokenID{}) {
+		file.Close()
+		os.Remove(c.out)
+		return err
+	}
+	_, writeErr := file.WriteString(token.RevealBearer() + "\n")
+	if writeErr = errors.Join(writeErr, file.Sync(), file.Close()); writeErr != nil {
+		writeErr = fmt.Errorf("the token %s is in force, but its bearer could not be written; rotate it: %w", token.ID(), writeErr)
+	}
+	return errors.Join(err, writeErr)
+}
+
+func isTerminal(file *os.File) bool {
+	info, err := file.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0
+}

@@ -1,0 +1,178 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/svctoken/svctoken/examples/sqlserver/internal/dsn"
+	"github.com/svctoken/svctoken/filesource"
+	"github.com/svctoken/svctoken/indexsource"
+	"github.com/svctoken/svctoken/indexsource/sqlindex"
+	"github.com/svctoken/svctoken/tokencache"
+)
+
+// errAbsent is wrapped where there is no such token.
+var errAbsent = errors.New("no such token")
+
+// A store is where tokens are administered. Its errors wrap errAbsent and
+// indexsource.ErrExists. A token that is returned with an error is in force all the
+// same.
+type store interface {
+	create(ctx context.Context, id tokencache.TokenID, creator string) (tokencache.Token, error)
+	rotate(ctx context.Context, id tokencache.TokenID) (tokencache.Token, error)
+	setEnabled(ctx context.Context, id tokencache.TokenID, enabled bool) error
+	remove(ctx context.Context, id tokencache.TokenID) error
+	list(ctx context.Context, account tokencache.Account, print func(...string) error) error
+	migrate(ctx context.Context) error
+	Close()
+}
+
+func openStore(name string) (store, error) {
+	if path, ok := strings.CutPrefix(name, "file:"); ok {
+		file, err := filesource.Open(path, filesource.Config{Poll: -1})
+		if err != nil {
+			return nil, err
+		}
+		return fileStore{file}, nil
+	}
+	s, err := dsn.Open(name, sqlindex.Config{})
+	if err != nil {
+		return nil, fmt.Errorf("-store: %w%w", err, errUsage)
+	}
+	return sqlStore{s}, nil
+}
+
+func printMigrations(w io.Writer, name string) error {
+	engine := sqlindex.PostgreSQL
+	switch scheme, _, _ := strings.Cut(name, ":"); scheme {
+	case "sqlite":
+		engine = sqlindex.SQLite
+	case "postgres", "postgresql":
+	default:
+		return fmt.Errorf("migrations are of an SQL index%w", errUsage)
+	}
+	all, err := sqlindex.Migrations(engine)
+	for _, m := range all {
+		fmt.Fprintf(w, "-- to version %d\n%s", m.Version, m)
+	}
+	return err
+}
+
+// A sqlStore is an SQL index.
+type sqlStore struct{ *dsn.Store }
+
+// unsure adds to an error of the database that the change may be in force.
+func unsure(err error) error {
+	if _, ok := errors.AsType[*sqlindex.EngineError](err); ok {
+		return fmt.Errorf("%w (the change may be in force or not)", err)
+	}
+	return err
+}
+
+func found(ok bool, id tokencache.TokenID, err error) error {
+	if err == nil && !ok {
+		return fmt.Errorf("%w: %s", errAbsent, id)
+	}
+	return unsure(err)
+}
+
+func (s sqlStore) create(ctx context.Context, id tokencache.TokenID, creator string) (tokencache.Token, error) {
+	token, err := s.Create(ctx, id, creator)
+	return token, unsure(err)
+}
+
+func (s sqlStore) rotate(ctx context.Context, id tokencache.TokenID) (tokencache.Token, error) {
+	token, ok, err := s.Rotate(ctx, id)
+	return token, found(ok, id, err)
+}
+
+func (s sqlStore) setEnabled(ctx context.Context, id tokencache.TokenID, enabled bool) error {
+	ok, err := s.SetEnabled(ctx, id, enabled)
+	return found(ok, id, err)
+}
+
+func (s sqlStore) remove(ctx context.Context, id tokencache.TokenID) error {
+	ok, err := s.Delete(ctx, id)
+	return found(ok, id, err)
+}
+
+func (s sqlStore) list(ctx context.Context, account tokencache.Account, print func(...string) error) error {
+	page := sqlindex.Page{Account: account, Limit: 1000}
+	for {
+		docs, err := s.List(ctx, page)
+		if err != nil {
+			return err
+		}
+		for _, doc := range docs {
+			enabled := "enabled"
+			if !doc.Enabled {
+				enabled = "disabled"
+			}
+			if err := print(doc.Token.String(), enabled, doc.Created.UTC().Format(time.RFC3339), fmt.Sprintf("%q", doc.Creator)); err != nil {
+				return err
+			}
+			page.After = doc.Token
+		}
+		if len(docs) < page.Limit {
+			return nil
+		}
+	}
+}
+
+func (s sqlStore) migrate(ctx context.Context) error { return s.Migrate(ctx) }
+
+// A fileStore is a service_tokens file, which says of a token its id and its hash.
+type fileStore struct{ *filesource.File }
+
+func (s fileStore) create(ctx context.Context, id tokencache.TokenID, _ string) (tokencache.Token, error) {
+	token, err := s.Create(ctx, id)
+	if errors.Is(err, filesource.ErrExists) {
+		return token, fmt.Errorf("%w: %s", indexsource.ErrExists, id)
+	}
+	return token, err
+}
+
+// rotate deletes the token and creates it: a file has no way to do both at once.
+func (s fileStore) rotate(ctx context.Context, id tokencache.TokenID) (tokencache.Token, error) {
+	if err := s.remove(ctx, id); err != nil && !errors.Is(err, filesource.ErrNotDurable) {
+		return tokencache.Token{}, err
+	}
+	token, err := s.Create(ctx, id)
+	if err != nil {
+		err = fmt.Errorf("%s was deleted, but could not be created again: %w", id, err)
+	}
+	return token, err
+}
+
+func (s fileStore) setEnabled(_ context.Context, _ tokencache.TokenID, _ bool) error {
+	return fmt.Errorf("a token in a file cannot be disabled: delete it, or rotate it%w", errUsage)
+}
+
+func (s fileStore) remove(ctx context.Context, id tokencache.TokenID) error {
+	err := s.Delete(ctx, id)
+	if errors.Is(err, filesource.ErrNotFound) {
+		return fmt.Errorf("%w: %s", errAbsent, id)
+	}
+	return err
+}
+
+func (s fileStore) list(_ context.Context, account tokencache.Account, print func(...string) error) error {
+	for _, id := range s.List() {
+		if account == (tokencache.Account{}) || account == id.Account {
+			if err := print(id.String(), "enabled"); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (s fileStore) migrate(context.Context) error {
+	return fmt.Errorf("a file has no tables to migrate%w", errUsage)
+}
+
+func (s fileStore) Close() { s.File.Close() }

@@ -1,0 +1,83 @@
+// Command sqlserver is the auth server of examples/authserver with its index in an SQL
+// database, so that tokens outlive the process, and any number of servers share them.
+//
+//	go -C examples/sqlserver run . -index sqlite:/var/tmp/tokens.db
+//	go -C examples/sqlserver run . -index postgres://user@host/database
+//
+// It creates its tables where there are none. The other flags, and the requests, are
+// those of authserver. The command in folder admin administers the same tokens.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"log/slog"
+	"os"
+	"strconv"
+	"time"
+
+	"github.com/svctoken/svctoken/examples/authserver/server"
+	"github.com/svctoken/svctoken/examples/sqlserver/internal/dsn"
+	"github.com/svctoken/svctoken/indexsource"
+	"github.com/svctoken/svctoken/indexsource/sqlindex"
+	"github.com/svctoken/svctoken/indexsource/sqlindex/pglisten"
+	"github.com/svctoken/svctoken/tokencache"
+)
+
+func main() {
+	var o server.Options
+	name := flag.String("index", "", "the index: "+dsn.Usage)
+	poll := flag.Duration("index-poll", time.Second, "how often to ask the database for changes by others")
+	gone := flag.Duration("index-gone-after", 0, "how long the database may be unreachable before the tokens in memory are forgotten; 0: they work until their TTL")
+	server.Main("sqlserver", &o, func(ctx context.Context) error {
+		return run(ctx, o, *name, sqlindex.Config{Poll: *poll, GoneAfter: *gone})
+	})
+}
+
+// run serves until the context is done.
+func run(ctx context.Context, o server.Options, name string, cfg sqlindex.Config) error {
+	if name == "" {
+		return errors.New("-index is missing: " + dsn.Usage)
+	}
+	cfg.Logger = slog.New(slog.NewTextHandler(os.Stderr, nil))
+	store, err := dsn.Open(name, cfg)
+	if err != nil {
+		return fmt.Errorf("-index: %w", err)
+	}
+	defer store.Close()
+	if err := store.Migrate(ctx); err != nil {
+		return err
+	}
+	store.Listen(pglisten.Config{Logger: cfg.Logger})
+	return server.Run(ctx, o, index{store})
+}
+
+// An index is what the server needs of one.
+type index struct{ *dsn.Store }
+
+var _ server.Index = index{}
+
+// List returns all documents of an account.
+func (ix index) List(ctx context.Context, account tokencache.Account) ([]indexsource.Document, error) {
+	var all []indexsource.Document
+	page := sqlindex.Page{Account: account, Limit: 1000}
+	for {
+		docs, err := ix.Index.List(ctx, page)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, docs...)
+		if len(docs) < page.Limit {
+			return all, nil
+		}
+		page.After = docs[len(docs)-1].Token
+	}
+}
+
+// Describe says which database this is, and what the last poll has found.
+func (ix index) Describe(context.Context) server.Description {
+	status := ix.Status()
+	return server.Description{Kind: ix.Name, Revision: strconv.FormatInt(status.Rev, 10), Err: status.Err}
+}
