@@ -21,13 +21,14 @@ const (
 )
 
 // noteLocked notes how a load ended; nil: its source has answered. Failures during
-// a pause are of loads from before it, and do not lengthen it.
+// a pause are of loads from before it, and do not lengthen it. One that took too
+// long is slow enough, and may be the fault of its account alone.
 func (f *failures) noteLocked(err *NoAnswerError, now int64) {
 	if err == nil {
 		*f = failures{longest: f.longest}
 		return
 	}
-	if now < f.until {
+	if now < f.until || err.Reason == ReasonSourceTimeout {
 		return
 	}
 	f.inARow++

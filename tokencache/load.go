@@ -416,7 +416,6 @@ func (g *Group) overdue() {
 			err = s.overloaded(id, &g.hashing)
 		default:
 			err = s.noAnswer(id, ReasonSourceTimeout, s.errTimeout)
-			s.failures.noteLocked(err, g.clock.now())
 			s.stats.Errors++
 		}
 		l.stopLocked(outcome{reason: err.Reason, err: err})
