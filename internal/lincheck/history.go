@@ -3,6 +3,7 @@ package lincheck
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"runtime"
 	"slices"
@@ -20,22 +21,52 @@ type profile struct {
 	name  string
 	loose bool // check with the loose model
 	real  bool // a real file and a real index, instead of the harness's sources
+	group tokencache.GroupConfig
 	cfg   tokencache.Config
 
 	// secrets has every version of a token have a secret of its own, so that wrong
 	// ones are presented; else all versions have the same.
 	secrets bool
+
+	// What the harness's sources are like.
+	tells   bool // they tell their caches of each change
+	holds   bool // they are a tokencache.Holder
+	fails   bool // they fail now and then
+	expires bool // some versions expire by themselves
+	moves   bool // tokens move between the sources, and each is always held by one
+
+	// shows counts what the profile is there for, which must have happened.
+	shows func(tokencache.Stats) uint64
 }
 
 var profiles = []profile{
-	{name: "strict", cfg: tokencache.Config{Jitter: -1}},
-	{name: "one load at a time", cfg: tokencache.Config{MaxLoads: 1}},
-	{name: "secrets", loose: true, secrets: true},
-	{name: "displacement", loose: true, cfg: tokencache.Config{MaxEntries: 1}},
-	{name: "expiry", loose: true, secrets: true, cfg: tokencache.Config{TTL: 20 * time.Microsecond, Jitter: 20 * time.Microsecond}},
-	{name: "off", loose: true, cfg: tokencache.Config{TTL: -1}},
-	{name: "file and index", loose: true, real: true, secrets: true},
+	{name: "strict", cfg: tokencache.Config{Jitter: -1}, shows: hits},
+	{name: "one load at a time", cfg: tokencache.Config{MaxLoads: 1}, shows: hits},
+	{name: "turns", group: tokencache.GroupConfig{MaxHashing: 1, MaxQueue: 1}, cfg: tokencache.Config{MaxLoads: 1}, shows: hits},
+	{name: "sources that tell", tells: true, shows: absences},
+	{name: "sources that know what they hold", tells: true, holds: true, shows: hits},
+	{name: "moves", tells: true, moves: true, shows: absences},
+	{name: "moves to a holder", tells: true, holds: true, moves: true, shows: hits},
+	{name: "secrets", loose: true, secrets: true, shows: func(st tokencache.Stats) uint64 { return st.Mismatches }},
+	{name: "hidden names", loose: true, secrets: true, cfg: tokencache.Config{HideNames: true}, shows: func(st tokencache.Stats) uint64 { return st.Refusals }},
+	{name: "displacement", loose: true, cfg: tokencache.Config{MaxEntries: 1}, shows: func(st tokencache.Stats) uint64 { return st.Displaced }},
+	{name: "expiry", loose: true, secrets: true, cfg: tokencache.Config{TTL: 20 * time.Microsecond, Jitter: 20 * time.Microsecond}, shows: expiries},
+	{name: "expiry by token", loose: true, secrets: true, expires: true, shows: expiries},
+	{name: "expiry by token, told", loose: true, secrets: true, expires: true, tells: true, shows: expiries},
+	{name: "stale", loose: true, fails: true, cfg: staleConfig, shows: stale},
+	{name: "stale, told", loose: true, fails: true, tells: true, cfg: staleConfig, shows: stale},
+	{name: "refresh ahead", loose: true, tells: true, cfg: tokencache.Config{TTL: 200 * time.Microsecond, Jitter: -1, RefreshAhead: 199 * time.Microsecond},
+		shows: func(st tokencache.Stats) uint64 { return st.Refreshed }},
+	{name: "off", loose: true, cfg: tokencache.Config{TTL: -1}, shows: func(st tokencache.Stats) uint64 { return st.Misses }},
+	{name: "file and index", loose: true, real: true, secrets: true, shows: hits},
 }
+
+var staleConfig = tokencache.Config{TTL: 20 * time.Microsecond, Jitter: -1, ServeStale: time.Hour, MaxBackoff: -1}
+
+func hits(st tokencache.Stats) uint64     { return st.Hits }
+func absences(st tokencache.Stats) uint64 { return st.Absent }
+func expiries(st tokencache.Stats) uint64 { return st.Expired }
+func stale(st tokencache.Stats) uint64    { return st.Stale }
 
 var (
 	account = tokencache.Account{Namespace: "elastic", Service: "fleet-server"}
@@ -59,8 +90,27 @@ type world struct {
 	last    [slots]atomic.Uint32 // the version last given to a slot
 	clock   atomic.Int64         // instants: calls and returns take one each
 
-	mu      sync.Mutex // guards history
-	history []porcupine.Operation
+	moves [tokens]moves
+
+	mu       sync.Mutex // guards the fields below
+	history  []porcupine.Operation
+	expiring []expiry
+	failure  error // what the model cannot see
+}
+
+// An expiry is of a version that expires by itself.
+type expiry struct {
+	slot    int
+	version version
+	at      time.Time
+	from    int64 // the instant before which nobody can have seen the version
+}
+
+// moves counts the moves of a token between the sources, one at a time.
+type moves struct {
+	sync.Mutex
+	to                int // which cache's source holds it
+	started, finished atomic.Int64
 }
 
 // A member is one cache of the pair and its source.
@@ -68,7 +118,7 @@ type member interface {
 	authenticate(context.Context, tokencache.Token) (version, error)
 	// change has the source say something else of a token, and reports whether it
 	// also evicted: a real source does.
-	change(token int, v version) (evicted versions)
+	change(token int, v version, expires time.Time) (evicted versions)
 	evict(...tokencache.Selector)
 	clear()
 	close()
@@ -85,29 +135,50 @@ func (w *world) add(op porcupine.Operation) {
 	w.history = append(w.history, op)
 }
 
-// run runs the program of a seed, and returns its history. The same seed gives the
-// same program, though not the same schedule.
-func run(seed uint64, p profile, dir string) ([]porcupine.Operation, error) {
+// run runs the program of a seed, and returns its history, and how often what the
+// profile is there for has happened. The same seed gives the same program, though
+// not the same schedule.
+func run(seed uint64, p profile, dir string) (history []porcupine.Operation, shown uint64, err error) {
 	w, err := newWorld(p, dir)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	var wg sync.WaitGroup
 	for client := range clients {
 		rng := rand.New(rand.NewPCG(seed, uint64(client)))
 		wg.Go(func() {
 			for range each {
+				w.noteExpired(client, time.Now())
 				w.call(client, rng)
 				yield(rng.IntN(3))
 			}
 		})
 	}
 	wg.Wait()
+	w.noteExpired(0, time.Now().Add(time.Hour)) // some may have expired since
 	w.group.Close()
 	for _, m := range w.caches {
 		m.close()
 	}
-	return addMisses(w.history), nil
+	for _, st := range w.group.Caches() {
+		shown += p.shows(st)
+	}
+	return addMisses(w.history), shown, w.failure
+}
+
+// noteExpired adds the expiries that have happened at this time. When exactly, the
+// model has to find out.
+func (w *world) noteExpired(client int, now time.Time) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.expiring = slices.DeleteFunc(w.expiring, func(e expiry) bool {
+		if now.Before(e.at) {
+			return false
+		}
+		in := input{kind: expire, slot: e.slot, version: e.version}
+		w.history = append(w.history, porcupine.Operation{ClientId: client, Input: in, Call: e.from, Output: output{}, Return: w.clock.Add(1)})
+		return true
+	})
 }
 
 // addMisses gives each authentication that overlaps an eviction of its slot its
@@ -144,6 +215,10 @@ func yield(times int) {
 
 // call makes one random call.
 func (w *world) call(client int, rng *rand.Rand) {
+	if w.profile.moves {
+		w.callWhileMoving(client, rng)
+		return
+	}
 	switch n := rng.IntN(100); {
 	case n < 45:
 		w.authenticate(client, rng)
@@ -160,6 +235,41 @@ func (w *world) call(client int, rng *rand.Rand) {
 		w.record(client, from, input{kind: closeCache, cache: cache}, output{})
 	}
 }
+
+// callWhileMoving makes one random call that leaves each token in a source.
+func (w *world) callWhileMoving(client int, rng *rand.Rand) {
+	switch n := rng.IntN(100); {
+	case n < 10:
+		w.authenticate(client, rng)
+	case n < 60:
+		w.authenticateInGroup(client, rng)
+	case n < 85:
+		w.move(client, rng.IntN(tokens))
+	default:
+		w.evict(client, rng)
+	}
+}
+
+// move has the other source gain a token, before the one that has it loses it.
+func (w *world) move(client int, token int) {
+	m := &w.moves[token]
+	m.Lock()
+	defer m.Unlock()
+	to := slot(1-m.to, token)
+	v := version(w.last[to].Add(1))
+	if v >= foreign {
+		w.last[to].Store(foreign - 1)
+		return
+	}
+	m.started.Add(1)
+	w.change(client, to, v, time.Time{})
+	w.change(client, slot(m.to, token), 0, time.Time{})
+	m.to = 1 - m.to
+	m.finished.Add(1)
+}
+
+// mayMove is how often a token may move during a call without being refused.
+const mayMove = 3
 
 // token returns a token of a slot's name, with a secret of a version that the slot
 // has had, or else of none.
@@ -218,12 +328,21 @@ func (w *world) authenticate(client int, rng *rand.Rand) {
 func (w *world) authenticateInGroup(client int, rng *rand.Rand) {
 	slot := rng.IntN(slots)
 	token, v := w.token(slot, rng)
+	moves := &w.moves[slot%tokens]
+	before := moves.finished.Load()
 	from := w.clock.Add(1)
 	verdict, err := w.group.Authenticate(context.Background(), header(token))
 	if err != nil && !errors.Is(err, tokencache.ErrRefused) {
 		return
 	}
 	to := w.clock.Add(1)
+	if err != nil && w.profile.moves && moves.started.Load()-before <= mayMove {
+		w.fail(fmt.Errorf("%v, which one source or the other has held all the while: %w", token, err))
+	}
+	if err == nil && !verdict.FromMemory && !w.profile.secrets {
+		in := input{kind: forgotten, slot: slot % tokens}
+		w.add(porcupine.Operation{ClientId: client, Input: in, Call: from, Output: output{}, Return: to})
+	}
 	for cache := range caches {
 		in := input{kind: authenticate, slot: cache*tokens + slot%tokens, version: foreign, any: !w.profile.secrets}
 		if in.slot == slot {
@@ -258,19 +377,38 @@ func (w *world) write(client int, rng *rand.Rand, thenEvict bool) {
 			return
 		}
 	}
-	m := w.caches[slot/tokens]
+	var expires time.Time
+	if w.profile.expires && rng.IntN(3) > 0 {
+		expires = time.Now().Add(time.Duration(rng.IntN(100)-10) * time.Microsecond)
+	}
+	w.change(client, slot, v, expires)
+	if thenEvict {
+		from := w.clock.Add(1)
+		w.caches[slot/tokens].evict(selectNames(ids[slot%tokens].Account, ids[slot%tokens].Name))
+		w.record(client, from, input{kind: evict, slots: only(version(slot))}, output{})
+	}
+}
+
+func (w *world) fail(err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.failure = err
+}
+
+// change has a source say something else.
+func (w *world) change(client, slot int, v version, expires time.Time) {
 	from := w.clock.Add(1)
-	evicted := m.change(slot%tokens, v)
+	if !expires.IsZero() {
+		w.mu.Lock()
+		w.expiring = append(w.expiring, expiry{slot, v, expires, from})
+		w.mu.Unlock()
+	}
+	evicted := w.caches[slot/tokens].change(slot%tokens, v, expires)
 	to := w.clock.Add(1)
 	w.add(porcupine.Operation{ClientId: client, Input: input{kind: write, slot: slot, version: v}, Call: from, Output: output{}, Return: to})
 	if evicted != 0 {
 		in := input{kind: evict, slots: evicted << (slot / tokens * tokens), after: true, slot: slot, version: v}
 		w.add(porcupine.Operation{ClientId: client, Input: in, Call: from, Output: output{}, Return: to})
-	}
-	if thenEvict {
-		from := w.clock.Add(1)
-		m.evict(selectNames(ids[slot%tokens].Account, ids[slot%tokens].Name))
-		w.record(client, from, input{kind: evict, slots: only(version(slot))}, output{})
 	}
 }
 

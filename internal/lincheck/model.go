@@ -21,6 +21,10 @@
 //     eviction finds its load in flight; at a later instant the call answers with
 //     something that the source has said since, and that is not remembered, as the
 //     load is off the register.
+//   - A token's own expiry is one instant; no authentication succeeds with that
+//     version of it afterwards, and one that would have is refused.
+//   - Memory comes first: an authentication in the group that a source confirmed has
+//     had an instant at which neither cache remembered the token.
 //   - Close is one instant; no authentication succeeds in that cache afterwards.
 //
 // Two promises follow from the second and the third. Freshness: once an eviction
@@ -29,7 +33,7 @@
 // if anybody has seen an eviction's effect in one cache, nobody sees the state
 // before it in another.
 //
-// Expiry, displacement by the replacement policy, and loads of one name with
+// Expiry, refreshes ahead of it, displacement by the replacement policy, and loads of one name with
 // different secrets, make a cache forget, or learn anew, at instants that nobody
 // sees. Histories with these are checked by the loose model, in which a cache that
 // remembers may always load again. The others are checked by the strict one.
@@ -68,6 +72,8 @@ type state struct {
 	holds  [slots]version  // what the cache remembers; 0: nothing that is known
 	closed [caches]bool
 
+	expired [slots]versions // the versions whose own expiry has come
+
 	missed  [slots]calls // the calls that have found nothing
 	evicted calls        // those of them whose loads an eviction has found in flight
 }
@@ -85,6 +91,8 @@ const (
 	miss // the first of the two instants of an authentication that an eviction comes between
 	authenticate
 	closeCache
+	expire
+	forgotten // neither cache remembers the token
 )
 
 // An input is an operation.
@@ -92,8 +100,8 @@ type input struct {
 	kind    kind
 	slots   versions // evict: the set of slots that it clears
 	after   bool     // evict: it follows the write of version to slot, as a source's own does
-	slot    int      // write, authenticate
-	version version  // write: what the source says; authenticate: whose secret is presented
+	slot    int      // write, authenticate, expire; forgotten: that of the token in the first cache
+	version version  // write: what the source says; authenticate: whose secret is presented; expire: which expires
 	any     bool     // authenticate: all versions have the same secret
 	call    calls    // miss, authenticate: the one bit of this call, where an eviction of the slot ran during a part of it
 	cache   int      // closeCache
@@ -140,6 +148,15 @@ func step(loose bool, s state, in input, out output) []any {
 		return []any{s}
 	case closeCache:
 		s.closed[in.cache] = true
+		clear(s.holds[slot(in.cache, 0):slot(in.cache, tokens)])
+		return []any{s}
+	case expire:
+		s.expired[in.slot] = s.expired[in.slot].with(in.version)
+		return []any{s}
+	case forgotten:
+		if !loose && (s.holds[in.slot] != 0 || s.holds[in.slot+tokens] != 0) {
+			return nil
+		}
 		return []any{s}
 	case miss:
 		if s.holds[in.slot] != 0 {
@@ -149,7 +166,7 @@ func step(loose bool, s state, in input, out output) []any {
 		missed.missed[in.slot] |= in.call
 		return []any{missed}
 	default:
-		if out.ok && s.closed[in.slot/tokens] {
+		if out.ok && (s.closed[in.slot/tokens] || s.expired[in.slot].has(out.version)) {
 			return nil
 		}
 		return authenticated(loose, s, in, out)
@@ -158,7 +175,7 @@ func step(loose bool, s state, in input, out output) []any {
 
 func authenticated(loose bool, s state, in input, out output) []any {
 	var next []any
-	held, loaded := s.holds[in.slot], explainedByAny(s.since[in.slot], in, out)
+	held, loaded := s.holds[in.slot], explainedByAny(s.since[in.slot], s.expired[in.slot], in, out)
 	if held != 0 && explains(held, in, out) {
 		next = append(next, s)
 	}
@@ -179,13 +196,13 @@ func authenticated(loose bool, s state, in input, out output) []any {
 	return next
 }
 
-// explainedByAny reports whether a token of one of these versions gives this
-// result.
-func explainedByAny(since versions, in input, out output) bool {
+// explainedByAny reports whether a token of one of these versions, some of which
+// have expired, gives this result.
+func explainedByAny(since, expired versions, in input, out output) bool {
 	if out.ok {
 		return since.has(out.version) && explains(out.version, in, out)
 	}
-	return since.has(0) || !in.any && since.besides(in.version)
+	return since.has(0) || since&expired != 0 || !in.any && since.besides(in.version)
 }
 
 // explains reports whether a token of this version gives this result.
@@ -224,6 +241,10 @@ func describe(in input, out output) string {
 		return "evict " + strings.Join(selected, " ")
 	case closeCache:
 		return fmt.Sprintf("close cache %d", in.cache)
+	case expire:
+		return fmt.Sprintf("%s expires, version %d", names[in.slot], in.version)
+	case forgotten:
+		return "neither cache remembers " + names[in.slot]
 	case miss:
 		return names[in.slot] + ": nothing"
 	default:

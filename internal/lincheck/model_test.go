@@ -21,6 +21,8 @@ func TestModel(t *testing.T) {
 	ev := func(slots versions) input { return input{kind: evict, slots: slots} }
 	au := func(slot int) input { return input{kind: authenticate, slot: slot, any: true} }
 	with := func(slot int, v version) input { return input{kind: authenticate, slot: slot, version: v} }
+	ex := func(slot int, v version) input { return input{kind: expire, slot: slot, version: v} }
+	fg := func(slot int) input { return input{kind: forgotten, slot: slot} }
 	ok := func(v version) output { return output{true, v} }
 	none := output{}
 	for _, test := range []struct {
@@ -66,6 +68,22 @@ func TestModel(t *testing.T) {
 		{"the old secret from memory", []event{{1, 2, with(a, 1), ok(1)}, {3, 4, wr(a, 2), none}, {5, 6, with(a, 2), none}}, true, true},
 		{"the old secret after an eviction", []event{{1, 2, with(a, 1), ok(1)}, {3, 4, wr(a, 2), none}, {5, 6, ev(all), none}, {7, 8, with(a, 1), ok(1)}}, false, false},
 		{"the new secret refused after an eviction", []event{{1, 2, with(a, 1), ok(1)}, {3, 4, wr(a, 2), none}, {5, 6, ev(all), none}, {7, 8, with(a, 2), none}}, false, false},
+		{"past its own expiry, from memory", []event{{1, 2, with(a, 1), ok(1)}, {3, 4, ex(a, 1), none}, {5, 6, with(a, 1), ok(1)}}, false, false},
+		{"past its own expiry, from the source", []event{{3, 4, ex(a, 1), none}, {5, 6, with(a, 1), ok(1)}}, false, false},
+		{"refused past its own expiry", []event{{3, 4, ex(a, 1), none}, {5, 6, with(a, 1), none}}, true, true},
+		{"refused before its own expiry", []event{{3, 4, with(a, 1), none}, {5, 6, ex(a, 1), none}}, false, false},
+		{"confirmed as it expires", []event{{3, 6, ex(a, 1), none}, {4, 5, with(a, 1), ok(1)}}, true, true},
+		{"refused as it expires, and confirmed later", []event{{3, 10, ex(a, 1), none}, {4, 5, with(a, 1), none}, {6, 7, with(a, 1), ok(1)}}, false, false},
+		{"another version's expiry", []event{{1, 2, wr(a, 2), none}, {3, 4, ex(a, 1), none}, {5, 6, with(a, 2), ok(2)}}, true, true},
+		{"another cache's expiry", []event{{3, 4, ex(idxA, 1), none}, {5, 6, with(a, 1), ok(1)}}, true, true},
+		{"a source before the second cache's memory", []event{{1, 2, au(idxA), ok(1)}, {3, 4, fg(a), none}, {3, 4, au(a), ok(1)}}, false, true},
+		{"a source before the first cache's memory", []event{{1, 2, au(a), ok(1)}, {3, 4, fg(a), none}, {3, 4, au(idxA), ok(1)}}, false, true},
+		{"a source after an eviction", []event{{1, 2, au(idxA), ok(1)}, {3, 4, ev(all), none}, {5, 6, fg(a), none}, {5, 6, au(a), ok(1)}}, true, true},
+		{"a source while an eviction runs", []event{{1, 2, au(idxA), ok(1)}, {3, 8, ev(all), none}, {5, 6, fg(a), none}, {5, 6, au(a), ok(1)}}, true, true},
+		{"a source beside another token's memory", []event{{1, 2, au(b), ok(1)}, {5, 6, fg(a), none}, {5, 6, au(a), ok(1)}}, true, true},
+		{"absent until it is evicted", []event{{1, 2, wr(a, 0), none}, {3, 4, ev(all), none}, {5, 6, au(a), none}, {7, 8, wr(a, 2), none}, {9, 10, au(a), none}}, true, true},
+		{"absent after an eviction", []event{{1, 2, wr(a, 0), none}, {3, 4, au(a), none}, {5, 6, wr(a, 2), none}, {7, 8, ev(all), none}, {9, 10, au(a), none}}, false, false},
+		{"absent beside a memory", []event{{1, 2, au(a), ok(1)}, {3, 4, wr(a, 0), none}, {5, 6, au(a), none}}, false, true},
 		{"a success after close", []event{{1, 2, input{kind: closeCache}, none}, {3, 4, au(a), ok(1)}}, false, false},
 		{"a success in the other cache after close", []event{{1, 2, input{kind: closeCache}, none}, {3, 4, au(idxA), ok(1)}}, true, true},
 	} {

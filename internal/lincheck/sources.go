@@ -4,12 +4,15 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/svctoken/svctoken/filesource"
 	"github.com/svctoken/svctoken/indexsource"
@@ -38,7 +41,7 @@ func header(token tokencache.Token) string { return "Bearer " + token.RevealBear
 // newWorld makes the pair of caches, over sources which have the first version of
 // every token.
 func newWorld(p profile, dir string) (*world, error) {
-	w := &world{profile: p, group: tokencache.NewGroup(tokencache.GroupConfig{})}
+	w := &world{profile: p, group: tokencache.NewGroup(p.group)}
 	for i := range w.last {
 		w.last[i].Store(1)
 	}
@@ -74,49 +77,78 @@ func (c cacheOf[R]) close() { c.Close() }
 // A plain is a source in memory, whose record is the version.
 type plain struct {
 	cacheOf[version]
-	cache   int
-	secrets bool
+	cache       int
+	profile     profile
+	subscribers tokencache.Subscribers
 
-	mu   sync.Mutex // guards says
-	says [tokens]version
+	mu      sync.Mutex // guards the fields below
+	says    [tokens]version
+	expires [tokens]time.Time
+}
+
+// A holder is a plain source that knows what it holds.
+type holder struct{ *plain }
+
+func (h holder) MayHold(id tokencache.TokenID) bool {
+	slow()
+	defer slow()
+	v, _ := h.read(slices.Index(ids[:], id))
+	return v != 0
 }
 
 func newPlain(g *tokencache.Group, cache int, p profile) (member, error) {
-	s := &plain{cache: cache, secrets: p.secrets, says: [tokens]version{1, 1, 1}}
-	c, err := tokencache.New(g, cacheNames[cache], s, p.cfg)
+	s := &plain{cache: cache, profile: p, says: [tokens]version{1, 1, 1}}
+	var src tokencache.Source[version] = s
+	if p.holds {
+		src = holder{s}
+	}
+	c, err := tokencache.New(g, cacheNames[cache], src, p.cfg)
 	s.cacheOf = cacheOf[version]{c}
 	return s, err
 }
 
+var errOutage = errors.New("the source fails now and then")
+
 func (s *plain) Lookup(_ context.Context, id tokencache.TokenID) (tokencache.Answer[version], error) {
-	for token := range ids {
-		if ids[token] != id {
-			continue
-		}
-		slow()
-		s.mu.Lock()
-		v := s.says[token]
-		s.mu.Unlock()
-		slow()
-		if v == 0 {
-			return tokencache.Answer[version]{}, nil
-		}
-		secret := secretOf(token, 0)
-		if s.secrets {
-			secret = secretOf(slot(s.cache, token), v)
-		}
-		return tokencache.Answer[version]{Held: true, Record: v, Verify: secret.Equal}, nil
+	slow()
+	defer slow()
+	token := slices.Index(ids[:], id)
+	v, expires := s.read(token)
+	switch {
+	case s.profile.fails && rand.IntN(3) == 0:
+		return tokencache.Answer[version]{}, errOutage
+	case v == 0:
+		return tokencache.Answer[version]{}, nil
 	}
-	return tokencache.Answer[version]{}, nil
+	secret := secretOf(token, 0)
+	if s.profile.secrets {
+		secret = secretOf(slot(s.cache, token), v)
+	}
+	verify := func(presented tokencache.Secret) bool {
+		slow()
+		return secret.Equal(presented)
+	}
+	return tokencache.Answer[version]{Held: true, Record: v, Expires: expires, Verify: verify}, nil
 }
 
-func (s *plain) Subscribe(tokencache.Invalidator) func() { return func() {} }
-
-func (s *plain) change(token int, v version) versions {
+func (s *plain) read(token int) (version, time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.says[token] = v
-	return 0
+	return s.says[token], s.expires[token]
+}
+
+func (s *plain) Subscribe(inv tokencache.Invalidator) func() { return s.subscribers.Add(inv) }
+
+func (s *plain) change(token int, v version, expires time.Time) versions {
+	s.mu.Lock()
+	s.says[token], s.expires[token] = v, expires
+	s.mu.Unlock()
+	if !s.profile.tells {
+		return 0
+	}
+	slow()
+	s.subscribers.Evict(context.Background(), tokencache.CauseSource, selectNames(ids[token].Account, ids[token].Name))
+	return only(version(token))
 }
 
 func (s *plain) authenticate(ctx context.Context, t tokencache.Token) (version, error) {
@@ -167,7 +199,7 @@ func (f *file) write(path string) error {
 
 // change edits the file, and has it reloaded. That clears at least the token, and
 // at most all of them: the model is told the least.
-func (f *file) change(token int, v version) versions {
+func (f *file) change(token int, v version, _ time.Time) versions {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.says[token] = v
@@ -205,7 +237,7 @@ type index struct {
 func newIndex(g *tokencache.Group, p profile) (member, error) {
 	m := &index{}
 	for token := range tokens {
-		m.change(token, 1)
+		m.change(token, 1, time.Time{})
 	}
 	m.SetState(indexsource.State{Health: indexsource.HealthGreen, UUID: "1", UpToDate: true})
 	c, err := tokencache.New(g, cacheNames[1], indexsource.New(m), p.cfg)
@@ -219,7 +251,7 @@ func (m *index) Get(ctx context.Context, id tokencache.TokenID) (indexsource.Doc
 	return m.Memory.Get(ctx, id)
 }
 
-func (m *index) change(token int, v version) versions {
+func (m *index) change(token int, v version, _ time.Time) versions {
 	if v == 0 {
 		if !m.Delete(ids[token]) {
 			return 0 // it was not there: nothing has changed
