@@ -3,8 +3,15 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/hex"
 	"encoding/json"
+	"encoding/pem"
+	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -158,9 +165,9 @@ func TestRequests(t *testing.T) {
 	if diff := cmp.Diff(want, body); code != 200 || diff != "" {
 		t.Errorf("authenticate: got %d (-want +got):\n%s", code, diff)
 	}
-	p.expect("GET", "/_security/_authenticate", "", 401, "the scheme is not Bearer")
-	p.expect("GET", "/_security/_authenticate", token1[:len(token1)-1]+"B", 401, "security_exception")
-	p.expect("GET", "/_security/_authenticate", "x", 401, "not a service token")
+	p.expect("GET", "/_security/_authenticate", "", 401, "missing authentication credentials for REST request [/_security/_authenticate]")
+	p.expect("GET", "/_security/_authenticate", "x", 401, "missing authentication credentials for REST request [/_security/_authenticate]")
+	p.expect("GET", "/_security/_authenticate", "admin:wrong", 401, "unable to authenticate user [admin] for REST request [/_security/_authenticate]")
 
 	// Create, authenticate, clear, delete, refused.
 	code, body = p.do("POST", route+"index1", admin)
@@ -181,23 +188,32 @@ func TestRequests(t *testing.T) {
 	p.expect("GET", "/_security/_authenticate", created.Token.Value, 200, "index1")
 	p.expect("DELETE", route+"index1", admin, 200, `{"found":true}`)
 	p.expect("DELETE", route+"index1", admin, 404, `{"found":false}`)
-	p.expect("GET", "/_security/_authenticate", created.Token.Value, 401, "token refused")
+	p.expect("GET", "/_security/_authenticate", created.Token.Value, 401, "failed to authenticate service account [elastic/fleet-server] with token name [index1]")
 	p.expect("POST", credential+"/token", admin, 200, `"name":"token_`)
-	p.expect("POST", route+"_bad", admin, 400, "invalid token name")
+	p.expect("POST", route+"_bad", admin, 400, `"type":"action_request_validation_exception"`)
 	p.expect("POST", "/_security/service/acme/deploy/credential/token/t", admin, 400, "service account [acme/deploy] does not exist")
 
-	// Who may what.
+	// Who may what. A service account is a caller like others.
 	for _, request := range [][2]string{{"POST", route + "a"}, {"DELETE", route + "a"}, {"GET", credential}, {"GET", "/_security/service"}, {"POST", "/"}, {"POST", route + "*/_clear_cache"}} {
-		p.expect(request[0], request[1], reader, 403, "security_exception")
+		p.expect(request[0], request[1], reader, 403, "is unauthorized for user [reader], this action is granted by the cluster privileges [")
 		p.expect(request[0], request[1], "", 401, "security_exception")
-		p.expect(request[0], request[1], token1, 401, "security_exception")
+		p.expect(request[0], request[1], token1, 403, "is unauthorized for ")
 	}
+	p.expect("GET", "/", token1, 200, `"number":"9.0.0"`)
+	p.expect("GET", credential, token1, 403, "action [cluster:admin/xpack/security/service_account/credential/get] is unauthorized for service account [elastic/fleet-server], this action is granted by the cluster privileges [read_security,manage_service_account,manage_security,all]")
 	p.expect("GET", "/_stats", "", 401, "security_exception")
 	p.expect("GET", "/", "", 401, "security_exception")
 	p.expect("GET", "/_stats", reader, 200, `"caches":{"file":{"hits":`)
 	p.stop(syscall.SIGTERM)
-	if !strings.Contains(p.stderr.String(), "user=admin selector=elastic/fleet-server/token1,token2") {
-		t.Errorf("no audit line in:\n%s", &p.stderr)
+	for _, line := range []string{
+		`msg=evicted user=admin selector=elastic/fleet-server/token1,token2`,
+		`msg="created a token" user=admin token=elastic/fleet-server/index1`,
+		`msg="deleted a token" user=admin token=elastic/fleet-server/index1`,
+		`level=WARN msg="login failed" name=admin from=127.0.0.1 failures=1`,
+	} {
+		if n := strings.Count(p.stderr.String(), line); n != 1 {
+			t.Errorf("%d audit lines %s in:\n%s", n, line, &p.stderr)
+		}
 	}
 }
 
@@ -205,8 +221,12 @@ func TestRequests(t *testing.T) {
 // others are refused, and the operator learns it at the start.
 func TestAccounts(t *testing.T) {
 	p := start(t, "-admin", admin, "-accounts", "elastic/kibana,acme/deploy", "-service-tokens", "../../filesource/testdata/service_tokens")
-	const role = `{"role_descriptor":{"applications":[],"cluster":[],"indices":[],"metadata":{},"run_as":[],"transient_metadata":{"enabled":true}}}`
-	const deploy, kibana = `"acme/deploy":` + role, `"elastic/kibana":` + role
+	const deploy = `"acme/deploy":{"role_descriptor":{"cluster":["monitor"],"indices":[],"applications":[],"run_as":[],"metadata":{},"transient_metadata":{"enabled":true}}}`
+	_, kibana := p.do("GET", "/_security/service/elastic/kibana", admin)
+	if !strings.HasPrefix(kibana, `{"elastic/kibana":{"role_descriptor":{"cluster":["monitor",`) || strings.Contains(kibana, `"manage_security"`) {
+		t.Errorf("got %s", kibana)
+	}
+	kibana = strings.TrimSuffix(strings.TrimPrefix(kibana, "{"), "}")
 	for path, want := range map[string]string{
 		"":                "{" + deploy + "," + kibana + "}",
 		"/elastic":        "{" + kibana + "}",
@@ -218,7 +238,7 @@ func TestAccounts(t *testing.T) {
 			t.Errorf("accounts%s: got %d %s, want %s", path, code, body, want)
 		}
 	}
-	p.expect("GET", "/_security/_authenticate", "AAEAAWVsYXN0aWMvZmxlZXQtc2VydmVyL3Rva2VuMTpzdXBlcnNlY3JldA", 401, "token refused")
+	p.expect("GET", "/_security/_authenticate", "AAEAAWVsYXN0aWMvZmxlZXQtc2VydmVyL3Rva2VuMTpzdXBlcnNlY3JldA", 401, "failed to authenticate service account [elastic/fleet-server] with token name [token1]")
 	p.expect("POST", "/_security/service/acme/deploy/credential/token/t", admin, 200, `"created":true`)
 	p.stop(syscall.SIGTERM)
 	if !strings.Contains(p.stderr.String(), "token=elastic/fleet-server/token1") {
@@ -226,10 +246,23 @@ func TestAccounts(t *testing.T) {
 	}
 }
 
-// TestShapes: answers and errors have the headers and bodies that clients read,
-// those of Go's mux too.
+// wrong returns the body of an error.
+func wrong(status int, kind, reason string) string {
+	cause := fmt.Sprintf(`"type":"%s","reason":"%s"`, kind, reason)
+	return fmt.Sprintf(`{"error":{"root_cause":[{%s}],%s},"status":%d}`, cause, cause, status)
+}
+
+// unauthorized returns the body of a 401.
+func unauthorized(reason string) string {
+	cause := fmt.Sprintf(`"type":"security_exception","reason":"%s","header":{"WWW-Authenticate":["Basic realm=\"security\", charset=\"UTF-8\"","Bearer realm=\"security\""]}`, reason)
+	return fmt.Sprintf(`{"error":{"root_cause":[{%s}],%s},"status":401}`, cause, cause)
+}
+
+const badName = `Validation Failed: 1: invalid token name \"_bad\": must be 1 to 256 of A-Z a-z 0-9 _ -, not beginning with _;`
+
+// TestShapes: answers and errors have the headers and bodies that clients read.
 func TestShapes(t *testing.T) {
-	p := start(t, "-admin", admin)
+	p := start(t, "-admin", admin, "-reader", reader)
 	p.expect("POST", route+"index1", admin, 200, "")
 	const vendor = "application/vnd.elasticsearch+json;compatible-with=9"
 	for _, test := range []struct {
@@ -239,27 +272,39 @@ func TestShapes(t *testing.T) {
 		header, value                   string
 		body                            string
 	}{
-		{"no such route", "GET", "/x", admin, nil, 404, "Content-Type", "application/json",
-			`{"error":{"reason":"no handler for path \"/x\"","root_cause":[{"reason":"no handler for path \"/x\"","type":"resource_not_found_exception"}],"type":"resource_not_found_exception"},"status":404}`},
-		{"method", "DELETE", "/_security/_authenticate", admin, nil, 405, "Allow", "GET, HEAD",
-			`{"error":{"reason":"method \"DELETE\" is not allowed here, allowed: [GET, HEAD]","root_cause":[{"reason":"method \"DELETE\" is not allowed here, allowed: [GET, HEAD]","type":"illegal_argument_exception"}],"type":"illegal_argument_exception"},"status":405}`},
-		{"no credentials", "GET", credential, "", nil, 401, "WWW-Authenticate", `Basic realm="security", charset="UTF-8"`,
-			`{"error":{"header":{"WWW-Authenticate":["Basic realm=\"security\", charset=\"UTF-8\"","Bearer realm=\"security\""]},"reason":"missing or wrong credentials","root_cause":[{"header":{"WWW-Authenticate":["Basic realm=\"security\", charset=\"UTF-8\"","Bearer realm=\"security\""]},"reason":"missing or wrong credentials","type":"security_exception"}],"type":"security_exception"},"status":401}`},
+		{"no such route", "GET", "/x", admin, nil, 404, "Content-Type", "application/json", wrong(404, "resource_not_found_exception", "no handler found for uri [/x] and method [GET]")},
+		{"method", "DELETE", "/_security/_authenticate", admin, nil, 405, "Allow", "GET", wrong(405, "illegal_argument_exception", "Incorrect HTTP method for uri [/_security/_authenticate] and method [DELETE], allowed: [GET]")},
+		{"options", "OPTIONS", route + "a", "", nil, 200, "Allow", "POST,PUT,DELETE", ""},
+		{"options of nothing", "OPTIONS", "/x", "", nil, 200, "Allow", "", ""},
+		{"head", "HEAD", "/", admin, nil, 200, "Content-Type", "application/json", ""},
+		{"no credentials", "GET", credential, "", nil, 401, "WWW-Authenticate", `Basic realm="security", charset="UTF-8"`, unauthorized("missing authentication credentials for REST request [" + credential + "]")},
 		{"operator", "GET", "/_security/_authenticate", admin, nil, 200, "Content-Type", "application/json",
 			`{"authentication_realm":{"name":"operators","type":"file"},"authentication_type":"realm","email":null,"enabled":true,"full_name":null,"lookup_realm":{"name":"operators","type":"file"},"metadata":{},"roles":[],"username":"admin"}`},
-		{"refused", "GET", "/_security/_authenticate", "AAEAAWEvYi9jOjAxMjM0NTY3ODk", nil, 401, "WWW-Authenticate", `Basic realm="security", charset="UTF-8"`,
-			`{"error":{"header":{"WWW-Authenticate":["Basic realm=\"security\", charset=\"UTF-8\"","Bearer realm=\"security\""]},"reason":"tokencache: token refused: a/b/c: unknown_account","root_cause":[{"header":{"WWW-Authenticate":["Basic realm=\"security\", charset=\"UTF-8\"","Bearer realm=\"security\""]},"reason":"tokencache: token refused: a/b/c: unknown_account","type":"security_exception"}],"type":"security_exception"},"status":401}`},
+		{"an account that there is not", "GET", "/_security/_authenticate", "AAEAAWEvYi9jOjAxMjM0NTY3ODk", nil, 401, "WWW-Authenticate", `Basic realm="security", charset="UTF-8"`,
+			unauthorized("failed to authenticate service account [a/b] with token name [c]")},
+		{"a wrong secret reads the same", "GET", "/_security/_authenticate", "AAEAAWVsYXN0aWMvZmxlZXQtc2VydmVyL3Rva2VuMTpzdXBlcnNlY3JldQ", nil, 401, "X-Svctoken-Cache", "",
+			unauthorized("failed to authenticate service account [elastic/fleet-server] with token name [token1]")},
 		{"credentials", "GET", credential, admin, nil, 200, "Content-Type", "application/json",
-			`{"count":3,"nodes_credentials":{"_nodes":{"failed":0,"successful":1,"total":1},"file_tokens":{"token1":{"nodes":["authserver"]},"token2":{"nodes":["authserver"]}}},"service_account":"elastic/fleet-server","tokens":{"index1":{}}}`},
-		{"conflict", "PUT", route + "index1", admin, nil, 409, "Content-Type", "application/json",
-			`{"error":{"reason":"indexsource: the token exists already: elastic/fleet-server/index1","root_cause":[{"reason":"indexsource: the token exists already: elastic/fleet-server/index1","type":"version_conflict_engine_exception"}],"type":"version_conflict_engine_exception"},"status":409}`},
+			`{"count":4,"nodes_credentials":{"_nodes":{"failed":0,"successful":1,"total":1},"file_tokens":{"token1":{"nodes":["authserver"]},"token2":{"nodes":["authserver"]}}},"service_account":"elastic/fleet-server","tokens":{"index1":{},"token3":{}}}`},
+		{"filtered", "GET", credential + "?filter_path=count,tokens.index*", admin, nil, 200, "Content-Type", "application/json", `{"count":4,"tokens":{"index1":{}}}`},
+		{"trailing slash", "GET", "/_security/_authenticate/?filter_path=username", admin, nil, 200, "Content-Type", "application/json", `{"username":"admin"}`},
+		{"opaque id", "GET", "/_security/_authenticate?filter_path=username", admin, []string{"X-Opaque-Id", "mine"}, 200, "X-Opaque-Id", "mine", `{"username":"admin"}`},
+		{"conflict", "PUT", route + "index1?refresh=true", admin, nil, 409, "Content-Type", "application/json", wrong(409, "version_conflict_engine_exception", "[service_account_token-elastic/fleet-server/index1]: version conflict, document already exists")},
+		{"a bad name", "POST", route + "_bad", admin, nil, 400, "Content-Type", "application/json", wrong(400, "action_request_validation_exception", badName)},
+		{"a bad name comes before a privilege", "POST", route + "_bad", reader, nil, 400, "Content-Type", "application/json", wrong(400, "action_request_validation_exception", badName)},
+		{"a privilege comes before an account that there is not", "POST", "/_security/service/a/b/credential/token", reader, nil, 403, "Content-Type", "application/json",
+			wrong(403, "security_exception", "action [cluster:admin/xpack/security/service_account/token/create] is unauthorized for user [reader], this action is granted by the cluster privileges [manage_service_account,manage_security,all]")},
+		{"a question mark in a name", "POST", route + "a?/_clear_cache", admin, nil, 400, "Content-Type", "application/json", wrong(400, "illegal_argument_exception", "request ["+route+"a] contains unrecognized parameter: [/_clear_cache]")},
+		{"refresh", "DELETE", route + "a?refresh=soon", admin, nil, 400, "Content-Type", "application/json", wrong(400, "illegal_argument_exception", "Unknown value for refresh: [soon].")},
+		{"a parameter of another route", "GET", "/_security/_authenticate?refresh=true", admin, nil, 400, "Content-Type", "application/json", wrong(400, "illegal_argument_exception", "request [/_security/_authenticate] contains unrecognized parameter: [refresh]")},
+		{"a parameter of the page", "GET", "/?live", admin, nil, 400, "Content-Type", "application/json", wrong(400, "illegal_argument_exception", "request [/] contains unrecognized parameter: [live]")},
+		{"a version of the past", "GET", "/", admin, []string{"Accept", strings.Replace(vendor, "9", "7", 1)}, 400, "Content-Type", "application/json", wrong(400, "media_type_header_exception", "Invalid media-type value on headers [Accept]")},
 		{"found", "DELETE", route + "index1", admin, nil, 200, "Content-Type", "application/json", `{"found":true}`},
 		{"not found", "DELETE", route + "index1", admin, nil, 404, "Content-Type", "application/json", `{"found":false}`},
 		{"vendor's type", "DELETE", route + "nobody", admin, []string{"Accept", vendor}, 404, "Content-Type", vendor, `{"found":false}`},
 		{"vendor's type, a space", "DELETE", route + "nobody", admin, []string{"Accept", strings.Replace(vendor, ";", "; ", 1)}, 404, "Content-Type", vendor, `{"found":false}`},
 		{"pretty", "DELETE", route + "nobody?pretty", admin, nil, 404, "Content-Type", "application/json", "{\n  \"found\": false\n}"},
-		{"another site's page", "POST", route + "*/_clear_cache", admin, []string{"Sec-Fetch-Site", "cross-site"}, 403, "Content-Type", "application/json",
-			`{"error":{"reason":"the request comes from the page of another site","root_cause":[{"reason":"the request comes from the page of another site","type":"security_exception"}],"type":"security_exception"},"status":403}`},
+		{"another site's page", "POST", route + "*/_clear_cache", admin, []string{"Sec-Fetch-Site", "cross-site"}, 403, "Content-Type", "application/json", wrong(403, "security_exception", "the request comes from the page of another site")},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			resp, body := p.send(test.method, test.path, test.credentials, nil, test.headers...)
@@ -274,6 +319,99 @@ func TestShapes(t *testing.T) {
 	resp, body := p.send("GET", "/", admin, nil, "Accept", vendor)
 	if !strings.Contains(body, `"cluster_name":"svctoken"`) || resp.Header.Get("Content-Type") != vendor {
 		t.Errorf("info: got %d %s", resp.StatusCode, body)
+	}
+}
+
+// TestMemory: the answer says which cache knew the token, and whether from memory.
+func TestMemory(t *testing.T) {
+	p := start(t, "-admin", admin)
+	bearers := map[string]string{"file": p.line("A token that works: "), "index": p.line("Another, of the index: ")}
+	for cache, bearer := range bearers {
+		for _, memory := range []string{"false", "true"} {
+			resp, body := p.send("GET", "/_security/_authenticate", bearer, nil)
+			if got := resp.Header.Get("X-Svctoken-From-Memory"); resp.StatusCode != 200 || got != memory || resp.Header.Get("X-Svctoken-Cache") != cache {
+				t.Errorf("%s: got %v %s, want from memory: %s", cache, resp.Header, body, memory)
+			}
+		}
+	}
+	p.expect("GET", "/_stats", admin, 200, `"authentications":{"confirmed":4,`)
+}
+
+// TestHolding: a client that announces a body and sends none gets its answer.
+func TestHolding(t *testing.T) {
+	p := start(t, "-admin", admin)
+	for _, path := range []string{route + "*/_clear_cache", route + "a", "/_security/_authenticate", "/x"} {
+		for _, header := range []string{"", "Authorization: Basic YWRtaW46cGFzc3dvcmQ=\r\n"} {
+			conn, err := net.Dial("tcp", strings.TrimPrefix(p.url, "http://"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			conn.SetDeadline(time.Now().Add(4 * time.Second))
+			fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n%s\r\n", path, header)
+			resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+			if err != nil {
+				t.Fatalf("%s: %v", path, err)
+			}
+			resp.Body.Close()
+			conn.Close()
+			if resp.StatusCode < 400 || !resp.Close {
+				t.Errorf("%s: got %s, close %t", path, resp.Status, resp.Close)
+			}
+		}
+	}
+}
+
+// TestSelfSigned: a client that trusts the authority whose fingerprint is printed
+// reaches the server, and others do not.
+func TestSelfSigned(t *testing.T) {
+	p := start(t, "-admin", admin, "-tls-self-signed")
+	fingerprint := p.line("CA fingerprint ")
+	path := p.line("CA certificate in ")
+	ca, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	block, _ := pem.Decode(ca)
+	if sum := sha256.Sum256(block.Bytes); hex.EncodeToString(sum[:]) != fingerprint {
+		t.Errorf("got fingerprint %s, want %x", fingerprint, sum)
+	}
+	if _, err := http.Get(p.url); err == nil {
+		t.Error("a client that knows nothing of the authority trusts the server")
+	}
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(ca)
+	client := http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}}}
+	for _, url := range []string{p.url, strings.Replace(p.url, "127.0.0.1", "localhost", 1)} {
+		resp, err := client.Get(url)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if resp.StatusCode != 401 || !strings.HasPrefix(url, "https://") {
+			t.Errorf("got %s from %s", resp.Status, url)
+		}
+	}
+	p.stop(os.Interrupt)
+	if _, err := os.Stat(path); !os.IsNotExist(err) {
+		t.Errorf("the authority's certificate was left: %v", err)
+	}
+}
+
+// TestPasswords: credentials come from a file or the environment too, and the
+// sample does not print them.
+func TestPasswords(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "admin")
+	if err := os.WriteFile(path, []byte("root:of the file\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("AUTHSERVER_READER", "eye:of the environment")
+	p := start(t, "-admin", "@"+path)
+	p.expect("GET", "/_security/service", "root:of the file", 200, "elastic/fleet-server")
+	p.expect("GET", "/_stats", "eye:of the environment", 200, "caches")
+	p.expect("GET", "/_security/service", "eye:of the environment", 403, "user [eye]")
+	p.line("See what the caches did")
+	if line := p.line("  curl"); !strings.Contains(line, "-u root ") {
+		t.Errorf("got %s", line)
 	}
 }
 
@@ -324,6 +462,11 @@ func TestBadStart(t *testing.T) {
 		{"bad operator", []string{"-admin", "nobody"}, 1, "-admin: must be USER:PASSWORD"},
 		{"bad reader", []string{"-reader", ":x"}, 1, "-reader: must be USER:PASSWORD"},
 		{"bad accounts", []string{"-accounts", "elastic/fleet-server,elastic"}, 1, "-accounts: "},
+		{"missing admin file", []string{"-admin", "@/nowhere/to/be/found"}, 1, "-admin: open /nowhere/to/be/found: "},
+		{"admin file of two lines", []string{"-admin", "@" + path}, 1, "-admin: " + path + ": must hold one line"},
+		{"certificate without key", []string{"-tls-cert", path}, 1, "-tls-cert and -tls-key come together, and without -tls-self-signed"},
+		{"two certificates", []string{"-tls-cert", path, "-tls-key", path, "-tls-self-signed"}, 1, "-tls-cert and -tls-key come together, and without -tls-self-signed"},
+		{"bad certificate", []string{"-tls-cert", path, "-tls-key", path}, 1, "-tls-cert, -tls-key: tls: failed to find any PEM data"},
 		{"bad address", []string{"-listen", "nowhere"}, 1, "nowhere"},
 		{"bad flag", []string{"-poll", "x"}, 2, "invalid value"},
 		{"argument", []string{"x"}, 2, `unexpected argument "x"`},

@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 )
 
 // text strips the tags of a page, and gathers its white space.
@@ -39,32 +40,72 @@ func TestPage(t *testing.T) {
 
 	p.expect("GET", "/_security/_authenticate", token1, 200, "")
 	p.expect("GET", "/_security/_authenticate", token1, 200, "")
-	contains(page("/", admin), "file index Entries 1 0 Hits 1 0 Wrong secrets refused from memory 0 0 Misses 1 0 Loads in flight 0 0",
-		"Tokens 8", "Index green", "None since the server started.", "Token names")
+	contains(page("/", admin), "file index Hits confirmed from memory 1 0 Hit ratio of hits and misses 50.0 % –", "Misses waited for a load 1 0",
+		"Entries verdicts remembered now 1 0", "Confirmed 200 2 Refused 401 0", "Tokens 8", "Index green, in memory", "None since the server started.", "Token names")
 
-	form := url.Values{"namespace": {"elastic"}, "service": {"fleet-server"}, "names": {"token1,token2"}}
+	form := url.Values{"account": {"elastic/fleet-server"}, "names": {"token1, token2"}}
 	resp, _ := p.send("POST", "/", admin, form, "Sec-Fetch-Site", "same-origin")
 	if got := resp.Header.Get("Location"); resp.StatusCode != 303 || got != "/?done=1" {
 		t.Fatalf("evict: got %d, on to %q", resp.StatusCode, got)
 	}
 	contains(page("/?done=1", admin), "Evicted elastic/fleet-server/token1,token2 : 1 from file, 0 from index.",
-		"Entries 0 0", "An operator asked 1 0 The file or the index changed 0 0")
-	contains(page("/", reader), "UTC admin elastic/fleet-server/token1,token2 1 from file, 0 from index")
+		"Entries verdicts remembered now 0 0", "– asked for 1 0 – as the source had changed 0 0")
+	contains(page("/", reader), "UTC admin evicted elastic/fleet-server/token1,token2 : 1 from file, 0 from index")
 
-	// An index token that is deleted went because the index changed, and an eviction
-	// over the API is listed too.
+	// Nothing went: green would be a lie.
+	p.send("POST", "/", admin, url.Values{"account": {"elastic/fleet-server"}, "names": {"tokne1"}})
+	contains(page("/?done=2", admin), "Nothing was cached for elastic/fleet-server/tokne1 : is it spelt right?")
+
+	// An index token that is deleted went because the index changed. An eviction over
+	// the API is listed too, and so are creations, deletions and failed logins.
 	_, created := p.do("POST", route+"index1", admin)
 	bearer := strings.Split(created, `"value":"`)[1]
 	p.expect("GET", "/_security/_authenticate", strings.TrimSuffix(bearer, `"}}`), 200, "")
 	p.expect("DELETE", route+"index1", admin, 200, "")
 	p.expect("POST", route+"*/_clear_cache", admin, 200, "")
-	contains(page("/", admin), "An operator asked 1 0 The file or the index changed 0 1", "admin elastic/fleet-server/* 0 from file, 0 from index")
+	for range 3 {
+		p.expect("GET", "/", "mallory:guess", 401, "")
+	}
+	contains(page("/", admin), "– asked for 1 0 – as the source had changed 0 1", "admin evicted elastic/fleet-server/* : 0 from file, 0 from index",
+		"admin deleted elastic/fleet-server/index1", "admin created elastic/fleet-server/index1", "127.0.0.1 mallory 3")
+
+	// Everything is asked about once more.
+	all := url.Values{"account": {"elastic/fleet-server"}, "names": {" * "}}
+	p.expect("GET", "/_security/_authenticate", token1, 200, "")
+	resp, body := p.send("POST", "/", admin, all)
+	contains(body, "Evict every token of elastic/fleet-server?", "Entries verdicts remembered now 1 0")
+	if resp.StatusCode != 200 || !strings.Contains(body, `name="confirm"`) {
+		t.Errorf("got %d %s", resp.StatusCode, body)
+	}
+	all.Set("confirm", "yes")
+	if resp, _ := p.send("POST", "/", admin, all); resp.StatusCode != 303 {
+		t.Errorf("got %d", resp.StatusCode)
+	}
+	contains(page("/", admin), "Entries verdicts remembered now 0 0")
+
+	// Is it cached, where, since when and until when?
+	p.expect("GET", "/_security/_authenticate", token1, 200, "")
+	found := text(page("/?account=elastic%2Ffleet-server&names=token1,+token2", reader))
+	pattern := `elastic/fleet-server/token1 file (\d\S+ \S+ UTC) (\d\S+ \S+ UTC) elastic/fleet-server/token1 index not cached elastic/fleet-server/token2 file not cached`
+	times := regexp.MustCompile(pattern).FindStringSubmatch(found)
+	if times == nil {
+		t.Fatalf("no %s in:\n%s", pattern, found)
+	}
+	since, err := time.Parse("2006-01-02 15:04:05 MST", times[1])
+	until, err2 := time.Parse("2006-01-02 15:04:05 MST", times[2])
+	if err != nil || err2 != nil || time.Since(since) > time.Minute || until.Sub(since) < 15*time.Minute || until.Sub(since) > 21*time.Minute {
+		t.Errorf("since %v until %v", since, until)
+	}
+	resp, body = p.send("GET", "/?account=elastic%2Ffleet-server&names=*", admin, nil, "Accept", "text/html")
+	if contains(body, "look up tokens by their names"); resp.StatusCode != 400 {
+		t.Errorf("got %d", resp.StatusCode)
+	}
 
 	// Who may only look has no form, and cannot evict without one either.
-	if body := page("/", reader); strings.Contains(body, "<form") {
-		t.Error("the reader has a form")
+	if body := page("/", reader); strings.Contains(body, `method="post"`) || strings.Contains(body, ">Evict<") {
+		t.Error("the reader has a form that evicts")
 	}
-	resp, body := p.send("POST", "/", reader, form)
+	resp, body = p.send("POST", "/", reader, form)
 	if resp.StatusCode != 403 {
 		t.Errorf("evict by the reader: got %d %s", resp.StatusCode, body)
 	}
@@ -78,12 +119,14 @@ func TestPage(t *testing.T) {
 
 	// A mistake stays in the form, with what is wrong; markup stays text.
 	form.Set("names", `a,"><script>alert(1)</script>`)
-	form.Set("namespace", "elastic")
 	resp, body = p.send("POST", "/", admin, form)
 	if resp.StatusCode != 400 || strings.Contains(body, "<script>alert") || !strings.Contains(body, `value="a,&#34;&gt;&lt;script&gt;alert(1)&lt;/script&gt;"`) {
 		t.Errorf("got %d %s", resp.StatusCode, body)
 	}
-	contains(body, "invalid token name")
+	contains(body, "name 2: invalid token name")
+	if strings.Contains(text(body), "evict:") {
+		t.Error("the page shows the name of a Go package")
+	}
 	form.Set("names", "")
 	if resp, body := p.send("POST", "/", admin, form); resp.StatusCode != 400 {
 		t.Errorf("no names: got %d %s", resp.StatusCode, body)

@@ -2,6 +2,7 @@ package e2e_test
 
 import (
 	"context"
+	"encoding/base64"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -93,21 +94,26 @@ func eval[T any](b *browser, expression string) T {
 	return value
 }
 
-// await waits until the text of the page, on one line, has all of the parts. It
-// asks again where the page has given way to the next one meanwhile.
+// await waits until the text of the page, on one line, has all of the parts.
 func (b *browser) await(parts ...string) {
 	b.t.Helper()
-	deadline := time.Now().Add(15 * time.Second)
 	for _, part := range parts {
-		condition := fmt.Sprintf("document.body && document.body.innerText.replace(/\\s+/g, ' ').includes(%q)", part)
-		for {
-			_, err := chromedp.Run(b.ctx, chromedp.Poll[bool](condition, chromedp.WithPollingTimeout(time.Until(deadline))))
-			if err == nil {
-				break
-			}
-			if time.Now().After(deadline) || b.ctx.Err() != nil {
-				b.t.Fatalf("no %q: %v in:\n%s", part, err, eval[string](b, "document.body.innerText"))
-			}
+		b.poll(fmt.Sprintf("document.body && document.body.innerText.replace(/\\s+/g, ' ').includes(%q)", part))
+	}
+}
+
+// poll waits until the condition is true. It asks again where the page has given
+// way to the next one meanwhile.
+func (b *browser) poll(condition string) {
+	b.t.Helper()
+	deadline := time.Now().Add(15 * time.Second)
+	for {
+		_, err := chromedp.Run(b.ctx, chromedp.Poll[bool](condition, chromedp.WithPollingTimeout(time.Until(deadline))))
+		if err == nil {
+			return
+		}
+		if time.Now().After(deadline) || b.ctx.Err() != nil {
+			b.t.Fatalf("no %s: %v in:\n%s", condition, err, eval[string](b, "document.body.innerText"))
 		}
 	}
 }
@@ -165,22 +171,22 @@ func TestPage(t *testing.T) {
 	authenticate(fileBearers[1])
 
 	b.do(chromedp.Navigate(home))
-	b.await("Entries 2 0", "Hits 0 0", "Misses 2 0", "Loads in flight 0 0", "Tokens 8", "Index green", "None since the server started.")
+	b.await("Entries verdicts remembered now 2 0", "Hits confirmed from memory 0 0", "Misses waited for a load 2 0", "Loading loads that read now 0 0",
+		"Confirmed 200 2", "Refused 401 0", "Tokens 8", "Index green, in memory", "None since the server started.")
 
 	// The keyboard alone reaches the form; the figures move on meanwhile, and what
 	// has been typed stays.
-	b.tab("namespace")
-	b.do(chromedp.KeyEvent("elastic"))
+	b.tab("account")
+	b.do(chromedp.KeyEvent("elastic/k"))
 	authenticate(fileBearers[0])
-	b.await("Hits 1 0")
-	if got := eval[string](b, "document.activeElement.value"); got != "elastic" {
+	b.await("Hits confirmed from memory 1 0", "Hit ratio of hits and misses 33.3 % –")
+	if got := eval[string](b, "document.activeElement.value"); got != "elastic/kibana" {
 		t.Errorf("the field has %q", got)
 	}
-	b.tab("service")
-	b.do(chromedp.KeyEvent("fleet-server"))
+	b.do(chromedp.KeyEvent("elastic/f"))
 	b.tab("names")
 	b.do(chromedp.KeyEvent("token1" + kb.Enter))
-	b.await("Evicted elastic/fleet-server/token1: 1 from file, 0 from index.", "Entries 1 0", "An operator asked 1 0")
+	b.await("Evicted elastic/fleet-server/token1: 1 from file, 0 from index.", "Entries verdicts remembered now 1 0", "– asked for 1 0")
 
 	// Loading the page again evicts nothing again.
 	b.do(chromedp.Reload())
@@ -189,11 +195,38 @@ func TestPage(t *testing.T) {
 		t.Errorf("got %d evictions", rows)
 	}
 
+	// What is cached, and what is not; the form keeps what was asked for.
+	b.do(chromedp.SetValue("#names", "token1, token2"), chromedp.Click("#look"))
+	b.await("elastic/fleet-server/token1 file not cached", "elastic/fleet-server/token2 file 20", "elastic/fleet-server/token2 index not cached")
+	if got := eval[string](b, "document.getElementById('names').value"); got != "token1, token2" {
+		t.Errorf("the field has %q", got)
+	}
+	b.screenshot("looked-up")
+
+	// A name that is misspelt is not reported in green.
+	b.do(chromedp.SetValue("#names", "tokne2"), chromedp.Click("#evict"))
+	b.await("Nothing was cached for elastic/fleet-server/tokne2: is it spelt right?")
+
+	// Everything is asked about once more; the keyboard confirms.
+	b.do(chromedp.SetValue("#names", "*"), chromedp.Click("#evict"))
+	b.await("Evict every token of elastic/fleet-server?", "Entries verdicts remembered now 1 0")
+	b.screenshot("confirm")
+	b.do(chromedp.KeyEvent(kb.Enter))
+	b.await("Evicted elastic/fleet-server/*: 1 from file, 0 from index.", "Entries verdicts remembered now 0 0")
+	authenticate(fileBearers[1])
+
+	// Refusals and failed logins show, and the lines move.
+	for range 20 {
+		refused(t, s)
+	}
+	b.await("Refused 401 20", "elastic/fleet-server/nobody 20")
+	b.poll("Number(document.querySelector('.chart.refused svg').getAttribute('aria-label').match(/, ([0-9.]+) at most/)[1]) > 0")
+
 	// Markup stays text.
-	const markup = `<img src=x onerror=alert(1)>`
-	b.do(chromedp.SetValue("#namespace", markup), chromedp.SetValue("#service", "s"), chromedp.SetValue("#names", `"><script>alert(2)</script>`), chromedp.Submit("form"))
-	b.await("invalid namespace")
-	if got := eval[string](b, "document.getElementById('namespace').value"); got != markup {
+	const markup = `"><script>alert(2)</script><img src=x onerror=alert(1)>`
+	b.do(chromedp.SetValue("#names", markup), chromedp.Click("#evict"))
+	b.await("invalid token name")
+	if got := eval[string](b, "document.getElementById('names').value"); got != markup {
 		t.Errorf("the field has %q", got)
 	}
 	if images := eval[int](b, "document.images.length"); images != 0 {
@@ -214,7 +247,7 @@ func TestPage(t *testing.T) {
 
 	// A server that is gone does not leave old figures without a word.
 	b.do(chromedp.Navigate(home))
-	b.await("Entries 1 0")
+	b.await("Entries verdicts remembered now 1 0")
 	s.Stop()
 	b.await("The server does not answer: the figures are old.")
 
@@ -222,6 +255,25 @@ func TestPage(t *testing.T) {
 	defer b.mu.Unlock()
 	if len(b.problems) > 0 {
 		t.Errorf("the browser says %q", b.problems)
+	}
+}
+
+// refused sends a token that there is not.
+func refused(t *testing.T, s *e2e.Authserver) {
+	t.Helper()
+	bearer := base64.RawStdEncoding.EncodeToString([]byte("\x00\x01\x00\x01elastic/fleet-server/nobody:0123456789"))
+	r, err := http.NewRequest("GET", s.URL+"/_security/_authenticate", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Authorization", "Bearer "+bearer)
+	resp, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	if resp.StatusCode != http.StatusUnauthorized {
+		t.Errorf("got %s", resp.Status)
 	}
 }
 

@@ -7,7 +7,7 @@
 //		return server.Run(ctx, o, server.InMemory())
 //	})
 //
-// To read it from the top: run.go puts the library's parts together, server.go has
-// the routes, users.go the operators, index.go what is asked of an index, wire.go
-// the form of the answers, page.go and journal.go the page.
+// To read it from the top: flags.go and run.go put the library's parts together,
+// routes.go has the routes and server.go what they do, caller.go who may, index.go what is
+// asked of an index, page.go and journal.go the page.
 package server

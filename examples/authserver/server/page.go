@@ -5,9 +5,11 @@ import (
 	"context"
 	"crypto/rand"
 	_ "embed"
+	"errors"
 	"fmt"
 	"html/template"
 	"net/http"
+	"net/url"
 	"strconv"
 	"strings"
 	"time"
@@ -15,6 +17,7 @@ import (
 	"github.com/svctoken/svctoken/evict"
 	"github.com/svctoken/svctoken/filesource"
 	"github.com/svctoken/svctoken/indexsource"
+	"github.com/svctoken/svctoken/internal/eswire"
 	"github.com/svctoken/svctoken/tokencache"
 )
 
@@ -24,92 +27,174 @@ import (
 //go:embed page.html
 var pageText string
 
-var pageTemplate = template.Must(template.New("page").Parse(pageText))
+var pageTemplate = template.Must(template.New("page").Funcs(template.FuncMap{"plain": eswire.Plain}).Parse(pageText))
 
 type page struct {
 	Nonce    string // lets the page's own script and style run, and no others
 	Now      time.Time
 	User     string
 	MayEvict bool
-	Caches   []cacheFigures
+	Names    []string // of the caches
+	Figures  []figures
+	Outcomes []figures // of all authentications
+	Charts   []chart
 	Path     string
 	File     filesource.Status
 	Index    indexsource.State
 	About    Description // of the index
-	Recent   []eviction
+	Accounts []string
+	record
 
-	Form  form
-	Error string    // why the form's eviction failed
-	Done  *eviction // what the form's eviction did
+	Form    form
+	Confirm bool         // whether the form's eviction is one to ask about
+	Error   string       // what is wrong with the form
+	Done    *deed        // what the form's eviction did
+	Found   []remembered // what the caches remember of the names that the form asks for
 }
 
-type form struct{ Namespace, Service, Names string }
+// A form is what an operator asks for.
+type form struct{ Account, Names string }
 
-type cacheFigures struct {
-	Name string
-	tokencache.Stats
-	Asked   int // entries that went because an operator asked
-	Changed int // entries that went because the source had changed
+// read returns the account and the names, without the spaces that people type
+// after commas.
+func (f form) read() (namespace, service, names string) {
+	namespace, service, _ = strings.Cut(f.Account, "/")
+	list := strings.Split(f.Names, ",")
+	for i := range list {
+		list[i] = strings.TrimSpace(list[i])
+	}
+	return namespace, service, strings.Join(list, ",")
 }
+
+// isPage reports whether the client is a browser.
+func isPage(r *http.Request) bool { return strings.Contains(r.Header.Get("Accept"), "text/html") }
+
+// checkRoot checks a request for the page, or for what this is.
+func checkRoot(w http.ResponseWriter, r *http.Request) *eswire.Error {
+	if isPage(r) {
+		return eswire.CheckQuery(r, "account", "names", "done", "live")
+	}
+	return eswire.Check(w, r)
+}
+
+// checkForm checks a request that the page's form sends, but for the form itself.
+func checkForm(_ http.ResponseWriter, r *http.Request) *eswire.Error { return eswire.CheckQuery(r) }
 
 // root shows the page to browsers, and tells other clients what this is.
-func (s *server) root(w http.ResponseWriter, r *http.Request, user evict.User) {
-	if !strings.Contains(r.Header.Get("Accept"), "text/html") {
-		reply(w, r, http.StatusOK, object{
+func (s *server) root(w http.ResponseWriter, r *http.Request, c caller) {
+	if !isPage(r) {
+		eswire.Reply(w, r, http.StatusOK, object{
 			"name": s.node.name, "cluster_name": clusterName, "cluster_uuid": s.node.id,
 			"version": object{"number": "9.0.0", "build_flavor": "svctoken"}, // of the API
 		})
 		return
 	}
-	p := s.page(r.Context(), user)
-	if r.URL.Query().Has("live") {
-		p.write(w, http.StatusOK, "live")
+	p := s.page(r.Context(), c)
+	query := r.URL.Query()
+	if query.Has("live") {
+		p.write(w, http.StatusOK, "parts")
 		return
 	}
-	done, _ := strconv.Atoi(r.URL.Query().Get("done"))
-	for i := range p.Recent {
-		if p.Recent[i].Number == done {
-			p.Done = &p.Recent[i]
+	p.Form = form{query.Get("account"), query.Get("names")}
+	status := http.StatusOK
+	if query.Has("names") {
+		if err := s.lookUp(&p); err != nil {
+			p.Error, status = eswire.Plain(err), http.StatusBadRequest
 		}
 	}
-	p.write(w, http.StatusOK, "page")
+	done, _ := strconv.Atoi(query.Get("done"))
+	for i := range p.Deeds {
+		if p.Deeds[i].Number == done && p.Deeds[i].Report != nil {
+			p.Done = &p.Deeds[i]
+		}
+	}
+	p.write(w, status, "page")
 }
 
 // evictFromPage answers the form. The browser is sent on to a page that can be
 // loaded again without evicting again.
-func (s *server) evictFromPage(w http.ResponseWriter, r *http.Request, user evict.User) {
+func (s *server) evictFromPage(w http.ResponseWriter, r *http.Request, c caller) {
 	r.Body = http.MaxBytesReader(w, r.Body, 1<<20)
-	f := form{r.PostFormValue("namespace"), r.PostFormValue("service"), r.PostFormValue("names")}
-	report, err := s.evictor.Evict(r.Context(), f.Namespace, f.Service, f.Names)
+	f := form{r.PostFormValue("account"), r.PostFormValue("names")}
+	namespace, service, names := f.read()
+	sel, err := evict.Parse(namespace, service, names)
 	if err != nil {
-		p := s.page(r.Context(), user)
-		p.Form, p.Error = f, err.Error()
+		p := s.page(r.Context(), c)
+		p.Form, p.Error = f, eswire.Plain(err)
 		p.write(w, http.StatusBadRequest, "page")
 		return
 	}
-	number := s.audit(r.Context(), user, report)
-	http.Redirect(w, r, fmt.Sprintf("?done=%d", number), http.StatusSeeOther)
+	if names == "*" && r.PostFormValue("confirm") == "" {
+		p := s.page(r.Context(), c)
+		p.Form, p.Confirm = f, true
+		p.write(w, http.StatusOK, "page")
+		return
+	}
+	report, err := s.evictor.Apply(r.Context(), sel)
+	if err != nil {
+		failed(w, r, err)
+		return
+	}
+	number := s.evicted(r.Context(), c.Name, report)
+	http.Redirect(w, r, "?"+url.Values{"done": {strconv.Itoa(number)}}.Encode(), http.StatusSeeOther)
 }
 
-func (s *server) page(ctx context.Context, user evict.User) page {
+// remembered is what one cache remembers of a token.
+type remembered struct {
+	Token, Cache string
+	Since, Until time.Time // zero: nothing
+}
+
+// lookUp asks the caches for the tokens of the form.
+func (s *server) lookUp(p *page) error {
+	namespace, service, names := p.Form.read()
+	if names == "*" {
+		return errors.New("look up tokens by their names")
+	}
+	if _, err := evict.Parse(namespace, service, names); err != nil {
+		return err
+	}
+	account := tokencache.Account{Namespace: namespace, Service: service}
+	for name := range strings.SplitSeq(names, ",") {
+		id := account.TokenID(name)
+		for _, cache := range s.caches() {
+			found := remembered{Token: id.String(), Cache: cache.Name()}
+			found.Since, found.Until, _ = cache.Remembers(id)
+			p.Found = append(p.Found, found)
+		}
+	}
+	return nil
+}
+
+// A shownCache is what the page asks of a cache, whatever its records are.
+type shownCache interface {
+	Name() string
+	Stats() tokencache.Stats
+	Remembers(tokencache.TokenID) (since, until time.Time, ok bool)
+}
+
+func (s *server) caches() []shownCache { return []shownCache{s.fileCache, s.indexCache} }
+
+func (s *server) page(ctx context.Context, c caller) page {
 	// The journal comes first: what it has counted, the caches have counted before.
-	recent, asked := s.journal.read()
 	p := page{
-		Nonce: rand.Text(), Now: time.Now(), User: user.Name, MayEvict: may(user, "manage_security"),
-		Path: s.file.Path(), File: s.file.Status(), Index: s.indexState(), About: s.index.Describe(ctx), Recent: recent,
+		record: s.journal.read(), Nonce: rand.Text(), Now: time.Now(), User: c.Name, MayEvict: c.may(mayEvict...),
+		Charts: s.rates.charts(), Path: s.file.Path(), File: s.file.Status(), Index: s.indexState(), About: s.index.Describe(ctx),
 	}
-	for _, cache := range []interface {
-		Name() string
-		Stats() tokencache.Stats
-	}{s.fileCache, s.indexCache} {
-		figures := cacheFigures{Name: cache.Name(), Stats: cache.Stats(), Asked: asked[cache.Name()]}
-		figures.Changed = int(figures.Evicted) - figures.Asked
-		p.Caches = append(p.Caches, figures)
+	for _, account := range s.accounts {
+		p.Accounts = append(p.Accounts, account.String())
 	}
+	var all []tokencache.Stats
+	for _, cache := range s.caches() {
+		p.Names = append(p.Names, cache.Name())
+		all = append(all, cache.Stats())
+	}
+	p.Figures = newFigures(p.Names, all, p.evicted)
+	p.Outcomes = fieldRows([]tokencache.GroupStats{s.group.Stats()})
 	return p
 }
 
-// write answers with the page, or with the part of it that changes.
+// write answers with the page, or with the parts of it that change.
 func (p page) write(w http.ResponseWriter, status int, part string) {
 	var b bytes.Buffer
 	if err := pageTemplate.ExecuteTemplate(&b, part, p); err != nil {
@@ -125,9 +210,4 @@ func (p page) write(w http.ResponseWriter, status int, part string) {
 	header.Set("Referrer-Policy", "no-referrer")
 	w.WriteHeader(status)
 	w.Write(b.Bytes())
-}
-
-// Summary says what went from which cache.
-func (e eviction) Summary() string {
-	return fmt.Sprintf("%d from file, %d from index", e.Report.Evicted["file"], e.Report.Evicted["index"])
 }

@@ -1,7 +1,6 @@
 package server
 
 import (
-	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -13,13 +12,14 @@ import (
 	"github.com/svctoken/svctoken/evict"
 	"github.com/svctoken/svctoken/filesource"
 	"github.com/svctoken/svctoken/indexsource"
+	"github.com/svctoken/svctoken/internal/eswire"
 	"github.com/svctoken/svctoken/tokencache"
 )
 
 // A server answers the requests of operators and of service accounts.
 type server struct {
 	accounts   []tokencache.Account // that exist
-	users      *users
+	users      users
 	group      *tokencache.Group
 	file       *filesource.File
 	fileCache  *tokencache.Cache[filesource.Record]
@@ -27,7 +27,8 @@ type server struct {
 	indexState func() indexsource.State
 	indexCache *tokencache.Cache[indexsource.Document]
 	evictor    *evict.Evictor
-	journal    journal // of evictions
+	journal    journal // of what operators did, and of failed logins
+	rates      rates
 	node       node
 	logger     *slog.Logger
 }
@@ -36,80 +37,19 @@ type node struct{ name, id string }
 
 const clusterName = "svctoken"
 
-// handler returns the routes. The one that clears caches comes from the library,
-// and goes round the mux, which would redirect its empty list of names.
-//
-// Browsers send an operator's credentials by themselves, also when the page of
-// somebody else sends the request; the outermost handler refuses those.
-func (s *server) handler() http.Handler {
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET /_security/_authenticate", s.authenticate)
+type object map[string]any
 
-	const credential = "/_security/service/{namespace}/{service}/credential"
-	accounts := s.users.require("manage_service_account", s.serviceAccounts)
-	mux.HandleFunc("GET /_security/service", accounts)
-	mux.HandleFunc("GET /_security/service/{namespace}", accounts)
-	mux.HandleFunc("GET /_security/service/{namespace}/{service}", accounts)
-	mux.HandleFunc("GET "+credential, s.users.require("manage_service_account", s.credentials))
-	create := s.users.require("manage_service_account", s.createToken)
-	mux.HandleFunc("POST "+credential+"/token", create)
-	mux.HandleFunc("POST "+credential+"/token/{name}", create)
-	mux.HandleFunc("PUT "+credential+"/token/{name}", create)
-	mux.HandleFunc("DELETE "+credential+"/token/{name}", s.users.require("manage_service_account", s.deleteToken))
-	clear := evict.NewHandler(s.evictor, s.users.authenticate, evict.HandlerConfig{
-		ClusterName: clusterName, NodeID: s.node.id, NodeName: s.node.name,
-		Audit: func(ctx context.Context, user evict.User, report evict.Report) { s.audit(ctx, user, report) },
-	})
-
-	mux.HandleFunc("GET /_stats", s.users.require("monitor", s.stats))
-	mux.HandleFunc("GET /{$}", s.users.require("monitor", s.root))
-	mux.HandleFunc("POST /{$}", s.users.require("manage_security", s.evictFromPage))
-
-	sameOrigin := http.NewCrossOriginProtection()
-	sameOrigin.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		fail(w, r, http.StatusForbidden, "security_exception", "the request comes from the page of another site")
-	}))
-	routes := sameOrigin.Handler(clear.Wrap(shaped(mux)))
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("X-Elastic-Product", "Elasticsearch")
-		routes.ServeHTTP(w, r)
-	})
-}
-
-// authenticate tells callers who they are. For a service account this is what the
-// library is for; what is not a service token may be another kind of credentials.
-func (s *server) authenticate(w http.ResponseWriter, r *http.Request) {
-	verdict, err := s.group.Authenticate(r.Context(), r.Header.Get("Authorization"))
-	switch {
-	case err == nil:
-		realm := object{"name": "_service_account", "type": "_service_account"}
-		account := verdict.Token.Account.String()
-		body := identity(account, "token", realm)
-		body["full_name"] = "Service account - " + account
-		body["token"] = object{"name": verdict.Token.Name, "type": "_service_account_" + verdict.Cache}
-		body["metadata"] = object{"_elastic_service_account": true}
-		reply(w, r, http.StatusOK, body)
-	case errors.Is(err, tokencache.ErrNotServiceToken):
-		s.authenticateOperator(w, r, err)
-	case errors.Is(err, tokencache.ErrRefused):
-		unauthorized(w, r, err.Error())
-	default:
-		fail(w, r, http.StatusServiceUnavailable, "exception", err.Error())
+// whoami tells callers who they are.
+func (s *server) whoami(w http.ResponseWriter, r *http.Request, c caller) {
+	if c.verdict == nil {
+		eswire.Reply(w, r, http.StatusOK, identity(c.Name, "realm", object{"name": "operators", "type": "file"}))
+		return
 	}
-}
-
-// authenticateOperator tells operators who they are; notToken is why the request has
-// no service token. A failure to tell is no refusal.
-func (s *server) authenticateOperator(w http.ResponseWriter, r *http.Request, notToken error) {
-	user, ok, err := s.users.authenticate(r)
-	switch {
-	case err != nil:
-		fail(w, r, http.StatusServiceUnavailable, "security_exception", err.Error())
-	case !ok:
-		unauthorized(w, r, notToken.Error())
-	default:
-		reply(w, r, http.StatusOK, identity(user.Name, "realm", object{"name": "operators", "type": "file"}))
-	}
+	body := identity(c.Name, "token", object{"name": "_service_account", "type": "_service_account"})
+	body["full_name"] = "Service account - " + c.Name
+	body["token"] = object{"name": c.verdict.Token.Name, "type": "_service_account_" + c.verdict.Cache}
+	body["metadata"] = object{"_elastic_service_account": true}
+	eswire.Reply(w, r, http.StatusOK, body)
 }
 
 func identity(name, kind string, realm object) object {
@@ -119,36 +59,37 @@ func identity(name, kind string, realm object) object {
 	}
 }
 
-// serviceAccounts lists the accounts that exist: all, those of a namespace, or one.
-// Their roles are empty, since this server has nothing to permit.
-func (s *server) serviceAccounts(w http.ResponseWriter, r *http.Request, _ evict.User) {
+// serviceAccounts lists the accounts that exist, with their roles: all, those of a
+// namespace, or one.
+func (s *server) serviceAccounts(w http.ResponseWriter, r *http.Request, _ caller) {
 	namespace, service := r.PathValue("namespace"), r.PathValue("service")
 	body := object{}
 	for _, account := range s.accounts {
 		if (namespace == "" || namespace == account.Namespace) && (service == "" || service == account.Service) {
-			body[account.String()] = object{"role_descriptor": object{
-				"cluster": []string{}, "indices": []string{}, "applications": []string{}, "run_as": []string{},
-				"metadata": object{}, "transient_metadata": object{"enabled": true},
-			}}
+			body[account.String()] = object{"role_descriptor": roleOf(account)}
 		}
 	}
-	reply(w, r, http.StatusOK, body)
+	eswire.Reply(w, r, http.StatusOK, body)
+}
+
+// checkAccount checks the names of the path.
+func checkAccount(_ http.ResponseWriter, r *http.Request) *eswire.Error {
+	if err := tokenID(r).Account.Validate(); err != nil {
+		return eswire.Illegal(eswire.Plain(err))
+	}
+	return nil
 }
 
 // credentials lists the tokens of an account: those of the index, which all nodes
 // share, and those of this node's file.
-func (s *server) credentials(w http.ResponseWriter, r *http.Request, _ evict.User) {
+func (s *server) credentials(w http.ResponseWriter, r *http.Request, _ caller) {
 	account := tokenID(r).Account
-	if err := account.Validate(); err != nil {
-		fail(w, r, http.StatusBadRequest, "illegal_argument_exception", err.Error())
+	docs, err := s.index.List(r.Context(), account)
+	if err != nil {
+		failed(w, r, err)
 		return
 	}
 	tokens, fileTokens := object{}, object{}
-	docs, err := s.index.List(r.Context(), account)
-	if err != nil {
-		fail(w, r, http.StatusServiceUnavailable, "exception", err.Error())
-		return
-	}
 	for _, doc := range docs {
 		tokens[doc.Token.Name] = object{}
 	}
@@ -157,7 +98,7 @@ func (s *server) credentials(w http.ResponseWriter, r *http.Request, _ evict.Use
 			fileTokens[id.Name] = object{"nodes": []string{s.node.name}}
 		}
 	}
-	reply(w, r, http.StatusOK, object{
+	eswire.Reply(w, r, http.StatusOK, object{
 		"service_account": account.String(),
 		"count":           len(tokens) + len(fileTokens),
 		"tokens":          tokens,
@@ -168,60 +109,88 @@ func (s *server) credentials(w http.ResponseWriter, r *http.Request, _ evict.Use
 	})
 }
 
+// checkCreate checks the names of the path, but for a token's that is not given.
+func checkCreate(w http.ResponseWriter, r *http.Request) *eswire.Error {
+	if err := checkRefresh(w, r); err != nil {
+		return err
+	}
+	id := tokenID(r)
+	err := id.Account.Validate()
+	if err == nil && id.Name != "" {
+		err = id.Validate()
+	}
+	if err != nil {
+		reason := "Validation Failed: 1: " + eswire.Plain(err) + ";"
+		return &eswire.Error{Status: http.StatusBadRequest, Type: eswire.ValidationFailed, Reason: reason}
+	}
+	return nil
+}
+
+// checkRefresh checks a parameter that says when a search must find what changed.
+// Here that is at once.
+func checkRefresh(_ http.ResponseWriter, r *http.Request) *eswire.Error {
+	switch refresh := r.URL.Query().Get("refresh"); refresh {
+	case "", "true", "false", "wait_for":
+		return nil
+	default:
+		return eswire.Illegal("Unknown value for refresh: " + eswire.Bracket(refresh) + ".")
+	}
+}
+
 // createToken creates a token in the index. Without a name it gets one.
-func (s *server) createToken(w http.ResponseWriter, r *http.Request, user evict.User) {
+func (s *server) createToken(w http.ResponseWriter, r *http.Request, c caller) {
 	id := tokenID(r)
 	if id.Name == "" {
 		id.Name = "token_" + strings.ToLower(rand.Text())
 	}
-	if err := id.Validate(); err != nil {
-		fail(w, r, http.StatusBadRequest, "illegal_argument_exception", err.Error())
-		return
-	}
 	if !s.known(id.Account) {
-		fail(w, r, http.StatusBadRequest, "illegal_argument_exception", fmt.Sprintf("service account [%s] does not exist", id.Account))
+		eswire.Fail(w, r, eswire.Illegal(fmt.Sprintf("service account [%s] does not exist", id.Account)))
 		return
 	}
-	token, err := s.index.Create(r.Context(), id, user.Name)
+	token, err := s.index.Create(r.Context(), id, c.Name)
 	switch {
 	case err == nil:
-		reply(w, r, http.StatusOK, object{"created": true, "token": object{"name": id.Name, "value": token.RevealBearer()}})
+		s.changed(r.Context(), c.Name, "created", id)
+		eswire.Reply(w, r, http.StatusOK, object{"created": true, "token": object{"name": id.Name, "value": token.RevealBearer()}})
 	case errors.Is(err, indexsource.ErrExists):
-		fail(w, r, http.StatusConflict, "version_conflict_engine_exception", err.Error())
+		reason := eswire.Bracket(indexsource.DocumentID(id)) + ": version conflict, document already exists"
+		eswire.Fail(w, r, &eswire.Error{Status: http.StatusConflict, Type: eswire.VersionConflict, Reason: reason})
 	default:
-		fail(w, r, http.StatusServiceUnavailable, "exception", err.Error())
+		failed(w, r, err)
 	}
 }
 
 // deleteToken deletes a token of the index, which evicts it before it returns.
-func (s *server) deleteToken(w http.ResponseWriter, r *http.Request, _ evict.User) {
-	found, err := s.index.Delete(r.Context(), tokenID(r))
+func (s *server) deleteToken(w http.ResponseWriter, r *http.Request, c caller) {
+	id := tokenID(r)
+	found, err := s.index.Delete(r.Context(), id)
 	switch {
 	case err != nil:
-		fail(w, r, http.StatusServiceUnavailable, "exception", err.Error())
+		failed(w, r, err)
 	case !found:
-		reply(w, r, http.StatusNotFound, object{"found": false})
+		eswire.Reply(w, r, http.StatusNotFound, object{"found": false})
 	default:
-		reply(w, r, http.StatusOK, object{"found": true})
+		s.changed(r.Context(), c.Name, "deleted", id)
+		eswire.Reply(w, r, http.StatusOK, object{"found": true})
 	}
 }
 
-func (s *server) stats(w http.ResponseWriter, r *http.Request, _ evict.User) {
+// failed answers where the index cannot do at present what was asked.
+func failed(w http.ResponseWriter, r *http.Request, err error) {
+	eswire.Fail(w, r, &eswire.Error{Status: http.StatusServiceUnavailable, Type: eswire.Unspecified, Reason: eswire.Plain(err)})
+}
+
+func (s *server) stats(w http.ResponseWriter, r *http.Request, _ caller) {
 	st := s.file.Status()
 	file := object{"path": s.file.Path(), "tokens": st.Tokens, "loaded": st.Time, "changed": st.Changed, "error": nil}
 	if st.Err != nil {
 		file["error"] = st.Err.Error()
 	}
-	reply(w, r, http.StatusOK, object{
-		"caches":         object{"file": s.fileCache.Stats(), "index": s.indexCache.Stats()},
-		"service_tokens": file,
+	eswire.Reply(w, r, http.StatusOK, object{
+		"authentications": s.group.Stats(),
+		"caches":          object{"file": s.fileCache.Stats(), "index": s.indexCache.Stats()},
+		"service_tokens":  file,
 	})
-}
-
-// audit notes an eviction that an operator asked for, and returns its number.
-func (s *server) audit(ctx context.Context, user evict.User, report evict.Report) int {
-	s.logger.InfoContext(ctx, "evicted", "user", user.Name, "selector", report.Selector.String(), "evicted", report.Evicted, "took", report.Took)
-	return s.journal.add(user.Name, report)
 }
 
 // known reports whether the account exists.

@@ -6,14 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"os"
 	"slices"
 	"strings"
 
 	"github.com/svctoken/svctoken/evict"
 )
 
-// users are the operators, who use basic authentication. The bearers of service
-// account tokens are not among them.
+// users are the operators, who use basic authentication.
 type users struct{ list []user }
 
 type user struct {
@@ -22,7 +22,27 @@ type user struct {
 	privileges []string
 }
 
-func newUsers() *users { return &users{} }
+// credentials returns USER:PASSWORD as it is given, or else as the environment has
+// it. What begins with @ names a file which holds it: other users of the machine
+// can read a process's arguments.
+func credentials(given, variable string) (string, error) {
+	if given == "" {
+		given = os.Getenv(variable)
+	}
+	path, ok := strings.CutPrefix(given, "@")
+	if !ok {
+		return given, nil
+	}
+	content, err := os.ReadFile(path)
+	if err != nil {
+		return "", err
+	}
+	text := strings.TrimRight(string(content), "\r\n")
+	if strings.ContainsAny(text, "\r\n") {
+		return "", fmt.Errorf("%s: must hold one line", path)
+	}
+	return text, nil
+}
 
 // add adds a user, as USER:PASSWORD.
 func (u *users) add(credentials string, privileges ...string) error {
@@ -35,36 +55,14 @@ func (u *users) add(credentials string, privileges ...string) error {
 }
 
 // authenticate says who sent the request.
-func (u *users) authenticate(r *http.Request) (evict.User, bool, error) {
+func (u *users) authenticate(r *http.Request) (evict.User, bool) {
 	name, password, ok := r.BasicAuth()
 	sum := sha256.Sum256([]byte(password))
 	i := slices.IndexFunc(u.list, func(user user) bool {
 		return user.name == name && subtle.ConstantTimeCompare(user.password[:], sum[:]) == 1
 	})
 	if !ok || i < 0 {
-		return evict.User{}, false, nil
+		return evict.User{}, false
 	}
-	return evict.User{Name: name, Privileges: u.list[i].privileges}, true, nil
-}
-
-// may reports whether the user holds the privilege, or the one that includes it.
-func may(user evict.User, privilege string) bool {
-	return slices.Contains(user.Privileges, privilege) || slices.Contains(user.Privileges, "manage_security")
-}
-
-// require lets those users through who hold the privilege.
-func (u *users) require(privilege string, next func(http.ResponseWriter, *http.Request, evict.User)) http.HandlerFunc {
-	return func(w http.ResponseWriter, r *http.Request) {
-		user, ok, err := u.authenticate(r)
-		switch {
-		case err != nil:
-			fail(w, r, http.StatusServiceUnavailable, "security_exception", err.Error())
-		case !ok:
-			unauthorized(w, r, "missing or wrong credentials")
-		case !may(user, privilege):
-			fail(w, r, http.StatusForbidden, "security_exception", fmt.Sprintf("user [%s] needs the cluster privilege [%s] or [manage_security]", user.Name, privilege))
-		default:
-			next(w, r, user)
-		}
-	}
+	return evict.User{Name: name, Privileges: u.list[i].privileges}, true
 }

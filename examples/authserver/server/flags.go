@@ -1,0 +1,115 @@
+package server
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/svctoken/svctoken/tokencache"
+)
+
+// Options are what the flags set. They say nothing about the index, which comes
+// with the program.
+type Options struct {
+	Listen          string        // address to listen on
+	File            string        // service_tokens file; empty: a sample in a temporary folder
+	Poll, TTL       time.Duration // zero: never, and not at all
+	Admin           string        // USER:PASSWORD, or @ and the path of a file that holds it; empty: as the environment says, else random, printed
+	Reader          string        // likewise; empty: as the environment says, else none
+	Accounts        string        // that exist, comma-separated
+	TLSCert, TLSKey string        // PEM files; both or none
+	SelfSigned      bool          // TLS with a certificate made at the start
+}
+
+// The variables that are read where a flag is not set.
+const (
+	adminVariable  = "AUTHSERVER_ADMIN"
+	readerVariable = "AUTHSERVER_READER"
+)
+
+// Register defines the flags, with their defaults.
+func (o *Options) Register(flags *flag.FlagSet) {
+	flags.StringVar(&o.Listen, "listen", "127.0.0.1:9200", "address to listen on")
+	flags.StringVar(&o.File, "service-tokens", "", "service_tokens file (default: a sample in a temporary folder)")
+	flags.DurationVar(&o.Poll, "poll", time.Second, "how often to look whether the file has changed; 0: never")
+	flags.DurationVar(&o.TTL, "ttl", 20*time.Minute, "how long to remember a token; 0: not at all")
+	flags.StringVar(&o.Admin, "admin", "", "USER:PASSWORD of an operator who may do everything, or @FILE that holds it (default: $"+adminVariable+", or random, printed)")
+	flags.StringVar(&o.Reader, "reader", "", "USER:PASSWORD of a user who may look, with the privilege monitor, or @FILE that holds it (default: $"+readerVariable+", or none)")
+	flags.StringVar(&o.Accounts, "accounts", "elastic/fleet-server,elastic/kibana", "the service accounts that exist, comma-separated; tokens of others are refused")
+	flags.StringVar(&o.TLSCert, "tls-cert", "", "file with the server's certificates, PEM (default: no TLS)")
+	flags.StringVar(&o.TLSKey, "tls-key", "", "file with the key of -tls-cert, PEM")
+	flags.BoolVar(&o.SelfSigned, "tls-self-signed", false, "make a certificate authority and a certificate at the start, and print the authority's fingerprint")
+}
+
+// Main is the main function of a program: it registers the options among its
+// flags, parses them, calls run with a context that a signal ends, and exits where
+// there is an error.
+func Main(program string, o *Options, run func(context.Context) error) {
+	o.Register(flag.CommandLine)
+	flag.Parse()
+	if flag.NArg() > 0 {
+		fmt.Fprintf(os.Stderr, "%s: unexpected argument %q\n", program, flag.Arg(0))
+		os.Exit(2)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx); err != nil {
+		fmt.Fprintf(os.Stderr, "%s: %v\n", program, err)
+		os.Exit(1)
+	}
+}
+
+// users returns the operators, and the credentials of the first where they were
+// made up here.
+func (o Options) users() (u users, generated string, err error) {
+	admin, err := credentials(o.Admin, adminVariable)
+	if err != nil {
+		return users{}, "", fmt.Errorf("-admin: %w", err)
+	}
+	if admin == "" {
+		generated = "admin:" + rand.Text()
+	}
+	if err := u.add(cmp.Or(admin, generated), "all"); err != nil {
+		return users{}, "", fmt.Errorf("-admin: %w", err)
+	}
+	reader, err := credentials(o.Reader, readerVariable)
+	if err == nil && reader != "" {
+		err = u.add(reader, "monitor")
+	}
+	if err != nil {
+		return users{}, "", fmt.Errorf("-reader: %w", err)
+	}
+	return u, generated, nil
+}
+
+// parseAccounts reads a comma-separated list of accounts.
+func parseAccounts(list string) ([]tokencache.Account, error) {
+	var accounts []tokencache.Account
+	for text := range strings.SplitSeq(list, ",") {
+		namespace, service, _ := strings.Cut(text, "/")
+		account := tokencache.Account{Namespace: namespace, Service: service}
+		if err := account.Validate(); err != nil {
+			return nil, err
+		}
+		accounts = append(accounts, account)
+	}
+	return accounts, nil
+}
+
+var errTLSFlags = errors.New("-tls-cert and -tls-key come together, and without -tls-self-signed")
+
+// orNever maps the zero of a flag to what the library calls never.
+func orNever(d time.Duration) time.Duration {
+	if d == 0 {
+		return -1
+	}
+	return d
+}

@@ -1,0 +1,68 @@
+package server
+
+import (
+	"context"
+	"os"
+	"strings"
+	"text/template"
+
+	"github.com/svctoken/svctoken/tokencache"
+)
+
+// A sample is what printSample prints.
+type samples struct{ File, Index, URL, Route, Curl, Operator string }
+
+var sampleText = template.Must(template.New("sample").Parse(`
+A token that works: {{.File}}
+Another, of the index: {{.Index}}
+
+Authenticate with each, twice. The header X-Svctoken-From-Memory says false, then true:
+  {{.Curl}} -i -H "Authorization: Bearer {{.File}}" {{.URL}}/_security/_authenticate
+  {{.Curl}} -i -H "Authorization: Bearer {{.Index}}" {{.URL}}/_security/_authenticate
+Clear one token, two, or all tokens of the account, from both caches at one instant; then it says false again:
+  {{.Operator}} -X POST "{{.Route}}/token1/_clear_cache"
+  {{.Operator}} -X POST "{{.Route}}/token1,token2/_clear_cache"
+  {{.Operator}} -X POST "{{.Route}}/*/_clear_cache"
+Create a token in the index, and delete it; token3 is refused from then on:
+  {{.Operator}} -X POST "{{.Route}}/token4"
+  {{.Operator}} -X DELETE "{{.Route}}/token3"
+See what the caches did, as JSON, or in a browser:
+  {{.Operator}} "{{.URL}}/_stats?pretty"
+  {{.URL}}/
+`))
+
+// printSample creates tokens in the file and in the index, and prints what to do
+// with them.
+func (s *server) printSample(ctx context.Context, l listening, generated string) error {
+	account := tokencache.Account{Namespace: "elastic", Service: "fleet-server"}
+	out := samples{URL: l.url(), Curl: "curl -s"}
+	out.Route = out.URL + "/_security/service/elastic/fleet-server/credential/token"
+	for _, name := range []string{"token2", "token1"} {
+		token, err := s.file.Create(ctx, account.TokenID(name))
+		if err != nil {
+			return err
+		}
+		out.File = token.RevealBearer()
+	}
+	token, err := s.index.Create(ctx, account.TokenID("token3"), "sample")
+	if err != nil {
+		return err
+	}
+	out.Index = token.RevealBearer()
+	if l.caPath != "" {
+		out.Curl += " --cacert " + shellQuote(l.caPath)
+	}
+	out.Operator = out.Curl + " -u " + shellQuote(s.users.list[0].name)
+	if generated != "" {
+		out.Operator = out.Curl + " -u " + shellQuote(generated) // the only place that says it
+	}
+	return sampleText.Execute(os.Stdout, out)
+}
+
+// shellQuote quotes what a shell would take apart.
+func shellQuote(s string) string {
+	if strings.Trim(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789:_-./") == "" {
+		return s
+	}
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+}
