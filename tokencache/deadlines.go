@@ -36,14 +36,12 @@ func (d *deadlines) removeLocked(l *load) {
 	}
 }
 
-// overdueLocked removes the loads whose time is up, and returns them.
-func (d *deadlines) overdueLocked(now int64) (overdue []*load) {
-	d.fires = 0
-	for len(d.loads) > 0 && d.loads[0].deadline <= now {
-		overdue = append(overdue, d.loads[0])
-		heap.Pop(&d.loads)
+// overdueLocked removes and returns the first load, if its time is up; else nil.
+func (d *deadlines) overdueLocked() *load {
+	if len(d.loads) == 0 || d.loads[0].deadline > d.group.clock.now() {
+		return nil
 	}
-	return overdue
+	return heap.Pop(&d.loads).(*load)
 }
 
 // watchLocked sets the timer, unless it fires early enough.

@@ -404,9 +404,11 @@ func (l *load) abandon() {
 
 // overdue settles the loads whose phase has taken too long.
 func (g *Group) overdue() {
+	var ended []*load
 	g.mu.Lock()
-	ended := g.deadlines.overdueLocked(g.clock.now())
-	for _, l := range ended {
+	// One by one: what one load gives back may begin the next phase of another, whose
+	// time was up too until then.
+	for l := g.deadlines.overdueLocked(); l != nil; l = g.deadlines.overdueLocked() {
 		s, id := l.store, l.token.id
 		var err *NoAnswerError
 		switch l.phase {
@@ -419,7 +421,9 @@ func (g *Group) overdue() {
 			s.stats.Errors++
 		}
 		l.stopLocked(outcome{reason: err.Reason, err: err})
+		ended = append(ended, l)
 	}
+	g.deadlines.fires = 0
 	g.deadlines.watchLocked()
 	g.mu.Unlock()
 	for _, l := range ended {

@@ -411,3 +411,32 @@ func TestWrongSecretsDoNotQueueTheRight(t *testing.T) {
 		}
 	})
 }
+
+// TestTurnAtTheLastMoment: the time of a load that reads and that of one which
+// waits for its slot are up at the same instant. The first gives its slot to the
+// second, which then has its own time.
+func TestTurnAtTheLastMoment(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		hung, good := mustToken(t, "a/b/hung", "supersecret"), mustToken(t, "a/b/good", "supersecret")
+		src := newTestSource(hung, good)
+		src.before = func(ctx context.Context, id tokencache.TokenID) error {
+			if id == hung.ID() {
+				<-ctx.Done()
+			} else {
+				time.Sleep(5 * time.Second)
+			}
+			return ctx.Err()
+		}
+		g := tokencache.NewGroup(tokencache.GroupConfig{MaxWait: 10 * time.Second})
+		c := newCache(t, g, "test", src, tokencache.Config{MaxLoads: 1, LoadTimeout: 10 * time.Second})
+		first := async(t.Context(), c, hung)
+		synctest.Wait()
+		second := async(t.Context(), c, good)
+		if r := <-first; !errors.Is(r.err, context.DeadlineExceeded) {
+			t.Errorf("the first got %v, want its source's timeout", r.err)
+		}
+		if r := <-second; r.err != nil {
+			t.Errorf("the second got %v", r.err)
+		}
+	})
+}
