@@ -7,7 +7,8 @@
 //	cache, err := tokencache.New(group, "index", source, tokencache.Config{})
 //
 // [Memory] is an index in the process's own memory, for tests, examples and hosts
-// of one node.
+// of one node. Package sqlindex, a module beneath this package, has one in SQLite or
+// PostgreSQL.
 //
 // # Adapters
 //

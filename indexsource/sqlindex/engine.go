@@ -56,8 +56,8 @@ func (e Engine) triggers() string {
 
 // An EngineError is what the database or its driver answered. Its text has no values
 // of parameters in it, so that no password hash gets into a log. It unwraps to the
-// errors of packages context, database/sql, driver and io that it wraps, but not to
-// the driver's own, which may quote rows.
+// errors of packages context, database/sql, driver and io that it wraps, and to
+// [ErrClosed], but not to the driver's own, which may quote rows.
 type EngineError struct {
 	Op       string // what was being done: "get", "poll", "create" and so on
 	SQLState string // PostgreSQL's five characters, empty where there are none
@@ -87,7 +87,7 @@ func wrap(op string, err error, secrets ...string) error {
 	}
 	for _, known := range []error{
 		context.DeadlineExceeded, context.Canceled, sql.ErrConnDone, sql.ErrTxDone, sql.ErrNoRows, driver.ErrBadConn,
-		io.ErrUnexpectedEOF, io.EOF,
+		io.ErrUnexpectedEOF, io.EOF, ErrClosed,
 	} {
 		if errors.Is(err, known) {
 			e.known = known

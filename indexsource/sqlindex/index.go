@@ -29,7 +29,7 @@ var (
 	// while the file is in use, use SQLite's backup API, or its shell's .restore.
 	ErrReplaced = errors.New("the database file was replaced")
 
-	// ErrClosed is returned by an index that was closed.
+	// ErrClosed is wrapped by the errors of an index that was closed.
 	ErrClosed = errors.New("sqlindex: the index is closed")
 )
 
@@ -184,10 +184,11 @@ FROM svctoken_meta m LEFT JOIN svctoken_tokens t ON t.namespace = $1 AND t.servi
 // primary, or fails: the error wraps [ErrReplica], [ErrBehind], [ErrReplaced] or
 // [ErrFormat], or is an [*EngineError].
 func (ix *Index) Get(ctx context.Context, id tokencache.TokenID) (indexsource.Document, bool, error) {
-	const attempts = 4 // of a replica that lags
-	for wait := 5 * time.Millisecond; ; wait *= 4 {
+	const attempts = 4 // of replicas that lag
+	wait := 5 * time.Millisecond
+	for attempt := 1; ; attempt++ {
 		doc, ok, err := ix.getOnce(ctx, id)
-		if !ix.cfg.AllowReplicas || !errors.Is(err, ErrBehind) || wait > 5*time.Millisecond<<(2*(attempts-2)) {
+		if attempt == attempts || !ix.cfg.AllowReplicas || !errors.Is(err, ErrBehind) {
 			return doc, ok, err
 		}
 		select {
@@ -195,6 +196,7 @@ func (ix *Index) Get(ctx context.Context, id tokencache.TokenID) (indexsource.Do
 		case <-ctx.Done():
 			return indexsource.Document{}, false, err
 		}
+		wait *= 4
 	}
 }
 

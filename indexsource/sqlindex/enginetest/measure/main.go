@@ -1,0 +1,281 @@
+// Command measure measures package sqlindex on SQLite and on a PostgreSQL that it starts,
+// and prints a table for docs/sql.md.
+//
+//	go -C indexsource/sqlindex/enginetest run ./measure -documents 1000000
+package main
+
+import (
+	"context"
+	"database/sql"
+	"flag"
+	"fmt"
+	"log"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/stdlib"
+	_ "github.com/ncruces/go-sqlite3/driver"
+
+	"github.com/svctoken/svctoken/indexsource"
+	"github.com/svctoken/svctoken/indexsource/sqlindex"
+	"github.com/svctoken/svctoken/indexsource/sqlindex/enginetest/pgserver"
+	"github.com/svctoken/svctoken/indexsource/sqlindex/pglisten"
+	"github.com/svctoken/svctoken/tokencache"
+)
+
+var (
+	documents = flag.Int("documents", 1_000_000, "how many documents the index has")
+	changes   = flag.Int("changes", 100, "how many changes to measure")
+	reads     = flag.Int("reads", 5000, "how many reads to measure")
+)
+
+var account = tokencache.Account{Namespace: "elastic", Service: "fleet-server"}
+
+func main() {
+	flag.Parse()
+	if err := run(context.Background()); err != nil {
+		log.Fatal(err)
+	}
+}
+
+func run(ctx context.Context) error {
+	dir, err := os.MkdirTemp("", "sqlindex")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	lite := engine{name: "SQLite", kind: sqlindex.SQLite, open: func() *sql.DB {
+		db, err := sql.Open("sqlite3", "file:"+filepath.Join(dir, "index.db")+"?_pragma=busy_timeout(10000)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)")
+		if err != nil {
+			log.Fatal(err)
+		}
+		return db
+	}}
+	if err := lite.measure(ctx); err != nil {
+		return err
+	}
+	s, err := pgserver.Start()
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	cfg, err := pgx.ParseConfig(s.URL("postgres"))
+	if err != nil {
+		return err
+	}
+	postgres := engine{name: "PostgreSQL", kind: sqlindex.PostgreSQL, listen: cfg, open: func() *sql.DB {
+		db := stdlib.OpenDB(*cfg)
+		db.SetMaxIdleConns(2)
+		return db
+	}}
+	if err := postgres.measure(ctx); err != nil {
+		return err
+	}
+	return postgres.load(ctx)
+}
+
+// An engine is a database to measure.
+type engine struct {
+	name   string
+	kind   sqlindex.Engine
+	listen *pgx.ConnConfig // of PostgreSQL
+	open   func() *sql.DB
+}
+
+func (e engine) index(cfg sqlindex.Config) (*sql.DB, *sqlindex.Index) {
+	db := e.open()
+	ix, err := sqlindex.New(db, e.kind, cfg)
+	if err != nil {
+		log.Fatal(err)
+	}
+	return db, ix
+}
+
+func (e engine) measure(ctx context.Context) error {
+	db, ix := e.index(sqlindex.Config{Poll: -1})
+	defer db.Close()
+	defer ix.Close()
+	if err := ix.Migrate(ctx); err != nil {
+		return err
+	}
+	began := time.Now()
+	if err := fill(ctx, db); err != nil {
+		return err
+	}
+	fmt.Printf("%s: %d documents inserted by one statement in %v\n", e.name, *documents, time.Since(began).Round(time.Millisecond))
+	if err := ix.Poll(ctx); err != nil {
+		return err
+	}
+	err := e.quantiles("get", *reads, func(int) error {
+		_, ok, err := ix.Get(ctx, account.TokenID(fmt.Sprint("token", 1+rand.N(*documents))))
+		if err == nil && !ok {
+			err = fmt.Errorf("no document")
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if err := e.quantiles("get of an absent token", *reads, func(i int) error {
+		_, _, err := ix.Get(ctx, account.TokenID(fmt.Sprint("absent", i)))
+		return err
+	}); err != nil {
+		return err
+	}
+	if err := e.quantiles("poll that finds nothing", *reads, func(int) error { return ix.Poll(ctx) }); err != nil {
+		return err
+	}
+	if err := e.quantiles("disable or enable", *changes, func(i int) error {
+		_, err := ix.SetEnabled(ctx, account.TokenID("token1"), i%2 == 0)
+		return err
+	}); err != nil {
+		return err
+	}
+	for _, nodes := range []int{1, 10} {
+		if err := e.eviction(ctx, nodes, time.Second, false); err != nil {
+			return err
+		}
+		if e.listen != nil {
+			if err := e.eviction(ctx, nodes, time.Second, true); err != nil {
+				return err
+			}
+		} else if err := e.eviction(ctx, nodes, 20*time.Millisecond, false); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// fill inserts the documents.
+func fill(ctx context.Context, db *sql.DB) error {
+	_, err := db.ExecContext(ctx, fmt.Sprintf(`INSERT INTO svctoken_tokens (namespace, service, name, creator, hash)
+WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < %d)
+SELECT 'elastic', 'fleet-server', 'token' || i, 'measure', '{SSHA256}AAECAwQFBgc=wWZbSSQlbfWMkwfCRhqHNxCEGLEUTKc/nNCOWZOfNzc=' FROM n`, *documents))
+	return err
+}
+
+// quantiles prints how long something takes.
+func (e engine) quantiles(what string, n int, do func(int) error) error {
+	took := make([]time.Duration, n)
+	for i := range took {
+		began := time.Now()
+		if err := do(i); err != nil {
+			return fmt.Errorf("%s: %s: %w", e.name, what, err)
+		}
+		took[i] = time.Since(began)
+	}
+	e.print(what, took)
+	return nil
+}
+
+func (e engine) print(what string, took []time.Duration) {
+	slices.Sort(took)
+	fmt.Printf("%s: %s: p50 %v, p99 %v\n", e.name, what, took[len(took)/2].Round(time.Microsecond), took[len(took)*99/100].Round(time.Microsecond))
+}
+
+// eviction measures from the commit of a change by SQL to its eviction on all nodes.
+func (e engine) eviction(ctx context.Context, nodes int, poll time.Duration, listen bool) error {
+	told := make(chan struct{}, 4*nodes)
+	for range nodes {
+		db, ix := e.index(sqlindex.Config{Poll: poll})
+		defer db.Close()
+		defer ix.Close()
+		if err := ix.Poll(ctx); err != nil {
+			return err
+		}
+		defer indexsource.New(ix).Subscribe(invalidator(func() { told <- struct{}{} }))()
+		if err := ix.Poll(ctx); err != nil {
+			return err
+		}
+		if listen {
+			l := pglisten.Listen(e.listen, ix.Nudge, pglisten.Config{})
+			defer l.Close()
+			for !l.Connected() {
+				runtime.Gosched()
+			}
+		}
+	}
+	db := e.open()
+	defer db.Close()
+	took := make([]time.Duration, *changes)
+	for i := range took {
+		time.Sleep(rand.N(poll)) // at any point of the interval
+		for len(told) > 0 {
+			<-told
+		}
+		if _, err := db.ExecContext(ctx, "UPDATE svctoken_tokens SET enabled = NOT enabled WHERE name = 'token1'"); err != nil {
+			return err
+		}
+		began := time.Now()
+		for range nodes {
+			<-told
+		}
+		took[i] = time.Since(began)
+	}
+	how := fmt.Sprintf("commit to eviction on %d node(s), polling every %v", nodes, poll)
+	if listen {
+		how += " and listening"
+	}
+	e.print(how, took)
+	return nil
+}
+
+type invalidator func()
+
+func (f invalidator) Evict(context.Context, tokencache.Cause, ...tokencache.Selector) int {
+	f()
+	return 0
+}
+func (f invalidator) Clear(context.Context, tokencache.Cause) int { return 0 }
+
+// load measures what a hundred nodes ask of the database, and take of memory.
+func (e engine) load(ctx context.Context) error {
+	const nodes, seconds = 100, 20
+	before := heap()
+	for range nodes {
+		db, ix := e.index(sqlindex.Config{})
+		defer db.Close()
+		defer ix.Close()
+		defer indexsource.New(ix).Subscribe(invalidator(func() {}))()
+		if err := ix.Poll(ctx); err != nil {
+			return err
+		}
+		l := pglisten.Listen(e.listen, ix.Nudge, pglisten.Config{})
+		defer l.Close()
+		for !l.Connected() {
+			runtime.Gosched()
+		}
+	}
+	fmt.Printf("%s: memory of a node, with two connections: %d KiB\n", e.name, (heap()-before)/nodes/1024)
+	db := e.open()
+	defer db.Close()
+	count := func() (commits int, busy float64, err error) {
+		time.Sleep(2 * time.Second) // the statistics are written with a delay
+		err = db.QueryRowContext(ctx, "SELECT xact_commit, active_time FROM pg_stat_database WHERE datname = 'postgres'").Scan(&commits, &busy)
+		return commits, busy, err
+	}
+	commits, busy, err := count()
+	if err != nil {
+		return err
+	}
+	time.Sleep(seconds * time.Second)
+	commits2, busy2, err := count()
+	if err != nil {
+		return err
+	}
+	fmt.Printf("%s: %d idle nodes: %d transactions a second, which keep the server busy %.2f %% of one core's time\n", e.name, nodes,
+		(commits2-commits)/(seconds+2), (busy2-busy)/10/(seconds+2))
+	return nil
+}
+
+func heap() uint64 {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc
+}
