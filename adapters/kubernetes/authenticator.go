@@ -1,0 +1,53 @@
+package tokenkube
+
+import (
+	"context"
+	"errors"
+
+	"k8s.io/apiserver/pkg/authentication/authenticator"
+	"k8s.io/apiserver/pkg/authentication/user"
+
+	"github.com/svctoken/svctoken/tokencache"
+)
+
+// Config holds the options of [New]. The zero value is the recommended production
+// setting.
+type Config struct {
+	// User says who a confirmed token is. It must not hand out names that begin with
+	// system:, which Kubernetes keeps for itself. Nil: svctoken:namespace/service,
+	// without groups, with the token's name as the extra svctoken/token-name.
+	User func(tokencache.Verdict[any]) user.Info
+}
+
+// New returns an authenticator for the group's tokens. It says of a bearer
+//
+//	confirmed             true, and who it is
+//	not a service token   false, and no error: another authenticator may know it
+//	refused               false, and an error that wraps tokencache.ErrRefused
+//	no answer             false, and an error that wraps a *tokencache.NoAnswerError
+//
+// It leaves the audiences alone: authenticator.WrapAudienceAgnosticToken adds them. It
+// is safe for concurrent use by multiple goroutines.
+func New(group *tokencache.Group, cfg Config) authenticator.Token {
+	if cfg.User == nil {
+		cfg.User = userOf
+	}
+	return authenticator.TokenFunc(func(ctx context.Context, bearer string) (*authenticator.Response, bool, error) {
+		verdict, err := group.Authenticate(ctx, "Bearer "+bearer)
+		switch {
+		case err == nil:
+			return &authenticator.Response{User: cfg.User(verdict)}, true, nil
+		case errors.Is(err, tokencache.ErrNotServiceToken):
+			return nil, false, nil
+		default:
+			return nil, false, err
+		}
+	})
+}
+
+func userOf(verdict tokencache.Verdict[any]) user.Info {
+	return &user.DefaultInfo{
+		Name:  "svctoken:" + verdict.Token.Account.String(),
+		Extra: map[string][]string{"svctoken/token-name": {verdict.Token.Name}},
+	}
+}

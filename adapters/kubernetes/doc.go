@@ -1,0 +1,12 @@
+// Package tokenkube lets servers that are built on k8s.io/apiserver authenticate
+// service tokens: it is an authenticator.Token, for the union with others, or behind
+// a TokenReview webhook (see the example).
+//
+// For most uses, put it first in the union:
+//
+//	tokens := union.New(tokenkube.New(group, tokenkube.Config{}), others)
+//	request := bearertoken.New(tokens)
+//
+// It needs no token cache around it: the group is one, and forgets what it is told
+// to.
+package tokenkube

@@ -1,0 +1,18 @@
+// Package tokenprom shows a tokencache.Group to Prometheus.
+//
+// For most uses, make the collector the group's observer, and register it:
+//
+//	collector := tokenprom.New(tokenprom.Config{})
+//	group := tokencache.NewGroup(tokencache.GroupConfig{Observer: collector.Observe})
+//	collector.SetGroup(group)
+//	prometheus.MustRegister(collector)
+//
+// Counters and gauges are the group's own, read at each scrape; a hit costs nothing
+// more. The observer adds what has no counter: how long loads take, why they end,
+// and why entries are evicted.
+//
+// The labels are the names of the caches, and words from short fixed lists: nothing
+// that a client sends becomes a label.
+//
+// The file dashboard.json is a dashboard for Grafana.
+package tokenprom
