@@ -52,10 +52,10 @@
 // So a removal is in force within Config.Poll and a few milliseconds where the file
 // is replaced by a rename or a link: within 200 ms with a Poll of 50 ms. Written in
 // place, it costs Config.Rest more, as nobody can tell a file that is complete from
-// one whose writer pauses at the end of a line. A rename is told from a write by
-// the file's times; one in the same tick of the file system's clock as the last
-// write (some milliseconds) counts as a write, as does every rename on a system
-// other than Linux.
+// one whose writer pauses at the end of a line. A rename is told from a write by the
+// file's times: one within 20 ms of the last write counts as a write, as does every
+// rename on a system other than Linux. An empty file, and a file behind a swapped
+// link that was written to afterwards, count as written in place.
 //
 // A file that never rests is taken without rest after ten times Config.Rest, if it
 // looks complete; after twenty times it is reported as one that cannot be read.

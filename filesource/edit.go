@@ -154,10 +154,11 @@ func (e *edit) attempt(ctx context.Context) error {
 	return nil
 }
 
+const mostLinks = 40 // in a path, as in Linux
+
 // target returns the path of the file to replace. A rename would replace a link;
 // so links are followed, to a file that does not exist yet as well.
 func (f *File) target() (string, error) {
-	const mostLinks = 40
 	path := f.path
 	for range mostLinks {
 		real, err := f.sys.resolve(path)
@@ -233,7 +234,7 @@ func (e *edit) replace(ctx context.Context, d *draft, target string) (late *draf
 	e.replaced = true
 	unsynced := e.sys.syncFolder(filepath.Dir(target))
 	now := e.look()
-	written := e.written(d, temp, target, now)
+	written := e.written(d, temp, now)
 	e.applyEdit(ctx, written)
 	if now.err == nil && (now.info == nil || !os.SameFile(now.info, temp.info)) {
 		return nil, errAgain // the path names another file by now
@@ -303,7 +304,7 @@ func (e *edit) stillReads(d *draft, target string) bool {
 }
 
 // written returns the draft of the file that was written.
-func (e *edit) written(d *draft, temp tempFile, target string, now sighting) *draft {
+func (e *edit) written(d *draft, temp tempFile, now sighting) *draft {
 	doc := &document{tokens: d.doc.tokens}
 	if d.doc.warnings.first != nil { // they have other numbers now, or have gone
 		var text strings.Builder
@@ -313,7 +314,7 @@ func (e *edit) written(d *draft, temp tempFile, target string, now sighting) *dr
 	if now.info == nil || !os.SameFile(now.info, temp.info) || now.info.Size() != temp.size || !now.info.ModTime().Equal(temp.modified) {
 		now.info = temp.info // another one, or written to already: the next look finds a difference
 	}
-	seen := sighting{info: now.info, target: target, content: temp.content}
+	seen := sighting{info: now.info, content: temp.content, linked: d.seen.linked}
 	return &draft{seen: seen, doc: doc, rested: true}
 }
 

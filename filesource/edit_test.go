@@ -62,8 +62,14 @@ func TestCreateAndDelete(t *testing.T) {
 	if _, err := cache.AuthenticateToken(t.Context(), created); !errors.Is(err, tokencache.ErrRefused) {
 		t.Errorf("the deleted token: got %v", err)
 	}
-	if got := read(t, path); got != "" {
-		t.Errorf("got %q, want nothing", got)
+	if got := read(t, path); got != "\n" {
+		t.Errorf("got %q, want a blank line", got)
+	}
+	if _, err := file.Create(t.Context(), fleet.TokenID("new")); err != nil {
+		t.Fatal(err)
+	}
+	if got := read(t, path); strings.Count(got, "\n") != 1 {
+		t.Errorf("got %q, want a line", got)
 	}
 }
 

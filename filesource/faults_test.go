@@ -340,7 +340,7 @@ func TestReadFaults(t *testing.T) {
 // TestChangedDuringTheRead: what is loaded is of one state, whatever happens between
 // the calls of a read.
 func TestChangedDuringTheRead(t *testing.T) {
-	for _, op := range []string{"open", "read-fstat", "read-read", "read-close", "resolve"} {
+	for _, op := range []string{"open", "read-fstat", "read-read", "read-close", "lstat"} {
 		for name, act := range map[string]func(path string) error{
 			"in place": func(path string) error { return os.WriteFile(path, []byte(lineOne+lineTwo+"x/y/z:"+hashA+"\n"), 0o600) },
 			"rename": func(path string) error {
@@ -530,7 +530,9 @@ func TestOldFileIsEditedAtOnce(t *testing.T) {
 		{"fresh and empty", "", false, time.Second, 5 * rest},
 		{"fresh without a line end", strings.TrimSpace(lineOne), false, time.Second, 5 * rest},
 		{"renamed", lineOne, true, time.Millisecond, 0},
-		{"renamed and empty", "", true, time.Millisecond, 0},
+		{"renamed and empty", "", true, time.Millisecond, 5 * rest},
+		{"renamed and without tokens", "\n", true, time.Millisecond, 0},
+		{"renamed and without a line end", strings.TrimSpace(lineOne), true, time.Millisecond, 5 * rest},
 		{"missing", "-", false, 0, rest},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -257,7 +257,7 @@ func (f *File) need(who reader, known knowledge, d *draft) time.Duration {
 			return 0
 		}
 		return rest
-	case placed(known, d):
+	case placed(who, known, d):
 		if who == following {
 			return glance
 		}
@@ -288,10 +288,18 @@ func keeps(old, now map[string]string) bool {
 
 // What is renamed into place was written before, under another name, and a rename
 // changes the file's change time alone, where a write sets both times to the same.
-// An editor may do likewise by setting the mode of the file that it has just
-// created and is about to write: hence the margin for a file that is empty, or of
-// which nothing is known. Edits of this package put the modification time back by
-// more than the margin, so that readers in other processes know them at once.
+// An editor may do likewise by setting the mode of a file that it is about to
+// write: hence the margin. Edits of this package put the modification time back by
+// more than that, so that readers in other processes know them at once.
+//
+// An empty file proves nothing: while the kernel truncates a file, which may take
+// long on a busy disk, the size is zero already and the times are still the old
+// ones (TestFaults found that). So edits of this package leave no empty file.
+//
+// What was last changed before a link in the path was made was complete then. That
+// the path leads elsewhere than before is not enough: a file may have taken the
+// link's place, or somebody may be writing to the file behind a link that is new to
+// this reader alone (TestFaults found both).
 const (
 	placedMargin = 20 * time.Millisecond
 	setBack      = 50 * time.Millisecond
@@ -299,15 +307,18 @@ const (
 
 // placed reports whether the file was put in place as a whole: by a rename, or by
 // a swap of a link in the path.
-func placed(known knowledge, d *draft) bool {
+func placed(who reader, known knowledge, d *draft) bool {
 	gap := changeTime(d.seen.info).Sub(d.seen.info.ModTime())
-	if !known.loaded || known.seen.info == nil || d.text == "" {
+	if d.text == "" || who == editing && !ends(d.text) {
+		return false
+	}
+	if known.seen.info == nil {
 		return gap >= placedMargin
 	}
 	if os.SameFile(known.seen.info, d.seen.info) {
 		return !known.rested && gap >= placedMargin
 	}
-	return gap > 0 || known.seen.target != "" && d.seen.target != "" && known.seen.target != d.seen.target
+	return gap >= placedMargin || stamp(d.seen.info).Before(d.seen.linked)
 }
 
 // wait waits for this long, or until the context is done.

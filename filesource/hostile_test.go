@@ -1059,3 +1059,83 @@ func TestWaitingEndsWithTheContext(t *testing.T) {
 		}
 	})
 }
+
+// swap makes a link to a file that was complete before, as far as the file system's
+// clock can tell.
+func swap(t testing.TB, target, path string) {
+	t.Helper()
+	for range 1_000_000 {
+		if err := errors.Join(os.RemoveAll(path+".link"), os.Symlink(target, path+".link")); err != nil {
+			t.Fatal(err)
+		}
+		link, err := os.Lstat(path + ".link")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if info, err := os.Stat(path + ".link"); err != nil || link.ModTime().After(info.ModTime()) {
+			if err := errors.Join(err, os.Rename(path+".link", path)); err != nil {
+				t.Fatal(err)
+			}
+			return
+		}
+	}
+	t.Fatal("the clock of the file system stands still")
+}
+
+// TestLinksAndWriters: a link that is swapped to a complete file is taken at once, one
+// that leads to a file which somebody is writing is not, and neither is a file in
+// the link's place.
+func TestLinksAndWriters(t *testing.T) {
+	const whole = lineOne + lineTwo
+	for _, test := range []struct {
+		name string
+		act  func(t *testing.T, dir, path string)
+		from time.Duration // until token one is gone
+		to   time.Duration
+	}{
+		{"swap", func(t *testing.T, dir, path string) {
+			swap(t, put(t, filepath.Join(dir, "v2"), lineTwo), path)
+		}, 10 * time.Millisecond, 100 * time.Millisecond},
+		{"swap of a folder", func(t *testing.T, dir, path string) {
+			if err := os.Mkdir(filepath.Join(dir, "data2"), 0o700); err != nil {
+				t.Fatal(err)
+			}
+			put(t, filepath.Join(dir, "data2", "v1"), lineTwo)
+			time.Sleep(time.Second)
+			swap(t, "data2", filepath.Join(dir, "data"))
+		}, time.Second, 1100 * time.Millisecond},
+		{"write behind a new link", func(t *testing.T, dir, path string) {
+			swap(t, put(t, filepath.Join(dir, "v2"), whole), path)
+			put(t, path, lineTwo)
+		}, 400 * time.Millisecond, 500 * time.Millisecond},
+		{"file in the link's place", func(t *testing.T, dir, path string) {
+			if err := os.Remove(path); err != nil {
+				t.Fatal(err)
+			}
+			put(t, path, lineTwo)
+		}, 400 * time.Millisecond, 500 * time.Millisecond},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				dir := t.TempDir()
+				if err := os.Mkdir(filepath.Join(dir, "data1"), 0o700); err != nil {
+					t.Fatal(err)
+				}
+				put(t, filepath.Join(dir, "data1", "v1"), whole)
+				path := filepath.Join(dir, "service_tokens")
+				if err := errors.Join(os.Symlink("data1", filepath.Join(dir, "data")), os.Symlink("data/v1", path)); err != nil {
+					t.Fatal(err)
+				}
+				file, _ := open(t, path, filesource.Config{Poll: -1})
+				start := time.Now()
+				test.act(t, dir, path)
+				if err := file.Reload(); err != nil || has(file, one) || !has(file, two) {
+					t.Errorf("got %v, %v", file.List(), err)
+				}
+				if took := time.Since(start); took < test.from || took > test.to {
+					t.Errorf("took %v, want %v to %v", took, test.from, test.to)
+				}
+			})
+		})
+	}
+}

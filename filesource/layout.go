@@ -66,9 +66,12 @@ func (l *layout) line(name string) string {
 	return l.tokens[end-1].line
 }
 
-// insert adds a token, which the file has not.
+// insert adds a token, which the file does not have.
 func (l *layout) insert(name, line string) {
 	l.sort()
+	if len(l.tokens) == 0 && len(l.footer) == 1 && l.footer[0] == "" {
+		l.footer = nil
+	}
 	i, _ := slices.BinarySearchFunc(l.tokens, name, tokenBlock.compare)
 	l.tokens = slices.Insert(l.tokens, i, tokenBlock{name: name, line: line})
 }
@@ -95,9 +98,13 @@ func (l *layout) remove(name string) bool {
 	return found
 }
 
-// writeTo writes the file's content.
+// writeTo writes the file's content: one blank line at least, see placed. That line
+// alone is not kept by the next edit.
 func (l *layout) writeTo(w io.StringWriter) error {
 	l.sort()
+	if len(l.tokens) == 0 && len(l.header) == 0 && len(l.footer) == 0 {
+		l.footer = []string{""}
+	}
 	write := func(lines ...string) error {
 		for _, line := range lines {
 			if _, err := w.WriteString(line); err != nil {

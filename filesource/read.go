@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 )
@@ -21,7 +22,7 @@ type sighting struct {
 	// What only a look that read the file knows:
 
 	unread  error             // why the file could not be read
-	target  string            // the path without symbolic links
+	linked  time.Time         // when the newest symbolic link in the path was made
 	content [sha256.Size]byte // a digest of the text
 	settled bool              // whether another text would show in info
 }
@@ -130,8 +131,46 @@ func (f *File) read(keep bool) (text string, s sighting, same bool) {
 	now := f.sys.now()
 	text, s = f.readOnce(keep)
 	s.settled = s.info != nil && settled(s.info, now)
-	s.target, _ = f.sys.resolve(f.path) // only to notice a swapped link
+	s.linked = f.linked()
 	return text, s, s.same(f.look())
+}
+
+// linked returns when the newest symbolic link in the path was made, or zero.
+func (f *File) linked() (newest time.Time) {
+	path := f.path
+	for range mostLinks {
+		link, rest := f.firstLink(path)
+		if link == "" {
+			break
+		}
+		info, err := f.sys.lstat(link)
+		to, err2 := os.Readlink(link)
+		if err != nil || err2 != nil {
+			return time.Time{} // it changes at this moment
+		}
+		if made := changeTime(info); made.After(newest) {
+			newest = made
+		}
+		if !filepath.IsAbs(to) {
+			to = filepath.Dir(link) + string(filepath.Separator) + to
+		}
+		path = to + rest
+	}
+	return newest
+}
+
+// firstLink returns the beginning of the path up to its first symbolic link, and
+// the rest.
+func (f *File) firstLink(path string) (link, rest string) {
+	for i := 1; i <= len(path); i++ {
+		if i < len(path) && !os.IsPathSeparator(path[i]) {
+			continue
+		}
+		if info, err := f.sys.lstat(path[:i]); err == nil && info.Mode()&fs.ModeSymlink != 0 {
+			return path[:i], path[i:]
+		}
+	}
+	return "", ""
 }
 
 func (f *File) readOnce(keep bool) (text string, s sighting) {
