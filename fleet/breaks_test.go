@@ -1,0 +1,163 @@
+package fleet_test
+
+import (
+	"context"
+	"encoding/json"
+	"flag"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+var breakRules = flag.Bool("breaks", false, "break each rule of the protocol, and require that the other tests notice")
+
+// A brk is a deliberate break: a text of the code, and what takes its place.
+type brk struct{ name, file, old, new string }
+
+var breaks = []brk{
+	{"lease dated when the heartbeat comes by", "session.go",
+		"s.n.cfg.clock.Now(), b.t0.Add(s.meta.Lease)", "s.n.cfg.clock.Now(), s.n.cfg.clock.Now().Add(s.meta.Lease)"},
+	{"lease dated at the acknowledgement", "session.go",
+		"		b.acked <- pos\n	})", "		b.t0 = s.n.cfg.clock.Now()\n		b.acked <- pos\n	})"},
+	{"lease renewed at the acknowledgement, unseen", "session.go",
+		"			overdue.Reset(s.real(s.beat.waits))\n		case err := <-failed", "			if s.began {\n				u := s.beat.t0.Add(lease)\n				s.until.Store(&u)\n				s.n.caches.Lease(u)\n				lapse.Reset(s.real(time.Until(u)))\n			}\n			overdue.Reset(s.real(s.beat.waits))\n		case err := <-failed"},
+	{"lease renewed while the connection seems alive", "session.go",
+		"			sleep.Reset(s.real(lease / 60))\n", "			if s.began {\n				u := s.n.cfg.clock.Now().Add(lease)\n				s.until.Store(&u)\n				s.n.caches.Lease(u)\n				lapse.Reset(s.real(lease))\n			}\n			sleep.Reset(s.real(lease / 60))\n"},
+	{"heartbeat counted although something was skipped", "session.go",
+		"s.beat.void = true", "s.beat.void = false"},
+	{"clear after serving", "session.go",
+		"	s.n.caches.Clear(context.Background(), tokencache.CauseNode)\n	s.n.current.Store(s)\n	s.n.caches.Lease(until)\n",
+		"	s.n.current.Store(s)\n	s.n.caches.Lease(until)\n	s.n.caches.Clear(context.Background(), tokencache.CauseNode)\n"},
+	{"no clearing before serving", "session.go",
+		"	s.n.caches.Clear(context.Background(), tokencache.CauseNode)\n	s.n.current.Store(s)\n", "	s.n.current.Store(s)\n"},
+	{"a session that ends goes on serving", "session.go",
+		"	s.n.caches.Lease(s.n.cfg.clock.Now())\n	s.n.current.Store(nil)\n", "	s.n.current.Store(nil)\n"},
+	{"overlap not checked", "session.go", "if !s.trail.matches(m) {", "if false {"},
+	{"identity not checked, and a lost heartbeat forgiven", "session.go",
+		"			return fmt.Errorf(\"%w: %w\", errRefused, err)\n", "			s.beat = nil\n			_ = err\n			u := s.n.cfg.clock.Now().Add(lease)\n			s.until.Store(&u)\n			s.n.caches.Lease(u)\n			lapse.Reset(s.real(lease))\n"},
+	{"gap ignored: the follower is opened anew where the heartbeat is", "session.go",
+		"	return nil\n}\n\n// open starts to follow", "	s.last = pos\n	return nil\n}\n\n// open starts to follow"},
+	{"acknowledged before it is applied", "session.go",
+		"	counts := s.apply(ctx, m)\n", "	s.answer(m, nil)\n	counts := s.apply(ctx, m)\n"},
+	{"evictions not applied", "session.go", "return s.n.caches.Evict(ctx, tokencache.CauseNode, sel)", "return map[string]int{sel.String(): 0}"},
+	{"documents not applied", "session.go", "			s.n.documentChanged(id)\n", "			_ = id\n"},
+	{"suspension not noticed", "session.go",
+		"			if s.n.cfg.clock.Suspended()-s.asleep > 10*time.Millisecond {\n				return errSuspended\n			}\n			sleep", "			sleep"},
+	{"members asked before the append", "change.go", "		case v.Position < pos:\n			return errBehind\n", ""},
+	{"nobody waits for silent nodes", "change.go", "	return !ok\n}\n\ntype polled", "	return !ok && false\n}\n\ntype polled"},
+	{"a session that joined before the change is not waited for", "change.go", "m.beat.First && m.pos > pos", "m.beat.First"},
+	{"young log not waited for", "change.go", "p.roll != nil && p.roll.settled &&", "p.roll != nil &&"},
+	{"short wait", "clock.go", "return d + d/1e6*(2*driftPPM+driftPPM/100)", "return d - d/20"},
+	{"drift not allowed for", "clock.go", "return d + d/1e6*(2*driftPPM+driftPPM/100)", "return d"},
+	{"wait dated before the append", "change.go",
+		"	pos, err := n.append(ctx, c.entry)\n", "	t1 := n.cfg.clock.Now()\n	pos, err := n.append(ctx, c.entry)\n"},
+	{"stale read", "index.go", "if v.Position < least {", "if v.Position+1 < 1 {"},
+	{"read from a log that was replaced", "index.go", "if v.Messages[s.id.key()].Position < anchor {", "if v.Messages[s.id.key()].Position+1 < 1 {"},
+	{"lease not checked on a hit", "simcache_test.go", "ok && valid {", "ok {"},
+	{"lease not checked on a miss", "simcache_test.go", "	if !valid { //", "	if !valid && c.loads == nil { //"},
+	{"loads in flight kept", "simcache_test.go", "			load.registered = false\n			delete(c.loads, k)\n", "			_ = load\n"},
+}
+
+// also is a second text to replace, for breaks that take two.
+var also = map[string]brk{
+	"suspension not noticed": {"", "session.go",
+		"	if s.n.cfg.clock.Suspended()-s.asleep > 10*time.Millisecond {\n		return errSuspended\n	}\n	if b.void", "	if b.void"},
+	"wait dated before the append":    {"", "change.go", "pos: pos, t1: n.cfg.clock.Now()}", "pos: pos, t1: t1}"},
+	"members asked before the append": {"", "change.go", "	if view.Messages[key].Position < pos {\n		return nil, errLost\n	}\n", ""},
+}
+
+// TestBreaks shows that the tests of the protocol would notice if a rule were
+// broken. It takes some minutes:
+//
+//	go test ./fleet -run TestBreaks -breaks -v -timeout 60m
+func TestBreaks(t *testing.T) {
+	if !*breakRules {
+		t.Skip("it runs with -breaks")
+	}
+	killed := 0
+	for _, b := range breaks {
+		t.Run(b.name, func(t *testing.T) {
+			if by := try(t, b); by != "" {
+				killed++
+				t.Logf("noticed by %s", by)
+			} else {
+				t.Error("no test noticed")
+			}
+		})
+	}
+	t.Logf("noticed %d of %d", killed, len(breaks))
+}
+
+// try runs the tests on a broken copy, and returns what failed first.
+func try(t *testing.T, b brk) string {
+	overlay := filepath.Join(t.TempDir(), "overlay.json")
+	files := make(map[string]string)
+	for _, part := range []brk{b, also[b.name]} {
+		if part.file != "" {
+			files[part.file] = part.apply(t, files[part.file])
+		}
+	}
+	replace := make(map[string]string)
+	for name, text := range files {
+		path := filepath.Join(t.TempDir(), name)
+		if err := os.WriteFile(path, []byte(text), 0o666); err != nil {
+			t.Fatal(err)
+		}
+		abs, err := filepath.Abs(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		replace[abs] = path
+	}
+	data, err := json.Marshal(map[string]any{"Replace": replace})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(overlay, data, 0o666); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{
+		{"-run", "TestHistories", "-histories", "4000", "-seed", "100000"},
+		{"-skip", "TestHistories|TestBreaks|Example"},
+	} {
+		ctx, cancel := context.WithTimeout(t.Context(), 6*time.Minute)
+		defer cancel()
+		out, err := exec.CommandContext(ctx, "go", append([]string{"test", "-timeout", "5m", "-overlay", overlay, "."}, args...)...).CombinedOutput()
+		if strings.Contains(string(out), "[build failed]") {
+			t.Fatalf("it does not compile:\n%s", out)
+		}
+		if err != nil {
+			return firstFailure(string(out))
+		}
+	}
+	return ""
+}
+
+func firstFailure(out string) string {
+	for line := range strings.Lines(out) {
+		line = strings.TrimSpace(line)
+		if strings.Contains(line, "_test.go:") || strings.HasPrefix(line, "panic:") || strings.HasPrefix(line, "--- FAIL") && !strings.Contains(line, "TestHistories") {
+			return line
+		}
+	}
+	return "a failure"
+}
+
+// apply makes the break in a file's text. A break whose text is not there any more
+// is an error: it has to follow the code.
+func (b brk) apply(t *testing.T, text string) string {
+	if text == "" {
+		data, err := os.ReadFile(b.file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text = string(data)
+	}
+	if n := strings.Count(text, b.old); n != 1 {
+		t.Fatalf("%s has the text to break %d times, want once:\n%s", b.file, n, b.old)
+	}
+	return strings.Replace(text, b.old, b.new, 1)
+}

@@ -1,0 +1,426 @@
+package fleet_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/svctoken/svctoken/fleet"
+	"github.com/svctoken/svctoken/fleet/fleettest"
+	"github.com/svctoken/svctoken/indexsource"
+	"github.com/svctoken/svctoken/tokencache"
+)
+
+// recorder stands in for a group and notes what it is told.
+type recorder struct {
+	mu    sync.Mutex // guards the fields below
+	calls []string
+	until time.Time
+}
+
+func (r *recorder) note(call string) map[string]int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.calls = append(r.calls, call)
+	return map[string]int{"index": 1}
+}
+
+func (r *recorder) Evict(_ context.Context, why tokencache.Cause, sels ...tokencache.Selector) map[string]int {
+	return r.note(fmt.Sprintf("evict %s (%s)", sels[0], why))
+}
+
+func (r *recorder) Clear(context.Context, tokencache.Cause) map[string]int { return r.note("clear") }
+
+func (r *recorder) Lease(until time.Time) {
+	call := "lease"
+	if !time.Now().Before(until) {
+		call = "lapse"
+	}
+	r.note(call)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.until = until
+}
+
+func (r *recorder) serves() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return time.Now().Before(r.until)
+}
+
+// take returns the calls since the last take.
+func (r *recorder) take() []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	calls := r.calls
+	r.calls = nil
+	return calls
+}
+
+// A station is a node, its connection and its caches.
+type station struct {
+	*fleet.Node
+	conn   *fleettest.Conn
+	caches *recorder
+	clock  *simClock
+}
+
+func start(t *testing.T, log *fleettest.Log, name string) *station {
+	t.Helper()
+	s := &station{conn: log.Connect(), caches: &recorder{}, clock: &simClock{begin: time.Now(), rate: 1}}
+	n := 0
+	var mu sync.Mutex
+	newID := func() string {
+		mu.Lock()
+		defer mu.Unlock()
+		n++
+		return fmt.Sprintf("%s%d", name, n)
+	}
+	node, err := fleet.New(s.conn, s.caches, fleet.Config{Name: name}.WithTest(s.clock, newID, func() float64 { return 0.5 }))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Node = node
+	t.Cleanup(node.Close)
+	return s
+}
+
+// pair starts two nodes that serve, in a log that is old enough.
+func pair(t *testing.T) (log *fleettest.Log, a, b *station) {
+	t.Helper()
+	log = fleettest.NewLog()
+	a, b = start(t, log, "a"), start(t, log, "b")
+	for _, s := range []*station{a, b} {
+		if err := s.Wait(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		s.caches.take()
+	}
+	log.Settle()
+	return log, a, b
+}
+
+func TestJoinClearsBeforeItServes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := fleettest.NewLog()
+		log.Stop()
+		a := start(t, log, "a")
+		synctest.Wait()
+		if diff := cmp.Diff([]string{"lapse"}, a.caches.take()); diff != "" {
+			t.Errorf("before it has joined (-want +got):\n%s", diff)
+		}
+		t0 := time.Now()
+		time.Sleep(2 * time.Second)
+		log.Start()
+		if err := a.Wait(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if diff := cmp.Diff([]string{"clear", "lease"}, a.caches.take()); diff != "" {
+			t.Errorf("when it joins (-want +got):\n%s", diff)
+		}
+		if got, want := a.Status().Until, t0.Add(simLease); !got.Equal(want) {
+			t.Errorf("the lease ends %v after the first sending, want %v", got.Sub(t0), simLease)
+		}
+	})
+}
+
+func TestEvictReportsNodes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, a, b := pair(t)
+		report, err := a.Evict(t.Context(), "elastic", "fleet-server", "t1,t0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(report.Nodes) != 1 || report.Nodes[0].Name != "b" || report.Nodes[0].Err != nil || report.Nodes[0].Evicted["index"] != 1 {
+			t.Errorf("the report has nodes %+v, want b with what it evicted", report.Nodes)
+		}
+		if diff := cmp.Diff([]string{"evict elastic/fleet-server/t0,t1 (node)"}, b.caches.take()); diff != "" {
+			t.Errorf("the other node (-want +got):\n%s", diff)
+		}
+		if report.Took > 0 {
+			t.Errorf("it took %v without a delay", report.Took)
+		}
+	})
+}
+
+func TestEvictWaitsForTheLeaseOfANodeThatIsCutOff(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, a, b := pair(t)
+		b.conn.Cut(true, true)
+		start := time.Now()
+		report, err := a.Evict(t.Context(), "elastic", "fleet-server", "*")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if b.caches.serves() {
+			t.Error("the node that is cut off serves when the eviction has returned")
+		}
+		if took := time.Since(start).Truncate(10 * time.Microsecond); took != fleet.Allow(simLease) {
+			t.Errorf("it took %v, want %v", took, fleet.Allow(simLease))
+		}
+		if n := report.Nodes[0]; n.Err != nil || n.NotServingSince.Sub(start) != fleet.Allow(simLease) {
+			t.Errorf("the report says %+v", n)
+		}
+		b.conn.Heal()
+		if err := b.Wait(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+func TestEvictGoesOnAfterItsContext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, a, b := pair(t)
+		b.conn.Cut(false, true)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		report, err := a.Evict(ctx, "elastic", "fleet-server", "t0")
+		unconfirmed, ok := errors.AsType[*fleet.UnconfirmedError](err)
+		if !ok || len(unconfirmed.Nodes) != 1 || unconfirmed.Nodes[0].Err == nil || unconfirmed.Nodes[0].UnconfirmedUntil.IsZero() {
+			t.Fatalf("got %v, want an UnconfirmedError that names b and until when", err)
+		}
+		if len(report.Nodes) != 1 || !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("got report %+v, error %v", report, err)
+		}
+		b.conn.Heal()
+		synctest.Wait()
+		if diff := cmp.Diff([]string{"evict elastic/fleet-server/t0 (node)"}, b.caches.take()); diff != "" {
+			t.Errorf("the other node (-want +got):\n%s", diff)
+		}
+	})
+}
+
+// TestLostAnswers: answers may get lost, and heartbeats say the same.
+func TestLostAnswers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, a, b := pair(t)
+		b.conn.Copies = func() int { return 0 }
+		start := time.Now()
+		if _, err := a.Evict(t.Context(), "elastic", "fleet-server", "t0"); err != nil {
+			t.Fatal(err)
+		}
+		if took := time.Since(start); took > simLease/2 {
+			t.Errorf("it took %v", took)
+		}
+	})
+}
+
+// TestSkipped: b lags, the first of two documents of one token is superseded before
+// b gets it, and b's heartbeat stands between the two. Seeing that heartbeat proves
+// nothing about the first document.
+func TestSkipped(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		began := time.Now()
+		_, a, b := pair(t)
+		change := func(at time.Duration, what func()) {
+			time.Sleep(at - time.Since(began))
+			go what()
+		}
+		put := func() {
+			doc := indexsource.Document{Token: account.TokenID("t0"), Hash: aHash}
+			a.Index().Put(context.Background(), doc)
+		}
+		b.conn.Delay = func(what string) time.Duration {
+			if what == "deliver" {
+				return 300 * time.Millisecond
+			}
+			return 0
+		}
+		// b is busy with an eviction when the first document is written, sends its
+		// heartbeat at 3 s, and then the second document is written.
+		change(2900*time.Millisecond, func() { a.Evict(context.Background(), "elastic", "fleet-server", "t1") })
+		change(2950*time.Millisecond, put)
+		change(3100*time.Millisecond, put)
+		for time.Since(began) < 3950*time.Millisecond {
+			time.Sleep(50 * time.Millisecond)
+			b.caches.mu.Lock()
+			until := b.caches.until.Sub(began)
+			b.caches.mu.Unlock()
+			if until > simLease {
+				t.Fatalf("after %v the lease runs until %v, and the document has not come by", time.Since(began), until)
+			}
+		}
+		if diff := cmp.Diff([]string{"evict elastic/fleet-server/t1 (node)"}, b.caches.take()); diff != "" {
+			t.Errorf("(-want +got):\n%s", diff)
+		}
+	})
+}
+
+// TestRollBack: the log is rolled back to before what b has applied, and goes on. A
+// follower that is opened anew must not take the new messages for those it had.
+func TestRollBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log, a, b := pair(t)
+		before := log.Last()
+		if _, err := a.Evict(t.Context(), "elastic", "fleet-server", "t0"); err != nil {
+			t.Fatal(err)
+		}
+		// b notices that its follower broke after the log has passed its position.
+		b.conn.Delay = func(what string) time.Duration {
+			if what == "break" {
+				return 100 * time.Millisecond
+			}
+			return 0
+		}
+		a.caches.take()
+		b.caches.take()
+		log.RollBack(before)
+		other := log.Connect()
+		value := []byte(`{"namespace":"elastic","service":"fleet-server","names":"t1"}`)
+		if _, err := other.Append(t.Context(), fleet.Entry{Key: "evict.x", Value: value, ID: "x"}); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(2 * time.Second)
+		if diff := cmp.Diff([]string{"lapse", "clear", "clear", "lease"}, b.caches.take()); diff != "" {
+			t.Errorf("b (-want +got):\n%s", diff)
+		}
+	})
+}
+
+// TestRecreated: a node that has joined a new log cannot know who has a lease from
+// the one before.
+func TestRecreated(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log, a, b := pair(t)
+		b.conn.Cut(true, true)
+		log.Recreate()
+		time.Sleep(simLease / 4) // a notices when it renews
+		if err := a.Wait(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if !b.caches.serves() {
+			t.Fatal("b has no lease any more, and the test shows nothing")
+		}
+		if _, err := a.Evict(t.Context(), "elastic", "fleet-server", "t0"); err != nil {
+			t.Fatal(err)
+		}
+		if b.caches.serves() {
+			t.Error("a node serves on a lease from the log before, and the eviction has returned")
+		}
+		b.conn.Heal()
+	})
+}
+
+func TestOtherToolsMayWrite(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		entry fleet.Entry
+		want  []string
+	}{
+		{"an eviction", fleet.Entry{Key: "evict.1", Value: []byte(`{"namespace":"elastic","service":"fleet-server","names":"*"}`)}, []string{"evict elastic/fleet-server/* (node)"}},
+		{"an eviction that cannot be read", fleet.Entry{Key: "evict.1", Value: []byte(`{`)}, []string{"clear"}},
+		{"an eviction that names nothing", fleet.Entry{Key: "evict.1", Value: []byte(`{"namespace":"elastic","service":"fleet-server"}`)}, []string{"clear"}},
+		{"an eviction taken away", fleet.Entry{Key: "evict.1", Delete: true}, nil},
+		{"a document's key that cannot be read", fleet.Entry{Key: "doc.elastic"}, []string{"clear"}},
+		{"something else", fleet.Entry{Key: "else"}, nil},
+		{"the log's identity", fleet.Entry{Key: "meta", Value: []byte(`{"log":"x","lease_ns":15000000000}`)}, []string{"lapse", "clear", "clear", "lease"}},
+		{"the node's heartbeat", fleet.Entry{Key: "node.a1.1", Value: []byte(`{}`)}, []string{"lapse", "clear", "clear", "lease"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				log, a, _ := pair(t)
+				if _, err := log.Connect().Append(t.Context(), tt.entry); err != nil {
+					t.Fatal(err)
+				}
+				time.Sleep(time.Second)
+				if diff := cmp.Diff(tt.want, a.caches.take()); diff != "" {
+					t.Errorf("(-want +got):\n%s", diff)
+				}
+			})
+		})
+	}
+}
+
+func TestCloseLeaves(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, a, b := pair(t)
+		b.Close()
+		b.Close()
+		if diff := cmp.Diff([]string{"lapse", "clear"}, b.caches.take()); diff != "" {
+			t.Errorf("(-want +got):\n%s", diff)
+		}
+		report, err := a.Evict(t.Context(), "elastic", "fleet-server", "t0")
+		if err != nil || report.Took > 0 || len(report.Nodes) != 0 {
+			t.Errorf("got %+v, %v; want an eviction that waits for nobody", report, err)
+		}
+		if _, err := b.Evict(t.Context(), "elastic", "fleet-server", "t0"); !errors.Is(err, fleet.ErrClosed) {
+			t.Errorf("a closed node evicts with error %v", err)
+		}
+		if err := b.Wait(t.Context()); !errors.Is(err, fleet.ErrClosed) {
+			t.Errorf("a closed node serves with error %v", err)
+		}
+	})
+}
+
+func TestSuspend(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, a, _ := pair(t)
+		a.clock.asleep.Add(int64(time.Minute))
+		a.clock.begin = a.clock.begin.Add(-time.Minute) // its monotonic clock stood still, and shows the same time
+		time.Sleep(simLease / 50)
+		if diff := cmp.Diff([]string{"lapse", "clear"}, a.caches.take()[:2]); diff != "" {
+			t.Errorf("(-want +got):\n%s", diff)
+		}
+	})
+}
+
+// TestAllow: a lease of a slow clock, and the wait for it by a fast one.
+func TestAllow(t *testing.T) {
+	const drift = 1e-3
+	for _, lease := range []time.Duration{time.Second, 15 * time.Second, time.Hour} {
+		lasts := float64(lease) / (1 - drift)
+		waits := float64(fleet.Allow(lease)) / (1 + drift)
+		if waits < lasts || waits > lasts*1.0001 {
+			t.Errorf("a lease of %v lasts %v, and the wait %v", lease, time.Duration(lasts), time.Duration(waits))
+		}
+	}
+}
+
+func TestConfig(t *testing.T) {
+	_, err := fleet.New(fleettest.NewLog().Connect(), &recorder{}, fleet.Config{Lease: time.Millisecond})
+	if want := "fleet: Config.Lease: 1ms is less than 100ms"; err == nil || err.Error() != want {
+		t.Errorf("got error %v, want %s", err, want)
+	}
+}
+
+func TestIndex(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, a, b := pair(t)
+		ctx, id := t.Context(), account.TokenID("t0")
+		token, err := a.Index().Create(ctx, id, "operator")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := b.Index().Create(ctx, id, "operator"); !errors.Is(err, fleet.ErrExists) {
+			t.Errorf("created twice: %v", err)
+		}
+		doc, ok, err := b.Index().Get(ctx, id)
+		if err != nil || !ok || !doc.Hash.Verify(token.Secret()) || doc.Creator != "operator" || !doc.Enabled {
+			t.Errorf("got %+v, %v, %v", doc, ok, err)
+		}
+		if ok, err := b.Index().SetEnabled(ctx, id, false); !ok || err != nil {
+			t.Errorf("disable: %v, %v", ok, err)
+		}
+		if docs, err := a.Index().List(ctx, account); err != nil || len(docs) != 1 || docs[0].Enabled {
+			t.Errorf("list: %+v, %v", docs, err)
+		}
+		for i, want := range []bool{true, false} {
+			if ok, err := a.Index().Delete(ctx, id); ok != want || err != nil {
+				t.Errorf("delete %d: %v, %v", i, ok, err)
+			}
+		}
+		if _, ok, err := b.Index().Get(ctx, id); ok || err != nil {
+			t.Errorf("get what was deleted: %v, %v", ok, err)
+		}
+		if _, err := a.Index().Create(ctx, id, "operator"); err != nil {
+			t.Errorf("create what was deleted: %v", err)
+		}
+	})
+}
