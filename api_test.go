@@ -38,7 +38,7 @@ var imports = map[string][]string{
 	"indexsource":          {"internal/passhash", "tokencache"},
 	"evict":                {"internal/eswire", "internal/quote", "tokencache"},
 	"fleet":                {"evict", "indexsource", "tokencache"},
-	"fleet/fleettest":      {"fleet"},
+	"fleet/fleettest":      {"fleet", "tokencache"},
 	"tokencache/tokenhttp": {"tokencache"},
 	"tokencache/tokenlog":  {"tokencache"},
 	"tokencache/tokentest": {"evict", "indexsource", "tokencache"},

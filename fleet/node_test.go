@@ -131,6 +131,22 @@ func TestJoinClearsBeforeItServes(t *testing.T) {
 	})
 }
 
+// TestRenewalIsDatedBeforeItIsSent: neither the acknowledgement nor the message has
+// the heartbeat's time.
+func TestRenewalIsDatedBeforeItIsSent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		began := time.Now()
+		_, _, b := pair(t)
+		b.conn.Delay = func(what string) time.Duration {
+			return map[string]time.Duration{"request": time.Second / 2, "reply": time.Second / 2, "deliver": 7 * time.Second / 10}[what]
+		}
+		time.Sleep(simLease/5 + simLease/6)
+		if got, want := b.Status().Until.Sub(began).Round(time.Millisecond), simLease+simLease/5; got != want {
+			t.Errorf("the lease runs until %v, want %v", got, want)
+		}
+	})
+}
+
 func TestEvictReportsNodes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		_, a, b := pair(t)
