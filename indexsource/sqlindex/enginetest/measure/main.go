@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -31,6 +32,7 @@ import (
 var (
 	documents = flag.Int("documents", 1_000_000, "how many documents the index has")
 	changes   = flag.Int("changes", 100, "how many changes to measure")
+	engines   = flag.String("engines", "SQLite PostgreSQL", "which engines to measure")
 	reads     = flag.Int("reads", 5000, "how many reads to measure")
 )
 
@@ -56,8 +58,13 @@ func run(ctx context.Context) error {
 		}
 		return db
 	}}
-	if err := lite.measure(ctx); err != nil {
-		return err
+	if strings.Contains(*engines, lite.name) {
+		if err := lite.measure(ctx); err != nil {
+			return err
+		}
+	}
+	if !strings.Contains(*engines, "PostgreSQL") {
+		return nil
 	}
 	s, err := pgserver.Start()
 	if err != nil {
@@ -208,7 +215,7 @@ func (e engine) eviction(ctx context.Context, nodes int, poll time.Duration, lis
 		for len(told) > 0 {
 			<-told
 		}
-		if _, err := db.ExecContext(ctx, "UPDATE svctoken_tokens SET enabled = NOT enabled WHERE name = 'token1'"); err != nil {
+		if _, err := db.ExecContext(ctx, "UPDATE svctoken_tokens SET enabled = NOT enabled WHERE namespace = 'elastic' AND service = 'fleet-server' AND name = 'token1'"); err != nil {
 			return err
 		}
 		began := time.Now()
@@ -235,7 +242,7 @@ func (f invalidator) Clear(context.Context, tokencache.Cause) int { return 0 }
 
 // load measures what a hundred nodes ask of the database, and take of memory.
 func (e engine) load(ctx context.Context) error {
-	const nodes, seconds = 100, 20
+	const nodes, seconds = 100, 10
 	before := heap()
 	for range nodes {
 		db, ix := e.index(sqlindex.Config{})
