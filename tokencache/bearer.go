@@ -98,15 +98,14 @@ func trimPadding(bearer string) (string, bool) {
 
 // splitBearer makes a token of the bytes behind a bearer's prefix, which it copies.
 func splitBearer(plain []byte) (Token, error) {
-	colon := bytes.IndexByte(plain, ':')
-	if colon < 0 {
+	qualified, secret, ok := bytes.Cut(plain, []byte{':'})
+	if !ok {
 		return Token{}, errColon
 	}
-	id, err := ParseTokenID(string(plain[:colon]))
+	id, err := ParseTokenID(string(qualified))
 	if err != nil {
 		return Token{}, fmt.Errorf("%w: %w", ErrNotServiceToken, err)
 	}
-	secret := plain[colon+1:]
 	if len(secret) < minSecret {
 		return Token{}, &RefusedError{Token: id, Reason: ReasonSecretLength}
 	}
