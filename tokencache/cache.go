@@ -63,10 +63,10 @@ type Config struct {
 
 	// MaxLoads is how many loads may read at once. Further ones have to wait, see
 	// GroupConfig.MaxWait. One account may have an eighth of them, so that reads of
-	// one account that hang leave room for the others. As many loads again may be
-	// strays, which run on after they have taken too long; an account that has its
-	// eighth of strays, or the cache that has all, begins no load until some have
-	// ended. Zero: 1024. Negative is an error.
+	// one account that hang leave room for the others. As many loads again, and 64
+	// at least, may be strays, which run on after they have taken too long; an
+	// account that has its eighth of strays, or the cache that has all, begins no
+	// load until some have ended. Zero: 1024. Negative is an error.
 	MaxLoads int
 
 	// MaxBackoff is the longest pause in which a source is left alone after its
@@ -104,6 +104,7 @@ const (
 	defaultLoadTimeout = 10 * time.Second
 	maxLoadTimeout     = 24 * time.Hour
 	defaultMaxLoads    = 1024
+	minStrays          = 64
 )
 
 // withDefaults returns cfg with its zero values replaced, and an error for each
@@ -189,12 +190,13 @@ func newStore(g *Group, name string, cfg Config) *store {
 		errTimeout:  fmt.Errorf("its source, or the hash, took longer than %v", cfg.LoadTimeout),
 		policy:      newPolicy(cfg.MaxEntries),
 		slots:       turns{limit: cfg.MaxLoads, share: shareOf(cfg.MaxLoads), begin: (*load).readLocked},
-		strays:      strays{limit: cfg.MaxLoads, share: shareOf(cfg.MaxLoads)},
+		strays:      strays{limit: max(cfg.MaxLoads, minStrays), share: shareOf(max(cfg.MaxLoads, minStrays))},
 		failures:    failures{longest: cfg.MaxBackoff},
 	}
 	if s.ttl == 0 || s.hideNames {
 		s.absentTTL = 0
 	}
+	s.slots.blocked = s.strays.fullLocked
 	s.slots.setPlaces(g.maxQueue)
 	s.absences, _ = simplelru.NewLRU[*entry, struct{}](maxAbsences, nil) // fails for sizes below 1 only
 	s.beginEraLocked()

@@ -268,6 +268,7 @@ func (l *load) land(out outcome) {
 	g.mu.Lock()
 	if l.phase == settled { // overdue or closed: a stray
 		s.strays.endLocked(l.token.id.Account)
+		s.slots.handOnAllLocked()
 		s.stats.Discarded++
 		g.mu.Unlock()
 		return

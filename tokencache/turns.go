@@ -29,9 +29,10 @@ type turns struct {
 	placesAccount int // how many of one account
 
 	running, waiting int
-	lines            map[Account]*line // of the accounts that have a turn or wait
-	rings            [lanes]list.List  // of *line: the accounts that wait in the lane, the next one first
-	begin            func(*load)       // begins the phase of a load that was given a turn
+	lines            map[Account]*line  // of the accounts that have a turn or wait
+	rings            [lanes]list.List   // of *line: the accounts that wait in the lane, the next one first
+	begin            func(*load)        // begins the phase of a load that was given a turn
+	blocked          func(Account) bool // reports whether an account may have no turn for another reason; nil: never
 
 	mean  int64 // moving average of how long a turn takes, in nanoseconds
 	peak  int   // how many lines there were at once
@@ -123,6 +124,9 @@ func (t *turns) freeLocked(l *line) {
 
 // may reports whether the account can have a turn now.
 func (t *turns) may(l *line) bool {
+	if t.blocked != nil && t.blocked(l.account) {
+		return false
+	}
 	if t.running < t.limit {
 		return l.running < t.share
 	}
@@ -149,6 +153,11 @@ func (t *turns) giveBackLocked(a Account, took int64) {
 	ln.running--
 	t.running--
 	t.freeLocked(ln)
+	t.handOnAllLocked()
+}
+
+// handOnAllLocked gives turns to the loads that can have one now.
+func (t *turns) handOnAllLocked() {
 	for t.handOnLocked() {
 	}
 }
