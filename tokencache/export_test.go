@@ -36,3 +36,10 @@ func WithMutexHeld(g *Group, f func()) {
 	defer g.mu.Unlock()
 	f()
 }
+
+// Linked returns how many entries are in the group's table, absences too.
+func Linked(g *Group) int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.linked
+}
