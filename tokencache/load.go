@@ -97,7 +97,11 @@ func (s *store) obtainLocked(ctx context.Context, token *Token, q *query, refres
 	c := s.cells[token.id.Account]
 	if c != nil {
 		if l := c.loads[key]; l != nil {
-			return l, nil
+			if !l.asked.expiredBy(time.Now()) {
+				return l, nil
+			}
+			l.unregisterLocked() // what it has read held until then, and this caller came later
+			c = s.cells[token.id.Account]
 		}
 	}
 	if err := s.unavailableLocked(token.id); err != nil {
@@ -273,8 +277,8 @@ func (l *load) land(out outcome) {
 		g.mu.Unlock()
 		return
 	}
-	if out.confirmed && out.expiredBy(time.Now()) {
-		out = outcome{reason: ReasonExpired} // who joined the load late may have come after its expiry
+	if out.confirmed && l.phase == reading && l.registered && out.expiredBy(time.Now()) {
+		out = outcome{reason: ReasonExpired} // who joined while Ask ran may have come after the expiry
 	}
 	if l.phase == reading {
 		s.slots.giveBackLocked(l.token.id.Account, g.clock.now()-l.begun)
