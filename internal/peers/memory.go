@@ -65,12 +65,21 @@ func tokenName(i int) string { return fmt.Sprintf("token-%09d", i) }
 func qualifiedName(i int) string { return strings.Clone(Account.TokenID(tokenName(i)).String()) }
 
 func fillSvctoken(n int) any {
-	g := tokencache.NewGroup(tokencache.GroupConfig{})
-	must(tokencache.New(g, "peer", svctokenSource{func(context.Context, string) (Version, error) { return 1, nil }}, tokencache.Config{MaxEntries: n}))
-	for i := range n {
-		must(g.AuthenticateToken(context.Background(), TokenOf(tokenName(i))))
-	}
+	g, _ := filled(n)
 	return g
+}
+
+// filled returns a group with a full cache of n tokens, and what fills it again.
+func filled(n int) (g *tokencache.Group, fill func()) {
+	g = tokencache.NewGroup(tokencache.GroupConfig{})
+	must(tokencache.New(g, "peer", svctokenSource{func(context.Context, string) (Version, error) { return 1, nil }}, tokencache.Config{MaxEntries: n}))
+	fill = func() {
+		for i := range n {
+			must(g.AuthenticateToken(context.Background(), TokenOf(tokenName(i))))
+		}
+	}
+	fill()
+	return g, fill
 }
 
 func fillGolangLRU(n int) any {

@@ -25,15 +25,12 @@ func Writes() ([]float64, error) {
 	if err != nil {
 		return nil, ErrNoValgrind
 	}
-	dir, err := os.MkdirTemp("", "svctoken-hits-")
+	dir, binary, err := buildHits()
 	if err != nil {
 		return nil, err
 	}
 	defer os.RemoveAll(dir)
-	binary, trace := filepath.Join(dir, "hits"), filepath.Join(dir, "trace")
-	if out, err := exec.Command("go", "build", "-o", binary, "github.com/svctoken/svctoken/internal/peers/hits").CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("%w\n%s", err, out)
-	}
+	trace := filepath.Join(dir, "trace")
 	var fewest []float64
 	for range 5 {
 		often, err := watch(valgrind, binary, trace)
@@ -48,6 +45,20 @@ func Writes() ([]float64, error) {
 		}
 	}
 	return fewest, nil
+}
+
+// buildHits builds the command hits in a new directory.
+func buildHits() (dir, binary string, err error) {
+	dir, err = os.MkdirTemp("", "svctoken-hits-")
+	if err != nil {
+		return "", "", err
+	}
+	binary = filepath.Join(dir, "hits")
+	if out, err := exec.Command("go", "build", "-o", binary, "github.com/svctoken/svctoken/internal/peers/hits").CombinedOutput(); err != nil {
+		os.RemoveAll(dir)
+		return "", "", fmt.Errorf("%w\n%s", err, out)
+	}
+	return dir, binary, nil
 }
 
 // watch runs the command once.

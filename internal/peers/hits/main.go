@@ -1,18 +1,25 @@
-// Command hits hits a cache, for whoever watches what that writes: see
-// peers.Writes.
+// Command hits hits a cache, for whoever watches that: see peers.Writes and
+// peers.Instructions.
 //
-//	hits N
+//	hits [-floor] [-signal] [-secret BYTES] N
 //
 // It prints the address of a variable that it sets to 1 before the N hits and to 2
-// afterwards, and one of the stack of the goroutine that does them.
+// afterwards, and one of the stack of the goroutine that does them. With -signal it
+// sends its thread SIGUSR1 at both moments. With -floor it does what peers.Floor
+// does instead of hitting.
 package main
 
 import (
 	"context"
+	"crypto/sha256"
+	"crypto/subtle"
+	"flag"
 	"fmt"
 	"os"
+	"runtime"
 	"runtime/debug"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"unsafe"
 
@@ -22,11 +29,37 @@ import (
 var mark atomic.Int64
 
 func main() {
-	debug.SetGCPercent(-1)
-	n, err := strconv.Atoi(os.Args[1])
+	floor := flag.Bool("floor", false, "do what no cache can avoid, instead of hitting")
+	signal := flag.Bool("signal", false, "send SIGUSR1 before and after")
+	secret := flag.Int("secret", 22, "the secrets' length in `bytes`")
+	flag.Parse()
+	n, err := strconv.Atoi(flag.Arg(0))
 	if err != nil {
-		panic(err)
+		fmt.Fprintln(os.Stderr, "hits: name a number of hits")
+		os.Exit(2)
 	}
+	debug.SetGCPercent(-1)
+	runtime.LockOSThread()
+	do := hitter(*secret)
+	if *floor {
+		do = floorer(*secret)
+	}
+	do(24) // loads, and marks
+	grow(64)
+	fmt.Printf("%d %d\n", uintptr(unsafe.Pointer(&mark)), stack())
+	if *signal {
+		raise()
+	}
+	mark.Store(1)
+	do(n)
+	mark.Store(2)
+	if *signal {
+		raise()
+	}
+}
+
+// hitter returns what hits eight tokens in turn.
+func hitter(secret int) func(n int) {
 	g := tokencache.NewGroup(tokencache.GroupConfig{})
 	if _, err := tokencache.New(g, "hits", source{}, tokencache.Config{}); err != nil {
 		panic(err)
@@ -34,25 +67,31 @@ func main() {
 	headers := make([]string, 8)
 	account := tokencache.Account{Namespace: "elastic", Service: "fleet-server"}
 	for i := range headers {
-		token, err := tokencache.NewToken(account.TokenID(fmt.Sprint("token", i)), tokencache.GenerateSecret())
+		value := strings.Repeat(strconv.Itoa(i), secret)
+		token, err := tokencache.NewToken(account.TokenID(fmt.Sprintf("token-%09d", i)), tokencache.NewSecret(value))
 		if err != nil {
 			panic(err)
 		}
 		headers[i] = "Bearer " + token.RevealBearer()
 	}
-	hit(g, headers, 3*len(headers)) // loads, and marks
-	grow(64)
-	fmt.Printf("%d %d\n", uintptr(unsafe.Pointer(&mark)), stack())
-	mark.Store(1)
-	hit(g, headers, n)
-	mark.Store(2)
+	ctx := context.Background()
+	return func(n int) {
+		for i := range n {
+			if _, err := g.Authenticate(ctx, headers[i%len(headers)]); err != nil {
+				panic(err)
+			}
+		}
+	}
 }
 
-func hit(g *tokencache.Group, headers []string, n int) {
-	ctx := context.Background()
-	for i := range n {
-		if _, err := g.Authenticate(ctx, headers[i%len(headers)]); err != nil {
-			panic(err)
+// floorer returns what hashes and compares.
+func floorer(secret int) func(n int) {
+	buf := make([]byte, 16+secret)
+	var want [sha256.Size]byte
+	return func(n int) {
+		for range n {
+			sum := sha256.Sum256(buf)
+			subtle.ConstantTimeCompare(sum[:], want[:])
 		}
 	}
 }

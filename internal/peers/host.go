@@ -1,0 +1,100 @@
+package peers
+
+import (
+	"context"
+	"encoding/base64"
+	"fmt"
+	"math/rand/v2"
+
+	"github.com/svctoken/svctoken/tokencache"
+)
+
+// A Host is a group of caches that remember tokens, and the values of Authorization
+// headers that hit.
+type Host struct {
+	Group   *tokencache.Group
+	Headers []string
+}
+
+// HostOptions say what a Host has. The zero value: one cache, 1 000 tokens with
+// secrets of 22 bytes.
+type HostOptions struct {
+	Tokens  int
+	Secrets []int // lengths of secrets, in turn
+	Caches  int   // the tokens live in the last; the sources before do not hold them
+	Padded  bool  // whether the base64 is padded, as some clients send it
+}
+
+// NewHost returns a host whose tokens are in memory.
+func NewHost(o HostOptions) *Host {
+	if o.Tokens == 0 {
+		o.Tokens = 1000
+	}
+	if o.Secrets == nil {
+		o.Secrets = []int{22}
+	}
+	h := &Host{Group: tokencache.NewGroup(tokencache.GroupConfig{})}
+	for i := range o.Caches - 1 {
+		must(tokencache.New(h.Group, fmt.Sprint("before-", i), absent{}, tokencache.Config{}))
+	}
+	must(tokencache.New(h.Group, "cache", present{}, tokencache.Config{MaxEntries: o.Tokens + 1000}))
+	for i := range o.Tokens {
+		header := Header(i, o.Secrets[i%len(o.Secrets)], o.Padded)
+		must(h.Group.Authenticate(context.Background(), header))
+		h.Headers = append(h.Headers, header)
+	}
+	return h
+}
+
+// Header returns the header of token i, whose qualified name has 36 bytes, or 38
+// where the base64 of a secret of 64 bytes is to be padded.
+func Header(i, secret int, padded bool) string {
+	name := fmt.Sprintf("token-%09d", i)
+	if padded {
+		name += "-p"
+	}
+	return HeaderOf(name, secretOf(i, secret), padded)
+}
+
+// WrongHeader returns a header with the name of token i and another secret of the
+// same length.
+func WrongHeader(i, secret int) string {
+	return HeaderOf(fmt.Sprintf("token-%09d", i), secretOf(i+1e9, secret), false)
+}
+
+// HeaderOf returns the header of a token of Account.
+func HeaderOf(name, secret string, padded bool) string {
+	encoding := base64.RawStdEncoding
+	if padded {
+		encoding = base64.StdEncoding
+	}
+	return "Bearer " + encoding.EncodeToString([]byte("\x00\x01\x00\x01"+Account.TokenID(name).String()+":"+secret))
+}
+
+// secretOf returns the i-th secret of n characters.
+func secretOf(i, n int) string {
+	const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
+	random := rand.New(rand.NewPCG(uint64(i), 22))
+	secret := make([]byte, n)
+	for i := range secret {
+		secret[i] = alphabet[random.IntN(len(alphabet))]
+	}
+	return string(secret)
+}
+
+// present holds every token and accepts any secret; absent holds none, and does not know so without being asked.
+type (
+	present struct{}
+	absent  struct{}
+)
+
+func (present) Lookup(context.Context, tokencache.TokenID) (tokencache.Answer[struct{}], error) {
+	return tokencache.Answer[struct{}]{Held: true, Verify: anySecret}, nil
+}
+
+func (absent) Lookup(context.Context, tokencache.TokenID) (tokencache.Answer[struct{}], error) {
+	return tokencache.Answer[struct{}]{}, nil
+}
+
+func (present) Subscribe(tokencache.Invalidator) func() { return func() {} }
+func (absent) Subscribe(tokencache.Invalidator) func()  { return func() {} }

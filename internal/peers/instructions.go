@@ -1,0 +1,41 @@
+package peers
+
+import (
+	"errors"
+	"os"
+)
+
+// ErrNoSteps is returned by Instructions where a program cannot be stepped: it needs
+// Linux on amd64, and the permission to trace.
+var ErrNoSteps = errors.New("peers: programs cannot be stepped here")
+
+// An InstructionCount is how many instructions a hit takes, and its floor, with
+// secrets of one length.
+type InstructionCount struct {
+	Secret     int
+	Hit, Floor float64
+}
+
+// Instructions steps through hits and floors, the command hits beside this package,
+// and counts the processor's instructions, exactly: with all that the
+// processor has, such as instructions for SHA-256.
+func Instructions() ([]InstructionCount, error) {
+	dir, binary, err := buildHits()
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	var counts []InstructionCount
+	for _, n := range SecretLengths {
+		hit, err := instructions(binary, n, false)
+		if err != nil {
+			return nil, err
+		}
+		floor, err := instructions(binary, n, true)
+		if err != nil {
+			return nil, err
+		}
+		counts = append(counts, InstructionCount{Secret: n, Hit: hit, Floor: floor})
+	}
+	return counts, nil
+}

@@ -1,0 +1,135 @@
+package peers
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"syscall"
+)
+
+// waitOwn waits for threads of every kind, but only of programs that this thread
+// started: others of the process may have programs of their own.
+const waitOwn = syscall.WALL | syscall.WNOTHREAD
+
+// instructions returns how many instructions one hit or floor takes: the difference
+// between 16 and 8 of them, so that what is around them does not count.
+func instructions(binary string, secret int, floor bool) (float64, error) {
+	args := []string{"-signal", "-secret", strconv.Itoa(secret)}
+	if floor {
+		args = append(args, "-floor")
+	}
+	few, err := steps(binary, append(args, "8"))
+	if err != nil {
+		return 0, err
+	}
+	many, err := steps(binary, append(args, "16"))
+	if err != nil {
+		return 0, err
+	}
+	return float64(many-few) / 8, nil
+}
+
+// steps runs the program, and counts the instructions of its first thread between
+// two signals SIGUSR1, which it does not get.
+func steps(binary string, args []string) (count int, err error) {
+	runtime.LockOSThread() // only the thread that started the program may step it
+	defer runtime.UnlockOSThread()
+	cmd := exec.Command(binary, args...)
+	cmd.Env = append(os.Environ(), "GODEBUG=asyncpreemptoff=1")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Ptrace: true}
+	if err := cmd.Start(); err != nil {
+		return 0, fmt.Errorf("%w: %w", ErrNoSteps, err)
+	}
+	pid := cmd.Process.Pid
+	defer cmd.Process.Release()
+	defer func() {
+		syscall.Kill(pid, syscall.SIGKILL)
+		reap(pid)
+	}()
+	if err := untilSignal(pid); err != nil {
+		return 0, err
+	}
+	if err := stopOthers(pid); err != nil {
+		return 0, err
+	}
+	for ; ; count++ {
+		if err := syscall.PtraceSingleStep(pid); err != nil {
+			return 0, err
+		}
+		var status syscall.WaitStatus
+		if _, err := syscall.Wait4(pid, &status, waitOwn, nil); err != nil {
+			return 0, err
+		}
+		switch {
+		case status.Stopped() && status.StopSignal() == syscall.SIGTRAP:
+		case status.Stopped() && status.StopSignal() == syscall.SIGUSR1:
+			return count, nil
+		default:
+			return 0, fmt.Errorf("peers: the hits stopped after %d steps: %#x", count, uint32(status))
+		}
+	}
+}
+
+// untilSignal runs the program, all of its threads traced, until its first thread
+// sends SIGUSR1.
+func untilSignal(pid int) error {
+	for first := true; ; first = false {
+		var status syscall.WaitStatus
+		tid, err := syscall.Wait4(-1, &status, waitOwn, nil)
+		if first && err == nil {
+			err = syscall.PtraceSetOptions(pid, syscall.PTRACE_O_TRACECLONE)
+		}
+		if err != nil {
+			return fmt.Errorf("%w: %w", ErrNoSteps, err)
+		}
+		if !status.Stopped() {
+			return fmt.Errorf("peers: the hits ended: %#x", uint32(status))
+		}
+		deliver := int(status.StopSignal())
+		switch status.StopSignal() {
+		case syscall.SIGUSR1:
+			return nil
+		case syscall.SIGTRAP, syscall.SIGSTOP: // a new thread, or its start
+			deliver = 0
+		}
+		if err := syscall.PtraceCont(tid, deliver); err != nil {
+			return fmt.Errorf("%w: %w", ErrNoSteps, err)
+		}
+	}
+}
+
+// stopOthers stops all threads but the first for good. The runtime's monitor would
+// else ask the first to let others run, every ten milliseconds, as slow as steps are.
+func stopOthers(pid int) error {
+	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*", pid))
+	if err != nil {
+		return err
+	}
+	for _, thread := range threads {
+		tid, err := strconv.Atoi(filepath.Base(thread))
+		if err != nil || tid == pid {
+			continue
+		}
+		if _, _, errno := syscall.Syscall(syscall.SYS_TGKILL, uintptr(pid), uintptr(tid), uintptr(syscall.SIGSTOP)); errno != 0 {
+			return errno
+		}
+		if _, err := syscall.Wait4(tid, nil, waitOwn, nil); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// reap waits until the program's threads have gone.
+func reap(pid int) {
+	for {
+		var status syscall.WaitStatus
+		tid, err := syscall.Wait4(-1, &status, waitOwn, nil)
+		if err != nil && err != syscall.EINTR || tid == pid && !status.Stopped() {
+			return
+		}
+	}
+}

@@ -1,0 +1,5 @@
+//go:build !linux || !amd64
+
+package peers
+
+func instructions(string, int, bool) (float64, error) { return 0, ErrNoSteps }
