@@ -4,6 +4,7 @@
 //
 //	go run -C internal/lincheck ./teeth         # until the first test that fails
 //	go run -C internal/lincheck ./teeth -all    # all tests for each break
+//	go run -C internal/lincheck ./teeth -part 2/4
 //
 // It prints killed/total, and exits with 1 if a break survives.
 package main
@@ -34,10 +35,16 @@ var suites = []suite{
 func main() {
 	all := flag.Bool("all", false, "run all tests for each break, not only until one fails")
 	match := flag.String("match", "", "apply only the breaks whose name contains this")
+	part := flag.String("part", "1/1", "apply only every n-th break, from the i-th on: `i/n`")
 	flag.Parse()
+	var first, every int
+	if n, err := fmt.Sscanf(*part, "%d/%d", &first, &every); n != 2 || first < 1 || first > every {
+		fmt.Fprintf(os.Stderr, "teeth: -part %s: want i/n, with i from 1 to n: %v\n", *part, err)
+		os.Exit(2)
+	}
 	killed, total := 0, 0
-	for _, b := range breaks {
-		if !strings.Contains(b.name, *match) {
+	for i, b := range breaks {
+		if i%every != first-1 || !strings.Contains(b.name, *match) {
 			continue
 		}
 		total++
