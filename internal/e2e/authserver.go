@@ -1,13 +1,12 @@
 // Package e2e tries examples/authserver from outside, with clients that are not
-// svctoken's: the official Elasticsearch clients for Go and for JavaScript, curl,
-// and a browser. Its load command measures what caching is worth to the server.
+// svctoken's: the official Elasticsearch clients for Go and for JavaScript of three
+// versions, two others for Go, curl, and a browser. Its load command measures what caching is worth to the server.
 package e2e
 
 import (
 	"bufio"
 	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -20,7 +19,8 @@ import (
 // An Authserver is a process that runs the example. Its users are Admin, who may do
 // everything, and Reader, who may look.
 type Authserver struct {
-	URL string
+	URL         string
+	Fingerprint string // of the certificate authority, with -tls-self-signed
 
 	cmd    *exec.Cmd
 	dir    string // of the binary
@@ -64,17 +64,30 @@ func (s *Authserver) start(root string, args []string) error {
 	if err := s.cmd.Start(); err != nil {
 		return err
 	}
-	line, err := bufio.NewReader(stdout).ReadString('\n')
-	if err != nil {
+	lines := bufio.NewReader(stdout)
+	if s.URL, err = value(lines, "Listening on "); err != nil {
 		return err
 	}
-	url, ok := strings.CutPrefix(strings.TrimSpace(line), "Listening on ")
-	if !ok {
-		return errors.New("it does not say where it listens")
+	if strings.HasPrefix(s.URL, "https:") {
+		if s.Fingerprint, err = value(lines, "CA fingerprint "); err != nil {
+			return err
+		}
 	}
-	s.URL = url
 	go io.Copy(io.Discard, stdout) // ends with the process
 	return nil
+}
+
+// value reads a line that begins with this, and returns the rest of it.
+func value(lines *bufio.Reader, prefix string) (string, error) {
+	line, err := lines.ReadString('\n')
+	if err != nil {
+		return "", err
+	}
+	rest, ok := strings.CutPrefix(strings.TrimSpace(line), prefix)
+	if !ok {
+		return "", fmt.Errorf("got %q, want a line that begins with %q", line, prefix)
+	}
+	return rest, nil
 }
 
 // Stop ends the process, waits for it, and removes its binary.

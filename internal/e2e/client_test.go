@@ -17,9 +17,9 @@ import (
 
 // start starts a server with the tokens token1 and token2 of elastic/fleet-server
 // in its file.
-func start(t *testing.T) *e2e.Authserver {
+func start(t *testing.T, args ...string) *e2e.Authserver {
 	t.Helper()
-	s, err := e2e.Start("../..", "-service-tokens", "../../filesource/testdata/service_tokens")
+	s, err := e2e.Start("../..", append(args, "-service-tokens", "../../filesource/testdata/service_tokens")...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -233,9 +233,9 @@ func isStatus(t *testing.T, err error, status int, kind string) {
 	}
 }
 
-// TestJavaScriptClient runs js/tokens.test.mjs, the same with the official client
+// TestJavaScriptClients runs js/tokens.test.mjs, the same with the official clients
 // for JavaScript.
-func TestJavaScriptClient(t *testing.T) {
+func TestJavaScriptClients(t *testing.T) {
 	node := require(t, "node")
 	if _, err := os.Stat("js/node_modules"); err != nil {
 		if os.Getenv("CI") != "" {
@@ -243,10 +243,14 @@ func TestJavaScriptClient(t *testing.T) {
 		}
 		t.Skip("not installed: npm ci --prefix internal/e2e/js")
 	}
-	s := start(t)
-	cmd := exec.Command(node, "--test", "js/tokens.test.mjs")
-	cmd.Env = append(os.Environ(), "AUTHSERVER_URL="+s.URL, "ADMIN_PASSWORD="+e2e.AdminPassword, "READER_PASSWORD="+e2e.ReaderPassword)
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Errorf("%v\n%s", err, out)
+	for name, module := range map[string]string{"9": "@elastic/elasticsearch", "8": "elasticsearch8", "7": "elasticsearch7"} {
+		t.Run(name, func(t *testing.T) {
+			s := start(t)
+			cmd := exec.Command(node, "--test", "js/tokens.test.mjs")
+			cmd.Env = append(os.Environ(), "CLIENT="+module, "AUTHSERVER_URL="+s.URL, "ADMIN_PASSWORD="+e2e.AdminPassword, "READER_PASSWORD="+e2e.ReaderPassword)
+			if out, err := cmd.CombinedOutput(); err != nil {
+				t.Errorf("%v\n%s", err, out)
+			}
+		})
 	}
 }
