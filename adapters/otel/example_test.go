@@ -32,7 +32,7 @@ func Example() {
 
 	evict.New(group).Evict(context.Background(), "elastic", "fleet-server", "token1,token2")
 	for _, span := range spans.Ended() {
-		fmt.Println(span.Name(), span.Attributes()[0].Value.Emit())
+		fmt.Println(span.Name(), span.Attributes()[0].Value.String())
 	}
 	// Output: svctoken.eviction asked
 }

@@ -63,7 +63,7 @@ func TestSpans(t *testing.T) {
 			}
 			var attrs []string
 			for _, a := range span.Attributes() {
-				attrs = append(attrs, strings.TrimPrefix(string(a.Key), "svctoken.")+"="+a.Value.Emit())
+				attrs = append(attrs, strings.TrimPrefix(string(a.Key), "svctoken.")+"="+a.Value.String())
 			}
 			got = append(got, fmt.Sprint(span.Name(), " ", span.EndTime().Sub(span.StartTime()), " ", span.Status().Code == codes.Error, " ", strings.Join(attrs, " ")))
 		}

@@ -1,0 +1,150 @@
+package svctoken_test
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/svctoken/svctoken/filesource"
+	"github.com/svctoken/svctoken/tokencache"
+	"github.com/svctoken/svctoken/tokencache/tokenhttp"
+	"github.com/svctoken/svctoken/tokencache/tokenlog"
+	"github.com/svctoken/svctoken/tokencache/tokentest"
+)
+
+// The blocks of docs/embedding.md, each in a function that has what it needs.
+
+var _ = func(group *tokencache.Group, app, users http.Handler) http.Handler {
+	handler := tokenhttp.Wrap(group, app, tokenhttp.Config{
+		Other:      users, // has requests without a service token
+		Challenges: []string{`Basic realm="security"`},
+	})
+	return handler
+}
+
+var _ = func(metrics func(context.Context, tokencache.Event)) *tokencache.Group {
+	logs := tokenlog.New(slog.Default())
+	group := tokencache.NewGroup(tokencache.GroupConfig{
+		Observer: func(ctx context.Context, ev tokencache.Event) {
+			logs(ctx, ev)
+			metrics(ctx, ev)
+		},
+	})
+	return group
+}
+
+var _ = func(server *http.Server, group *tokencache.Group, file *filesource.File) {
+	stop, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	if err := server.Shutdown(stop); err != nil { // the requests first: they need the group
+		server.Close()
+	}
+	group.Close() // at once; loads in flight are told by their contexts
+	if err := group.Wait(stop); err != nil {
+		slog.Warn("a source ignores its context", "err", err)
+	}
+	file.Close() // the sources last
+}
+
+var _ = func(ctx context.Context, file *filesource.File, account tokencache.Account, deliver func(string)) error {
+	token, err := file.Create(ctx, account.TokenID("2026-12"))
+	if err != nil && !errors.Is(err, filesource.ErrNotDurable) {
+		return err
+	}
+	deliver(token.RevealBearer()) // the only time that it can be had
+	// ... when the clients have it:
+	return file.Delete(ctx, account.TokenID("2026-11"))
+}
+
+var _ = func(group *tokencache.Group, source tokencache.Source[user]) (*tokencache.Cache[user], error) {
+	cache, err := tokencache.New(group, "index", source, tokencache.Config{
+		TTL:        time.Minute,      // the source tells of nothing
+		AbsentTTL:  -1,               // and a new token must work at once
+		ServeStale: 15 * time.Minute, // an outage must not lock clients out
+	})
+	return cache, err
+}
+
+func TestPageExpiry(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var src tokentest.Source[string]
+		kit := tokentest.New(t, tokencache.Config{TTL: time.Hour}, &src)
+		token := tokentest.NewToken(t, "elastic/fleet-server/token1", "")
+		src.Put(token, "the record")
+		kit.Group.AuthenticateToken(t.Context(), token)
+		time.Sleep(time.Hour + 2*time.Second)
+		kit.Group.AuthenticateToken(t.Context(), token)
+		if src.Reads() != 2 {
+			t.Errorf("got %d reads, want 2", src.Reads())
+		}
+	})
+}
+
+// A user and a store are what a host has already.
+type user struct{ Name string }
+
+type row struct {
+	user   user
+	verify func(tokencache.Secret) bool
+}
+
+type store struct {
+	caches tokencache.Subscribers
+	rows   map[tokencache.TokenID]row
+}
+
+var _ tokencache.Source[user] = (*store)(nil)
+
+func (s *store) query(_ context.Context, id tokencache.TokenID) (row, bool, error) {
+	r, ok := s.rows[id]
+	return r, ok, nil
+}
+
+func (s *store) remove(_ context.Context, id tokencache.TokenID) error {
+	delete(s.rows, id)
+	return nil
+}
+
+// Lookup is all that is left of get, compare and add.
+func (s *store) Lookup(ctx context.Context, id tokencache.TokenID) (tokencache.Answer[user], error) {
+	row, ok, err := s.query(ctx, id)
+	if err != nil || !ok {
+		return tokencache.Answer[user]{}, err // an outage is an error; absence is none
+	}
+	return tokencache.Answer[user]{Held: true, Record: row.user, Verify: row.verify}, nil
+}
+
+// Subscribe keeps the caches that are to be told.
+func (s *store) Subscribe(cache tokencache.Invalidator) (cancel func()) { return s.caches.Add(cache) }
+
+// Revoke makes the change visible first, and tells the caches before it returns.
+func (s *store) Revoke(ctx context.Context, id tokencache.TokenID) error {
+	if err := s.remove(ctx, id); err != nil {
+		return err
+	}
+	sel, err := id.Select()
+	if err != nil {
+		return err
+	}
+	s.caches.Evict(ctx, tokencache.CauseSource, sel)
+	return nil
+}
+
+func TestPageStore(t *testing.T) {
+	token := tokentest.NewToken(t, "elastic/fleet-server/token1", "")
+	s := &store{rows: map[tokencache.TokenID]row{token.ID(): {user{"fleet"}, token.Secret().Equal}}}
+	kit := tokentest.New(t, tokencache.Config{}, s)
+	if v, err := kit.Caches[0].AuthenticateToken(t.Context(), token); err != nil || v.Record.Name != "fleet" {
+		t.Fatalf("got %+v, %v", v, err)
+	}
+	if err := s.Revoke(t.Context(), token.ID()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := kit.Group.AuthenticateToken(t.Context(), token); !errors.Is(err, tokencache.ErrRefused) {
+		t.Errorf("after Revoke: got %v, want ErrRefused", err)
+	}
+}
