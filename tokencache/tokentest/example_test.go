@@ -81,6 +81,84 @@ func TestEvictionDuringLoad(t *testing.T) {
 	})
 }
 
+// Sources that fail, take their time, panic, and hold tokens which must not be used.
+func ExampleSource() {
+	var src tokentest.Source[string]
+	group := tokencache.NewGroup(tokencache.GroupConfig{})
+	defer group.Close()
+	cache, err := tokencache.New(group, "test", &src, tokencache.Config{})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	account := tokencache.Account{Namespace: "elastic", Service: "fleet-server"}
+	token, err := tokencache.NewToken(account.TokenID("token1"), tokencache.GenerateSecret())
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	reason := func() tokencache.Reason {
+		_, err := group.AuthenticateToken(context.Background(), token)
+		if refused, ok := errors.AsType[*tokencache.RefusedError](err); ok {
+			return refused.Reason
+		}
+		failed, _ := errors.AsType[*tokencache.NoAnswerError](err)
+		return failed.Reason
+	}
+	src.SetError(errors.New("no route"))
+	fmt.Println(reason())
+	src.SetError(nil)
+	src.SetPanic("a nil map")
+	fmt.Println(reason())
+	src.SetPanic(nil)
+	src.SetLatency(time.Millisecond)
+	src.PutAnswer(token.ID(), tokencache.Answer[string]{Held: true, Disabled: true, Verify: token.Secret().Equal})
+	fmt.Println(reason())
+	cache.Close()
+	fmt.Println(cache.Wait(context.Background()), src.Subscribers())
+	// Output:
+	// source_failed
+	// source_panicked
+	// disabled
+	// <nil> 0
+}
+
+// Outside a bubble, Await says when lookups wait.
+func ExampleHold() {
+	var src tokentest.Source[string]
+	hold := src.Hold()
+	done := make(chan error)
+	go func() {
+		_, err := src.Lookup(context.Background(), tokencache.TokenID{})
+		done <- err
+	}()
+	fmt.Println(hold.Await(context.Background(), 1), src.Reads())
+	hold.Release()
+	fmt.Println(<-done)
+	// Output:
+	// <nil> 1
+	// <nil>
+}
+
+func ExampleRecorder() {
+	var events tokentest.Recorder
+	group := tokencache.NewGroup(tokencache.GroupConfig{Observer: events.Observe})
+	defer group.Close()
+	group.Clear(context.Background(), tokencache.CauseNode)
+	cleared, err := events.Await(context.Background(), 1, tokencache.EventEviction)
+	fmt.Println(cleared[0].Cause, err, len(events.Events(tokencache.EventLoad)))
+	// Output: node <nil> 0
+}
+
+// A service_tokens file for a test. WriteFile writes the text of ServiceTokens.
+func ExampleWriteFile() {
+	_ = func(t *testing.T) {
+		token := tokentest.NewToken(t, "elastic/fleet-server/token1", "")
+		path := tokentest.WriteFile(t, token)
+		t.Log(path, "has", tokentest.ServiceTokens(token))
+	}
+}
+
 func ExampleRunSource() {
 	_ = func(t *testing.T) { // in the place of func TestFile(t *testing.T)
 		tokentest.RunSource(t, func(t testing.TB) (tokencache.Source[filesource.Record], tokentest.Backend) {
