@@ -252,6 +252,11 @@ func TestChangedBeforeTheRename(t *testing.T) {
 					if (err == nil) != (test.want != "") {
 						t.Fatalf("got %v", err)
 					}
+					for _, name := range folder(t, path) {
+						if strings.HasSuffix(name, ".tmp") {
+							t.Errorf("%s was left behind", name)
+						}
+					}
 					if err != nil {
 						if info, statErr := os.Lstat(path); statErr == nil && info.Mode().IsRegular() && read(t, path) != lineOne+"bad\n" {
 							t.Errorf("after %v the file is %q", err, read(t, path))
@@ -421,6 +426,7 @@ func TestMetadata(t *testing.T) {
 	}{
 		{"fresh", 50 * time.Millisecond, false, true},
 		{"at rest", 150 * time.Millisecond, false, false},
+		{"fresh change time of an old modification", 50 * time.Millisecond, true, true},
 		{"whole seconds, fresh", 2 * time.Second, true, true},
 		{"whole seconds, at rest", 4 * time.Second, true, false},
 		{"from the future", -time.Hour, false, true},
@@ -724,4 +730,50 @@ func TestCreatedAtTheLastMoment(t *testing.T) {
 	if diff := cmp.Diff([]string{".service_tokens.lock", "service_tokens"}, folder(t, path)); diff != "" {
 		t.Errorf("the folder (-want +got):\n%s", diff)
 	}
+}
+
+// TestOddFilesAreNotOpened: to open a device may have effects.
+func TestOddFilesAreNotOpened(t *testing.T) {
+	s := &script{}
+	path := put(t, tokensPath(t), lineOne)
+	file, _ := openWith(t, path, filesource.Config{Poll: -1, Rest: -1}, filesource.Faults{Before: s.Before})
+	if err := errors.Join(os.Remove(path), syscall.Mkfifo(path, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	s.count("")
+	if err := file.Reload(); err == nil || s.count("open") > 0 {
+		t.Errorf("got %v, or it was opened", err)
+	}
+}
+
+// TestRenameWithinTheMargin counts as a write: its times may be those of an editor
+// that sets the mode of what it is writing.
+func TestRenameWithinTheMargin(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		path := put(t, tokensPath(t), lineOne+lineTwo)
+		file, _ := open(t, path, filesource.Config{Poll: -1})
+		put(t, path+".new", lineTwo)
+		if err := os.Rename(path+".new", path); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chtimes(path, time.Time{}, ctime(t, path).Add(-5*time.Millisecond)); err != nil {
+			t.Fatal(err)
+		}
+		if ctime(t, path).Sub(mtime(t, path)) > 20*time.Millisecond {
+			t.Skip("the machine is too slow to tell")
+		}
+		start := time.Now()
+		if err := file.Reload(); err != nil || time.Since(start) < 400*time.Millisecond {
+			t.Errorf("got %v after %v", err, time.Since(start))
+		}
+	})
+}
+
+func mtime(t testing.TB, path string) time.Time {
+	t.Helper()
+	info, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return info.ModTime()
 }

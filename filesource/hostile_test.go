@@ -195,6 +195,7 @@ func TestEmptiedFileGetsTheMostPatience(t *testing.T) {
 		{"only comments", "# comment\n", 2 * time.Second, 2100 * time.Millisecond},
 		{"no line end", lineTwo[:len(lineTwo)-1], 2 * time.Second, 2100 * time.Millisecond},
 		{"removal", lineTwo, 400 * time.Millisecond, 500 * time.Millisecond},
+		{"removal, ended by CR", strings.TrimSpace(lineTwo) + "\r", 400 * time.Millisecond, 500 * time.Millisecond},
 		{"another hash", strings.Replace(lineOne, hashA, hashB, 1) + lineTwo, 400 * time.Millisecond, 500 * time.Millisecond},
 		{"addition", lineOne + lineTwo + "x/y/z:" + hashA + "\n", 10 * time.Millisecond, 100 * time.Millisecond},
 	} {
@@ -338,6 +339,17 @@ func TestBoundedMessages(t *testing.T) {
 	}
 	if log.Len() > 20_000 || !strings.Contains(log.String(), "more=99980") {
 		t.Errorf("the log has %d bytes", log.Len())
+	}
+	one := put(t, tokensPath(t), strings.Repeat("bad\n", 21))
+	if _, err := filesource.Open(one, filesource.Config{Poll: -1, Rest: -1}); err == nil || !strings.HasSuffix(err.Error(), "\nand 1 more") {
+		t.Errorf("got %v", err)
+	}
+	if n := strings.Count(log.String(), "path="+unknown+" line=\""); n != 20 || !strings.Contains(log.String(), `msg="service tokens file loaded" path=`+unknown) {
+		t.Errorf("the log names %d lines", n)
+	}
+	long := put(t, tokensPath(t), strings.Repeat("a", 600)+":"+hashA+"\n")
+	if _, err := filesource.Open(long, filesource.Config{Poll: -1, Rest: -1}); err == nil || !strings.Contains(err.Error(), "at most 514 bytes") {
+		t.Errorf("got %v", err)
 	}
 	twenty := put(t, tokensPath(t), strings.Repeat("bad\n", 20))
 	if _, err := filesource.Open(twenty, filesource.Config{Poll: -1, Rest: -1}); err == nil || strings.Contains(err.Error(), "more") {
@@ -1137,5 +1149,57 @@ func TestLinksAndWriters(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// TestBadFileGetsPatience: it may be half of a good one.
+func TestBadFileGetsPatience(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		path := put(t, tokensPath(t), lineOne)
+		file, _ := open(t, path, filesource.Config{Poll: -1})
+		put(t, path, lineOne+"bad\n")
+		start := time.Now()
+		err := file.Reload()
+		if took := time.Since(start); err == nil || took < 2*time.Second || took > 2100*time.Millisecond {
+			t.Errorf("got %v after %v", err, took)
+		}
+	})
+}
+
+// TestTouchedWriteIsAWrite: to set the times of a file that was written in place does
+// not make it one that was put in place.
+func TestTouchedWriteIsAWrite(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		path := put(t, tokensPath(t), lineOne+lineTwo)
+		old := put(t, path+".old", lineOne+lineTwo)
+		age(t, old)
+		if err := os.Rename(old, path); err != nil {
+			t.Fatal(err)
+		}
+		file, _ := open(t, path, filesource.Config{Poll: -1})
+		time.Sleep(time.Second)
+		put(t, path, lineTwo)
+		age(t, path)
+		start := time.Now()
+		if err := file.Reload(); err != nil || has(file, one) {
+			t.Errorf("got %v", err)
+		}
+		if took := time.Since(start); took < 400*time.Millisecond {
+			t.Errorf("took %v", took)
+		}
+	})
+}
+
+// TestDeleteKeepsComments, those of the last token too.
+func TestDeleteKeepsComments(t *testing.T) {
+	path := put(t, tokensPath(t), "# top\n\n# of one\n"+lineOne+"# of two\n"+lineTwo+"# end\n")
+	file, _ := open(t, path, filesource.Config{Poll: -1, Rest: -1})
+	for _, name := range []string{"two", "one"} {
+		if err := file.Delete(t.Context(), fleet.TokenID(name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got, want := read(t, path), "# top\n\n# of one\n# of two\n# end\n"; got != want {
+		t.Errorf("got %q, want %q", got, want)
 	}
 }

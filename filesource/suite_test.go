@@ -55,7 +55,7 @@ const (
 	suitePause   = 100 * time.Millisecond // the longest of an editor
 	suiteTaint   = 240 * time.Millisecond // an editor that was kept from running for so long proves nothing
 	suiteWorkers = 4
-	suiteWorlds  = 3
+	suiteWorlds  = 2
 )
 
 const workerEnv = "FILESOURCE_TEST_WORKER"
