@@ -2,8 +2,6 @@ package main
 
 import (
 	"bytes"
-	"fmt"
-	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -16,7 +14,7 @@ import (
 )
 
 func (r *report) plot() error {
-	for _, draw := range []func() error{r.plotHits, r.plotScaling, r.plotEvictions, r.plotMemory, r.plotRatios} {
+	for _, draw := range []func() error{r.plotHits, r.plotMemory, r.plotRatios} {
 		if err := draw(); err != nil {
 			return err
 		}
@@ -63,9 +61,9 @@ func bars(title, unit string, labels []string, values []float64, name string) er
 func (r *report) plotHits() error {
 	var labels []string
 	var values []float64
-	for _, name := range sorted(r.hits, "Hit/") {
-		labels = append(labels, strings.TrimPrefix(name, "Hit/"))
-		values = append(values, r.ns(r.hits, name))
+	for _, name := range r.sorted() {
+		labels = append(labels, name)
+		values = append(values, r.hits.Times[name].Best())
 	}
 	return bars("A hit, from header to verdict", "ns", labels, values, "hit")
 }
@@ -78,41 +76,6 @@ func (r *report) plotMemory() error {
 		values = append(values, f.PerToken)
 	}
 	return bars("Memory for a cached token, of a million", "bytes", labels, values, "memory")
-}
-
-func (r *report) plotScaling() error {
-	p := plot.New()
-	p.Title.Text = "Hits by cores"
-	p.X.Label.Text, p.Y.Label.Text = "cores", "million hits a second"
-	p.Y.Min = 0
-	p.X.Tick.Marker = plot.ConstantTicks{{Value: 1, Label: "1"}, {Value: 2, Label: "2"}}
-	var lines []any
-	for _, tokens := range []int{1, 1000} {
-		name := fmt.Sprintf("Scaling/tokens=%d", tokens)
-		lines = append(lines, fmt.Sprintf("%d tokens", tokens), plotter.XYs{
-			{X: 1, Y: 1e3 / r.ns(r.scaling, name)}, {X: 2, Y: 1e3 / r.ns(r.scaling, name+"-2")},
-		})
-	}
-	if err := plotutil.AddLinePoints(p, lines...); err != nil {
-		return err
-	}
-	p.Legend.Left, p.Legend.Top = true, true
-	return save(p, "scaling")
-}
-
-func (r *report) plotEvictions() error {
-	p := plot.New()
-	p.Title.Text = "Eviction of an account of ten from two caches"
-	p.X.Label.Text, p.Y.Label.Text = "other tokens in each cache (powers of ten)", "µs"
-	p.Y.Min = 0
-	var points plotter.XYs
-	for _, others := range []float64{1e3, 1e4, 1e5, 1e6} {
-		points = append(points, plotter.XY{X: math.Log10(others), Y: r.evict[fmt.Sprintf("Evict/others=%.0f", others)]["ns/evict"] / 1000})
-	}
-	if err := plotutil.AddLinePoints(p, points); err != nil {
-		return err
-	}
-	return save(p, "evict")
 }
 
 func (r *report) plotRatios() error {
