@@ -4,9 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"strings"
 	"sync/atomic"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/svctoken/svctoken/indexsource"
 	"github.com/svctoken/svctoken/tokencache"
@@ -68,14 +71,16 @@ func newWorld() (*world, error) {
 	return w, w.warm()
 }
 
-// warm has the cached tokens remembered.
+// warm has the cached tokens remembered, which takes a hash each.
 func (w *world) warm() error {
+	var warming errgroup.Group
+	warming.SetLimit(runtime.GOMAXPROCS(0))
 	for i := range cachedTokens {
-		if err := w.authenticate(context.Background(), goodAccount(i).TokenID(fmt.Sprintf("cached-%d", i)), w.secret); err != nil {
-			return err
-		}
+		warming.Go(func() error {
+			return w.authenticate(context.Background(), goodAccount(i).TokenID(fmt.Sprintf("cached-%d", i)), w.secret)
+		})
 	}
-	return nil
+	return warming.Wait()
 }
 
 func (w *world) document(id tokencache.TokenID) indexsource.Document {
