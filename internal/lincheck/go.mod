@@ -9,7 +9,6 @@ require github.com/anishathalye/porcupine v1.3.1
 require (
 	github.com/hashicorp/golang-lru/v2 v2.0.7 // indirect
 	golang.org/x/crypto v0.58.0 // indirect
-	golang.org/x/sync v0.24.0 // indirect
 )
 
 replace github.com/svctoken/svctoken => ../..
