@@ -195,3 +195,67 @@ func TestJoinedPastTheTokensExpiry(t *testing.T) {
 		})
 	}
 }
+
+// TestUnlinkedIsDead: a hit has found its entry, the entry is unlinked for another
+// reason than an eviction, and the name is evicted before the hit looks at the
+// mark.
+func TestUnlinkedIsDead(t *testing.T) {
+	for _, test := range []struct {
+		name   string
+		unlink func(t *testing.T, c *tokencache.Cache[record], src *testSource, token tokencache.Token)
+	}{
+		{"displaced", func(t *testing.T, c *tokencache.Cache[record], src *testSource, _ tokencache.Token) {
+			other := mustToken(t, "x/x/x", "supersecret")
+			src.set(other)
+			check(t, c, other, "ok")
+		}},
+		{"replaced", func(t *testing.T, c *tokencache.Cache[record], src *testSource, token tokencache.Token) {
+			time.Sleep(time.Minute) // it is kept for stale answers
+			check(t, c, token, "ok")
+		}},
+		{"expired", func(t *testing.T, c *tokencache.Cache[record], src *testSource, token tokencache.Token) {
+			time.Sleep(3 * time.Hour)
+			src.remove(token.ID())
+			check(t, c, token, "refused")
+		}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				token := mustToken(t, "elastic/fleet-server/token1", "supersecret")
+				src := newTestSource(token)
+				c := newCache(t, tokencache.NewGroup(tokencache.GroupConfig{}), "test", src,
+					tokencache.Config{MaxEntries: 1, TTL: time.Minute, Jitter: -1, AbsentTTL: -1, ServeStale: time.Hour})
+				check(t, c, token, "ok")
+				if tokencache.HitInSteps(c, token, func() {
+					test.unlink(t, c, src, token)
+					c.Evict(t.Context(), tokencache.CauseAsked, named(t, fleet, "token1"))
+				}) {
+					t.Error("a hit with the eviction in between")
+				}
+			})
+		})
+	}
+}
+
+// TestListIsOneInstant is TestEvictionIsOneInstant by the halves of a list of names:
+// what is marked first does not go before the rest.
+func TestListIsOneInstant(t *testing.T) {
+	a, b := mustToken(t, "elastic/fleet-server/a", "supersecret"), mustToken(t, "elastic/fleet-server/b", "supersecret")
+	p := newPair(t, a, b)
+	p.warm(t, a, b)
+	look := func() (hits int) {
+		for _, c := range p.caches() {
+			for _, token := range []tokencache.Token{a, b} {
+				if tokencache.HitInSteps(c, token, func() {}) {
+					hits++
+				}
+			}
+		}
+		return hits
+	}
+	var before, after int
+	tokencache.EvictInSteps(p.group, named(t, fleet, "a", "b"), func() { before = look() }, func() { after = look() })
+	if before != 4 || after != 0 {
+		t.Errorf("got %d hits before the instant, %d after it, want 4 and 0", before, after)
+	}
+}
