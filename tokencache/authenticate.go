@@ -177,6 +177,9 @@ const maxRounds = 4
 // load asks the caches under the mutex, and waits for loads. It waits in this frame,
 // close to the caller's: thousands may wait, and deep stacks have to be grown first.
 func (g *Group) load(ctx context.Context, a *attempt, v *Verdict[any]) error {
+	if ctx == nil {
+		panic("tokencache: the context is nil") // before anything is taken
+	}
 	if g.known != nil && !g.known(a.token.id.Account) {
 		return g.refuse(a.token.id, ReasonUnknownAccount)
 	}
