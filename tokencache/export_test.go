@@ -43,3 +43,67 @@ func Linked(g *Group) int {
 	defer g.mu.Unlock()
 	return g.linked
 }
+
+// HashOf is the hash under which the table has a name.
+func HashOf(g *Group, id TokenID) uint32 { return g.hashID(id) }
+
+// DigestOf is the digest of a token's secret.
+func DigestOf(g *Group, token Token) [24]byte { return g.newQuery(&token).digest }
+
+// EqualDigests compares as a hit does.
+func EqualDigests(a, b [24]byte) bool {
+	d, e := digest(a), digest(b)
+	return d.equal(&e)
+}
+
+// Bookkeeping counts what the group keeps for accounts, whether or not it has
+// entries.
+func Bookkeeping(g *Group) (n int) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, s := range *g.stores.Load() {
+		n += len(s.cells) + len(s.slots.lines) + len(s.strays.of)
+		for c := s.era.cells; c != nil; c = c.next {
+			n++
+		}
+	}
+	return n + len(g.hashing.lines) + len(g.deadlines.loads) + g.linked
+}
+
+// ClearInSteps is Group.Clear; step is called under the mutex after the instant and
+// after each step of unlinking, with how many entries are linked.
+func ClearInSteps(g *Group, step func(linked int)) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	ev := g.markLocked(CauseAsked, *g.stores.Load(), (*store).markAllLocked)
+	ev.done.Store(true)
+	g.settleMarkedLocked(ev)
+	step(g.linked)
+	for g.unlinkMarkedLocked(ev) {
+		step(g.linked)
+	}
+}
+
+// PolicyHits has a policy of that capacity see the keys one by one, and returns
+// which of them it held.
+func PolicyHits(capacity int, keys []uint32) (hits []bool) {
+	p, held := newPolicy(capacity), make(map[uint32]*entry)
+	owner := &cell{era: new(era)}
+	for _, key := range keys {
+		e := held[key]
+		hits = append(hits, e != nil)
+		if e != nil {
+			e.state.Or(used)
+			continue
+		}
+		if victim := p.victimLocked(); victim != nil {
+			p.removeLocked(victim)
+			delete(held, victim.hash)
+		}
+		e = &entry{hash: key}
+		e.owner.Store(owner)
+		p.addLocked(e)
+		held[key] = e
+	}
+	return hits
+}

@@ -71,7 +71,7 @@ func expect(t *testing.T, ch <-chan result, want error) {
 // that computes nothing.
 func TestTurnsByAccountThenNameThenFirstCome(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		src := newSlowSource(t, "x/x/x", "y/y/y", "a/a/a1", "a/a/a2", "b/b/b1")
+		src := newSlowSource(t, "x/x/x", "y/y/y", "a/a/a1", "a/a/a2", "b/b/b1", "c/c/c1")
 		g := tokencache.NewGroup(tokencache.GroupConfig{MaxHashing: 1, MaxWait: time.Minute})
 		c := newCache(t, g, "test", src, tokencache.Config{})
 		results := []<-chan result{begin(t, c, "x/x/x", "supersecret")}
@@ -80,21 +80,21 @@ func TestTurnsByAccountThenNameThenFirstCome(t *testing.T) {
 			results = append(results, begin(t, c, name, "supersecret"))
 		}
 		wrong := begin(t, c, "a/a/a1", "wrong-secret")
-		for _, name := range []string{"a/a/a2", "b/b/b1"} {
+		for _, name := range []string{"a/a/a2", "b/b/b1", "c/c/c1"} {
 			results = append(results, begin(t, c, name, "supersecret"))
 		}
-		if got := g.Stats(); got.Hashing != 2 || got.Waiting != 4 {
-			t.Errorf("got %+v, want 2 that hash and 4 that wait", got)
+		if got := g.Stats(); got.Hashing != 2 || got.Waiting != 5 {
+			t.Errorf("got %+v, want 2 that hash and 5 that wait", got)
 		}
 		for _, ch := range results {
 			expect(t, ch, nil)
 		}
 		expect(t, wrong, tokencache.ErrRefused)
-		want := []string{"x/x/x", "y/y/y", "a/a/a1", "b/b/b1", "a/a/a2", "a/a/a1"}
+		want := []string{"x/x/x", "y/y/y", "a/a/a1", "b/b/b1", "c/c/c1", "a/a/a2", "a/a/a1"}
 		if diff := cmp.Diff(want, src.hashed()); diff != "" {
 			t.Errorf("order of the hashes (-want +got):\n%s", diff)
 		}
-		if got := g.Stats(); got.Hashing != 0 || got.Waiting != 0 || got.Confirmed != 5 || got.Refused != 1 {
+		if got := g.Stats(); got.Hashing != 0 || got.Waiting != 0 || got.Confirmed != 6 || got.Refused != 1 {
 			t.Errorf("got %+v", got)
 		}
 	})
