@@ -246,6 +246,7 @@ func TestObserver(t *testing.T) {
 		authenticate("token2", "wrong-secret")
 		authenticate("token2", "supersecret")
 		time.Sleep(time.Second)
+		synctest.Wait() // the displacement is told at this very instant
 		src.before = func(context.Context, tokencache.TokenID) error { panic("supersecret") }
 		authenticate("token3", "supersecret")
 		g.Evict(ctx, tokencache.CauseNode, named(t, fleet, "token2"))
