@@ -177,20 +177,20 @@ func TestPage(t *testing.T) {
 	// The keyboard alone reaches the form; the figures move on meanwhile, and what
 	// has been typed stays.
 	b.tab("account")
-	b.do(chromedp.KeyEvent("elastic/k"))
+	b.do(chromedp.KeyEvent(kb.ArrowDown))
 	authenticate(fileBearers[0])
 	b.await("Hits confirmed from memory 1 0", "Hit ratio of hits and misses 33.3 % –")
 	if got := eval[string](b, "document.activeElement.value"); got != "elastic/kibana" {
 		t.Errorf("the field has %q", got)
 	}
-	b.do(chromedp.KeyEvent("elastic/f"))
+	b.do(chromedp.KeyEvent(kb.ArrowUp))
 	b.tab("names")
 	b.do(chromedp.KeyEvent("token1" + kb.Enter))
 	b.await("Evicted elastic/fleet-server/token1: 1 from file, 0 from index.", "Entries verdicts remembered now 1 0", "– asked for 1 0")
 
 	// Loading the page again evicts nothing again.
 	b.do(chromedp.Reload())
-	b.await("Recent evictions")
+	b.await("Recent changes")
 	if rows := eval[int](b, "document.querySelectorAll('[aria-labelledby=recent] tbody tr').length"); rows != 1 {
 		t.Errorf("got %d evictions", rows)
 	}
