@@ -163,6 +163,7 @@ func openOpenSearch(t *testing.T, url, bearer string) client {
 		if err != nil {
 			return answer{}, err
 		}
+		//lint:ignore SA1019 its buffered answer is all that this test needs
 		resp, err := es.Perform(r)
 		if err != nil {
 			return answer{}, err
