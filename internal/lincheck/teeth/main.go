@@ -5,6 +5,7 @@
 //	go run -C internal/lincheck ./teeth         # until the first test that fails
 //	go run -C internal/lincheck ./teeth -all    # all tests for each break
 //	go run -C internal/lincheck ./teeth -part 2/4
+//	go run -C internal/lincheck ./teeth -most 12
 //
 // It prints killed/total, and exits with 1 if a break survives.
 package main
@@ -36,6 +37,7 @@ func main() {
 	all := flag.Bool("all", false, "run all tests for each break, not only until one fails")
 	match := flag.String("match", "", "apply only the breaks whose name contains this")
 	part := flag.String("part", "1/1", "apply only every n-th break, from the i-th on: `i/n`")
+	most := flag.Int("most", len(breaks), "apply the first so many breaks")
 	flag.Parse()
 	var first, every int
 	if n, err := fmt.Sscanf(*part, "%d/%d", &first, &every); n != 2 || first < 1 || first > every {
@@ -43,7 +45,7 @@ func main() {
 		os.Exit(2)
 	}
 	killed, total := 0, 0
-	for i, b := range breaks {
+	for i, b := range breaks[:min(*most, len(breaks))] {
 		if i%every != first-1 || !strings.Contains(b.name, *match) {
 			continue
 		}
