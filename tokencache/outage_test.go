@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -224,6 +225,7 @@ func TestLease(t *testing.T) {
 // the group.
 func TestObserver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
+		var mu sync.Mutex // guards events
 		var events []string
 		var g *tokencache.Group
 		g = tokencache.NewGroup(tokencache.GroupConfig{Observer: func(ctx context.Context, ev tokencache.Event) {
@@ -232,6 +234,8 @@ func TestObserver(t *testing.T) {
 			if noAnswer, ok := errors.AsType[*tokencache.NoAnswerError](ev.Err); ok {
 				text += fmt.Sprint(" stack:", len(noAnswer.Stack) > 0)
 			}
+			mu.Lock()
+			defer mu.Unlock()
 			events = append(events, text)
 		}})
 		src := newTestSource(mustToken(t, "elastic/fleet-server/token1", "supersecret"), mustToken(t, "elastic/fleet-server/token2", "supersecret"))
@@ -260,6 +264,8 @@ func TestObserver(t *testing.T) {
 			"eviction test // none node [elastic/fleet-server/token2] map[test:1] 0 me",
 			"eviction test // none closed [] map[test:0] 0 <nil>",
 		}
+		mu.Lock()
+		defer mu.Unlock()
 		if diff := cmp.Diff(want, events); diff != "" {
 			t.Errorf("events (-want +got):\n%s", diff)
 		}
