@@ -106,7 +106,7 @@ func measure(ttl string) (result, error) {
 	host := strings.TrimPrefix(server.URL, "http://")
 	requests := make([][]byte, *tokens)
 	for i := range requests {
-		bearer, err := server.CreateToken("elastic", "fleet-server", fmt.Sprintf("token%d", i))
+		bearer, err := server.CreateToken("elastic", "fleet-server", fmt.Sprintf("load%d", i))
 		if err != nil {
 			return result{}, err
 		}
