@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -25,20 +27,33 @@ var errFault = errors.New("injected fault")
 
 // A script is what happens before system calls.
 type script struct {
+	mu     sync.Mutex                  // guards the fields below: the follower calls while the test sets
 	before func(op, path string) error // nil: nothing
 	ops    []string
 }
 
 func (s *script) Before(op, path string) error {
+	s.mu.Lock()
 	s.ops = append(s.ops, op)
-	if s.before == nil {
+	before := s.before
+	s.mu.Unlock()
+	if before == nil {
 		return nil
 	}
-	return s.before(op, path)
+	return before(op, path)
+}
+
+// set has before called before each call from now on; nil: nothing.
+func (s *script) set(before func(op, path string) error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.before = before
 }
 
 // count counts the calls of an operation since the last count.
 func (s *script) count(op string) (n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	for _, o := range s.ops {
 		if o == op {
 			n++
@@ -50,23 +65,23 @@ func (s *script) count(op string) (n int) {
 
 // on returns a hook that acts before the first call of op, and then no more.
 func (s *script) on(op string, act func() error) {
-	s.before = func(o, _ string) error {
+	s.set(func(o, _ string) error {
 		if o != op {
 			return nil
 		}
-		s.before = nil
+		s.set(nil)
 		return act()
-	}
+	})
 }
 
 // fail has every call of op fail.
 func (s *script) fail(op string) {
-	s.before = func(o, _ string) error {
+	s.set(func(o, _ string) error {
 		if o == op {
 			return errFault
 		}
 		return nil
-	}
+	})
 }
 
 func openWith(t testing.TB, path string, cfg filesource.Config, faults filesource.Faults) (*filesource.File, *tokencache.Cache[filesource.Record]) {
@@ -121,7 +136,7 @@ func TestEditFaults(t *testing.T) {
 						t.Errorf("%s was left behind", name)
 					}
 				}
-				s.before = nil
+				s.set(nil)
 				if err := edit(); err != nil || has(file, "elastic/fleet-server/new") != create || has(file, one) != create || len(sub.sels) != 1 {
 					t.Errorf("without the fault: got %v, the File has %v and told %v", err, file.List(), sub.sels)
 				}
@@ -183,7 +198,7 @@ func TestBlindAfterRename(t *testing.T) {
 	if err != nil {
 		t.Errorf("Create: got %v", err)
 	}
-	s.before = nil
+	s.set(nil)
 	if _, err := cache.AuthenticateToken(t.Context(), created); err != nil {
 		t.Errorf("the created token: got %v", err)
 	}
@@ -311,9 +326,6 @@ func TestSwappedAfterTheRename(t *testing.T) {
 // TestReadFaults: what cannot be read changes nothing, is reported, and is loaded
 // when it can be read again.
 func TestReadFaults(t *testing.T) {
-	if raceDetector {
-		t.Skip("changes what a running goroutine reads, which is the test's own race")
-	}
 	for _, op := range []string{"stat", "open", "read-fstat", "read-read"} {
 		t.Run(op, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -323,22 +335,22 @@ func TestReadFaults(t *testing.T) {
 				if _, err := filesource.OpenWith(path, filesource.Config{}, filesource.Faults{Before: s.Before}); !errors.Is(err, errFault) {
 					t.Errorf("Open: got %v", err)
 				}
-				s.before = nil
-				told := 0
-				file, cache := openWith(t, path, filesource.Config{OnReload: func(filesource.Status) { told++ }}, filesource.Faults{Before: s.Before})
+				s.set(nil)
+				var told atomic.Int32
+				file, cache := openWith(t, path, filesource.Config{OnReload: func(filesource.Status) { told.Add(1) }}, filesource.Faults{Before: s.Before})
 				defer file.Close()
 				works(t, cache, one)
 				time.Sleep(1500 * time.Millisecond)
 				s.fail(op)
 				put(t, path, lineTwo)
 				time.Sleep(5 * time.Second)
-				if !works(t, cache, one) || !errors.Is(file.Status().Err, errFault) || told != 2 {
-					t.Errorf("got %+v, told %d times", file.Status(), told)
+				if !works(t, cache, one) || !errors.Is(file.Status().Err, errFault) || told.Load() != 2 {
+					t.Errorf("got %+v, told %d times", file.Status(), told.Load())
 				}
-				s.before = nil
+				s.set(nil)
 				time.Sleep(2 * time.Second)
-				if works(t, cache, one) || !works(t, cache, two) || file.Status().Err != nil || told != 3 {
-					t.Errorf("got %+v, told %d times", file.Status(), told)
+				if works(t, cache, one) || !works(t, cache, two) || file.Status().Err != nil || told.Load() != 3 {
+					t.Errorf("got %+v, told %d times", file.Status(), told.Load())
 				}
 			})
 		})
@@ -400,7 +412,7 @@ func TestGroupIsKeptOrShutOut(t *testing.T) {
 		}
 		file, _ := openWith(t, path, filesource.Config{Poll: -1, Rest: -1}, filesource.Faults{Before: s.Before})
 		attempts := 0
-		s.before = func(op, _ string) error {
+		s.set(func(op, _ string) error {
 			if op != "chown" {
 				return nil
 			}
@@ -408,7 +420,7 @@ func TestGroupIsKeptOrShutOut(t *testing.T) {
 				return syscall.EPERM
 			}
 			return nil
-		}
+		})
 		if _, err := file.Create(t.Context(), fleet.TokenID("new")); err != nil {
 			t.Error(err)
 		}
@@ -421,9 +433,6 @@ func TestGroupIsKeptOrShutOut(t *testing.T) {
 // TestMetadata: by the file's times a look tells whether to read the file again. The
 // clock is moved, as the kernel's stamps cannot be.
 func TestMetadata(t *testing.T) {
-	if raceDetector {
-		t.Skip("changes what a running goroutine reads, which is the test's own race")
-	}
 	for _, test := range []struct {
 		name  string
 		since time.Duration // the modification
@@ -478,9 +487,6 @@ func ctime(t testing.TB, path string) time.Time {
 // TestSettledFileIsWatched: a file whose metadata have settled is noticed all the
 // same when it changes in any way, or goes.
 func TestSettledFileIsWatched(t *testing.T) {
-	if raceDetector {
-		t.Skip("changes what a running goroutine reads, which is the test's own race")
-	}
 	for _, test := range []struct {
 		name string
 		act  func(t *testing.T, path string)

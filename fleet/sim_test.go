@@ -163,11 +163,13 @@ type simClock struct {
 	begin  time.Time
 	rate   float64
 	asleep atomic.Int64
+	back   atomic.Int64 // how much earlier than begin the clock says that it began
 }
 
 func (c *simClock) Now() time.Time {
-	gone := time.Since(c.begin) - c.Suspended()
-	return c.begin.Add(time.Duration(float64(gone) * c.rate))
+	begin := c.begin.Add(-time.Duration(c.back.Load()))
+	gone := time.Since(begin) - c.Suspended()
+	return begin.Add(time.Duration(float64(gone) * c.rate))
 }
 
 func (c *simClock) Real(d time.Duration) time.Duration {

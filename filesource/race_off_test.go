@@ -1,5 +1,0 @@
-//go:build !race
-
-package filesource_test
-
-const raceDetector = false
