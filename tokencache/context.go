@@ -11,7 +11,7 @@ import (
 // longer. It ends when the load is settled.
 //
 // The standard library's would take as many allocations as the rest of a miss
-// (BenchmarkMiss in internal/peers). AfterFunc spares contexts that a source
+// (BenchmarkMiss in internal/harness/peers). AfterFunc spares contexts that a source
 // derives from this one a goroutine each: package context looks for it.
 type loadContext struct {
 	load   *load

@@ -50,7 +50,7 @@ import (
 // from a load. By 1 and 2, one that began before the eviction took mu is neither
 // published nor joined once the eviction has released it. That is freshness, and
 // with the single store it is atomicity: order the operations by their instants (a
-// load: the source's own) and the order explains every result. internal/lincheck
+// load: the source's own) and the order explains every result. internal/harness/lincheck
 // checks the same, in the same words, with random histories; schedule_test.go walks
 // through the windows one by one.
 //

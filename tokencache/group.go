@@ -60,7 +60,7 @@ type Group struct {
 
 // cacheLine is how far apart to keep what hits read from what others write: a write
 // takes the whole line away from all other cores (BenchmarkBesideMisses in
-// internal/peers).
+// internal/harness/peers).
 const cacheLine = 64
 
 // GroupConfig holds the options of a [Group]. The zero value is the recommended

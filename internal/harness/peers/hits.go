@@ -1,0 +1,173 @@
+package peers
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/subtle"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+
+	"github.com/svctoken/svctoken/internal/harness/peers/turns"
+)
+
+// SecretLengths are those of secrets in the field: the shortest, what svctoken and
+// Elasticsearch generate, a hexadecimal digest's, and what cloud-on-k8s makes.
+var SecretLengths = []int{10, 22, 32, 64}
+
+// A Comparison is a set of contestants' times, by name.
+type Comparison struct {
+	Names []string // in order
+	Times map[string]turns.Times
+}
+
+// compare lets contestants take turns.
+func compare(clock turns.Clock, rounds int, contestants ...turns.Contestant) Comparison {
+	c := Comparison{Times: make(map[string]turns.Times)}
+	for _, t := range turns.Compare(clock, rounds, contestants...) {
+		c.Names = append(c.Names, t.Name)
+		c.Times[t.Name] = t
+	}
+	return c
+}
+
+// Ratio returns how many times as long as the other one contestant takes.
+func (c Comparison) Ratio(one, other string) turns.Ratio {
+	return c.Times[one].Against(c.Times[other])
+}
+
+// Floor is what no cache that keeps no plaintext can avoid: one SHA-256 over a key
+// of 16 bytes and the secret, and one comparison.
+func Floor(secret int) turns.Contestant {
+	buf := make([]byte, 16+secret)
+	var want [sha256.Size]byte
+	return turns.Contestant{Name: fmt.Sprint("floor ", secret), Do: func(n int) {
+		for range n {
+			sum := sha256.Sum256(buf)
+			subtle.ConstantTimeCompare(sum[:], want[:])
+		}
+	}}
+}
+
+// Hit asks a host with each of its headers in turn.
+func Hit(name string, h *Host) turns.Contestant { return ask(name, h, h.Headers, false) }
+
+func ask(name string, h *Host, headers []string, refused bool) turns.Contestant {
+	ctx := context.Background()
+	next := 0
+	return turns.Contestant{Name: name, Do: func(n int) {
+		for range n {
+			if _, err := h.Group.Authenticate(ctx, headers[next]); (err != nil) != refused {
+				panic(fmt.Sprint(name, ": ", err))
+			}
+			if next++; next == len(headers) {
+				next = 0
+			}
+		}
+	}}
+}
+
+// Hits compares hits, from the Authorization header to the verdict, with their floors
+// and with the peers. Those whose names begin with bare get a plaintext key: they
+// neither parse a bearer nor hash a secret, and no token cache should be used so.
+func Hits(rounds int) Comparison {
+	var contestants []turns.Contestant
+	for _, n := range SecretLengths {
+		h := NewHost(HostOptions{Secrets: []int{n}, Padded: n == 64})
+		defer h.Group.Close()
+		contestants = append(contestants, Floor(n), Hit(fmt.Sprint("hit ", n), h))
+	}
+	one := NewHost(HostOptions{})
+	hot := NewHost(HostOptions{Tokens: 1})
+	two := NewHost(HostOptions{Caches: 2})
+	mixed := NewHost(HostOptions{Secrets: SecretLengths})
+	for _, h := range []*Host{one, hot, two, mixed} {
+		defer h.Group.Close()
+	}
+	wrong := make([]string, len(one.Headers))
+	for i := range wrong {
+		wrong[i] = WrongHeader(i, 22)
+	}
+	contestants = append(contestants,
+		Hit("one hot token", hot),
+		Hit("second of two caches", two),
+		Hit("secrets of all lengths", mixed),
+		ask("wrong secret", one, wrong, true),
+		ask("wrong secret, second of two caches", two, wrong, true),
+	)
+	for _, maker := range Makers {
+		p := maker(func(context.Context, string) (Version, error) { return 1, nil })
+		defer p.Close()
+		if p.Name == "svctoken" || strings.HasSuffix(p.Name, "Forget") {
+			continue // above, or the same on a hit
+		}
+		contestants = append(contestants, peer(p, one.Headers))
+	}
+	return compare(turns.Thread, rounds, contestants...)
+}
+
+// peer asks a peer for 1 000 keys in turn.
+func peer(p Peer, headers []string) turns.Contestant {
+	name, _, _ := strings.Cut(p.Name, " ")
+	if p.Evict == nil {
+		name = "kubernetes"
+	} else {
+		name = "bare " + name
+	}
+	ctx := context.Background()
+	keys := make([]string, len(headers))
+	for i := range keys {
+		keys[i] = strings.TrimPrefix(headers[i], "Bearer ")
+		must(p.Get(ctx, keys[i]))
+	}
+	next := 0
+	return turns.Contestant{Name: name, Do: func(n int) {
+		for range n {
+			if v, err := p.Get(ctx, keys[next]); v != 1 || err != nil {
+				panic(fmt.Sprint(name, ": ", v, err))
+			}
+			if next++; next == len(keys) {
+				next = 0
+			}
+		}
+	}}
+}
+
+// LiveTokens are how many tokens ManyTokens has, at each step.
+var LiveTokens = []int{1e3, 1e5, 1e6}
+
+// ManyTokens compares hits on tokens in random order, of a thousand to a million, with
+// the floor. The headers are those of a network's buffer: at hand, unlike
+// the entries.
+func ManyTokens(rounds int) Comparison {
+	contestants := []turns.Contestant{Floor(22)}
+	for _, tokens := range LiveTokens {
+		h := NewHost(HostOptions{Tokens: tokens})
+		defer h.Group.Close()
+		contestants = append(contestants, random(fmt.Sprint(tokens, " tokens"), h))
+	}
+	return compare(turns.Thread, rounds, contestants...)
+}
+
+// random asks a host with headers chosen at random before each turn.
+func random(name string, h *Host) turns.Contestant {
+	ctx := context.Background()
+	random := rand.New(rand.NewPCG(1, 2))
+	var headers []string
+	return turns.Contestant{
+		Name: name,
+		Prepare: func(n int) {
+			headers = headers[:0]
+			for range n {
+				headers = append(headers, strings.Clone(h.Headers[random.IntN(len(h.Headers))]))
+			}
+		},
+		Do: func(int) {
+			for _, header := range headers {
+				if _, err := h.Group.Authenticate(ctx, header); err != nil {
+					panic(err)
+				}
+			}
+		},
+	}
+}

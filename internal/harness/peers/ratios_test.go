@@ -1,0 +1,52 @@
+package peers_test
+
+import (
+	"testing"
+
+	"github.com/svctoken/svctoken/internal/harness/peers"
+)
+
+// TestRatios guards the figures of docs/performance.md against regressions: ratios
+// of the best rounds, which hardly depend on how busy the machine is.
+func TestRatios(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes some seconds")
+	}
+	c := peers.Hits(31)
+	for _, test := range []struct {
+		one, other string
+		most       float64
+	}{
+		{"hit 10", "floor 10", 2.4},
+		{"hit 22", "floor 22", 2.4},
+		{"hit 32", "floor 32", 2.4},
+		{"hit 64", "floor 64", 2.2},
+		{"one hot token", "floor 22", 2.1},
+		{"secrets of all lengths", "hit 22", 1.8},
+		{"second of two caches", "hit 22", 3},
+		{"wrong secret", "hit 22", 3.3},
+		{"wrong secret, second of two caches", "hit 22", 6},
+		{"hit 22", "kubernetes", 1 / 3.5},
+	} {
+		r := c.Ratio(test.one, test.other)
+		t.Logf("%s / %s: %v", test.one, test.other, r)
+		if r.Best > test.most {
+			t.Errorf("%s / %s: got %.2f, want at most %.2f", test.one, test.other, r.Best, test.most)
+		}
+	}
+}
+
+// TestHitDoesNotAllocate: in each of its forms.
+func TestHitDoesNotAllocate(t *testing.T) {
+	for _, o := range []peers.HostOptions{{}, {Caches: 2}, {Secrets: peers.SecretLengths}, {Secrets: []int{64}, Padded: true}} {
+		h := peers.NewHost(o)
+		defer h.Group.Close()
+		i := 0
+		if got := testing.AllocsPerRun(len(h.Headers), func() {
+			h.Group.Authenticate(t.Context(), h.Headers[i%len(h.Headers)])
+			i++
+		}); got != 0 {
+			t.Errorf("%+v: a hit allocates %v times", o, got)
+		}
+	}
+}

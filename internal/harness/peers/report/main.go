@@ -1,0 +1,136 @@
+// Command report measures svctoken against its peers and writes
+// docs/performance.md, with its plots.
+//
+//	go run -C internal/harness/peers ./report                  # all of it
+//	go run -C internal/harness/peers ./report -print hits      # one section, to the terminal
+//
+// It takes about six minutes on an idle machine. On a busy one it takes longer, and most
+// figures stay the same: see package turns.
+package main
+
+import (
+	"flag"
+	"fmt"
+	"log"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"time"
+)
+
+const (
+	root  = "../../.."
+	docs  = root + "/docs"
+	plots = "performance" // below docs
+)
+
+// rounds is how many rounds of turns the cheap comparisons have.
+const rounds = 101
+
+// A section of the page measures, and then says what it found.
+type section struct {
+	name    string
+	measure func(*report) error
+	write   func(*report, *page)
+}
+
+var sections = []section{
+	{"hits", (*report).measureHits, (*report).writeHits},
+	{"instructions", (*report).measureInstructions, (*report).writeInstructions},
+	{"many", (*report).measureMany, (*report).writeMany},
+	{"cores", (*report).measureCores, (*report).writeCores},
+	{"misses", (*report).measureMisses, (*report).writeMisses},
+	{"evictions", (*report).measureEvictions, (*report).writeEvictions},
+	{"memory", (*report).measureMemory, (*report).writeMemory},
+	{"ratios", (*report).measureRatios, (*report).writeRatios},
+	{"files", (*report).measureFiles, (*report).writeFiles},
+}
+
+func main() {
+	log.SetFlags(0)
+	only := flag.String("print", "", "measure this `section` alone, and print it: hits, instructions, many, cores, misses, evictions, memory, ratios, files")
+	flag.Parse()
+	if err := run(*only); err != nil {
+		log.Fatal(err)
+	}
+}
+
+func run(only string) error {
+	r := new(report)
+	var body page
+	found := false
+	for _, s := range sections {
+		if only != "" && only != s.name {
+			continue
+		}
+		found = true
+		began := time.Now()
+		if err := s.measure(r); err != nil {
+			return fmt.Errorf("%s: %w", s.name, err)
+		}
+		s.write(r, &body)
+		log.Printf("%s: %.0f s", s.name, time.Since(began).Seconds())
+	}
+	if !found {
+		return fmt.Errorf("there is no section %q", only)
+	}
+	if only != "" {
+		fmt.Println(body.String())
+		return nil
+	}
+	if err := os.MkdirAll(filepath.Join(docs, plots), 0o777); err != nil {
+		return err
+	}
+	if err := r.plot(); err != nil {
+		return err
+	}
+	var whole page
+	r.writeHead(&whole)
+	r.writeTargets(&whole)
+	return os.WriteFile(filepath.Join(docs, "performance.md"), []byte(whole.String()+body.String()+onPaper), 0o666)
+}
+
+// A page is Markdown that grows.
+type page struct{ strings.Builder }
+
+func (p *page) line(format string, args ...any) { fmt.Fprintf(p, format+"\n", args...) }
+
+// table begins a table.
+func (p *page) table(columns ...string) {
+	p.line("\n| %s |\n|%s", strings.Join(columns, " | "), strings.Repeat(" --- |", len(columns)))
+}
+
+func (r *report) writeHead(p *page) {
+	p.line("# Performance\n")
+	p.line("Written by `go run -C internal/harness/peers ./report`, which measures everything on this page in one go. Contestants take turns of two")
+	p.line("milliseconds, forwards and then backwards, on the processor's time of their own thread; garbage is collected between the rounds.")
+	p.line("A ratio is that of the best rounds, and in brackets the median of the ratios round by round, with its quartiles: what others on the")
+	p.line("machine add to it, by taking the processor's caches. Machines differ, so compare the figures of one run with each other.\n")
+	p.line("This run: %s, %s/%s, %d cores (%s).", runtime.Version(), runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), cpuModel())
+}
+
+// cpuModel returns the processor's name, where the system tells.
+func cpuModel() string {
+	data, _ := os.ReadFile("/proc/cpuinfo")
+	for line := range strings.Lines(string(data)) {
+		if key, value, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(key) == "model name" {
+			return strings.TrimSpace(value)
+		}
+	}
+	return "unknown processor"
+}
+
+// onPaper is what this machine cannot measure.
+const onPaper = `
+## Many cores, on paper
+
+A hit takes no lock, and allocates nothing. It writes one counter, and the entry's mark of use, only where that is not set. A test
+counts the stores of a program that hits, under valgrind (TestHitWritesOneLine in internal/harness/peers). Nothing that a hit does grows with
+the number of cores or tokens, but for cache misses on the entries and on the table.
+
+At 64 cores, what gives first is the group's mutex, on misses: a miss takes it for well under a microsecond at a time, and waits for
+nothing under it, so some hundreds of thousands of misses a second fit. That is far above what password hashing allows, but within
+reach of a source that needs none. Then several groups, by account, are the way out; they also shorten the collector's
+cycles.
+`

@@ -1,0 +1,122 @@
+package peers
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+)
+
+// ErrNoValgrind is returned by Writes where valgrind is not installed, or cannot run
+// a program of this processor.
+var ErrNoValgrind = errors.New("peers: valgrind cannot watch")
+
+// Writes runs hits, the command beside this package, under valgrind, and returns how
+// often a hit writes to each cache line of 64 bytes outside of its goroutine's
+// stack, for the lines that are written by one hit in sixteen or more: the program
+// hits eight tokens in turn. The runtime's own threads write meanwhile, but not the
+// same in each run; so the run counts which shows the fewest lines, of five at most.
+func Writes() ([]float64, error) {
+	valgrind, err := exec.LookPath("valgrind")
+	if err != nil {
+		return nil, ErrNoValgrind
+	}
+	dir, binary, err := buildHits()
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	trace := filepath.Join(dir, "trace")
+	var fewest []float64
+	for range 5 {
+		often, err := watch(valgrind, binary, trace)
+		if err != nil {
+			return nil, err
+		}
+		if fewest == nil || len(often) < len(fewest) {
+			fewest = often
+		}
+		if len(fewest) == 1 {
+			break
+		}
+	}
+	return fewest, nil
+}
+
+// buildHits builds the command hits in a new directory.
+func buildHits() (dir, binary string, err error) {
+	dir, err = os.MkdirTemp("", "svctoken-hits-")
+	if err != nil {
+		return "", "", err
+	}
+	binary = filepath.Join(dir, "hits")
+	if out, err := exec.Command("go", "build", "-o", binary, "github.com/svctoken/svctoken/internal/harness/peers/hits").CombinedOutput(); err != nil {
+		os.RemoveAll(dir)
+		return "", "", fmt.Errorf("%w\n%s", err, out)
+	}
+	return dir, binary, nil
+}
+
+// watch runs the command once.
+func watch(valgrind, binary, trace string) ([]float64, error) {
+	const hits = 160
+	cmd := exec.Command(valgrind, "--tool=lackey", "--trace-mem=yes", "--log-file="+trace, binary, strconv.Itoa(hits))
+	cmd.Env = append(os.Environ(), "GODEBUG=asyncpreemptoff=1") // no signals in between
+	out, err := cmd.Output()
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrNoValgrind, err)
+	}
+	var mark, stack uint64
+	if _, err := fmt.Sscan(string(out), &mark, &stack); err != nil {
+		return nil, err
+	}
+	lines, err := stores(trace, mark)
+	if err != nil {
+		return nil, err
+	}
+	var often []float64
+	for line, n := range lines {
+		onStack := line*64 > stack-32<<10 && line*64 < stack+4<<10
+		if !onStack && n >= hits/16 {
+			often = append(often, float64(n)/hits)
+		}
+	}
+	return often, nil
+}
+
+// stores counts the stores to each cache line between the first store to mark and
+// the second, in a trace of lackey's: " S address,size", and M for a load and store.
+func stores(trace string, mark uint64) (map[uint64]int, error) {
+	file, err := os.Open(trace)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	lines := make(map[uint64]int)
+	marks := 0
+	for scanner := bufio.NewScanner(file); scanner.Scan(); {
+		text := scanner.Text()
+		if !strings.HasPrefix(text, " S ") && !strings.HasPrefix(text, " M ") {
+			continue
+		}
+		hex, _, _ := strings.Cut(text[3:], ",")
+		address, err := strconv.ParseUint(hex, 16, 64)
+		if err != nil {
+			return nil, err
+		}
+		switch {
+		case address == mark:
+			marks++
+		case marks == 1:
+			lines[address/64]++
+		}
+	}
+	if marks != 2 {
+		return nil, fmt.Errorf("peers: the trace has %d marks, want 2", marks)
+	}
+	return lines, nil
+}
