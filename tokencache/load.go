@@ -286,6 +286,12 @@ func (l *load) land(out outcome) {
 		if out.err == nil && l.verify != nil {
 			l.asked = out
 			switch {
+			case l.unwanted():
+				s.stats.Discarded++
+				l.settleLocked(outcome{reason: ReasonGaveUp})
+				g.mu.Unlock()
+				l.finish()
+				return
 			case g.hashing.takeLocked(l):
 				l.enterVerifyingLocked()
 				g.mu.Unlock()
@@ -397,8 +403,11 @@ func (l *load) abandon() {
 	g := l.store.group
 	g.mu.Lock()
 	l.waiters--
-	unwanted := l.waiters == 0 && !l.refresh && (l.phase == queued || l.phase == turning)
+	unwanted := l.unwanted() && (l.phase == queued || l.phase == turning)
 	if unwanted {
+		if l.phase == turning {
+			l.store.stats.Discarded++
+		}
 		l.stopLocked(outcome{reason: ReasonGaveUp})
 	}
 	g.mu.Unlock()
@@ -406,6 +415,10 @@ func (l *load) abandon() {
 		l.finish()
 	}
 }
+
+// unwanted reports whether nobody waits for the load any more. The group's mutex is
+// held.
+func (l *load) unwanted() bool { return l.waiters == 0 && !l.refresh }
 
 // overdue settles the loads whose phase has taken too long.
 func (g *Group) overdue() {

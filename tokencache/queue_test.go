@@ -251,6 +251,38 @@ func TestAbandonedHashesAreNotBegun(t *testing.T) {
 	})
 }
 
+// TestAbandonedWhileReading: a load whose only caller has gone while its source was
+// read computes no hash; one with a caller left does.
+func TestAbandonedWhileReading(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		src, gate := newSlowSource(t, "a/a/gone", "a/a/shared"), newGate()
+		src.before = gate.pass
+		g := tokencache.NewGroup(tokencache.GroupConfig{})
+		c := newCache(t, g, "test", src, tokencache.Config{})
+		ctx, cancel := context.WithCancel(t.Context())
+		gone := async(ctx, c, mustToken(t, "a/a/gone", "supersecret"))
+		shared := async(ctx, c, mustToken(t, "a/a/shared", "supersecret"))
+		synctest.Wait()
+		stays := begin(t, c, "a/a/shared", "supersecret")
+		cancel()
+		expect(t, gone, context.Canceled)
+		expect(t, shared, context.Canceled)
+		close(gate.open)
+		expect(t, stays, nil)
+		if diff := cmp.Diff([]string{"a/a/shared"}, src.hashed()); diff != "" {
+			t.Errorf("hashes (-want +got):\n%s", diff)
+		}
+		if got := c.Stats(); got.Loads != 2 || got.Stored != 1 || got.Discarded != 1 || got.Refusals != 0 {
+			t.Errorf("got %+v, want one stored and one discarded", got)
+		}
+		c.Clear(t.Context(), tokencache.CauseAsked)
+		if got := tokencache.Bookkeeping(g); got != 0 {
+			t.Errorf("%d things are left", got)
+		}
+		expect(t, begin(t, c, "a/a/gone", "supersecret"), nil)
+	})
+}
+
 // TestAbandonedInTheQueueForSlots is the same before the source is read.
 func TestAbandonedInTheQueueForSlots(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
