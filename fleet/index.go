@@ -14,9 +14,6 @@ import (
 	"github.com/svctoken/svctoken/tokencache"
 )
 
-// ErrExists is wrapped by the error of [Index.Create] for a token that the log has.
-var ErrExists = errors.New("fleet: the token exists already")
-
 // An Index is the documents of the log. A method that changes one returns once the
 // change is in force on every node; see [Node.Evict] for what its errors mean.
 //
@@ -126,7 +123,7 @@ func (n *Node) stateChanged(state indexsource.State) {
 
 // Create adds an enabled token with a random secret, and returns it: the secret
 // cannot be read again. The creator is noted as it is. The error is a
-// *tokencache.NameError for an invalid id, wraps [ErrExists], or is as in Put.
+// *tokencache.NameError for an invalid id, wraps indexsource.ErrExists, or is as in Put.
 func (x Index) Create(ctx context.Context, id tokencache.TokenID, creator string) (tokencache.Token, error) {
 	token, err := tokencache.NewToken(id, tokencache.GenerateSecret())
 	if err != nil {
@@ -138,13 +135,13 @@ func (x Index) Create(ctx context.Context, id tokencache.TokenID, creator string
 	}
 	last := view.Messages[docKey(id)]
 	if last.Position != 0 && !last.Deleted {
-		return tokencache.Token{}, fmt.Errorf("%w: %s", ErrExists, id)
+		return tokencache.Token{}, fmt.Errorf("%w: %s", indexsource.ErrExists, id)
 	}
 	hash := indexsource.HashSecret(token.Secret())
 	doc := indexsource.Document{Token: id, Created: time.Now(), Creator: creator, Enabled: true, Hash: hash}
 	err = x.write(ctx, Entry{Key: docKey(id), Value: marshal(newDocRecord(doc, x.n.address)), If: &last.Position})
 	if errors.Is(err, ErrConflict) {
-		return tokencache.Token{}, fmt.Errorf("%w: %s", ErrExists, id)
+		return tokencache.Token{}, fmt.Errorf("%w: %s", indexsource.ErrExists, id)
 	}
 	if err != nil {
 		return tokencache.Token{}, err

@@ -76,7 +76,8 @@ type Node struct {
 	changes  map[string]*change // that wait for answers, by ID
 	serving  chan struct{}      // closed while serving
 	watchers map[*watcher]struct{}
-	stopped  error // why the last session ended
+	heard    map[string]Member // by process
+	stopped  error             // why the last session ended
 	closed   bool
 }
 
@@ -109,7 +110,7 @@ func New(engine Engine, caches Caches, cfg Config) (*Node, error) {
 		cfg.jitter = rand.Float64
 	}
 	n := &Node{engine: engine, caches: caches, cfg: cfg, id: cfg.newID(),
-		changes: make(map[string]*change), serving: make(chan struct{}), watchers: make(map[*watcher]struct{})}
+		changes: make(map[string]*change), serving: make(chan struct{}), watchers: make(map[*watcher]struct{}), heard: make(map[string]Member)}
 	caches.Lease(cfg.clock.Now()) // nothing is answered before the first session
 	address, stop, err := engine.Listen(n.answered)
 	if err != nil {
@@ -157,11 +158,12 @@ func (n *Node) Wait(ctx context.Context) error {
 // A Status is how a node stands.
 type Status struct {
 	ID, Name string
-	Address  string    // where the other nodes send their answers
-	Serving  bool      // whether it has a session; its lease may have run out all the same
-	Until    time.Time // until when it may answer
-	Applied  Position  // up to which it has applied the log
-	Log      string    // the log's identity
+	Address  string        // where the other nodes send their answers
+	Serving  bool          // whether it has a session; its lease may have run out all the same
+	Until    time.Time     // until when it may answer
+	Lease    time.Duration // the log's: how long a heartbeat lets a node answer
+	Applied  Position      // up to which it has applied the log
+	Log      string        // the log's identity
 }
 
 // Status returns how this node stands.
@@ -169,7 +171,7 @@ func (n *Node) Status() Status {
 	st := Status{ID: n.id, Name: n.cfg.Name, Address: n.address}
 	if s := n.current.Load(); s != nil {
 		st.Serving, st.Applied, st.Log = true, Position(s.applied.Load()), s.meta.Log
-		st.Until = *s.until.Load()
+		st.Until, st.Lease = *s.until.Load(), s.meta.Lease
 	}
 	return st
 }

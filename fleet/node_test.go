@@ -424,7 +424,7 @@ func TestIndex(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := b.Index().Create(ctx, id, "operator"); !errors.Is(err, fleet.ErrExists) {
+		if _, err := b.Index().Create(ctx, id, "operator"); !errors.Is(err, indexsource.ErrExists) {
 			t.Errorf("created twice: %v", err)
 		}
 		doc, ok, err := b.Index().Get(ctx, id)

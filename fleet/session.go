@@ -373,6 +373,8 @@ func (s *session) apply(ctx context.Context, m Message) map[string]int {
 			return nil
 		}
 		return s.n.caches.Clear(ctx, tokencache.CauseNode)
+	case strings.HasPrefix(m.Key, nodePrefix):
+		s.n.hear(m, s.meta.Lease)
 	}
 	return nil
 }
