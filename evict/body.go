@@ -36,6 +36,15 @@ type causeBody struct {
 	Reason string `json:"reason"`
 }
 
+// reason says why the node may not have evicted, and until when that matters.
+func (n Node) reason() string {
+	reason := eswire.Plain(n.Err)
+	if !n.UnconfirmedUntil.IsZero() {
+		reason += ", until " + n.UnconfirmedUntil.UTC().Format("2006-01-02T15:04:05.000Z")
+	}
+	return reason
+}
+
 // body returns the answer for an eviction here, which has succeeded, and on the
 // report's other nodes.
 func (h *Handler) body(report Report) clearBody {
@@ -47,7 +56,7 @@ func (h *Handler) body(report Report) clearBody {
 		}
 		body.Nodes.Failures = append(body.Nodes.Failures, failureBody{
 			Type: "failed_node_exception", Reason: fmt.Sprintf("node [%s] failed", node.ID), NodeID: node.ID,
-			CausedBy: causeBody{Type: "exception", Reason: eswire.Plain(node.Err)},
+			CausedBy: causeBody{Type: "exception", Reason: node.reason()},
 		})
 	}
 	body.Nodes.Total = 1 + len(report.Nodes)

@@ -10,6 +10,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/svctoken/svctoken/internal/eswire"
 	"github.com/svctoken/svctoken/tokencache"
@@ -28,7 +29,10 @@ import (
 // [Parse], an empty list and _all mean every token of the account, and empty names
 // at the end are dropped: that is what Elasticsearch does.
 //
-// The answer comes after the eviction has taken effect. Requests are checked in
+// The answer comes after the eviction has taken effect, on other nodes too where the
+// [Applier] reaches them. Nodes that have not confirmed it by then, see
+// HandlerConfig.MaxWait, are counted as failed in an answer with status 200, as
+// Elasticsearch does it; where it is not known which nodes there are, it is 503. Requests are checked in
 // this order: method (405), credentials (401), query, body and names (400, or 406
 // for a format other than JSON), privilege (403). OPTIONS is answered with the
 // method that there is. Of the query parameters that every route of Elasticsearch
@@ -48,9 +52,12 @@ type Handler struct {
 }
 
 // An Applier evicts what a selector selects: an [Evictor], or what takes its place
-// where other nodes are to be reached too. When Apply returns without an error, no
-// authentication that starts afterwards gets an answer from before. It must be safe
-// for concurrent use by multiple goroutines.
+// where other nodes are to be reached too, such as a fleet.Node. When Apply returns
+// without an error, no authentication that starts afterwards gets an answer from
+// before. It returns soon after its context is done, and goes on to tell the other
+// nodes. Beside an error, the report says which nodes were told; those with an Err
+// have not confirmed the eviction. It must be safe for concurrent use by multiple
+// goroutines.
 type Applier interface {
 	Apply(ctx context.Context, sel tokencache.Selector) (Report, error)
 }
@@ -76,6 +83,10 @@ type HandlerConfig struct {
 	// as the server's limit on headers lets through.
 	MaxNames int
 
+	// MaxWait is how long a request waits for other nodes to confirm the eviction,
+	// which goes on afterwards. Zero: 30 s. Negative: as long as the Applier takes.
+	MaxWait time.Duration
+
 	// Prefix is what the path must have before /_security, such as "/api"; "/" means
 	// nothing. Empty: anything may stand there, so that a request for /x/_security/…
 	// is answered too.
@@ -85,11 +96,15 @@ type HandlerConfig struct {
 	Header http.Header
 
 	// Audit is called after each eviction that was asked for over HTTP, before the
-	// answer. Nil: it is not.
+	// answer. It may be one that not every node of the report has confirmed. Nil: it
+	// is not.
 	Audit func(context.Context, User, Report)
 }
 
-const defaultMaxNames = 1000
+const (
+	defaultMaxNames = 1000
+	defaultMaxWait  = 30 * time.Second // twice the lease of a fleet
+)
 
 // NewHandler returns a handler which evicts through ev, an [Evictor] or what takes
 // its place.
@@ -115,6 +130,9 @@ func NewHandler(
 	}
 	if cfg.MaxNames == 0 {
 		cfg.MaxNames = defaultMaxNames
+	}
+	if cfg.MaxWait == 0 {
+		cfg.MaxWait = defaultMaxWait
 	}
 	header := make(http.Header)
 	for name, values := range cfg.Header {
@@ -184,8 +202,14 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func (h *Handler) evict(w http.ResponseWriter, r *http.Request, user User, sel tokencache.Selector) {
-	report, err := h.ev.Apply(r.Context(), sel)
-	if err != nil {
+	ctx := r.Context()
+	if h.cfg.MaxWait > 0 {
+		limited, cancel := context.WithTimeout(ctx, h.cfg.MaxWait)
+		defer cancel()
+		ctx = limited
+	}
+	report, err := h.ev.Apply(ctx, sel)
+	if err != nil && !slices.ContainsFunc(report.Nodes, func(n Node) bool { return n.Err != nil }) {
 		eswire.Fail(w, r, &eswire.Error{Status: http.StatusServiceUnavailable, Type: eswire.Unspecified, Reason: eswire.Plain(err)})
 		return
 	}

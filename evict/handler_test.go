@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -430,6 +431,59 @@ func TestNodes(t *testing.T) {
 	if w := serve(handler, request("POST", route+"a/_clear_cache", "operator", "")); w.Code != 503 || !strings.Contains(w.Body.String(), "no quorum") {
 		t.Errorf("got %d %s", w.Code, w.Body)
 	}
+	// That those who are known have confirmed says nothing about the others.
+	handler = evict.NewHandler(fleet{nodes: []evict.Node{{ID: "b"}}, err: errors.New("no quorum")}, authenticate, handlerConfig)
+	if w := serve(handler, request("POST", route+"a/_clear_cache", "operator", "")); w.Code != 503 {
+		t.Errorf("got %d %s", w.Code, w.Body)
+	}
+}
+
+// TestUnconfirmed: a node that does not answer within the handler's patience is a
+// failed one, the eviction is audited all the same, and the client learns until when
+// the node may answer from before.
+func TestUnconfirmed(t *testing.T) {
+	for _, test := range []struct {
+		name          string
+		maxWait, want time.Duration
+	}{
+		{"default", 0, 30 * time.Second},
+		{"set", time.Second, time.Second},
+		{"as long as it takes", -1, time.Hour},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				audited := 0
+				cfg := handlerConfig
+				cfg.MaxWait = test.maxWait
+				cfg.Audit = func(ctx context.Context, _ evict.User, report evict.Report) {
+					if audited++; len(report.Nodes) != 1 || ctx.Err() != nil {
+						t.Errorf("audited %+v with %v", report.Nodes, ctx.Err())
+					}
+				}
+				began := time.Now()
+				w := serve(evict.NewHandler(silent{}, authenticate, cfg), request("POST", route+"a/_clear_cache", "operator", ""))
+				if took := time.Since(began); took != test.want {
+					t.Errorf("it took %v, want %v", took, test.want)
+				}
+				const want = `{"_nodes":{"total":2,"successful":1,"failed":1,"failures":[{"type":"failed_node_exception","reason":"node [b] failed","node_id":"b","caused_by":{"type":"exception","reason":"no answer, until 2000-01-01T00:00:15.000Z"}}]},"cluster_name":"c","nodes":{"node-id":{"name":"node-name"}}}`
+				if diff := cmp.Diff(want, w.Body.String()); w.Code != 200 || diff != "" || audited != 1 {
+					t.Errorf("got %d, audited %d times, body (-want +got):\n%s", w.Code, audited, diff)
+				}
+			})
+		})
+	}
+}
+
+// A silent fleet has a node that does not answer.
+type silent struct{}
+
+func (silent) Apply(ctx context.Context, sel tokencache.Selector) (evict.Report, error) {
+	node := evict.Node{ID: "b", Err: errors.New("fleet: no answer"), UnconfirmedUntil: time.Now().Add(15 * time.Second)}
+	select {
+	case <-ctx.Done():
+	case <-time.After(time.Hour):
+	}
+	return evict.Report{Selector: sel, Nodes: []evict.Node{node}}, errors.New("not confirmed")
 }
 
 // TestMounting mounts the handler as hosts do.

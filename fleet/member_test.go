@@ -40,8 +40,13 @@ func TestMembers(t *testing.T) {
 			}
 		}
 		seen := a.member(t, "b")
-		if seen.ID != b.Status().ID || seen.Session != 1 || seen.Applied == 0 || seen.Applied > b.Status().Applied {
-			t.Errorf("got %+v, and b has %+v", seen, b.Status())
+		key := "node." + b.Status().ID + ".1"
+		view, err := a.conn.Read(t.Context(), key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if seen.ID != b.Status().ID || seen.Session != 1 || seen.Applied == 0 || seen.Applied >= view.Messages[key].Position {
+			t.Errorf("got %+v, and the heartbeat is at %d", seen, view.Messages[key].Position)
 		}
 		if got, least := seen.Until, b.Status().Until; got.Before(least) || !got.Equal(seen.Heard.Add(fleet.Allow(simLease))) {
 			t.Errorf("b may answer until %v, and is said to until %v", least, got)
@@ -65,6 +70,9 @@ func TestMembers(t *testing.T) {
 		// it leaves.
 		b.conn.Heal()
 		if err := b.Wait(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := b.conn.Append(t.Context(), fleet.Entry{Key: key, ID: "late", Value: []byte(`{"name":"b","applied":1}`)}); err != nil {
 			t.Fatal(err)
 		}
 		synctest.Wait()
