@@ -4,13 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
-
-	"github.com/google/go-cmp/cmp"
 
 	"github.com/svctoken/svctoken/tokencache"
 )
@@ -42,37 +39,6 @@ func newHasher(t *testing.T, cfg tokencache.GroupConfig, names ...string) (*hash
 	}
 	g := tokencache.NewGroup(cfg)
 	return h, g, newCache(t, g, "test", h, tokencache.Config{AbsentTTL: -1})
-}
-
-// TestTurnsGoByAccountThenByName: one hash runs; others wait, in an order that has
-// nothing to do with who came first.
-func TestTurnsGoByAccountThenByName(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		h, _, c := newHasher(t, tokencache.GroupConfig{MaxHashing: 1}, "n/busy/first", "n/a/x", "n/a/y", "n/b/x", "n/c/x")
-		// The account that hashes goes on; the extra turn is taken too.
-		var results []<-chan result
-		send := func(name, secret string) {
-			results = append(results, async(t.Context(), c, mustToken(t, name, secret)))
-			synctest.Wait()
-		}
-		send("n/busy/first", "wrong-secret")
-		send("n/a/x", "wrong-secret-0") // the extra turn of an account without one
-		for i := range 3 {
-			send("n/a/x", fmt.Sprintf("wrong-secret-%d", i+1))
-		}
-		send("n/a/y", "supersecret")
-		send("n/b/x", "supersecret")
-		send("n/c/x", "supersecret")
-		for _, ch := range results {
-			<-ch
-		}
-		want := []string{"busy/first", "a/x", "a/x", "b/x", "c/x", "a/y", "a/x", "a/x"}
-		slices.Sort(want[2:5]) // they are of one round
-		slices.Sort(h.hashed[2:5])
-		if diff := cmp.Diff(want, h.hashed); diff != "" {
-			t.Errorf("order of hashing (-want +got):\n%s", diff)
-		}
-	})
 }
 
 // TestClearedTokensAreHashedFirst: wrong secrets for the same name wait in the
