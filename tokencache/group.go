@@ -70,8 +70,9 @@ type GroupConfig struct {
 	// caches of the group. They have turns: by account, of one account by token
 	// name, of one name in the order in which they came; secrets that were good a
 	// short while ago come first. As many more may be computed for accounts that
-	// compute none, so that a cheap hash need not wait for the dear ones of
-	// others. Zero: GOMAXPROCS. Negative: no bound.
+	// compute none, and at most 7 more that take less than half as long as each of
+	// those, so that a cheap hash need not wait for the dear ones of others. Zero:
+	// GOMAXPROCS. Negative: no bound.
 	MaxHashing int
 
 	// MaxWait is how long a load may wait for its turn to read, or to compute a
@@ -129,6 +130,9 @@ func NewGroup(cfg GroupConfig) *Group {
 	}
 	hashing := orDefault(cfg.MaxHashing, runtime.GOMAXPROCS(0), math.MaxInt)
 	g.hashing = turns{limit: hashing, share: hashing, extra: min(hashing, math.MaxInt-hashing), begin: (*load).verifyLocked}
+	if hashing < math.MaxInt {
+		g.hashing.costs = newCosts()
+	}
 	g.maxQueue = orDefault(cfg.MaxQueue, defaultMaxQueue, math.MaxInt)
 	g.hashing.setPlaces(g.maxQueue)
 	g.deadlines.group = g

@@ -3,6 +3,7 @@ package tokencache
 import (
 	"container/list"
 	"math"
+	"slices"
 	"time"
 )
 
@@ -11,6 +12,11 @@ import (
 // of one account those of each token name in turn, of one name first come, first
 // served. Loads whose secret was good a short while ago come before all others:
 // that is how a clearing under attack costs its good tokens one hash each.
+//
+// Where all turns are taken, a load of an account that has none gets one all the same
+// if its hash is known to be cheap: if every hash that is being computed takes more
+// than twice as long. So cheap hashes do not wait for dear ones of others, however
+// many accounts attack; and there are at most classes/clearly such turns.
 //
 // No account may have more than its share of the places to wait. Where all places
 // are taken, a newcomer takes the one of the account that waits with the most
@@ -29,6 +35,9 @@ type turns struct {
 	placesAccount int // how many of one account
 
 	running, waiting int
+	waitingOf        [classes]int       // of these, by the class of their account
+	costs            *costs             // nil: what a turn is for costs the same for all
+	active           []*line            // those that have a turn, if costs are known
 	lines            map[Account]*line  // of the accounts that have a turn or wait
 	rings            [lanes]list.List   // of *line: the accounts that wait in the lane, the next one first
 	begin            func(*load)        // begins the phase of a load that was given a turn
@@ -49,6 +58,7 @@ const (
 // A line is what one account has of the turns.
 type line struct {
 	account          Account
+	class            class
 	running, waiting int
 	lanes            [lanes]struct {
 		inRing *list.Element // of turns.rings; nil: nothing of the account waits in the lane
@@ -104,6 +114,9 @@ func (t *turns) line(a Account) *line {
 		t.lines = make(map[Account]*line)
 	}
 	l.account = a
+	if t.costs != nil {
+		l.class = t.costs.ofLocked(a)
+	}
 	t.lines[a] = l
 	t.peak = max(t.peak, len(t.lines))
 	return l
@@ -115,34 +128,57 @@ func (t *turns) freeLocked(l *line) {
 		return
 	}
 	delete(t.lines, l.account)
-	l.account = Account{}
+	l.account, l.class = Account{}, 0
 	t.spare = l
 	if len(t.lines) == 0 && t.peak > smallFlood {
 		t.lines, t.peak = nil, 0
 	}
 }
 
+// mostLocked returns the dearest class whose loads may have a turn now, of accounts
+// that have none.
+func (t *turns) mostLocked() class {
+	switch {
+	case t.running < t.limit+t.extra:
+		return anyClass
+	case t.costs == nil:
+		return noClass
+	}
+	most := class(anyClass)
+	for _, l := range t.active {
+		most = min(most, l.class-clearly)
+	}
+	return most
+}
+
 // may reports whether the account can have a turn now.
-func (t *turns) may(l *line) bool {
+func (t *turns) may(l *line, most class) bool {
 	if t.blocked != nil && t.blocked(l.account) {
 		return false
 	}
 	if t.running < t.limit {
 		return l.running < t.share
 	}
-	return l.running == 0 && t.running < t.limit+t.extra
+	return l.running == 0 && l.class <= most
 }
 
 // takeLocked gives the load a turn, if there is one for it.
 func (t *turns) takeLocked(l *load) bool {
 	ln := t.line(l.token.id.Account)
-	if !t.may(ln) {
+	if !t.may(ln, t.mostLocked()) {
 		t.freeLocked(ln)
 		return false
 	}
+	t.beginLocked(ln)
+	return true
+}
+
+func (t *turns) beginLocked(ln *line) {
+	if ln.running == 0 && t.costs != nil {
+		t.active = append(t.active, ln)
+	}
 	ln.running++
 	t.running++
-	return true
 }
 
 // giveBackLocked takes back a turn that the account has had for so long, and hands
@@ -152,8 +188,22 @@ func (t *turns) giveBackLocked(a Account, took int64) {
 	ln := t.lines[a]
 	ln.running--
 	t.running--
+	if t.costs != nil {
+		t.noteLocked(ln, took)
+	}
 	t.freeLocked(ln)
 	t.handOnAllLocked()
+}
+
+// noteLocked notes what the line's turn cost.
+func (t *turns) noteLocked(ln *line, took int64) {
+	t.waitingOf[ln.class] -= ln.waiting
+	ln.class = t.costs.noteLocked(ln.account, took)
+	t.waitingOf[ln.class] += ln.waiting
+	if ln.running == 0 {
+		at := slices.Index(t.active, ln) // of a few for each core
+		t.active = slices.Delete(t.active, at, at+1)
+	}
 }
 
 // handOnAllLocked gives turns to the loads that can have one now.
@@ -164,11 +214,15 @@ func (t *turns) handOnAllLocked() {
 
 // handOnLocked gives a turn to the next load that can have one.
 func (t *turns) handOnLocked() bool {
+	most := t.mostLocked()
+	if !t.waitsLocked(most) {
+		return false // without a look at each account: there may be thousands
+	}
 	for lane := range t.rings {
 		ring := &t.rings[lane]
 		for at := ring.Front(); at != nil; at = at.Next() {
 			ln := at.Value.(*line)
-			if !t.may(ln) {
+			if !t.may(ln, most) {
 				continue
 			}
 			ring.MoveToBack(at)
@@ -176,10 +230,19 @@ func (t *turns) handOnLocked() bool {
 			queue := names.Front()
 			names.MoveToBack(queue)
 			l := queue.Value.(*nameQueue).loads.Front().Value.(*load)
-			ln.running++
-			t.running++
+			t.beginLocked(ln)
 			l.place.leaveLocked()
 			t.begin(l)
+			return true
+		}
+	}
+	return false
+}
+
+// waitsLocked reports whether a load of the class, or of a cheaper one, waits.
+func (t *turns) waitsLocked(most class) bool {
+	for c := class(0); c <= most; c++ {
+		if t.waitingOf[c] > 0 {
 			return true
 		}
 	}
@@ -199,6 +262,7 @@ func (t *turns) queueLocked(l *load) bool {
 	}
 	ln = t.line(l.token.id.Account) // what was turned away may have been the last of its line
 	t.waiting++
+	t.waitingOf[ln.class]++
 	ln.waiting++
 	in := &ln.lanes[lane]
 	if in.byName == nil {
@@ -231,6 +295,7 @@ func (p *place) leaveLocked() {
 		in.inRing, in.byName = nil, nil
 	}
 	t.waiting--
+	t.waitingOf[ln.class]--
 	ln.waiting--
 	*p = place{}
 	t.freeLocked(ln)
