@@ -72,6 +72,8 @@ func TestMembers(t *testing.T) {
 		if err := b.Wait(t.Context()); err != nil {
 			t.Fatal(err)
 		}
+		time.Sleep(simLease / 4) // between two renewals
+		synctest.Wait()
 		if _, err := b.conn.Append(t.Context(), fleet.Entry{Key: key, ID: "late", Value: []byte(`{"name":"b","applied":1}`)}); err != nil {
 			t.Fatal(err)
 		}
