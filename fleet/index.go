@@ -29,7 +29,7 @@ func (n *Node) Index() Index { return Index{n} }
 
 // Get returns the document of a token as it is at the position that this node has
 // applied, or later. It asks again while the engine answers from before that, and
-// fails when the context ends. Without a session it fails at once.
+// fails when the context ends, or the session. Without a session it fails at once.
 func (x Index) Get(ctx context.Context, id tokencache.TokenID) (indexsource.Document, bool, error) {
 	if err := id.Validate(); err != nil {
 		return indexsource.Document{}, false, err
@@ -48,6 +48,10 @@ func (x Index) view(ctx context.Context, keys ...string) (View, error) {
 	if s == nil {
 		return View{}, ErrNotServing
 	}
+	// Nobody may be told what is read after the session, so nobody need wait for it.
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer context.AfterFunc(s.life, func() { cancel(ErrNotServing) })()
 	least, anchor := Position(s.seen.Load()), Position(s.anchor.Load())
 	view, err := x.n.read(ctx, func(v View) error { return s.recent(v, least, anchor) }, append(keys, s.id.key())...)
 	if err != nil {

@@ -450,3 +450,25 @@ func TestIndex(t *testing.T) {
 		}
 	})
 }
+
+// TestReadsEndWithTheSession: who waits for a document of a node that is cut off gets
+// an error when the lease has run out, and no later.
+func TestReadsEndWithTheSession(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, a, _ := pair(t)
+		until := a.Status().Until
+		a.conn.Cut(true, true)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+		defer cancel()
+		if _, _, err := a.Index().Get(ctx, account.TokenID("t0")); !errors.Is(err, fleet.ErrNotServing) {
+			t.Errorf("got %v", err)
+		}
+		if late := time.Since(until); late < 0 || late > time.Millisecond {
+			t.Errorf("the read ended %v after the lease", late)
+		}
+		if _, _, err := a.Index().Get(ctx, account.TokenID("t0")); !errors.Is(err, fleet.ErrNotServing) {
+			t.Errorf("without a session: %v", err)
+		}
+		a.conn.Heal()
+	})
+}

@@ -34,7 +34,8 @@ type session struct {
 	id    sessionID
 	ended time.Time // when the session before this one ended
 	meta  metaRecord
-	began bool // it serves
+	began bool            // it serves
+	life  context.Context // ends with the session; immutable once it serves
 
 	applied atomic.Uint64 // everything up to here is in force
 	seen    atomic.Uint64 // applied, or a higher position that a read was of
@@ -85,6 +86,7 @@ func newSession(n *Node, id sessionID, ended time.Time) *session {
 func (s *session) run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	s.life = ctx
 	err := s.join(ctx)
 	if err == nil {
 		err = s.follow(ctx)
