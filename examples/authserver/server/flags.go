@@ -7,6 +7,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"strings"
@@ -27,6 +28,13 @@ type Options struct {
 	Accounts        string        // that exist, comma-separated
 	TLSCert, TLSKey string        // PEM files; both or none
 	SelfSigned      bool          // TLS with a certificate made at the start
+	Name            string        // of this node; empty: authserver
+
+	// No flag sets these.
+	MaxWait time.Duration    // how long a request waits for other nodes; zero: 30 s
+	Out     io.Writer        // for what the server says of itself; nil: standard output
+	Log     io.Writer        // nil: standard error
+	Ready   func(url string) // called once the server listens; nil: it is not
 }
 
 // The variables that are read where a flag is not set.
@@ -46,6 +54,7 @@ func (o *Options) Register(flags *flag.FlagSet) {
 	flags.StringVar(&o.Accounts, "accounts", "elastic/fleet-server,elastic/kibana", "the service accounts that exist, comma-separated; tokens of others are refused")
 	flags.StringVar(&o.TLSCert, "tls-cert", "", "file with the server's certificates, PEM (default: no TLS)")
 	flags.StringVar(&o.TLSKey, "tls-key", "", "file with the key of -tls-cert, PEM")
+	flags.StringVar(&o.Name, "name", "authserver", "what answers, reports and the page call this node")
 	flags.BoolVar(&o.SelfSigned, "tls-self-signed", false, "make a certificate authority and a certificate at the start, and print the authority's fingerprint")
 }
 

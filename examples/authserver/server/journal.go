@@ -94,7 +94,11 @@ func (j *journal) read() record {
 
 // evicted notes an eviction that somebody asked for, and returns its number.
 func (s *server) evicted(ctx context.Context, user string, report evict.Report) int {
-	s.logger.InfoContext(ctx, "evicted", "user", user, "selector", report.Selector.String(), "evicted", report.Evicted, "took", report.Took)
+	attrs := []any{"user", user, "selector", report.Selector.String(), "evicted", report.Evicted, "took", report.Took}
+	if len(report.Nodes) > 0 {
+		attrs = append(attrs, "nodes", len(report.Nodes), "unconfirmed", len(unconfirmed(&report)))
+	}
+	s.logger.InfoContext(ctx, "evicted", attrs...)
 	return s.journal.add(deed{User: user, Verb: "evicted", What: report.Selector.String(), Report: &report})
 }
 
@@ -145,10 +149,24 @@ func isPowerOfTen(n int) bool {
 	return n == 1
 }
 
-// Summary says what went from which cache, or nothing.
+// Total returns how many entries went from the caches of all nodes, as far as they said.
+func (d deed) Total() int {
+	total := d.Report.Total()
+	for _, node := range d.Report.Nodes {
+		for _, n := range node.Evicted {
+			total += n
+		}
+	}
+	return total
+}
+
+// Unconfirmed returns the nodes that may not have evicted.
+func (d deed) Unconfirmed() []evict.Node { return unconfirmed(d.Report) }
+
+// Summary says what went from which cache here, and where else, or nothing.
 func (d deed) Summary() string {
 	if d.Report == nil {
 		return ""
 	}
-	return fmt.Sprintf("%d from file, %d from index", d.Report.Evicted["file"], d.Report.Evicted["index"])
+	return fmt.Sprintf("%d from file, %d from index", d.Report.Evicted["file"], d.Report.Evicted["index"]) + everywhere(d.Report)
 }

@@ -42,6 +42,7 @@ type page struct {
 	File     filesource.Status
 	Index    indexsource.State
 	About    Description // of the index
+	Fleet    *fleetView  // nil: the server is alone
 	Accounts []string
 	record
 
@@ -84,7 +85,7 @@ func checkForm(_ http.ResponseWriter, r *http.Request) *eswire.Error { return es
 func (s *server) root(w http.ResponseWriter, r *http.Request, c caller) {
 	if !isPage(r) {
 		eswire.Reply(w, r, http.StatusOK, object{
-			"name": s.node.name, "cluster_name": clusterName, "cluster_uuid": s.node.id,
+			"name": s.node.name, "cluster_name": clusterName, "cluster_uuid": s.clusterID(),
 			"version": object{"number": "9.0.0", "build_flavor": "svctoken"}, // of the API
 		})
 		return
@@ -111,6 +112,14 @@ func (s *server) root(w http.ResponseWriter, r *http.Request, c caller) {
 	p.write(w, status, "page")
 }
 
+// clusterID returns what all servers of a log have in common.
+func (s *server) clusterID() string {
+	if s.fleet != nil {
+		return s.fleet.Status().Log
+	}
+	return s.node.id
+}
+
 // evictFromPage answers the form. The browser is sent on to a page that can be
 // loaded again without evicting again.
 func (s *server) evictFromPage(w http.ResponseWriter, r *http.Request, c caller) {
@@ -131,8 +140,10 @@ func (s *server) evictFromPage(w http.ResponseWriter, r *http.Request, c caller)
 		return
 	}
 	report, err := s.evictor.Apply(r.Context(), sel)
-	if err != nil {
-		failed(w, r, err)
+	if !told(report, err) {
+		p := s.page(r.Context(), c)
+		p.Form, p.Error = f, eswire.Plain(err)
+		p.write(w, http.StatusServiceUnavailable, "page")
 		return
 	}
 	number := s.evicted(r.Context(), c.Name, report)
@@ -179,7 +190,7 @@ func (s *server) page(ctx context.Context, c caller) page {
 	// The journal comes first: what it has counted, the caches have counted before.
 	p := page{
 		record: s.journal.read(), Nonce: rand.Text(), Now: time.Now(), User: c.Name, MayEvict: c.may(mayEvict...),
-		Charts: s.rates.charts(), Path: s.file.Path(), File: s.file.Status(), Index: s.indexState(), About: s.index.Describe(ctx),
+		Charts: s.rates.charts(), Path: s.file.Path(), File: s.file.Status(), Index: s.indexState(), About: s.index.Describe(ctx), Fleet: s.fleetView(),
 	}
 	for _, account := range s.accounts {
 		p.Accounts = append(p.Accounts, account.String())

@@ -67,7 +67,7 @@ func (s *server) handler() http.Handler {
 	routes := s.routes()
 	own := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.dispatch(routes, w, r) })
 	clear := evict.NewHandler(s.evictor, s.authenticateUser, evict.HandlerConfig{
-		ClusterName: clusterName, NodeID: s.node.id, NodeName: s.node.name, Prefix: "/",
+		ClusterName: clusterName, NodeID: s.node.id, NodeName: s.node.name, Prefix: "/", MaxWait: s.maxWait,
 		Audit: func(ctx context.Context, user evict.User, report evict.Report) { s.evicted(ctx, user.Name, report) },
 	})
 	sameOrigin := http.NewCrossOriginProtection()
@@ -124,7 +124,9 @@ func (s *server) serve(route route, parts []string, w http.ResponseWriter, r *ht
 		eswire.Fail(w, r, wrong)
 		return
 	}
-	route.handle(w, r, c)
+	ctx, cancel := context.WithTimeout(r.Context(), s.maxWait) // other nodes, and the log, may be out of reach
+	defer cancel()
+	route.handle(w, r.WithContext(ctx), c)
 }
 
 // wrong returns what is wrong with the request itself.

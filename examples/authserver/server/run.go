@@ -1,10 +1,12 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -21,7 +23,17 @@ import (
 // Run serves until the context is done. The index stays the caller's, who closes it
 // afterwards, where it needs that.
 func Run(ctx context.Context, o Options, index Index) error {
-	s := &server{index: index, node: node{"authserver", rand.Text()}, logger: slog.New(slog.NewTextHandler(os.Stderr, nil))}
+	return run(ctx, o, func(s *server) error {
+		s.index, s.evictor = index, evict.New(s.group)
+		return nil
+	})
+}
+
+// run serves with the index, and what evicts, that connect sets.
+func run(ctx context.Context, o Options, connect func(*server) error) error {
+	o.Name, o.MaxWait = cmp.Or(o.Name, "authserver"), cmp.Or(o.MaxWait, 30*time.Second)
+	out := cmp.Or[io.Writer](o.Out, os.Stdout)
+	s := &server{node: node{o.Name, rand.Text()}, maxWait: o.MaxWait, logger: slog.New(slog.NewTextHandler(cmp.Or[io.Writer](o.Log, os.Stderr), nil))}
 	var generated string
 	var err error
 	if s.users, generated, err = o.users(); err != nil {
@@ -43,27 +55,36 @@ func Run(ctx context.Context, o Options, index Index) error {
 		return err
 	}
 	defer s.file.Close()
+	s.group = tokencache.NewGroup(tokencache.GroupConfig{KnownAccount: s.known})
+	defer s.group.Close()
+	if err := connect(s); err != nil {
+		return err
+	}
+	if s.fleet != nil {
+		defer s.fleet.Close()
+	}
 	if err := s.open(tokencache.Config{TTL: orNever(o.TTL)}); err != nil {
 		return err
 	}
-	defer s.group.Close()
 
 	listener, err := o.listen(dir)
 	if err != nil {
 		return err
 	}
-	listener.announce(o.File, generated)
+	listener.announce(out, o.File, generated)
 	if sample {
-		if err := s.printSample(ctx, listener, generated); err != nil {
+		if err := s.printSample(ctx, out, listener, generated); err != nil {
 			return err
 		}
+	}
+	if o.Ready != nil {
+		o.Ready(listener.url())
 	}
 	return s.serveUntil(ctx, listener)
 }
 
 // open makes the caches, in the group in which they are evicted together.
 func (s *server) open(cfg tokencache.Config) (err error) {
-	s.group = tokencache.NewGroup(tokencache.GroupConfig{KnownAccount: s.known})
 	if s.fileCache, err = tokencache.New(s.group, "file", s.file, cfg); err != nil {
 		return err
 	}
@@ -72,7 +93,6 @@ func (s *server) open(cfg tokencache.Config) (err error) {
 		return err
 	}
 	s.indexState = source.State
-	s.evictor = evict.New(s.group)
 	for _, id := range s.file.List() {
 		if !s.known(id.Account) {
 			s.logger.Warn("a token of an account that is not among -accounts will be refused", "token", id.String())
@@ -82,15 +102,15 @@ func (s *server) open(cfg tokencache.Config) (err error) {
 }
 
 // announce prints where the server is, and who may do what.
-func (l listening) announce(file, generated string) {
-	fmt.Printf("Listening on %s\n", l.url())
+func (l listening) announce(out io.Writer, file, generated string) {
+	fmt.Fprintf(out, "Listening on %s\n", l.url())
 	if l.caPath != "" {
-		fmt.Printf("CA fingerprint %s\n", l.fingerprint)
-		fmt.Printf("CA certificate in %s\n", l.caPath)
+		fmt.Fprintf(out, "CA fingerprint %s\n", l.fingerprint)
+		fmt.Fprintf(out, "CA certificate in %s\n", l.caPath)
 	}
-	fmt.Printf("Tokens in %s\n", file)
+	fmt.Fprintf(out, "Tokens in %s\n", file)
 	if generated != "" {
-		fmt.Printf("Operator %s\n", generated)
+		fmt.Fprintf(out, "Operator %s\n", generated)
 	}
 }
 

@@ -2,7 +2,7 @@ package server
 
 import (
 	"context"
-	"os"
+	"io"
 	"strings"
 	"text/template"
 
@@ -33,7 +33,7 @@ See what the caches did, as JSON, or in a browser:
 
 // printSample creates tokens in the file, and in an index that goes with the
 // process, and prints what to do with them. It changes no index that stays.
-func (s *server) printSample(ctx context.Context, l listening, generated string) error {
+func (s *server) printSample(ctx context.Context, to io.Writer, l listening, generated string) error {
 	account := tokencache.Account{Namespace: "elastic", Service: "fleet-server"}
 	out := samples{URL: l.url(), Curl: "curl -s"}
 	out.Route = out.URL + "/_security/service/elastic/fleet-server/credential/token"
@@ -58,7 +58,7 @@ func (s *server) printSample(ctx context.Context, l listening, generated string)
 	if generated != "" {
 		out.Operator = out.Curl + " -u " + shellQuote(generated) // the only place that says it
 	}
-	return sampleText.Execute(os.Stdout, out)
+	return sampleText.Execute(to, out)
 }
 
 // shellQuote quotes what a shell would take apart.

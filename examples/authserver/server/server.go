@@ -8,9 +8,11 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/svctoken/svctoken/evict"
 	"github.com/svctoken/svctoken/filesource"
+	"github.com/svctoken/svctoken/fleet"
 	"github.com/svctoken/svctoken/indexsource"
 	"github.com/svctoken/svctoken/internal/eswire"
 	"github.com/svctoken/svctoken/tokencache"
@@ -26,7 +28,9 @@ type server struct {
 	index      Index
 	indexState func() indexsource.State
 	indexCache *tokencache.Cache[indexsource.Document]
-	evictor    *evict.Evictor
+	evictor    evict.Applier
+	fleet      *fleet.Node // nil: the server is alone
+	maxWait    time.Duration
 	journal    journal // of what operators did, and of failed logins
 	rates      rates
 	node       node
@@ -156,6 +160,7 @@ func (s *server) createToken(w http.ResponseWriter, r *http.Request, c caller) {
 		reason := eswire.Bracket(indexsource.DocumentID(id)) + ": version conflict, document already exists"
 		eswire.Fail(w, r, &eswire.Error{Status: http.StatusConflict, Type: eswire.VersionConflict, Reason: reason})
 	default:
+		s.changeFailed(r.Context(), c.Name, "created", id, err)
 		failed(w, r, err)
 	}
 }
@@ -166,6 +171,7 @@ func (s *server) deleteToken(w http.ResponseWriter, r *http.Request, c caller) {
 	found, err := s.index.Delete(r.Context(), id)
 	switch {
 	case err != nil:
+		s.changeFailed(r.Context(), c.Name, "deleted", id, err)
 		failed(w, r, err)
 	case !found:
 		eswire.Reply(w, r, http.StatusNotFound, object{"found": false})
@@ -186,11 +192,15 @@ func (s *server) stats(w http.ResponseWriter, r *http.Request, _ caller) {
 	if st.Err != nil {
 		file["error"] = st.Err.Error()
 	}
-	eswire.Reply(w, r, http.StatusOK, object{
+	body := object{
 		"authentications": s.group.Stats(),
 		"caches":          object{"file": s.fileCache.Stats(), "index": s.indexCache.Stats()},
 		"service_tokens":  file,
-	})
+	}
+	if view := s.fleetView(); view != nil {
+		body["fleet"] = view.object()
+	}
+	eswire.Reply(w, r, http.StatusOK, body)
 }
 
 // known reports whether the account exists.

@@ -1,0 +1,173 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/svctoken/svctoken/evict"
+	"github.com/svctoken/svctoken/fleet"
+	"github.com/svctoken/svctoken/tokencache"
+)
+
+// A Fleet is what a server shares with others: a log, which has the index.
+type Fleet struct {
+	Engine fleet.Engine
+	Kind   string       // what the log is, such as "NATS JetStream", for the operators' page
+	Config fleet.Config // but for the name, which is that of the options
+}
+
+// RunFleet is [Run] with the index in a log, and evictions that hold on every server
+// of the log. Until the server has joined, and while its lease has run out, it answers
+// service tokens with 503. The engine stays the caller's.
+func RunFleet(ctx context.Context, o Options, f Fleet) error {
+	return run(ctx, o, func(s *server) (err error) {
+		cfg := f.Config
+		cfg.Name = s.node.name
+		cfg.Observer = func(e fleet.Event) {
+			s.logEvent(e)
+			if f.Config.Observer != nil {
+				f.Config.Observer(e)
+			}
+		}
+		if s.fleet, err = fleet.New(f.Engine, s.group, cfg); err != nil {
+			return err
+		}
+		s.node.id = s.fleet.Status().ID
+		s.index, s.evictor = fleetIndex{s.fleet.Index(), s.fleet, f.Kind}, s.fleet
+		return nil
+	})
+}
+
+// logEvent logs what an operator wants to know of a fleet: not each renewal.
+func (s *server) logEvent(e fleet.Event) {
+	switch e.Kind {
+	case fleet.EventServing:
+		s.logger.Info("serving", "position", e.Position, "took", e.Took)
+	case fleet.EventStopped:
+		s.logger.Warn("not serving", "position", e.Position, "error", e.Err)
+	case fleet.EventJoinFailed:
+		s.logger.Warn("cannot join", "error", e.Err)
+	case fleet.EventReopened:
+		s.logger.Info("following anew", "position", e.Position, "error", e.Err)
+	}
+}
+
+// A fleetIndex is the documents of a fleet's log.
+type fleetIndex struct {
+	fleet.Index
+	node *fleet.Node
+	kind string
+}
+
+var _ Index = fleetIndex{}
+
+func (x fleetIndex) Describe(context.Context) Description {
+	status := x.node.Status()
+	d := Description{Kind: x.kind, Revision: strconv.FormatUint(uint64(status.Applied), 10)}
+	if !status.Serving {
+		d.Revision, d.Err = "", fleet.ErrNotServing
+	}
+	return d
+}
+
+// A fleetView is how the fleet stands, as this node sees it.
+type fleetView struct {
+	fleet.Status
+	Now     time.Time
+	Members []fleet.Member
+}
+
+// fleetView returns nil for a server that is alone.
+func (s *server) fleetView() *fleetView {
+	if s.fleet == nil {
+		return nil
+	}
+	return &fleetView{s.fleet.Status(), time.Now(), s.fleet.Members()}
+}
+
+// Answers reports whether the node has a lease at present.
+func (v *fleetView) Answers() bool { return v.Serving && v.Now.Before(v.Until) }
+
+// Left returns how long it is until a time, or zero.
+func (v *fleetView) Left(until time.Time) time.Duration {
+	return max(0, until.Sub(v.Now)).Round(100 * time.Millisecond)
+}
+
+// Ago returns how long ago a time was.
+func (v *fleetView) Ago(since time.Time) time.Duration {
+	return max(0, v.Now.Sub(since)).Round(100 * time.Millisecond)
+}
+
+// object returns the view as the statistics have it.
+func (v *fleetView) object() object {
+	members := []object{}
+	for _, m := range v.Members {
+		members = append(members, object{
+			"id": m.ID, "name": m.Name, "session": m.Session, "applied": m.Applied,
+			"heard_millis_ago": v.Now.Sub(m.Heard).Milliseconds(), "lease_left_millis": max(0, m.Until.Sub(v.Now)).Milliseconds(),
+		})
+	}
+	return object{
+		"id": v.ID, "name": v.Name, "answers": v.Answers(), "applied": v.Applied, "log": v.Log,
+		"lease_millis": v.Lease.Milliseconds(), "lease_left_millis": max(0, v.Until.Sub(v.Now)).Milliseconds(), "members": members,
+	}
+}
+
+// unconfirmed returns those nodes of a report that may not have evicted.
+func unconfirmed(report *evict.Report) []evict.Node {
+	var list []evict.Node
+	for _, node := range report.Nodes {
+		if node.Err != nil {
+			list = append(list, node)
+		}
+	}
+	return list
+}
+
+// everywhere says on which other nodes an eviction is in force, and on which it may
+// not be.
+func everywhere(report *evict.Report) string {
+	var in, out []string
+	for _, node := range report.Nodes {
+		switch {
+		case node.Err == nil:
+			in = append(in, node.Name)
+		case node.UnconfirmedUntil.IsZero():
+			out = append(out, node.Name)
+		default:
+			out = append(out, fmt.Sprintf("%s (until %s UTC)", node.Name, node.UnconfirmedUntil.UTC().Format("15:04:05")))
+		}
+	}
+	text := ""
+	if len(in) > 0 {
+		text += "; in force on " + strings.Join(in, ", ")
+	}
+	if len(out) > 0 {
+		text += "; not confirmed by " + strings.Join(out, ", ")
+	}
+	return text
+}
+
+// told reports whether an eviction has reached the nodes that its report names,
+// though not all of them may have confirmed it.
+func told(report evict.Report, err error) bool {
+	return err == nil || len(unconfirmed(&report)) > 0
+}
+
+// isUnconfirmed reports whether a change may be in force, but not on every node.
+func isUnconfirmed(err error) bool {
+	_, ok := errors.AsType[*fleet.UnconfirmedError](err)
+	return ok
+}
+
+// changeFailed notes that a change of a token is not known to be in force on every
+// node: it may be in force all the same.
+func (s *server) changeFailed(ctx context.Context, user, verb string, id tokencache.TokenID, err error) {
+	if isUnconfirmed(err) {
+		s.logger.WarnContext(ctx, verb+" a token, which is not confirmed", "user", user, "token", id.String(), "error", err)
+	}
+}
