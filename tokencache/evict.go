@@ -131,7 +131,7 @@ func (c *Cache[R]) Clear(ctx context.Context, why Cause) int {
 func (g *Group) evict(ctx context.Context, why Cause, stores []*store, sels []Selector, mark func(*store, *eviction)) map[string]int {
 	g.mu.Lock()
 	ev := g.markLocked(why, stores, mark)
-	ev.done.Store(true) // the instant
+	g.happenLocked(ev, why)
 	g.settleMarkedLocked(ev)
 	g.mu.Unlock()
 
@@ -163,10 +163,18 @@ func (g *Group) markLocked(why Cause, stores []*store, mark func(*store, *evicti
 			s.failures = failures{longest: s.failures.longest} // it works, or is another one
 		}
 	}
+	return ev
+}
+
+// happenLocked is the instant of an eviction. A change of a source is counted after
+// it: whoever refuses a token from memory, and finds the same count before and after
+// that, must not have seen what a change that is counted has evicted
+// (TestMoveWhileRefusedFromMemory).
+func (g *Group) happenLocked(ev *eviction, why Cause) {
+	ev.done.Store(true)
 	if why != CauseAsked {
 		g.changes.Add(1)
 	}
-	return ev
 }
 
 // markLocked marks what a selector selects in the store, and takes its loads off

@@ -15,18 +15,21 @@ func HitInSteps[R any](c *Cache[R], token Token, between func()) bool {
 	return g.hit(f.hit, &q, &v) == confirmed
 }
 
-// EvictInSteps is Group.Evict, with something before and something after its
-// instant.
-func EvictInSteps(g *Group, sel Selector, before, after func()) {
+// EvictInSteps is Group.Evict, with something before its instant, under the mutex,
+// and something after it, before anything is unlinked.
+func EvictInSteps(g *Group, why Cause, sel Selector, before, after func()) {
 	g.mu.Lock()
-	ev := g.markLocked(CauseAsked, *g.stores.Load(), func(s *store, ev *eviction) { s.markLocked(ev, sel) })
+	ev := g.markLocked(why, *g.stores.Load(), func(s *store, ev *eviction) { s.markLocked(ev, sel) })
 	before()
-	ev.done.Store(true) // as evict does next
-	after()
+	g.happenLocked(ev, why)
 	g.settleMarkedLocked(ev)
-	for g.unlinkMarkedLocked(ev) {
-	}
 	g.mu.Unlock()
+	after()
+	for more := true; more; {
+		g.mu.Lock()
+		more = g.unlinkMarkedLocked(ev)
+		g.mu.Unlock()
+	}
 }
 
 // WithMutexHeld calls f while the group's mutex is held: whatever f does cannot
@@ -76,7 +79,7 @@ func ClearInSteps(g *Group, step func(linked int)) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	ev := g.markLocked(CauseAsked, *g.stores.Load(), (*store).markAllLocked)
-	ev.done.Store(true)
+	g.happenLocked(ev, CauseAsked)
 	g.settleMarkedLocked(ev)
 	step(g.linked)
 	for g.unlinkMarkedLocked(ev) {

@@ -22,14 +22,18 @@ func (a asked) Lookup(ctx context.Context, id tokencache.TokenID) (tokencache.An
 
 func (asked) Subscribe(tokencache.Invalidator) (cancel func()) { return func() {} }
 
-// movingHolder has something happen once, after MayHold has looked and before it
-// answers.
+// movingHolder has something happen once, before MayHold looks, and after it has
+// looked and before it answers.
 type movingHolder struct {
 	holder
-	after func()
+	before, after func()
 }
 
 func (m *movingHolder) MayHold(id tokencache.TokenID) bool {
+	if before := m.before; before != nil {
+		m.before = nil
+		before()
+	}
 	held := m.holder.MayHold(id)
 	if after := m.after; after != nil {
 		m.after = nil
@@ -56,6 +60,41 @@ func TestMoveAfterMayHold(t *testing.T) {
 	if v, err := g.Authenticate(t.Context(), header(token)); err != nil || v.Cache != "first" {
 		t.Errorf("got %+v, %v, want it from the first cache: it was always held", v, err)
 	}
+}
+
+// TestMoveWhileRefusedFromMemory: the first source gains a token whose absence is
+// remembered. An authentication has seen the absence right before the eviction, and
+// finds that the second source does not hold the token, which has moved by then.
+func TestMoveWhileRefusedFromMemory(t *testing.T) {
+	token := mustToken(t, "elastic/fleet-server/token1", "supersecret")
+	g := tokencache.NewGroup(tokencache.GroupConfig{})
+	first, second := newTestSource(), &movingHolder{holder: holder{newTestSource(token)}}
+	c := newCache(t, g, "first", first, tokencache.Config{})
+	newCache(t, g, "second", second, tokencache.Config{})
+	check(t, c, token, "refused")
+	first.set(token)
+	looks, moved := make(chan struct{}), make(chan struct{})
+	second.before = func() { close(looks); <-moved }
+	type answer struct {
+		v   tokencache.Verdict[any]
+		err error
+	}
+	answers := make(chan answer)
+	tokencache.EvictInSteps(g, tokencache.CauseSource, named(t, fleet, "token1"),
+		func() {
+			go func() {
+				v, err := g.Authenticate(t.Context(), header(token))
+				answers <- answer{v, err}
+			}()
+			<-looks
+		},
+		func() {
+			second.remove(token.ID())
+			close(moved)
+			if a := <-answers; a.err != nil || a.v.Cache != "first" {
+				t.Errorf("got %+v, %v, want it from the first cache: it was always held", a.v, a.err)
+			}
+		})
 }
 
 // TestTurnedAwayByItsOwnAccount: the only place to wait for a hash is taken by a
@@ -254,7 +293,7 @@ func TestListIsOneInstant(t *testing.T) {
 		return hits
 	}
 	var before, after int
-	tokencache.EvictInSteps(p.group, named(t, fleet, "a", "b"), func() { before = look() }, func() { after = look() })
+	tokencache.EvictInSteps(p.group, tokencache.CauseAsked, named(t, fleet, "a", "b"), func() { before = look() }, func() { after = look() })
 	if before != 4 || after != 0 {
 		t.Errorf("got %d hits before the instant, %d after it, want 4 and 0", before, after)
 	}

@@ -60,7 +60,7 @@ func TestEvictionIsOneInstant(t *testing.T) {
 		return hits
 	}
 	var before, after int
-	tokencache.EvictInSteps(p.group, all(t, fleet), func() { before = look() }, func() { after = look() })
+	tokencache.EvictInSteps(p.group, tokencache.CauseAsked, all(t, fleet), func() { before = look() }, func() { after = look() })
 	if before != 10 || after != 0 {
 		t.Errorf("got %d hits before the instant, %d after it, want 10 and 0", before, after)
 	}
