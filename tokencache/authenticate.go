@@ -365,15 +365,13 @@ func (g *Group) take(ctx context.Context, a *attempt, l *load, v *Verdict[any]) 
 		a.next++
 		return false, nil
 	}
-	if out.reason != ReasonClosed {
-		g.mu.Lock()
-		stale, ok := s.staleLocked(a.token.id, &a.query)
-		g.mu.Unlock()
-		if ok && !g.lapsed() {
-			stale.setVerdict(s, a.token.id, v)
-			g.outcomes.confirmed()
-			return true, nil
-		}
+	g.mu.Lock()
+	stale, ok := s.staleLocked(a.token.id, &a.query)
+	g.mu.Unlock()
+	if ok && !g.lapsed() {
+		stale.setVerdict(s, a.token.id, v)
+		g.outcomes.confirmed()
+		return true, nil
 	}
 	return true, g.fail(ctx, out.err)
 }

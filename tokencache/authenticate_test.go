@@ -110,6 +110,40 @@ func TestLongBearer(t *testing.T) {
 	}
 }
 
+// TestMaxSecret: of the secrets that a short name leaves room for in the longest
+// bearer, those above the bound are refused before a source is asked.
+func TestMaxSecret(t *testing.T) {
+	g := tokencache.NewGroup(tokencache.GroupConfig{MaxSecret: 20})
+	src := newTestSource()
+	newCache(t, g, "test", src, tokencache.Config{AbsentTTL: -1})
+	for _, test := range []struct {
+		length int
+		want   tokencache.Reason
+	}{
+		{9, tokencache.ReasonSecretLength},
+		{10, tokencache.ReasonUnknownToken},
+		{20, tokencache.ReasonUnknownToken},
+		{21, tokencache.ReasonSecretLength},
+		{400, tokencache.ReasonSecretLength},
+		{4000, tokencache.ReasonSecretLength},
+	} {
+		secret := strings.Repeat("s", test.length)
+		_, err := g.Authenticate(t.Context(), "Bearer "+encode("\x00\x01\x00\x01a/b/c:"+secret))
+		if reasonOf(err) != test.want {
+			t.Errorf("%d bytes in a header: got %v, want %v", test.length, err, test.want)
+		}
+		if test.length < 10 {
+			continue // no token can be made of it
+		}
+		if _, err := g.AuthenticateToken(t.Context(), mustToken(t, "a/b/c", secret)); reasonOf(err) != test.want {
+			t.Errorf("%d bytes in a token: got %v, want %v", test.length, err, test.want)
+		}
+	}
+	if got := src.loadsOf(tokencache.TokenID{Account: tokencache.Account{Namespace: "a", Service: "b"}, Name: "c"}); got != 4 {
+		t.Errorf("the source was asked %d times, want 4", got)
+	}
+}
+
 func TestKnownAccount(t *testing.T) {
 	token := mustToken(t, "elastic/fleet-server/token1", "supersecret")
 	known := true

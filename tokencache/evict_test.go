@@ -319,3 +319,28 @@ func TestDisplacementWithinAnAccount(t *testing.T) {
 		src.set(b)
 	}
 }
+
+// TestEvictedBeforeItIsUnlinked: from its instant on nothing finds what an eviction
+// selects, whether or not it is unlinked yet.
+func TestEvictedBeforeItIsUnlinked(t *testing.T) {
+	token := mustToken(t, "elastic/fleet-server/token1", "supersecret")
+	for _, sel := range []tokencache.Selector{named(t, fleet, "token1"), all(t, fleet)} {
+		t.Run(sel.String(), func(t *testing.T) {
+			p := newPair(t, token)
+			p.warm(t, token)
+			p.fileSrc.remove(token.ID())
+			p.indexSrc.remove(token.ID())
+			tokencache.EvictInSteps(p.group, tokencache.CauseAsked, sel, func() {}, func() {
+				for _, c := range p.caches() {
+					if _, _, ok := c.Remembers(token.ID()); ok {
+						t.Errorf("%s remembers it", c.Name())
+					}
+					check(t, c, token, "refused")
+				}
+			})
+			if got := p.fileCache.Stats(); got.Evicted != 1 || got.Entries != 0 {
+				t.Errorf("got %+v", got)
+			}
+		})
+	}
+}

@@ -110,3 +110,10 @@ func PolicyHits(capacity int, keys []uint32) (hits []bool) {
 	}
 	return hits
 }
+
+// StopTicking stops the timer that notes the time, as a pause of the process does.
+func StopTicking(g *Group) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.ticking.Stop()
+}

@@ -174,3 +174,54 @@ func FuzzAuthenticate(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, bearer string) { compareWithParsed(t, g, bearer) })
 }
+
+// TestTheMarkComesLast: a token is changed while it is answered for, at each moment
+// at which the host is asked whether it knows the account. Nothing answers then that
+// was remembered before.
+func TestTheMarkComesLast(t *testing.T) {
+	old, renewed := mustToken(t, "elastic/fleet-server/token1", "supersecret"), mustToken(t, "elastic/fleet-server/token1", "other-secret")
+	for _, test := range []struct {
+		name          string
+		held, then    []tokencache.Token // what the source holds, before the change and after it
+		asked         tokencache.Token
+		before, after string // the outcomes without the change, and with it
+	}{
+		{"a hit", []tokencache.Token{old}, nil, old, "ok", "refused"},
+		{"a wrong secret", []tokencache.Token{old}, []tokencache.Token{renewed}, renewed, "refused", "ok"},
+		{"an absence", nil, []tokencache.Token{old}, old, "refused", "ok"},
+	} {
+		for _, cause := range []tokencache.Cause{tokencache.CauseAsked, tokencache.CauseSource} {
+			t.Run(test.name+", "+cause.String(), func(t *testing.T) {
+				for moment, changed := 1, true; changed; moment++ {
+					src, calls := newTestSource(test.held...), 0
+					change := func() {}
+					g := tokencache.NewGroup(tokencache.GroupConfig{KnownAccount: func(tokencache.Account) bool {
+						if calls++; calls == moment {
+							change()
+						}
+						return true
+					}})
+					c := newCache(t, g, "test", src, tokencache.Config{})
+					c.Authenticate(t.Context(), header(old))
+					calls, changed = 0, false
+					change = func() {
+						changed = true
+						src.remove(old.ID())
+						for _, token := range test.then {
+							src.set(token)
+						}
+						c.Evict(t.Context(), cause, named(t, fleet, "token1"))
+					}
+					_, err := c.Authenticate(t.Context(), header(test.asked))
+					want := test.before
+					if changed {
+						want = test.after
+					}
+					if outcome(err) != want || moment == 1 && !changed {
+						t.Errorf("call %d of KnownAccount, changed: %v; got %v, want %s", moment, changed, err, want)
+					}
+				}
+			})
+		}
+	}
+}

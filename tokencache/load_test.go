@@ -440,3 +440,89 @@ func TestTurnAtTheLastMoment(t *testing.T) {
 		}
 	})
 }
+
+// TestHideNames: each refusal takes a read and a hash, whatever it is for, once the
+// source has handed out a hash.
+func TestHideNames(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		slow := func(secret tokencache.Secret) bool { time.Sleep(time.Second); return secret.Reveal() == "supersecret" }
+		answers := map[string]tokencache.Answer[record]{
+			"good":     {Held: true, Verify: slow},
+			"disabled": {Held: true, Disabled: true, Verify: slow},
+			"expired":  {Held: true, Expires: time.Unix(1, 0), Verify: slow},
+		}
+		reads := 0
+		src := silent{asked(func(_ context.Context, id tokencache.TokenID) (tokencache.Answer[record], error) {
+			reads++
+			return answers[id.Name], nil
+		})}
+		c := newCache(t, tokencache.NewGroup(tokencache.GroupConfig{}), "test", src, tokencache.Config{HideNames: true})
+		try := func(name, secret string, want tokencache.Reason, wantReads int, wantTime time.Duration) {
+			t.Helper()
+			start, before := time.Now(), reads
+			_, err := c.Authenticate(t.Context(), header(mustToken(t, "a/a/"+name, secret)))
+			if got, took := reads-before, time.Since(start); reasonOf(err) != want || got != wantReads || took != wantTime {
+				t.Errorf("%s, %s: got %v after %v and %d reads, want %v, %v and %d", name, secret, err, took, got, want, wantTime, wantReads)
+			}
+		}
+		try("nobody", "supersecret", tokencache.ReasonUnknownToken, 1, 0) // there is no hash yet
+		try("good", "supersecret", 0, 1, time.Second)
+		for range 2 {
+			try("good", "supersecret", 0, 0, 0)
+			try("good", "wrong-secret", tokencache.ReasonWrongSecret, 1, time.Second)
+			try("nobody", "supersecret", tokencache.ReasonUnknownToken, 1, time.Second)
+			try("disabled", "supersecret", tokencache.ReasonDisabled, 1, time.Second)
+			try("expired", "supersecret", tokencache.ReasonExpired, 1, time.Second)
+		}
+	})
+}
+
+// A silent source says at once that it holds nothing.
+type silent struct{ asked }
+
+func (silent) MayHold(tokencache.TokenID) bool { return false }
+
+// TestStaleNeedsALease: the lease lapses while a load runs whose failure would have a
+// stale entry answer.
+func TestStaleNeedsALease(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		token := mustToken(t, "elastic/fleet-server/token1", "supersecret")
+		src := newTestSource(token)
+		g := tokencache.NewGroup(tokencache.GroupConfig{})
+		c := newCache(t, g, "test", src, tokencache.Config{TTL: time.Minute, ServeStale: time.Hour})
+		check(t, c, token, "ok")
+		src.before = func(context.Context, tokencache.TokenID) error { time.Sleep(2 * time.Second); return errOutage }
+		time.Sleep(time.Minute)
+		check(t, c, token, "ok") // stale
+		g.Lease(time.Now().Add(time.Second))
+		check(t, c, token, "error")
+	})
+}
+
+// TestStaleEndsWithItsToken: a load of before an eviction fails when what was loaded
+// after the eviction has expired by itself, and is still there.
+func TestStaleEndsWithItsToken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		token := mustToken(t, "elastic/fleet-server/token1", "supersecret")
+		late := newGate()
+		first := true
+		src := asked(func(ctx context.Context, id tokencache.TokenID) (tokencache.Answer[record], error) {
+			if first {
+				first = false
+				late.pass(ctx, id)
+				return tokencache.Answer[record]{}, errOutage
+			}
+			return tokencache.Answer[record]{Held: true, Expires: time.Now().Add(time.Second / 2), Verify: token.Secret().Equal}, nil
+		})
+		c := newCache(t, tokencache.NewGroup(tokencache.GroupConfig{}), "test", src, tokencache.Config{ServeStale: time.Hour})
+		old := begin(t, c, token.String(), "supersecret")
+		c.Evict(t.Context(), tokencache.CauseAsked, named(t, fleet, "token1"))
+		check(t, c, token, "ok")
+		time.Sleep(time.Second / 2)
+		if got := c.Stats().Entries; got != 1 {
+			t.Fatalf("%d entries are left, so the test shows nothing", got)
+		}
+		close(late.open)
+		expect(t, old, errOutage)
+	})
+}

@@ -104,7 +104,10 @@ func TestTurnedAwayByItsOwnAccount(t *testing.T) {
 		good, bad := mustToken(t, "a/b/good", "supersecret"), mustToken(t, "a/b/bad", "never-good")
 		x, y := mustToken(t, "x/x/x", "supersecret"), mustToken(t, "y/y/y", "supersecret")
 		src := newTestSource(good, bad, x, y)
-		g := tokencache.NewGroup(tokencache.GroupConfig{MaxHashing: 1, MaxQueue: 1})
+		var g *tokencache.Group
+		g = tokencache.NewGroup(tokencache.GroupConfig{MaxHashing: 1, MaxQueue: 1, Observer: func(context.Context, tokencache.Event) {
+			g.Stats() // takes the mutex, which must be free
+		}})
 		c := newCache(t, g, "test", src, tokencache.Config{})
 		check(t, c, good, "ok")
 		c.Evict(t.Context(), tokencache.CauseAsked, all(t, good.ID().Account))
