@@ -1,12 +1,16 @@
 package main
 
-// A brk is a deliberate break: a text of the code, and what takes its place.
-type brk struct{ name, file, old, new string }
+// A brk is a deliberate break: its name, the file, and pairs of a text of the code
+// and what takes its place.
+type brk []string
 
 const (
 	authenticateGo = "tokencache/authenticate.go"
+	clockGo        = "tokencache/clock.go"
 	entryGo        = "tokencache/entry.go"
 	evictGo        = "tokencache/evict.go"
+	failuresGo     = "tokencache/failures.go"
+	groupGo        = "tokencache/group.go"
 	hitGo          = "tokencache/hit.go"
 	loadGo         = "tokencache/load.go"
 	storeGo        = "tokencache/store.go"
@@ -42,7 +46,23 @@ var breaks = []brk{
 	{"join no load that waits for its turn", loadGo,
 		"		if l := c.loads[key]; l != nil {", "		if l := c.loads[key]; l != nil && l.phase != queued {"},
 	{"end a load for the first caller that gives up", loadGo,
-		"	unwanted := l.waiters == 0 &&", "	unwanted := l.waiters >= 0 &&"},
+		"return l.waiters == 0 && !l.refresh }", "return l.waiters >= 0 && !l.refresh }"},
+	{"begin what nobody waits for any more", loadGo,
+		"return l.waiters == 0 && !l.refresh }", "return l.waiters < 0 && !l.refresh }"},
+	{"compute a hash whose callers have gone while the source was read", loadGo,
+		"			case l.unwanted():\n", "			case l.unwanted() && l == nil:\n"},
+	{"have a refresh computed only while somebody waits for it", loadGo,
+		" && !l.refresh }", " }"},
+	{"count the wait for a slot as the source's time", loadGo,
+		"after(l.begun, l.store.loadTimeout))", "after(l.started, l.store.loadTimeout))"},
+	{"count the wait for a turn to hash as the source's time", loadGo,
+		"				g.deadlines.setLocked(l, after(g.clock.now(), g.maxWait))\n", ""},
+	{"wait for a slot for ever", loadGo,
+		"		g.deadlines.setLocked(l, after(l.started, g.maxWait))\n", ""},
+	{"publish what a late stray has found", loadGo,
+		"		s.stats.Discarded++\n		g.mu.Unlock()\n		return\n", "		s.stats.Discarded++\n		l.registered = true\n		l.publishLocked(&out)\n		g.mu.Unlock()\n		return\n"},
+	{"go on to the next source after an error", authenticateGo,
+		"	return true, g.fail(ctx, out.err)\n", "	a.next++\n	return false, nil\n"},
 
 	// Marks: all before done, one done for all.
 	{"hit without a look at the mark", entryGo,
@@ -58,8 +78,8 @@ var breaks = []brk{
 	{"evict the names of a list one after the other", evictGo,
 		"		e.owner.Store(owner)\n		ev.names", "		e.owner.Store(owner)\n		ev.done.Store(true)\n		ev.names"},
 	{"done after the entries are unlinked", evictGo,
-		"	ev.done.Store(true) // the instant\n	g.settleMarkedLocked(ev)\n	g.mu.Unlock()\n",
-		"	g.settleMarkedLocked(ev)\n	g.mu.Unlock()\n	defer ev.done.Store(true)\n"},
+		"	g.happenLocked(ev, why)\n	g.settleMarkedLocked(ev)\n	g.mu.Unlock()\n",
+		"	g.settleMarkedLocked(ev)\n	g.mu.Unlock()\n	defer g.happenLocked(ev, why)\n"},
 	{"return before the eviction", evictGo,
 		"	return g.evict(ctx, why, *g.stores.Load(), nil, (*store).markAllLocked)\n",
 		"	go g.evict(ctx, why, *g.stores.Load(), nil, (*store).markAllLocked)\n	return nil\n"},
@@ -71,6 +91,22 @@ var breaks = []brk{
 		"	s.era = &era{store: s}\n	s.cells = make(map[Account]*cell)\n", "	s.era = &era{store: s}\n"},
 	{"serve after close", evictGo,
 		"		s.markAllLocked(ev)\n		ended", "		ended"},
+	{"close, and leave the loads running", evictGo,
+		"		ended = append(ended, s.stopLoadsLocked()...)\n", ""},
+	{"wait for the source in Close", evictGo,
+		"		go func() {\n			defer s.running.done()\n			s.cancel()\n		}()\n", "		s.cancel()\n		s.running.done()\n"},
+	{"add a cache to a closed group", groupGo,
+		"	case g.closed:\n", "	case g == nil:\n"},
+	{"refuse in a closed group", authenticateGo,
+		"	case g.closed:\n		err.Reason", "	case g == nil:\n		err.Reason"},
+	{"refuse in an empty group", authenticateGo,
+		"	case len(stores) == 0:\n", "	case stores == nil:\n"},
+	{"find evicted entries until they are unlinked", storeGo,
+		" && !owner.dead() {", " {"},
+	{"unlink all that was evicted in one step", evictGo,
+		"	for range unlinkStep {\n", "	for {\n"},
+	{"report what had expired as evicted", storeGo,
+		"ev != nil && e.expires > ev.at {", "ev != nil {"},
 
 	// The unlinked are dead.
 	{"displace without a mark", storeGo,
@@ -83,6 +119,9 @@ var breaks = []brk{
 		"	if c.entries != nil || len(c.loads) > 0 {", "	if c.entries != nil {"},
 	{"leave the old entry beside the new one", storeGo,
 		"old != nil {\n		s.unlinkLocked(old)\n	}\n	if s.ttl", "old != nil && old.absent {\n		s.unlinkLocked(old)\n	}\n	if s.ttl"},
+	{"ask KnownAccount after the mark", hitGo,
+		"		return g.hit(f.hit, q, v)\n",
+		"		r := g.hit(f.hit, q, v)\n		if r == confirmed && g.known != nil && !g.known(v.Token.Account) {\n			return strange\n		}\n		return r\n"},
 
 	// What a hit compares.
 	{"accept any secret for a remembered name", hitGo,
@@ -94,6 +133,18 @@ var breaks = []brk{
 		" && e.name() == id.Name && owner.account == id.Account", ""},
 	{"never expire", hitGo,
 		" || g.clock.passed(e.expires) {", " {"},
+	{"never look at the clock between two notes", clockGo,
+		"	return moment <= c.now()\n", "	return moment <= c.noted.Load()\n"},
+	{"trust a note of the time that is late", hitGo,
+		"	if s.hits.hit()%hitsPerReading == 0 {", "	if s.hits.hit() == 0 {"},
+	{"let a lifetime overflow", clockGo,
+		"	if int64(d) > never-moment {", "	if int64(d) > never {"},
+	{"digest without the key", hitGo,
+		"	copy(buf[:], g.key[:])\n", ""},
+	{"compare a part of the digests", hitGo,
+		"	for i := 0; i < len(d); i += 8 {", "	for i := 0; i < len(d)-8; i += 8 {"},
+	{"take a secret that is too long", authenticateGo,
+		"	if token.secret.Len() > g.maxSecret {", "	if token.secret.Len() > g.maxSecret*g.maxSecret {"},
 	{"load without a second look", authenticateGo,
 		"	if g.recallLocked(stores, a, v) {", "	if a.rounds < 0 && g.recallLocked(stores, a, v) {"},
 	{"remember refusals as successes", loadGo,
@@ -115,6 +166,19 @@ var breaks = []brk{
 		"		if a.next == 0 {\n			a.changes = g.changes.Load() // before any source says anything\n		}\n		a.askHolders(stores)", "		a.askHolders(stores)\n		if a.next == 0 {\n			a.changes = g.changes.Load()\n		}\n		a.ended = nil"},
 	{"refuse from memory though a source has changed", hitGo,
 		" || g.changes.Load() != changes:", " || g.changes.Load() < changes:"},
+	{"count a change before its instant", evictGo,
+		"	return ev\n}\n\n// happenLocked", "	if why != CauseAsked {\n		g.changes.Add(1)\n	}\n	return ev\n}\n\n// happenLocked",
+		"	ev.done.Store(true)\n	if why != CauseAsked {\n		g.changes.Add(1)\n	}\n", "	ev.done.Store(true)\n"},
+	{"count no change of a source", evictGo,
+		"	if why != CauseAsked {\n", "	if why == CauseNode {\n"},
+	{"refuse by an entry that was evicted meanwhile", hitGo,
+		"		case e.live():\n			f.mismatched", "		default:\n			f.mismatched"},
+	{"refuse from memory though names are hidden", hitGo,
+		"		case s.hideNames:\n			return false\n", ""},
+	{"refuse what the source does not hold sooner, though names are hidden", loadGo,
+		"ReasonUnknownToken, l.store.dummy()\n", "ReasonUnknownToken, nil\n"},
+	{"refuse what is disabled sooner, though names are hidden", loadGo,
+		"	if l.store.hideNames {\n		l.verify = verify\n", "	if l.store.hideNames && !found.Held {\n		l.verify = verify\n"},
 
 	// Absences.
 	{"evict no absence by name", evictGo,
@@ -127,6 +191,10 @@ var breaks = []brk{
 		"	if reason != ReasonUnknownToken || s.absentTTL <= 0 {", "	if s.absentTTL <= 0 {"},
 	{"let absences displace each other unlinked", storeGo,
 		"	if s.absences.Len() >= maxAbsences {", "	if s.absences.Len() > maxAbsences {"},
+	{"refuse by an absence that has ended meanwhile", hitGo,
+		"			if e.live() {\n				f.absent", "			if e != nil {\n				f.absent"},
+	{"ask the source about a remembered absence", authenticateGo,
+		"		case e.expires > now && e.absent:", "		case e.expires < 0 && e.absent:"},
 
 	// Stale, refreshed, and expired by themselves.
 	{"let a refusal leave the entry", storeGo,
@@ -147,6 +215,16 @@ var breaks = []brk{
 		"	case out.expiredBy(time.Now()):\n", "	case out.expiredBy(time.Time{}):\n"},
 	{"join a load whose token has expired", loadGo,
 		"			if !l.asked.expiredBy(time.Now()) {", "			if !l.asked.expiredBy(time.Time{}) {"},
+	{"confirm a token that has expired while Ask ran", loadGo,
+		" && l.registered && out.expiredBy(time.Now()) {", " && l.registered && out.expiredBy(time.Time{}) {"},
+	{"serve stale though the lease has lapsed", authenticateGo,
+		"	if ok && !g.lapsed() {", "	if ok {"},
+	{"refresh once for each hit", authenticateGo,
+		"	if e.state.Or(refreshing)&refreshing != 0 {", "	if e.state.Load()&refreshing != 0 {"},
+	{"have a refresh that fails take the entry", loadGo,
+		"		s.stats.Errors++\n	case !out.confirmed:", "		s.stats.Errors++\n		if e := s.findLocked(l.hash, l.token.id); e != nil {\n			s.unlinkLocked(e)\n		}\n	case !out.confirmed:"},
+	{"never refresh", authenticateGo,
+		"		s.obtainLocked(context.Background(), &token, q, true)\n", ""},
 
 	// Turns, hints, leases.
 	{"take a hint for an answer", loadGo,
@@ -159,7 +237,49 @@ var breaks = []brk{
 		"			ring.MoveToBack(at)\n", ""},
 	{"give each turn to the same name", turnsGo,
 		"			names.MoveToBack(queue)\n", ""},
-	{"count no strays", "tokencache/failures.go",
+	{"give the turn to the last that came", turnsGo,
+		"queue.Value.(*nameQueue).loads.Front()", "queue.Value.(*nameQueue).loads.Back()"},
+	{"give no turn to an account that has none", turnsGo,
+		"	return l.running == 0 && l.class <= most\n", "	return l.running < 0\n"},
+	{"give a turn beyond the limit to any account that has none", turnsGo,
+		"	return l.running == 0 && l.class <= most\n", "	return l.running == 0\n"},
+	{"give a turn beyond the limit to an account that has one", turnsGo,
+		"	return l.running == 0 && l.class <= most\n", "	return l.class <= most\n"},
+	{"learn what no account's hashes cost", turnsGo,
+		"	ln.class = t.costs.noteLocked(ln.account, took)\n", ""},
+	{"give one account all slots", turnsGo,
+		"		return l.running < t.share\n", "		return true\n"},
+	{"hand no turn on", turnsGo,
+		"	t.freeLocked(ln)\n	t.handOnAllLocked()\n", "	t.freeLocked(ln)\n"},
+	{"give one account all places to wait", turnsGo,
+		"	if ln.waiting >= t.placesAccount {", "	if ln.waiting >= t.places {"},
+	{"have any number wait", turnsGo,
+		"	if t.waiting < t.places {", "	if t.waiting >= 0 {"},
+	{"turn away the newcomer, and not the account that waits with most", turnsGo,
+		"	return t.turnAwayLocked(longest)\n", "	return false\n"},
+	{"turn away a hinted load of an account that waits with many", turnsGo,
+		"		return lane == hintedLane && t.turnAwayLocked(ln)\n", "		return false\n"},
+	{"tell the observer under the mutex", turnsGo,
+		"	go l.finish() // which", "	l.finish() // which"},
+	{"leave a failing source no peace", failuresGo,
+		"	if f.longest > 0 && f.inARow >=", "	if f.longest < 0 && f.inARow >="},
+	{"leave a source alone though it has answered", failuresGo,
+		"		*f = failures{longest: f.longest}\n", ""},
+	{"leave a source alone though it has changed", evictGo,
+		"		if why == CauseSource || why == CauseState {", "		if why == CauseState {"},
+	{"leave a source alone though it is another one", evictGo,
+		"		if why == CauseSource || why == CauseState {", "		if why == CauseSource {"},
+	{"lengthen a pause by failures from before it", failuresGo,
+		"	if now < f.until || err.Reason", "	if err.Reason"},
+	{"pause longer and longer", failuresGo,
+		"int64(min(pause, f.longest))", "int64(pause)"},
+	{"let the strays of one account end the loads of all", failuresGo,
+		"s.all >= s.limit || s.of[a] >= s.share", "s.all >= s.share || s.of[a] >= s.share"},
+	{"never forget a stray", loadGo,
+		"		s.strays.endLocked(l.token.id.Account)\n", ""},
+	{"hand nothing on when a stray has ended", loadGo,
+		"		s.slots.handOnAllLocked()\n		s.stats", "		s.stats"},
+	{"count no strays", failuresGo,
 		"return s.all >= s.limit || s.of[a] >= s.share }", "return s.all > 1<<30 }"},
 	{"keep the turn of a load that is overdue", loadGo,
 		"		s.strays.beginLocked(account)\n		s.slots.giveBackLocked(account, int64(s.loadTimeout))\n", "		s.strays.beginLocked(account)\n"},
@@ -195,4 +315,16 @@ var breaks = []brk{
 		"	if ok {\n		m.tell(id)\n", "	if ok && m == nil {\n		m.tell(id)\n"},
 	{"ignore another index of the same name", "indexsource/state.go",
 		"		s.UUID != next.UUID ||\n", ""},
+
+	// Silence.
+	{"print a secret", "tokencache/secret.go",
+		"io.WriteString(f, redacted) }", "io.WriteString(f, s.Reveal()) }"},
+	{"print a group with its key", groupGo,
+		"func (g *Group) Format(", "func (g *Group) format("},
+	{"print a cache with its group's key", "tokencache/cache.go",
+		"func (c *Cache[R]) Format(", "func (c *Cache[R]) format("},
+	{"print a load with its secret", "tokencache/context.go",
+		"func (c *loadContext) Format(", "func (c *loadContext) format("},
+	{"quote the value of a panic", loadGo,
+		"fmt.Errorf(\"the source panicked with a %T\", v)", "fmt.Errorf(\"the source panicked: %v\", v)"},
 }
