@@ -127,8 +127,11 @@ func (n *Node) carry(ctx context.Context, entry Entry, here bool, latest *atomic
 		c := n.expect(entry, here)
 		nodes, err := n.attempt(ctx, c, latest)
 		n.forget(c)
-		if !errors.Is(err, errLost) || !strings.HasPrefix(entry.Key, evictPrefix) {
+		if !errors.Is(err, errLost) {
 			return nodes, err
+		}
+		if !strings.HasPrefix(entry.Key, evictPrefix) {
+			return nodes, &UnconfirmedError{nodes, err}
 		}
 		entry.ID = n.cfg.newID()
 		entry.Key = evictPrefix + entry.ID
@@ -171,6 +174,17 @@ func (n *Node) forget(c *change) {
 	delete(n.changes, c.entry.ID)
 }
 
+// fenced notes the position of an own heartbeat, and when that was sent, and has the
+// changes that wait look at it.
+func (n *Node) fenced(t0 time.Time, pos Position) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.fence = fence{t0, pos}
+	for _, c := range n.changes {
+		c.wake()
+	}
+}
+
 // answered takes another node's answer from the engine.
 func (n *Node) answered(data []byte) {
 	var a answer
@@ -192,10 +206,21 @@ func (n *Node) applied(a answer, lease time.Duration) {
 	if lease > 0 {
 		c.lease = lease
 	}
+	c.wake()
+}
+
+func (c *change) wake() {
 	select {
 	case c.news <- struct{}{}:
 	default: // it is awake already
 	}
+}
+
+// A fence is a heartbeat of this node: whatever was acknowledged before t0 has a lower
+// position in the log that has it.
+type fence struct {
+	t0  time.Time
+	pos Position
 }
 
 // A roll is the sessions that may be serving, from a view that was read after the
@@ -244,6 +269,9 @@ func (n *Node) confirm(ctx context.Context, p *progress, latest *atomic.Pointer[
 		if p.complete(n) {
 			return p.report(n, false), nil
 		}
+		if p.lost(n) {
+			return nil, errLost
+		}
 		select {
 		case <-ctx.Done():
 			nodes := p.report(n, false)
@@ -257,6 +285,15 @@ func (n *Node) confirm(ctx context.Context, p *progress, latest *atomic.Pointer[
 		case <-deadline.C:
 		}
 	}
+}
+
+// lost reports whether the log has given a heartbeat which this node sent after the
+// change was acknowledged a position before the change's: it is another log, or was
+// rolled back. Its views would not reach the position for long.
+func (p *progress) lost(n *Node) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.fence.t0.After(p.t1) && n.fence.pos < p.pos
 }
 
 // withLease takes the lease from this node's own session, which has applied the

@@ -74,6 +74,7 @@ type Node struct {
 
 	mu       sync.Mutex         // guards the fields below
 	changes  map[string]*change // that wait for answers, by ID
+	fence    fence              // the own heartbeat that came by last
 	serving  chan struct{}      // closed while serving
 	watchers map[*watcher]struct{}
 	heard    map[string]Member // by process

@@ -71,6 +71,7 @@ type station struct {
 	caches *recorder
 	clock  *simClock
 	delay  atomic.Pointer[func(what string) time.Duration] // of the connection, which runs meanwhile
+	behind atomic.Int64                                    // how many messages the replica which answers reads does not know
 }
 
 func (s *station) setDelay(delay func(what string) time.Duration) { s.delay.Store(&delay) }
@@ -83,6 +84,9 @@ func start(t *testing.T, log *fleettest.Log, name string) *station {
 			return (*delay)(what)
 		}
 		return 0
+	}
+	s.conn.Replica = func() fleettest.Replica {
+		return fleettest.Replica{Behind: fleet.Position(s.behind.Load())}
 	}
 	n := 0
 	var mu sync.Mutex
@@ -331,6 +335,65 @@ func TestRecreated(t *testing.T) {
 			t.Error("a node serves on a lease from the log before, and the eviction has returned")
 		}
 		b.conn.Heal()
+	})
+}
+
+// TestLostChange: a log that was made anew has not reached the position of a change
+// for long, and the node that asked for it has not seen it come by. Its first heartbeat
+// in the new log shows that the change is not in it.
+func TestLostChange(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log, a, b := pair(t)
+		for i := range 1000 {
+			if _, err := b.conn.Append(t.Context(), fleet.Entry{Key: "else", ID: fmt.Sprint("before", i)}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		synctest.Wait()
+		busy := func(id string) { // a's follower, for a second
+			a.setDelay(func(what string) time.Duration {
+				if what == "deliver" {
+					return time.Second
+				}
+				return 0
+			})
+			if _, err := b.conn.Append(t.Context(), fleet.Entry{Key: "else", ID: id}); err != nil {
+				t.Error(err)
+			}
+			synctest.Wait()
+		}
+		errs := make(chan error, 2)
+		began := time.Now()
+		busy("1")
+		a.behind.Store(1)
+		go func() {
+			_, err := a.Evict(t.Context(), "elastic", "fleet-server", "t0")
+			errs <- err
+		}()
+		time.Sleep(simLease / 30) // it is acknowledged, and has not come by
+		log.Recreate()
+		a.behind.Store(0)
+		if err := <-errs; err != nil {
+			t.Error(err)
+		}
+		// A session, a heartbeat that comes by after a second, and a lease to be sure of the new log.
+		if took := time.Since(began); took > 2*simLease {
+			t.Errorf("an eviction that its log has lost took %v", took)
+		}
+		a.setDelay(func(string) time.Duration { return 0 })
+		time.Sleep(2 * simLease)
+		busy("2")
+		go func() {
+			errs <- a.Index().Put(t.Context(), indexsource.Document{Token: account.TokenID("t0"), Enabled: true, Hash: aHash})
+		}()
+		time.Sleep(simLease / 60)
+		a.behind.Store(1)
+		time.Sleep(simLease / 60)
+		log.Recreate()
+		a.behind.Store(0)
+		if err := <-errs; !errors.As(err, new(*fleet.UnconfirmedError)) {
+			t.Errorf("a document that its log has lost: got error %v, want that it is unconfirmed", err)
+		}
 	})
 }
 

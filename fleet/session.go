@@ -418,6 +418,7 @@ func (s *session) beaten(m Message) error {
 	s.last = m.Position
 	s.anchor.Store(uint64(m.Position))
 	s.trail.restart(m)
+	s.n.fenced(b.t0, m.Position)
 	now, until := s.n.cfg.clock.Now(), b.t0.Add(s.meta.Lease)
 	if now.After(until) || s.began && now.After(*s.until.Load()) {
 		return errLapsed
