@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/svctoken/svctoken/indexsource/sqlindex"
 )
@@ -22,12 +23,15 @@ type fake struct {
 	format int64
 	hash   string
 	polls  int
+	delay  time.Duration // of each query
+
+	changed []string // tokens that a poll behind rev says have changed
 }
 
 // openFake returns an index on the fake as if it were PostgreSQL.
 func openFake(t testing.TB, cfg sqlindex.Config) (*fake, *sqlindex.Index) {
 	t.Helper()
-	f := &fake{rev: 1, format: 2}
+	f := &fake{rev: 1, format: 3}
 	db := sql.OpenDB(f)
 	t.Cleanup(func() { db.Close() })
 	ix, err := sqlindex.New(db, sqlindex.PostgreSQL, cfg)
@@ -83,33 +87,55 @@ func (s fakeStmt) ExecContext(_ context.Context, args []driver.NamedValue) (driv
 }
 
 func (s fakeStmt) QueryContext(_ context.Context, args []driver.NamedValue) (driver.Rows, error) {
+	var delay time.Duration
+	s.set(func() { delay = s.delay })
+	time.Sleep(delay)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if strings.Contains(s.query, "UNION ALL") {
+	lists, glances := strings.Contains(s.query, "UNION ALL"), strings.Contains(s.query, "JOIN svctoken_revs b")
+	if glances && !lists || lists && args[0].Value == int64(0) { // what a glance asks for is no poll of its own
 		s.polls++
 	}
-	if s.err != nil {
+	switch {
+	case s.err != nil:
 		return nil, s.err(args)
-	}
-	if strings.Contains(s.query, "UNION ALL") {
-		return &fakeRows{row: []driver.Value{"uuid", s.format, s.rev, int64(0), "mark", "mark", false, int64(5), nil, nil, nil}}, nil
+	case lists && len(s.changed) > 0:
+		rows := &fakeRows{}
+		for _, name := range s.changed {
+			rows.rows = append(rows.rows, append(s.list(), "elastic", "fleet-server", name))
+		}
+		return rows, nil
+	case lists:
+		return &fakeRows{rows: [][]driver.Value{append(s.list(), nil, nil, nil)}}, nil
+	case glances:
+		return &fakeRows{rows: [][]driver.Value{{"uuid", s.format, s.rev, int64(0), "mark", false, int64(6)}}}, nil
 	}
 	row := []driver.Value{"uuid", s.format, s.rev, false, nil, nil, nil, nil}
 	if s.hash != "" {
 		row = []driver.Value{"uuid", s.format, s.rev, false, int64(1), "me", true, s.hash}
 	}
-	return &fakeRows{row: row}, nil
+	return &fakeRows{rows: [][]driver.Value{row}}, nil
 }
 
-type fakeRows struct{ row []driver.Value }
+// list is what each row of the list of changes begins with.
+func (f *fake) list() []driver.Value {
+	return []driver.Value{"uuid", f.format, f.rev, int64(0), "mark", "mark", false, int64(6)}
+}
 
-func (r *fakeRows) Columns() []string { return make([]string, len(r.row)) }
-func (r *fakeRows) Close() error      { return nil }
+type fakeRows struct{ rows [][]driver.Value }
+
+func (r *fakeRows) Columns() []string {
+	if len(r.rows) == 0 {
+		return nil
+	}
+	return make([]string, len(r.rows[0]))
+}
+func (r *fakeRows) Close() error { return nil }
 func (r *fakeRows) Next(dest []driver.Value) error {
-	if r.row == nil {
+	if len(r.rows) == 0 {
 		return io.EOF
 	}
-	copy(dest, r.row)
-	r.row = nil
+	copy(dest, r.rows[0])
+	r.rows = r.rows[1:]
 	return nil
 }

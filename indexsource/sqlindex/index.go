@@ -103,12 +103,14 @@ func (cfg Config) withDefaults() (Config, error) {
 // different ways have another uuid, a lower rev, or another mark at the rev that was
 // seen last: then the caches forget everything.
 type Index struct {
-	db     *sql.DB
-	engine Engine
-	cfg    Config // immutable after New
-	get    statement
-	poll   statement
-	nudge  chan struct{} // holds one: poll now
+	db      *sql.DB
+	engine  Engine
+	cfg     Config // immutable after New
+	get     statement
+	poll    statement
+	glances statement     // for polls that find nothing
+	nudge   chan struct{} // holds one: poll now
+	soon    chan struct{} // holds one: poll within settle
 
 	mu       sync.Mutex // guards the fields below
 	closed   bool
@@ -150,10 +152,12 @@ func New(db *sql.DB, engine Engine, cfg Config) (*Index, error) {
 	ix := &Index{
 		db: db, engine: engine, cfg: cfg,
 		nudge:    make(chan struct{}, 1),
+		soon:     make(chan struct{}, 1),
 		watchers: make(map[*watcher]struct{}),
 	}
 	ix.get.query = engine.bind(fmt.Sprintf(getQuery, engine.recovering()))
 	ix.poll.query = engine.bind(fmt.Sprintf(pollQuery, engine.recovering(), engine.triggers()))
+	ix.glances.query = engine.bind(fmt.Sprintf(glanceQuery, engine.recovering(), engine.triggers()))
 	return ix, nil
 }
 
@@ -173,6 +177,7 @@ func (ix *Index) Close() {
 	ix.pinned.drop()
 	ix.get.close()
 	ix.poll.close()
+	ix.glances.close()
 }
 
 // getQuery returns one row also where there is no document: who answers, and at
@@ -265,15 +270,17 @@ func (ix *Index) accept(at, seen position, version int, replica bool) error {
 	if replica && !ix.cfg.AllowReplicas {
 		return ErrReplica
 	}
-	if version != format {
-		return fmt.Errorf("%w: it has %d, the package %d", ErrFormat, version, format)
+	if version != formatOf[ix.engine] {
+		return fmt.Errorf("%w: it has %d, the package %d", ErrFormat, version, formatOf[ix.engine])
 	}
-	if seen.uuid == "" || at.uuid == seen.uuid && at.rev == seen.rev {
+	switch {
+	case seen.uuid == "":
 		return nil
-	}
-	ix.Nudge()
-	if at.uuid != seen.uuid || at.rev < seen.rev {
+	case at.uuid != seen.uuid || at.rev < seen.rev:
+		ix.Nudge()
 		return ErrBehind
+	case at.rev > seen.rev:
+		signal(ix.soon)
 	}
 	return nil
 }

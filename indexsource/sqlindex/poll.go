@@ -8,6 +8,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/svctoken/svctoken/indexsource"
@@ -21,6 +22,7 @@ type Status struct {
 	State  indexsource.State // as the sources were told
 	Rev    int64             // of the last poll that succeeded
 	Polled time.Time         // when that poll began: every change committed before has been told. Zero: none has succeeded
+	Took   time.Duration     // from then until the sources were told
 	Err    error             // of the last poll, nil where it succeeded
 }
 
@@ -72,9 +74,43 @@ func (ix *Index) watching() []*watcher {
 
 // Nudge has the poller look for changes now, and returns at once. It is for whoever
 // hears of changes in another way. Nudges that come while it looks are one.
-func (ix *Index) Nudge() {
+func (ix *Index) Nudge() { signal(ix.nudge) }
+
+// Notified is for whoever listens to PostgreSQL's notifications: pglisten.Listen calls
+// it. When it returns, the caches have forgotten the tokens that the notification
+// names, and the poller will look for changes soon; where it names none, now. The
+// names are not relied on: they may be too few, or wrong, which forgets a token too
+// many, and the polls find every change all the same.
+func (ix *Index) Notified(payload string) {
+	_, names, _ := strings.Cut(payload, " ") // before them is the rev
+	if names == "" {
+		ix.Nudge()
+		return
+	}
+	watching := ix.watching()
+	for name := range strings.FieldsSeq(names) {
+		id, err := tokencache.ParseTokenID(name)
+		if err != nil {
+			continue // no bearer can name it
+		}
+		for _, w := range watching {
+			w.DocumentChanged(id)
+		}
+	}
+	signal(ix.soon)
+}
+
+// signal puts something into a channel that holds one.
+func signal(c chan struct{}) {
 	select {
-	case ix.nudge <- struct{}{}:
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+func drain(c chan struct{}) {
+	select {
+	case <-c:
 	default:
 	}
 }
@@ -82,14 +118,43 @@ func (ix *Index) Nudge() {
 // run polls until the context is done.
 func (ix *Index) run(ctx context.Context) {
 	for ctx.Err() == nil {
+		drain(ix.nudge) // what asked for a poll until now, this one answers
+		drain(ix.soon)
 		err := ix.Poll(ctx)
-		timer := time.NewTimer(ix.interval(err))
+		ix.rest(ctx, ix.interval(err))
+	}
+}
+
+const (
+	// settle is how long a poll that is wanted soon may wait, so that one poll is
+	// enough for many changes, and so that nodes which hear of one do not ask together.
+	settle = 50 * time.Millisecond
+
+	// again is how long a poll that failed is not repeated. Config.Poll may be longer,
+	// and the notification that asked for the poll does not come twice.
+	again = time.Second
+)
+
+// rest waits until the next poll is due.
+func (ix *Index) rest(ctx context.Context, interval time.Duration) {
+	began := time.Now()
+	timer := time.NewTimer(interval)
+	defer timer.Stop()
+	soon := ix.soon
+	for {
 		select {
 		case <-ctx.Done():
+			return
 		case <-timer.C:
+			return
 		case <-ix.nudge:
+			return
+		case <-soon:
+			soon = nil // the poll that the first one asks for is late enough for the others
+			if wait := rand.N(settle); wait < interval-time.Since(began) {
+				timer.Reset(wait)
+			}
 		}
-		timer.Stop()
 	}
 }
 
@@ -98,10 +163,10 @@ func (ix *Index) run(ctx context.Context) {
 func (ix *Index) interval(err error) time.Duration {
 	interval := ix.cfg.Poll
 	if interval < 0 {
-		if err == nil {
-			return 1<<63 - 1
-		}
-		interval = time.Second // what failed is asked again in any case
+		interval = 1<<63 - 1
+	}
+	if err != nil {
+		interval = min(interval, again)
 	}
 	return interval - rand.N(interval/10+1)
 }
@@ -150,6 +215,11 @@ func (ix *Index) pollLocked(ctx context.Context) error {
 // forget everything, which costs less.
 const manyChanges = 4096
 
+// glanceQuery finds out whether anything has changed. It has no list to plan, and so
+// takes a fifth of the time of pollQuery; nearly all polls find nothing.
+const glanceQuery = `SELECT m.uuid, m.format, m.rev, m.swept, COALESCE(b.mark, ''), %s, %s
+FROM svctoken_meta m LEFT JOIN svctoken_revs b ON b.rev = $1`
+
 // pollQuery is one statement, hence one snapshot: no change can be between its parts.
 // The order makes the database use its indexes on rev.
 const pollQuery = `SELECT m.uuid, m.format, m.rev, m.swept, COALESCE(a.mark, ''), COALESCE(b.mark, ''), %s, %s, c.namespace, c.service, c.name
@@ -183,6 +253,11 @@ func (ix *Index) look(ctx context.Context) (news, error) {
 	if ix.engine == SQLite && ix.db.Stats().MaxOpenConnections != 1 { // else there would be none left
 		return ix.pinned.look(ctx, ix, seen)
 	}
+	if seen.uuid != "" {
+		if n, err := ix.glance(ctx, seen); err != nil || n.position == seen {
+			return n, err
+		}
+	}
 	stmt, err := ix.poll.prepare(ctx, ix.db)
 	if err != nil {
 		return news{}, wrap("poll", err)
@@ -192,6 +267,26 @@ func (ix *Index) look(ctx context.Context) (news, error) {
 		return news{}, wrap("poll", err)
 	}
 	return ix.readNews(rows, seen)
+}
+
+// glance reads where the index is. Its news have no changes: unless the position is the
+// one that was seen last, pollQuery says what has happened, in a snapshot of its own,
+// and what was read here does not count.
+func (ix *Index) glance(ctx context.Context, seen position) (news, error) {
+	stmt, err := ix.glances.prepare(ctx, ix.db)
+	if err != nil {
+		return news{}, wrap("poll", err)
+	}
+	var n news
+	err = stmt.QueryRowContext(ctx, seen.rev).Scan(&n.uuid, &n.version, &n.rev, &n.swept, &n.thenMark, &n.replica, &n.triggers)
+	switch {
+	case errors.Is(err, sql.ErrNoRows):
+		return news{}, errNoIndex
+	case err != nil:
+		return news{}, wrap("poll", err)
+	}
+	n.mark = n.thenMark // if the rev is the same
+	return n, ix.check(n, seen)
 }
 
 // readNews reads the rows of a poll, and closes them.
@@ -249,9 +344,9 @@ func (ix *Index) succeeded(began time.Time, n news) {
 	if !n.same {
 		status.Rev, status.Err = n.rev, nil
 		status.State = indexsource.State{Health: indexsource.HealthGreen, UUID: n.uuid, UpToDate: true}
-		if n.version != format || n.triggers < triggersOf[ix.engine] {
+		if n.version != formatOf[ix.engine] || n.triggers < triggersOf[ix.engine] {
 			status.State.UpToDate = false
-			status.Err = fmt.Errorf("sqlindex: poll: %w: version %d with %d triggers, the package has %d with %d", ErrFormat, n.version, n.triggers, format, triggersOf[ix.engine])
+			status.Err = fmt.Errorf("sqlindex: poll: %w: version %d with %d triggers, the package has %d with %d", ErrFormat, n.version, n.triggers, formatOf[ix.engine], triggersOf[ix.engine])
 		}
 	}
 	for _, w := range ix.watching() {
@@ -263,7 +358,7 @@ func (ix *Index) succeeded(began time.Time, n news) {
 			tell(w, n.changed)
 		}
 	}
-	status.Polled = began
+	status.Polled, status.Took = began, time.Since(began)
 	ix.mu.Lock()
 	ix.status = status
 	ix.mu.Unlock()

@@ -167,12 +167,117 @@ func TestPollInterval(t *testing.T) {
 	})
 }
 
+// TestFailedPoll: a poll that fails is repeated after a second, however long Config.Poll
+// is: what asked for it may have been the only notification of a change.
+func TestFailedPoll(t *testing.T) {
+	for _, poll := range []time.Duration{time.Hour, -1} {
+		synctest.Test(t, func(t *testing.T) {
+			db, ix := openFake(t, sqlindex.Config{Poll: poll})
+			_, cache := watched(t, ix)
+			synctest.Wait()
+			db.set(func() { db.rev, db.changed = 2, []string{"token1"} })
+			db.fail(errOutage)
+			ix.Nudge()
+			time.Sleep(10 * time.Second)
+			db.fail(nil)
+			time.Sleep(time.Second)
+			synctest.Wait()
+			if cache.evictions != 1 {
+				t.Errorf("polling every %v: got %d evictions a second after the database is back, want 1", poll, cache.evictions)
+			}
+		})
+	}
+}
+
+// TestNotified: what a notification names is forgotten before any poll, and one poll
+// follows soon for all that came; where it names nothing, at once.
+func TestNotified(t *testing.T) {
+	for _, test := range []struct {
+		name              string
+		payloads          []string
+		evictions         int // at once
+		polls, pollsLater int // at once, and within 50 ms
+	}{
+		{"a token", []string{"7 elastic/fleet-server/token1"}, 1, 0, 1},
+		{"two tokens", []string{"7 elastic/fleet-server/token1 elastic/kibana/token2"}, 2, 0, 1},
+		{"many changes", []string{"7 a/b/c", "8 a/b/d", "9 a/b/e", "10 a/b/f"}, 4, 0, 1},
+		{"no names", []string{"7"}, 0, 1, 1},
+		{"after a connect", []string{""}, 0, 1, 1},
+		{"names that no bearer can have", []string{"7 elastic/fleet server/x a//b ../../x"}, 0, 0, 1},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				db, ix := openFake(t, sqlindex.Config{Poll: time.Hour})
+				_, cache := watched(t, ix)
+				synctest.Wait()
+				count := func() (n int) {
+					synctest.Wait()
+					db.set(func() { n = db.polls })
+					return n - 1 // the first poll
+				}
+				for _, payload := range test.payloads {
+					ix.Notified(payload)
+				}
+				if cache.evictions != test.evictions {
+					t.Errorf("got %d evictions, want %d", cache.evictions, test.evictions)
+				}
+				if got := count(); got != test.polls {
+					t.Errorf("got %d polls at once, want %d", got, test.polls)
+				}
+				time.Sleep(50 * time.Millisecond)
+				if got := count(); got != test.pollsLater {
+					t.Errorf("got %d polls within 50 ms, want %d", got, test.pollsLater)
+				}
+			})
+		})
+	}
+}
+
+// TestManyNotifications: a notification that names a token puts off no poll, neither one
+// that is due nor one that an earlier notification has asked for.
+func TestManyNotifications(t *testing.T) {
+	for _, test := range []struct {
+		poll  time.Duration
+		least int // polls in ten seconds
+	}{{10 * time.Millisecond, 990}, {time.Hour, 300}} {
+		synctest.Test(t, func(t *testing.T) {
+			db, ix := openFake(t, sqlindex.Config{Poll: test.poll})
+			watched(t, ix)
+			for range 10_000 {
+				time.Sleep(time.Millisecond)
+				synctest.Wait()
+				ix.Notified("7 a/b/c")
+			}
+			db.set(func() {
+				if db.polls < test.least || db.polls > 2000 {
+					t.Errorf("polling every %v: got %d polls in ten seconds, want %d or more, and fewer than notifications", test.poll, db.polls, test.least)
+				}
+			})
+		})
+	}
+}
+
+// TestTook: the status says how long the last poll took.
+func TestTook(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		db, ix := openFake(t, sqlindex.Config{Poll: -1})
+		db.set(func() { db.delay = 30 * time.Millisecond })
+		began := time.Now()
+		if err := ix.Poll(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if s := ix.Status(); s.Took != 30*time.Millisecond || !s.Polled.Equal(began) {
+			t.Errorf("got %v from %v, want 30ms from %v", s.Took, s.Polled, began)
+		}
+	})
+}
+
 // TestAnotherFormat: a schema of another version is not up to date, and no document
 // of it counts.
 func TestAnotherFormat(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		db, ix := openFake(t, sqlindex.Config{})
-		db.set(func() { db.format = 3 })
+		db.set(func() { db.format = 4 })
 		source, _ := watched(t, ix)
 		synctest.Wait()
 		if state := source.State(); state.UpToDate || state.Health != indexsource.HealthGreen {

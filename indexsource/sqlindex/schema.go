@@ -18,11 +18,13 @@ var schema embed.FS
 // an older one.
 var ErrFormat = errors.New("the schema is of another version, or its triggers are not in force")
 
-// format is the version of the schema that this package reads and writes.
-const format = 2
+var (
+	// formatOf says which version of the schema this package reads and writes.
+	formatOf = map[Engine]int{SQLite: 2, PostgreSQL: 3}
 
-// triggersOf says how many triggers the schema has.
-var triggersOf = map[Engine]int{SQLite: 6, PostgreSQL: 5}
+	// triggersOf says how many triggers that schema has.
+	triggersOf = map[Engine]int{SQLite: 6, PostgreSQL: 6}
+)
 
 // A Migration takes a schema from one version to the next.
 type Migration struct {
@@ -44,7 +46,7 @@ func Migrations(engine Engine) ([]Migration, error) {
 	case SQLite:
 		names = []string{"sqlite_1.sql", "sqlite_2.sql"}
 	case PostgreSQL:
-		names = []string{"postgresql_1.sql", "postgresql_2.sql"}
+		names = []string{"postgresql_1.sql", "postgresql_2.sql", "postgresql_3.sql"}
 	default:
 		return nil, fmt.Errorf("sqlindex: %v", engine)
 	}

@@ -12,6 +12,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/stdlib"
@@ -197,6 +198,31 @@ func (n *node) want(t testing.TB, token tokencache.Token, want string) {
 		t.Errorf("%v: got %q, want %q", token, got, want)
 	}
 }
+
+// await asks until the answer is the one that is wanted.
+func (n *node) await(t testing.TB, token tokencache.Token, want string) {
+	t.Helper()
+	for began := time.Now(); ; time.Sleep(time.Millisecond) {
+		if got := n.ask(t.Context(), token); got == want {
+			return
+		} else if time.Since(began) > 30*time.Second {
+			t.Fatalf("%v: got %q, want %q; the index: %+v", token, got, want, n.index.Status())
+		}
+	}
+}
+
+// newToken returns a token that is in no index.
+func newToken(t testing.TB, name string) tokencache.Token {
+	t.Helper()
+	token, err := tokencache.NewToken(fleet.TokenID(name), tokencache.GenerateSecret())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return token
+}
+
+// hashOf returns what an index keeps of the token's secret.
+func hashOf(token tokencache.Token) string { return indexsource.HashSecret(token.Secret()).Reveal() }
 
 func (n *node) create(t testing.TB, name string) tokencache.Token {
 	t.Helper()

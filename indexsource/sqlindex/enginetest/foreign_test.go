@@ -133,7 +133,7 @@ func TestHistoryTakenBack(t *testing.T) {
 	}
 }
 
-const enableAll = "ENABLE ALWAYS TRIGGER svctoken_tokens_count, ENABLE ALWAYS TRIGGER svctoken_tokens_stamp, ENABLE ALWAYS TRIGGER svctoken_tokens_tombstone, ENABLE ALWAYS TRIGGER svctoken_tokens_truncate"
+const enableAll = "ENABLE ALWAYS TRIGGER svctoken_tokens_count, ENABLE ALWAYS TRIGGER svctoken_tokens_stamp, ENABLE ALWAYS TRIGGER svctoken_tokens_tombstone, ENABLE ALWAYS TRIGGER svctoken_tokens_truncate, ENABLE ALWAYS TRIGGER svctoken_tokens_tell"
 
 // TestManyChanges: more changes than are worth a list empty the caches.
 func TestManyChanges(t *testing.T) {

@@ -18,7 +18,7 @@ func (d database) listening(t testing.TB, n *node) *pglisten.Listener {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := pglisten.Listen(cfg, n.index.Nudge, pglisten.Config{})
+	l := pglisten.Listen(cfg, n.index.Notified, pglisten.Config{})
 	t.Cleanup(l.Close)
 	return l
 }
@@ -101,6 +101,6 @@ func TestListenToNobody(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := pglisten.Listen(cfg, func() { t.Error("a nudge") }, pglisten.Config{})
+	l := pglisten.Listen(cfg, func(string) { t.Error("a notification") }, pglisten.Config{})
 	l.Close()
 }

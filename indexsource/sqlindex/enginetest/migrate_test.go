@@ -52,13 +52,13 @@ func TestMigrate(t *testing.T) {
 func TestPrintedMigrations(t *testing.T) {
 	for _, d := range []database{sqlite(t), postgres(t)} {
 		all, err := sqlindex.Migrations(d.kind)
-		if err != nil || len(all) != 2 || !strings.Contains(all[0].String(), "COMMIT;") {
+		if err != nil || len(all) < 2 || !strings.Contains(all[0].String(), "COMMIT;") {
 			t.Fatalf("got %d, %v", len(all), err)
 		}
 		transactionOf(t, d, all[0].Statements)
 		ix := d.index(t, d.open(t), sqlindex.Config{})
 		if err := ix.Poll(t.Context()); err != nil || ix.Status().State.UpToDate {
-			t.Errorf("%v after one of two: got %+v, %v", d.kind, ix.Status(), err)
+			t.Errorf("%v after the first: got %+v, %v", d.kind, ix.Status(), err)
 		}
 		if err := ix.Migrate(t.Context()); err != nil {
 			t.Fatal(err)

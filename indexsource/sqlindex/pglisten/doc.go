@@ -5,12 +5,14 @@
 //
 //	index, err := sqlindex.New(db, sqlindex.PostgreSQL, sqlindex.Config{})
 //	...
-//	listener := pglisten.Listen(config, index.Nudge, pglisten.Config{})
+//	listener := pglisten.Listen(config, index.Notified, pglisten.Config{})
 //	defer listener.Close()
 //
-// The index goes on polling, and its polling carries the correctness: PostgreSQL keeps
-// no notification for a connection that is cut. After each connect the listener
-// listens first, and has the index poll then, so that nothing is missed in between.
+// A notification names the tokens of a change, if they are few, and the caches forget
+// them at once. The index goes on polling, and its polling carries the correctness:
+// PostgreSQL keeps no notification for a connection that is cut. After each connect the
+// listener listens first, and has the index poll then, so that nothing is missed in
+// between.
 //
 // A listener holds one connection, which must be a session of its own: through a pooler
 // that shares sessions, such as PgBouncer's transaction mode, LISTEN hears nothing.

@@ -31,17 +31,18 @@ type Config struct {
 type Listener struct {
 	cfg       Config
 	conn      *pgx.ConnConfig
-	nudge     func()
+	notified  func(payload string)
 	connected atomic.Bool
 	stop      context.CancelFunc
 	running   sync.WaitGroup
 }
 
 // Listen connects to the database, now and after every loss of the connection, and
-// calls nudge after each connect and for each notification, until Close. Nudge must
-// return soon; sqlindex.Index.Nudge does. Listen does not wait for the connection, and
-// copies its configuration, which comes from pgx.ParseConfig.
-func Listen(conn *pgx.ConnConfig, nudge func(), cfg Config) *Listener {
+// calls notified until Close: with no payload after each connect, since nobody knows
+// what was missed, and with the payload of each notification. It must return soon;
+// sqlindex.Index.Notified does. Listen does not wait for the connection, and copies its
+// configuration, which comes from pgx.ParseConfig.
+func Listen(conn *pgx.ConnConfig, notified func(payload string), cfg Config) *Listener {
 	if cfg.CheckEvery <= 0 {
 		cfg.CheckEvery = 15 * time.Second
 	}
@@ -49,7 +50,7 @@ func Listen(conn *pgx.ConnConfig, nudge func(), cfg Config) *Listener {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	ctx, stop := context.WithCancel(context.Background())
-	l := &Listener{cfg: cfg, conn: conn.Copy(), nudge: nudge, stop: stop}
+	l := &Listener{cfg: cfg, conn: conn.Copy(), notified: notified, stop: stop}
 	l.running.Go(func() { l.run(ctx) })
 	return l
 }
@@ -106,7 +107,7 @@ func (l *Listener) listen(ctx context.Context) error {
 	}
 	l.connected.Store(true)
 	l.cfg.Logger.Info("listening for changes")
-	l.nudge() // for what was changed before
+	l.notified("") // of what was changed before
 	for {
 		if err := l.next(ctx, conn); err != nil {
 			return err
@@ -119,10 +120,10 @@ func (l *Listener) listen(ctx context.Context) error {
 func (l *Listener) next(ctx context.Context, conn *pgx.Conn) error {
 	wait, cancel := context.WithTimeout(ctx, l.cfg.CheckEvery)
 	defer cancel()
-	_, err := conn.WaitForNotification(wait)
+	notification, err := conn.WaitForNotification(wait)
 	switch {
 	case err == nil:
-		l.nudge()
+		l.notified(notification.Payload)
 		return nil
 	case ctx.Err() == nil && errors.Is(err, context.DeadlineExceeded) && !conn.IsClosed():
 		check, cancel := context.WithTimeout(ctx, l.cfg.CheckEvery)

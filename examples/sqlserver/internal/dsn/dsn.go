@@ -84,7 +84,7 @@ func openPostgres(name string) (*Store, error) {
 // Listen has PostgreSQL tell of changes at once. SQLite is asked often enough.
 func (s *Store) Listen(cfg pglisten.Config) {
 	if s.postgres != nil && s.listener == nil {
-		s.listener = pglisten.Listen(s.postgres, s.Nudge, cfg)
+		s.listener = pglisten.Listen(s.postgres, s.Notified, cfg)
 	}
 }
 

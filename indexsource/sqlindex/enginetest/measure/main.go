@@ -13,6 +13,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"slices"
 	"strings"
@@ -34,12 +35,16 @@ var (
 	changes   = flag.Int("changes", 100, "how many changes to measure")
 	engines   = flag.String("engines", "SQLite PostgreSQL", "which engines to measure")
 	reads     = flag.Int("reads", 5000, "how many reads to measure")
+	match     = flag.String("match", "", "measure only what this regular expression matches")
 )
 
 var account = tokencache.Account{Namespace: "elastic", Service: "fleet-server"}
 
+var wanted *regexp.Regexp
+
 func main() {
 	flag.Parse()
+	wanted = regexp.MustCompile(*match)
 	if err := run(context.Background()); err != nil {
 		log.Fatal(err)
 	}
@@ -83,7 +88,7 @@ func run(ctx context.Context) error {
 	if err := postgres.measure(ctx); err != nil {
 		return err
 	}
-	return postgres.load(ctx)
+	return postgres.fleet(ctx)
 }
 
 // An engine is a database to measure.
@@ -168,6 +173,9 @@ SELECT 'elastic', 'fleet-server', 'token' || i, 'measure', '{SSHA256}AAECAwQFBgc
 
 // quantiles prints how long something takes.
 func (e engine) quantiles(what string, n int, do func(int) error) error {
+	if !wanted.MatchString(what) {
+		return nil
+	}
 	took := make([]time.Duration, n)
 	for i := range took {
 		began := time.Now()
@@ -182,12 +190,20 @@ func (e engine) quantiles(what string, n int, do func(int) error) error {
 
 func (e engine) print(what string, took []time.Duration) {
 	slices.Sort(took)
-	fmt.Printf("%s: %s: p50 %v, p99 %v\n", e.name, what, took[len(took)/2].Round(time.Microsecond), took[len(took)*99/100].Round(time.Microsecond))
+	fmt.Printf("%s: %s: p50 %v, p99 %v (%d samples, load %s)\n", e.name, what, took[len(took)/2].Round(time.Microsecond), took[len(took)*99/100].Round(time.Microsecond), len(took), load())
 }
 
 // eviction measures from the commit of a change by SQL to its eviction on all nodes.
 func (e engine) eviction(ctx context.Context, nodes int, poll time.Duration, listen bool) error {
-	told := make(chan struct{}, 4*nodes)
+	how := fmt.Sprintf("commit to eviction on %d node(s), polling every %v", nodes, poll)
+	if listen {
+		how += " and listening"
+	}
+	if !wanted.MatchString(how) {
+		return nil
+	}
+	var indexes []*sqlindex.Index
+	var told []chan struct{} // of each node, since it may evict more than once
 	for range nodes {
 		db, ix := e.index(sqlindex.Config{Poll: poll})
 		defer db.Close()
@@ -195,12 +211,19 @@ func (e engine) eviction(ctx context.Context, nodes int, poll time.Duration, lis
 		if err := ix.Poll(ctx); err != nil {
 			return err
 		}
-		defer indexsource.New(ix).Subscribe(invalidator(func() { told <- struct{}{} }))()
+		evicted := make(chan struct{}, 1)
+		defer indexsource.New(ix).Subscribe(invalidator(func() {
+			select {
+			case evicted <- struct{}{}:
+			default:
+			}
+		}))()
+		indexes, told = append(indexes, ix), append(told, evicted)
 		if err := ix.Poll(ctx); err != nil {
 			return err
 		}
 		if listen {
-			l := pglisten.Listen(e.listen, ix.Nudge, pglisten.Config{})
+			l := pglisten.Listen(e.listen, ix.Notified, pglisten.Config{})
 			defer l.Close()
 			for !l.Connected() {
 				runtime.Gosched()
@@ -211,25 +234,50 @@ func (e engine) eviction(ctx context.Context, nodes int, poll time.Duration, lis
 	defer db.Close()
 	took := make([]time.Duration, *changes)
 	for i := range took {
-		time.Sleep(rand.N(poll)) // at any point of the interval
-		for len(told) > 0 {
-			<-told
+		if err := settled(ctx, db, indexes); err != nil {
+			return err
+		}
+		if !listen {
+			time.Sleep(rand.N(poll)) // at any point of the interval
+		}
+		for _, evicted := range told {
+			select {
+			case <-evicted:
+			default:
+			}
 		}
 		if _, err := db.ExecContext(ctx, "UPDATE svctoken_tokens SET enabled = NOT enabled WHERE namespace = 'elastic' AND service = 'fleet-server' AND name = 'token1'"); err != nil {
 			return err
 		}
 		began := time.Now()
-		for range nodes {
-			<-told
+		for _, evicted := range told {
+			<-evicted
 		}
 		took[i] = time.Since(began)
 	}
-	how := fmt.Sprintf("commit to eviction on %d node(s), polling every %v", nodes, poll)
-	if listen {
-		how += " and listening"
-	}
 	e.print(how, took)
 	return nil
+}
+
+// settled waits until every index has polled what is in the database.
+func settled(ctx context.Context, db *sql.DB, indexes []*sqlindex.Index) error {
+	var rev int64
+	if err := db.QueryRowContext(ctx, "SELECT rev FROM svctoken_meta").Scan(&rev); err != nil {
+		return err
+	}
+	for _, ix := range indexes {
+		for ix.Status().Rev < rev {
+			time.Sleep(time.Millisecond)
+		}
+	}
+	return nil
+}
+
+// load is the machine's load average of the last minute, where the system has one.
+func load() string {
+	text, _ := os.ReadFile("/proc/loadavg")
+	average, _, _ := strings.Cut(string(text), " ")
+	return average
 }
 
 type invalidator func()
@@ -240,9 +288,12 @@ func (f invalidator) Evict(context.Context, tokencache.Cause, ...tokencache.Sele
 }
 func (f invalidator) Clear(context.Context, tokencache.Cause) int { return 0 }
 
-// load measures what a hundred nodes ask of the database, and take of memory.
-func (e engine) load(ctx context.Context) error {
+// fleet measures what a hundred nodes ask of the database, and take of memory.
+func (e engine) fleet(ctx context.Context) error {
 	const nodes, seconds = 100, 10
+	if !wanted.MatchString("a hundred nodes") {
+		return nil
+	}
 	before := heap()
 	for range nodes {
 		db, ix := e.index(sqlindex.Config{})
@@ -252,7 +303,7 @@ func (e engine) load(ctx context.Context) error {
 		if err := ix.Poll(ctx); err != nil {
 			return err
 		}
-		l := pglisten.Listen(e.listen, ix.Nudge, pglisten.Config{})
+		l := pglisten.Listen(e.listen, ix.Notified, pglisten.Config{})
 		defer l.Close()
 		for !l.Connected() {
 			runtime.Gosched()

@@ -118,6 +118,9 @@ func unprivileged() (*syscall.Credential, error) {
 	return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}, err
 }
 
+// Dir is the folder of the server's socket.
+func (s *Server) Dir() string { return s.dir }
+
 func (s *Server) data() string { return s.dir + "/data" }
 
 // run runs one of PostgreSQL's programs. Its output goes to a file: a server that it
