@@ -1,7 +1,6 @@
 package tokencache
 
 import (
-	"cmp"
 	"slices"
 	"sync/atomic"
 )
@@ -9,9 +8,20 @@ import (
 // Lengths are how long the secrets are that a group remembers: what tells a hit
 // where a bearer's head may end. Hits read common; the rest is guarded by the
 // group's mutex.
+//
+// A length of which nothing is remembered any more stays in common until common is
+// made anew. It does no harm there, and where tokens come and go one by one nothing
+// has to be made.
 type lengths struct {
 	common atomic.Pointer[[]int] // the most common one first; replaced, never changed
-	known  [maxLengths]struct{ length, entries int }
+	known  [maxLengths]knownLength
+	order  []uint8 // of known, as in common
+}
+
+type knownLength struct {
+	length, entries int
+	place           int // in order
+	isCommon        bool
 }
 
 // maxLengths is how many lengths hits try. Secrets of others are found too, by
@@ -23,42 +33,43 @@ const otherLength = maxLengths
 
 // addLocked counts an entry, and returns the index of its secret's length.
 func (l *lengths) addLocked(length int) uint8 {
-	free := -1
-	for i := range l.known {
-		switch known := &l.known[i]; {
-		case known.entries == 0:
-			free = i
-		case known.length == length:
-			known.entries++
-			return uint8(i)
-		}
+	i := slices.IndexFunc(l.known[:], func(k knownLength) bool { return k.length == length })
+	if i < 0 {
+		i = slices.IndexFunc(l.known[:], func(k knownLength) bool { return k.entries == 0 })
 	}
-	if free < 0 {
+	if i < 0 {
 		return otherLength
 	}
-	l.known[free].length, l.known[free].entries = length, 1
-	l.publishLocked()
-	return uint8(free)
+	k := &l.known[i]
+	if k.length != length {
+		*k = knownLength{length: length}
+	}
+	k.entries++
+	if !k.isCommon || k.place > 0 && k.entries > 2*l.known[l.order[k.place-1]].entries {
+		l.publishLocked()
+	}
+	return uint8(i)
 }
 
 // removeLocked takes back what addLocked has counted.
 func (l *lengths) removeLocked(i uint8) {
-	if i == otherLength {
-		return
-	}
-	if l.known[i].entries--; l.known[i].entries == 0 {
-		l.publishLocked()
+	if i != otherLength {
+		l.known[i].entries--
 	}
 }
 
 func (l *lengths) publishLocked() {
-	known := slices.Clone(l.known[:])
-	slices.SortFunc(known, func(a, b struct{ length, entries int }) int { return cmp.Compare(b.entries, a.entries) })
-	common := make([]int, 0, maxLengths)
-	for _, k := range known {
-		if k.entries > 0 {
-			common = append(common, k.length)
+	l.order = l.order[:0]
+	for i := range l.known {
+		l.known[i].isCommon = l.known[i].entries > 0
+		if l.known[i].isCommon {
+			l.order = append(l.order, uint8(i))
 		}
+	}
+	slices.SortFunc(l.order, func(a, b uint8) int { return l.known[b].entries - l.known[a].entries })
+	common := make([]int, len(l.order))
+	for place, i := range l.order {
+		common[place], l.known[i].place = l.known[i].length, place
 	}
 	l.common.Store(&common)
 }
