@@ -278,18 +278,16 @@ func (g *Group) stepLocked(ctx context.Context, stores []*store, a *attempt, v *
 
 // unableLocked returns why the group cannot answer at all, or nil.
 func (g *Group) unableLocked(stores []*store, a *attempt) *NoAnswerError {
-	err := &NoAnswerError{Token: a.token.id}
 	switch {
 	case g.closed:
-		err.Reason = ReasonClosed
+		return &NoAnswerError{Token: a.token.id, Reason: ReasonClosed}
 	case len(stores) == 0:
-		err.Reason, err.Err = ReasonUnavailable, errNoCaches
+		return &NoAnswerError{Token: a.token.id, Reason: ReasonUnavailable, Err: errNoCaches}
 	case g.lapsed():
-		err.Reason = ReasonLapsed
+		return &NoAnswerError{Token: a.token.id, Reason: ReasonLapsed}
 	default:
 		return nil
 	}
-	return err
 }
 
 // recallLocked sets the verdict if one of the caches remembers it.

@@ -101,7 +101,7 @@ func TestGoroutinesAreTheLoads(t *testing.T) {
 		src.before = func(ctx context.Context, id tokencache.TokenID) error {
 			for range 5 {
 				var cancel context.CancelFunc
-				ctx, cancel = context.WithCancel(ctx)
+				ctx, cancel = context.WithCancel(context.WithValue(ctx, ctxKey{}, "of the source"))
 				defer cancel()
 			}
 			return gate.pass(ctx, id)

@@ -8,18 +8,48 @@ import (
 
 // A loadContext is the context that a source gets. It has the values of the caller
 // who started the load, but neither its deadline nor its end: others may wait
-// longer. It ends when the load is settled.
+// longer. It ends when the load is settled, or reading takes too long.
 //
-// The standard library's would take as many allocations as the rest of a miss
-// (BenchmarkMiss in internal/harness/peers). AfterFunc spares contexts that a source
-// derives from this one a goroutine each: package context looks for it.
+// Behind it is one of the standard library's, so that a context which a source
+// derives costs no goroutine. It is made when the source first needs it: for a source
+// that looks at no context it would double the allocations of a miss.
 type loadContext struct {
 	load   *load
 	caller context.Context
-	funcs  []*afterFunc // guarded by the group's mutex; not added to once the load is settled
+
+	// guarded by the group's mutex
+	made   context.Context
+	cancel context.CancelFunc
 }
 
-type afterFunc struct{ call func() }
+// callersFirst is how long after its deadline a load's context ends: until then the
+// load is settled, and all who wait for it have learnt why, whatever the source makes
+// of the context's end.
+const callersFirst = time.Millisecond
+
+// standard returns the standard library's context.
+func (c *loadContext) standard() context.Context {
+	mu := &c.load.store.group.mu
+	mu.Lock()
+	defer mu.Unlock()
+	if c.made == nil {
+		deadline, _ := c.Deadline()
+		c.made, c.cancel = context.WithDeadline(context.WithoutCancel(c.caller), deadline.Add(callersFirst))
+		if c.load.phase == settled {
+			c.endLocked()
+		}
+	}
+	return c.made
+}
+
+// endLocked ends the context of a load that is settled. Where that is because of the
+// deadline, the context ends by itself, with the error for it. It calls no foreign
+// code: what AfterFunc was given runs in goroutines of its own.
+func (c *loadContext) endLocked() {
+	if c.cancel != nil && c.load.out.reason != ReasonSourceTimeout {
+		c.cancel()
+	}
+}
 
 // Deadline returns when the load's reading is overdue.
 func (c *loadContext) Deadline() (time.Time, bool) {
@@ -27,63 +57,14 @@ func (c *loadContext) Deadline() (time.Time, bool) {
 	return s.group.clock.epoch.Add(time.Duration(c.load.begun) + s.loadTimeout), true
 }
 
-// Done returns the channel that is closed when the load is settled.
-func (c *loadContext) Done() <-chan struct{} { return c.load.done }
+// Done returns the channel that is closed when the context ends.
+func (c *loadContext) Done() <-chan struct{} { return c.standard().Done() }
 
 // Err returns nil until then.
-func (c *loadContext) Err() error {
-	select {
-	case <-c.load.done:
-	default:
-		return nil
-	}
-	if c.load.out.reason == ReasonSourceTimeout {
-		return context.DeadlineExceeded
-	}
-	return context.Canceled
-}
+func (c *loadContext) Err() error { return c.standard().Err() }
 
-// Value returns the caller's value. WithoutCancel hides the one value that is not
-// its own: by a key of the context package's, contexts below this one would find
-// the caller's end.
-func (c *loadContext) Value(key any) any { return context.WithoutCancel(c.caller).Value(key) }
-
-// AfterFunc has call called in a goroutine of its own once the load is settled, and
-// returns a function that prevents that.
-func (c *loadContext) AfterFunc(call func()) (stop func() bool) {
-	f := &afterFunc{call}
-	mu := &c.load.store.group.mu
-	mu.Lock()
-	defer mu.Unlock()
-	if c.load.phase == settled {
-		go func() { <-c.load.done; call() }() // Err must have its answer first
-		return func() bool { return false }
-	}
-	c.funcs = append(c.funcs, f)
-	return func() bool {
-		mu.Lock()
-		defer mu.Unlock()
-		stopped := f.call != nil
-		f.call = nil
-		return stopped
-	}
-}
-
-// end calls what AfterFunc was given. The load is settled, and done is closed.
-func (c *loadContext) end() {
-	if c.funcs == nil { // nothing is added any more
-		return
-	}
-	mu := &c.load.store.group.mu
-	mu.Lock()
-	defer mu.Unlock()
-	for _, f := range c.funcs {
-		if f.call != nil {
-			go f.call()
-			f.call = nil
-		}
-	}
-}
+// Value returns the caller's value.
+func (c *loadContext) Value(key any) any { return c.standard().Value(key) }
 
 // Format says what this is, for every verb: a load holds a secret.
 func (c *loadContext) Format(s fmt.State, _ rune) {

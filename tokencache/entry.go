@@ -80,6 +80,7 @@ type cell struct {
 	origin  *cell // of a marked copy: the cell whose list its entries are in
 	entries *entry
 	loads   map[loadKey]*load // registered; nil: none
+	peak    int               // how many they were at once
 	count   int               // entries that are not absences
 
 	prev, next *cell // in the era's list

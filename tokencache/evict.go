@@ -318,7 +318,7 @@ func (s *store) stopLoadsLocked() (ended []*load) {
 	slices.SortStableFunc(ended, func(a, b *load) int { return b.waitsFirst() - a.waitsFirst() })
 	for _, l := range ended {
 		err := s.noAnswer(l.token.id, ReasonClosed, nil)
-		l.stopLocked(outcome{reason: err.Reason, err: err})
+		l.stopLocked(&outcome{reason: err.Reason, err: err})
 	}
 	if len(s.group.deadlines.loads) == 0 {
 		s.group.deadlines.stopLocked()

@@ -41,13 +41,15 @@ type load struct {
 	key     loadKey
 	token   Token
 	hash    uint32 // of the head of the token's bearer
+	text    string // of the entry that may come of it; made by the caller, whose stack is large enough already
 	hinted  bool   // its secret was good a short while ago
 	refresh bool   // it was begun ahead of its entry's expiry; nobody needs to wait
 	context loadContext
 
 	// Written by the goroutine of one phase before the next one begins.
 	verify func(Secret) bool
-	asked  outcome // as far as it is known without verify
+	found  outcome // what came of the phase
+	asked  outcome // what came of reading, where there is a hash to compute; guarded by the group's mutex
 
 	// guarded by the group's mutex
 	phase      phase
@@ -112,7 +114,7 @@ func (s *store) obtainLocked(ctx context.Context, token *Token, q *query, refres
 	}
 	g := s.group
 	l := &load{
-		store: s, cell: c, key: key, token: *token, hash: q.hash,
+		store: s, cell: c, key: key, token: *token, hash: q.hash, text: token.id.Name + q.bearer[len(c.head):q.cut],
 		hinted: g.hints.hasLocked(q.digest, g.clock.now()), refresh: refresh,
 		registered: true, started: g.clock.now(), heapIndex: -1,
 		done: make(chan struct{}),
@@ -120,10 +122,7 @@ func (s *store) obtainLocked(ctx context.Context, token *Token, q *query, refres
 	l.context = loadContext{load: l, caller: ctx}
 	// Registered first: to queue may turn away another load of the cell, and the
 	// cell must not be freed with it (TestEvictionAfterTurningAway).
-	if c.loads == nil {
-		c.loads = make(map[loadKey]*load)
-	}
-	c.loads[key] = l
+	c.registerLocked(l)
 	switch {
 	case s.slots.takeLocked(l):
 		l.readLocked()
@@ -169,16 +168,28 @@ func (l *load) readLocked() {
 	go l.read()
 }
 
-// read asks the source, and goes on to the hash where there is one to compute.
+// read asks the source, and goes on to the hash where there is one to compute, and
+// a turn for it.
 func (l *load) read() {
 	defer l.store.running.done()
-	var out outcome
-	defer func() { l.land(out) }() // also where the source ends the goroutine
-	l.guard(&out, l.ask)
+	if l.do(l.ask) {
+		l.do(l.prove)
+	}
+}
+
+// do calls foreign code, one phase of the load, and lands it, also where that code
+// ends the goroutine. It reports whether the goroutine is to go on with the next
+// phase. One phase is not called from within another: the stack of the goroutine
+// would have to grow, which takes longer than all the rest of a load.
+func (l *load) do(phase func() error) (goOn bool) {
+	defer func() { goOn = l.land() }()
+	l.guard(phase)
+	return false
 }
 
 // ask looks the token up, and has a source that verifies by itself do so.
-func (l *load) ask(out *outcome) (err error) {
+func (l *load) ask() (err error) {
+	out := &l.found
 	found, err := l.store.lookup(&l.context, l.token.id)
 	if err != nil {
 		return err
@@ -215,7 +226,7 @@ func (l *load) verifyLocked() {
 	l.store.running.add()
 	go func() {
 		defer l.store.running.done()
-		l.hashing()
+		l.do(l.prove)
 	}()
 }
 
@@ -225,25 +236,21 @@ func (l *load) enterVerifyingLocked() {
 	g.deadlines.setLocked(l, after(l.turned, l.store.loadTimeout))
 }
 
-// hashing verifies the secret, which is to compute a password hash. For a token
-// that is refused already it does so for the time that it takes.
-func (l *load) hashing() {
-	out := l.asked
-	defer func() { l.land(out) }()
-	l.guard(&out, func(out *outcome) error {
-		ok := l.verify(l.token.secret)
-		if out.reason == 0 {
-			out.confirmed = ok
-			if !ok {
-				out.reason = ReasonWrongSecret
-			}
-		}
-		return nil
-	})
+// prove verifies the secret, which is to compute a password hash. For a token that
+// is refused already it does so for the time that it takes.
+func (l *load) prove() error {
+	switch ok := l.verify(l.token.secret); {
+	case l.found.reason != 0:
+	case ok:
+		l.found.confirmed = true
+	default:
+		l.found.reason = ReasonWrongSecret
+	}
+	return nil
 }
 
 // guard calls foreign code, and turns what goes wrong with it into an outcome.
-func (l *load) guard(out *outcome, call func(*outcome) error) {
+func (l *load) guard(call func() error) {
 	finished := false
 	var err error
 	defer func() {
@@ -254,65 +261,94 @@ func (l *load) guard(out *outcome, call func(*outcome) error) {
 			err, reason, stack = panicError(recover()), ReasonSourcePanicked, debug.Stack()
 		case err == nil:
 			return
-		case errors.Is(err, context.DeadlineExceeded) && l.context.Err() != nil:
+		case errors.Is(err, context.DeadlineExceeded) && l.overdue():
 			reason = ReasonSourceTimeout
 		}
 		noAnswer := l.store.noAnswer(l.token.id, reason, err)
 		noAnswer.Stack = stack
-		*out = outcome{reason: reason, err: noAnswer}
+		l.found = outcome{reason: reason, err: noAnswer}
 	}()
-	err = call(out)
+	err = call()
 	finished = true
 }
 
+// overdue reports whether the load's reading has taken too long.
+func (l *load) overdue() bool {
+	deadline, _ := l.context.Deadline()
+	return !time.Now().Before(deadline)
+}
+
 // land ends a phase in which the source, or a hash, was asked. The load goes on to
-// its hash, or is settled with the outcome, which is published if it may be.
-func (l *load) land(out outcome) {
-	s, g := l.store, l.store.group
+// its hash, or is settled with what was found, which is published if it may be. It
+// reports whether the hash is to be computed at once.
+func (l *load) land() (hash bool) {
+	g := l.store.group
 	g.mu.Lock()
-	if l.phase == settled { // overdue or closed: a stray
-		s.strays.endLocked(l.token.id.Account)
-		s.slots.handOnAllLocked()
-		s.stats.Discarded++
+	goesOn, hash := l.landLocked()
+	if goesOn {
 		g.mu.Unlock()
-		return
+		return hash
 	}
-	if out.confirmed && l.phase == reading && l.registered && out.expiredBy(time.Now()) {
-		out = outcome{reason: ReasonExpired} // who joined while Ask ran may have come after the expiry
-	}
-	if l.phase == reading {
-		s.slots.giveBackLocked(l.token.id.Account, g.clock.now()-l.begun)
-		s.failures.noteLocked(out.err, g.clock.now())
-		if out.err == nil && l.verify != nil {
-			l.asked = out
-			switch {
-			case l.unwanted():
-				s.stats.Discarded++
-				l.settleLocked(outcome{reason: ReasonGaveUp})
-				g.mu.Unlock()
-				l.finish()
-				return
-			case g.hashing.takeLocked(l):
-				l.enterVerifyingLocked()
-				g.mu.Unlock()
-				l.hashing()
-				return
-			case g.hashing.queueLocked(l):
-				l.phase = turning
-				g.deadlines.setLocked(l, after(g.clock.now(), g.maxWait))
-				g.mu.Unlock()
-				return
-			}
-			out = outcome{reason: ReasonOverloaded, err: s.overloaded(l.token.id, &g.hashing)}
-		}
-	} else {
-		g.hashing.giveBackLocked(l.token.id.Account, g.clock.now()-l.turned)
-	}
-	need := l.publishLocked(&out)
-	l.settleLocked(out)
+	need := l.publishLocked(&l.found)
+	l.settleLocked(&l.found)
 	g.mu.Unlock()
 	l.finish()
 	g.grow(need)
+	return false
+}
+
+// landLocked gives back what the phase had. It reports whether that is all for now: a
+// stray has ended, or the load goes on to its hash, at once or when it gets a turn.
+func (l *load) landLocked() (goesOn, hash bool) {
+	s, g := l.store, l.store.group
+	switch l.phase {
+	case settled: // overdue or closed: a stray
+		s.strays.endLocked(l.token.id.Account)
+		s.slots.handOnAllLocked()
+		s.stats.Discarded++
+		return true, false
+	case verifying:
+		g.hashing.giveBackLocked(l.token.id.Account, g.clock.now()-l.turned)
+		return false, false
+	}
+	l.checkExpiry()
+	s.slots.giveBackLocked(l.token.id.Account, g.clock.now()-l.begun)
+	s.failures.noteLocked(l.found.err, g.clock.now())
+	if l.found.err != nil || l.verify == nil {
+		return false, false
+	}
+	l.asked = l.found
+	switch {
+	case l.unwanted():
+		l.found = outcome{reason: ReasonGaveUp}
+		return false, false
+	case g.hashing.takeLocked(l):
+		l.enterVerifyingLocked()
+		return true, true
+	case g.hashing.queueLocked(l):
+		l.phase = turning
+		g.deadlines.setLocked(l, after(g.clock.now(), g.maxWait))
+		return true, false
+	}
+	l.turnAway(&g.hashing)
+	return false, false
+}
+
+// checkExpiry refuses a token that has expired while Ask ran: who joined meanwhile
+// may have come after the expiry.
+func (l *load) checkExpiry() {
+	if l.found.confirmed && l.registered && l.found.expiredBy(time.Now()) {
+		l.found.confirmed, l.found.reason = false, ReasonExpired
+	}
+}
+
+// turnAway has the load end, as there is no place to wait for a turn. It is rare, and
+// must not lend its frame to the way of every load: see do.
+//
+//go:noinline
+func (l *load) turnAway(t *turns) {
+	err := l.store.overloaded(l.token.id, t)
+	l.found = outcome{reason: err.Reason, err: err}
 }
 
 // publishLocked has the cache remember the outcome, if the load is still
@@ -322,6 +358,9 @@ func (l *load) publishLocked(out *outcome) (need int) {
 	switch {
 	case out.err != nil:
 		s.stats.Errors++
+	case out.reason == ReasonGaveUp:
+		s.stats.Discarded++
+		return 0
 	case !out.confirmed:
 		s.stats.Refusals++
 		s.group.hints.removeLocked(l.key.digest)
@@ -344,28 +383,56 @@ func (l *load) publishLocked(out *outcome) (need int) {
 
 // settleLocked ends the load with this outcome. The caller calls finish, after it
 // has let go of the mutex.
-func (l *load) settleLocked(out outcome) {
+func (l *load) settleLocked(out *outcome) {
 	l.store.group.deadlines.removeLocked(l)
 	l.unregisterLocked()
-	l.phase, l.out = settled, out
+	l.phase, l.out = settled, *out
+	l.context.endLocked()
 }
 
 // finish wakes all who wait for a settled load, and tells the observer.
 func (l *load) finish() {
 	close(l.done)
-	l.context.end()
-	observer := l.store.group.observer
-	if observer == nil {
-		return
+	if l.store.group.observer != nil {
+		l.tell()
 	}
+}
+
+// tell tells the observer of a settled load.
+func (l *load) tell() {
+	g := l.store.group
 	ev := Event{
 		Kind: EventLoad, Cache: l.store.name, Token: l.token.id, Reason: l.out.reason,
-		Duration: time.Duration(l.store.group.clock.now() - l.started),
+		Duration: time.Duration(g.clock.now() - l.started),
 	}
 	if l.out.err != nil {
 		ev.Err = l.out.err
 	}
-	observer(context.WithoutCancel(l.context.caller), ev)
+	g.observer(context.WithoutCancel(l.context.caller), ev)
+}
+
+// registerLocked registers a load.
+func (c *cell) registerLocked(l *load) {
+	if c.loads == nil {
+		s := c.era.store
+		if c.loads, s.spareLoads = s.spareLoads, nil; c.loads == nil {
+			c.loads = make(map[loadKey]*load)
+		}
+	}
+	c.loads[l.key] = l
+	c.peak = max(c.peak, len(c.loads))
+}
+
+// keepLoadsLocked keeps an empty map of loads for the next cell that needs one. A map
+// keeps the size of its largest flood, so one that was large is dropped.
+func (c *cell) keepLoadsLocked() {
+	if len(c.loads) > 0 {
+		return
+	}
+	if c.peak <= smallFlood {
+		c.era.store.spareLoads = c.loads
+	}
+	c.loads, c.peak = nil, 0
 }
 
 func (l *load) unregisterLocked() {
@@ -374,15 +441,13 @@ func (l *load) unregisterLocked() {
 	}
 	l.registered = false
 	delete(l.cell.loads, l.key)
-	if len(l.cell.loads) == 0 {
-		l.cell.loads = nil // a map keeps the size of its largest flood
-	}
+	l.cell.keepLoadsLocked()
 	l.cell.releaseLocked()
 }
 
 // stopLocked settles a load before it has ended by itself: it leaves its queue, or
 // becomes a stray.
-func (l *load) stopLocked(out outcome) {
+func (l *load) stopLocked(out *outcome) {
 	s, account := l.store, l.token.id.Account
 	switch l.phase {
 	case queued, turning:
@@ -408,7 +473,7 @@ func (l *load) abandon() {
 		if l.phase == turning {
 			l.store.stats.Discarded++
 		}
-		l.stopLocked(outcome{reason: ReasonGaveUp})
+		l.stopLocked(&outcome{reason: ReasonGaveUp})
 	}
 	g.mu.Unlock()
 	if unwanted {
@@ -438,7 +503,7 @@ func (g *Group) overdue() {
 			err = s.noAnswer(id, ReasonSourceTimeout, s.errTimeout)
 			s.stats.Errors++
 		}
-		l.stopLocked(outcome{reason: err.Reason, err: err})
+		l.stopLocked(&outcome{reason: err.Reason, err: err})
 		ended = append(ended, l)
 	}
 	g.deadlines.fires = 0

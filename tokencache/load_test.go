@@ -119,15 +119,17 @@ func TestLoadContext(t *testing.T) {
 		token := mustToken(t, "elastic/fleet-server/token1", "supersecret")
 		src := newTestSource(token)
 		var load, child context.Context
-		hang := true
+		hang, ended := true, make(chan bool, 2)
 		src.before = func(ctx context.Context, _ tokencache.TokenID) error {
 			load = ctx
 			var cancel context.CancelFunc
-			child, cancel = context.WithTimeout(ctx, time.Hour)
+			child, cancel = context.WithTimeout(context.WithValue(ctx, ctxKey{}, "child"), time.Hour)
 			defer cancel()
 			if hang {
 				<-child.Done()
-				return context.Cause(child)
+				err := context.Cause(child)
+				ended <- true
+				return err
 			}
 			return nil
 		}
@@ -139,9 +141,9 @@ func TestLoadContext(t *testing.T) {
 		if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "longer than 1s") || time.Since(start) != time.Second {
 			t.Errorf("after %v got %v, want the load's deadline", time.Since(start), err)
 		}
-		synctest.Wait()
-		if child.Err() != context.DeadlineExceeded || load.Err() != context.DeadlineExceeded {
-			t.Errorf("got %v and %v, want the load's deadline", load.Err(), child.Err())
+		<-ended
+		if took := time.Since(start); child.Err() != context.DeadlineExceeded || load.Err() != context.DeadlineExceeded || took > time.Second+time.Millisecond {
+			t.Errorf("after %v got %v and %v, want the load's deadline", took, load.Err(), child.Err())
 		}
 
 		hang = false

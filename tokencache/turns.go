@@ -331,7 +331,7 @@ func (t *turns) turnAwayLocked(ln *line) bool {
 	}
 	l := names.Back().Value.(*nameQueue).loads.Back().Value.(*load)
 	err := l.store.overloaded(l.token.id, t)
-	l.stopLocked(outcome{reason: err.Reason, err: err})
+	l.stopLocked(&outcome{reason: err.Reason, err: err})
 	go l.finish() // which must not be called under the mutex
 	return true
 }

@@ -25,11 +25,11 @@ var breaks = []brk{
 	{"publish in a cell that is dead", loadGo,
 		"if !l.registered || l.cell.dead() {", "if !l.registered {"},
 	{"read without being registered", loadGo,
-		"	c.loads[key] = l\n	switch {", "	switch {"},
+		"	c.registerLocked(l)\n", ""},
 	{"register after a place to wait was found", loadGo,
-		"	c.loads[key] = l\n	switch {", "	defer func() { c.loads[key] = l }()\n	switch {"},
+		"	c.registerLocked(l)\n", "	defer c.registerLocked(l)\n"},
 	{"unregister before the result is published, and publish all the same", loadGo,
-		"	need := l.publishLocked(&out)\n", "	l.unregisterLocked()\n	l.registered = true\n	need := l.publishLocked(&out)\n"},
+		"	need := l.publishLocked(&l.found)\n", "	l.unregisterLocked()\n	l.registered = true\n	need := l.publishLocked(&l.found)\n"},
 	{"evict no loads by name", evictGo,
 		"		if l.phase != queued && sel.Selects", "		if false && l.phase != queued && sel.Selects"},
 	{"evict loads only where something is remembered", evictGo,
@@ -228,7 +228,7 @@ var breaks = []brk{
 
 	// Turns, hints, leases.
 	{"take a hint for an answer", loadGo,
-		"		ok := l.verify(l.token.secret)\n", "		ok := l.hinted || l.verify(l.token.secret)\n"},
+		"	switch ok := l.verify(l.token.secret); {", "	switch ok := l.hinted || l.verify(l.token.secret); {"},
 	{"queue hinted loads with all others", turnsGo,
 		"	if l.hinted {\n		lane", "	if l.hinted && l.store == nil {\n		lane"},
 	{"go on with a line that was freed", turnsGo,
