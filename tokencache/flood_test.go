@@ -223,6 +223,8 @@ func TestCheapHashesDoNotWaitForDearOnes(t *testing.T) {
 		end()
 		endMiddle()
 		time.Sleep(time.Minute)
+		src.mu.Lock()
+		defer src.mu.Unlock()
 		if src.atOnce > 2*limit+7 {
 			t.Errorf("%d hashes were computed at once", src.atOnce)
 		}
