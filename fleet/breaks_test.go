@@ -1,6 +1,7 @@
 package fleet_test
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"flag"
@@ -56,6 +57,8 @@ var breaks = []brk{
 		"	pos, err := n.append(ctx, c.entry)\n", "	t1 := n.cfg.clock.Now()\n	pos, err := n.append(ctx, c.entry)\n"},
 	{"stale read", "index.go", "if v.Position < least {", "if v.Position+1 < 1 {"},
 	{"read from a log that was replaced", "index.go", "if v.Messages[s.id.key()].Position < anchor {", "if v.Messages[s.id.key()].Position+1 < 1 {"},
+	{"a change that its log has lost is waited for", "change.go", "	return n.fence.t0.After(p.t1) && n.fence.pos < p.pos\n", "	return false\n"},
+	{"reads outlive their session", "index.go", "defer context.AfterFunc(s.life, func() { cancel(ErrNotServing) })()", "defer context.AfterFunc(s.life, func() {})()"},
 	{"lease not checked on a hit", "simcache_test.go", "ok && valid {", "ok {"},
 	{"lease not checked on a miss", "simcache_test.go", "	if !valid { //", "	if !valid && c.loads == nil { //"},
 	{"loads in flight kept", "simcache_test.go", "			load.registered = false\n			delete(c.loads, k)\n", "			_ = load\n"},
@@ -136,14 +139,19 @@ func try(t *testing.T, b brk) string {
 	return ""
 }
 
+// firstFailure names the test that failed first, and what it said.
 func firstFailure(out string) string {
+	test, said := "", ""
 	for line := range strings.Lines(out) {
 		line = strings.TrimSpace(line)
-		if strings.Contains(line, "_test.go:") || strings.HasPrefix(line, "panic:") || strings.HasPrefix(line, "--- FAIL") && !strings.Contains(line, "TestHistories") {
-			return line
+		if name, ok := strings.CutPrefix(line, "--- FAIL: "); ok && test == "" {
+			test, _, _ = strings.Cut(name, " ")
+		}
+		if said == "" && (strings.Contains(line, "_test.go:") || strings.HasPrefix(line, "panic:")) {
+			said = line
 		}
 	}
-	return "a failure"
+	return cmp.Or(test, "the run") + ": " + said
 }
 
 // apply makes the break in a file's text. A break whose text is not there any more

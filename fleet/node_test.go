@@ -23,6 +23,10 @@ type recorder struct {
 	mu    sync.Mutex // guards the fields below
 	calls []string
 	until time.Time
+
+	// evicting is received from before an eviction by another node is in force here,
+	// where it is set; set it before the node starts.
+	evicting chan struct{}
 }
 
 func (r *recorder) note(call string) map[string]int {
@@ -33,6 +37,9 @@ func (r *recorder) note(call string) map[string]int {
 }
 
 func (r *recorder) Evict(_ context.Context, why tokencache.Cause, sels ...tokencache.Selector) map[string]int {
+	if r.evicting != nil && why == tokencache.CauseNode {
+		<-r.evicting
+	}
 	return r.note(fmt.Sprintf("evict %s (%s)", sels[0], why))
 }
 
@@ -72,13 +79,19 @@ type station struct {
 	clock  *simClock
 	delay  atomic.Pointer[func(what string) time.Duration] // of the connection, which runs meanwhile
 	behind atomic.Int64                                    // how many messages the replica which answers reads does not know
+	past   atomic.Int64                                    // how many logs ago it is from
 }
 
 func (s *station) setDelay(delay func(what string) time.Duration) { s.delay.Store(&delay) }
 
 func start(t *testing.T, log *fleettest.Log, name string) *station {
 	t.Helper()
-	s := &station{conn: log.Connect(), caches: &recorder{}, clock: &simClock{begin: time.Now(), rate: 1}}
+	return startWith(t, log, name, &recorder{})
+}
+
+func startWith(t *testing.T, log *fleettest.Log, name string, caches *recorder) *station {
+	t.Helper()
+	s := &station{conn: log.Connect(), caches: caches, clock: &simClock{begin: time.Now(), rate: 1}}
 	s.conn.Delay = func(what string) time.Duration {
 		if delay := s.delay.Load(); delay != nil {
 			return (*delay)(what)
@@ -86,7 +99,7 @@ func start(t *testing.T, log *fleettest.Log, name string) *station {
 		return 0
 	}
 	s.conn.Replica = func() fleettest.Replica {
-		return fleettest.Replica{Behind: fleet.Position(s.behind.Load())}
+		return fleettest.Replica{Behind: fleet.Position(s.behind.Load()), Past: int(s.past.Load())}
 	}
 	n := 0
 	var mu sync.Mutex
@@ -176,6 +189,64 @@ func TestEvictReportsNodes(t *testing.T) {
 		}
 		if report.Took > 0 {
 			t.Errorf("it took %v without a delay", report.Took)
+		}
+	})
+}
+
+// TestAnswerComesAfterApplying: a node that takes its time to evict has not answered
+// yet.
+func TestAnswerComesAfterApplying(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log, a, _ := pair(t)
+		slow := startWith(t, log, "c", &recorder{evicting: make(chan struct{})})
+		if err := slow.Wait(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		done := make(chan error)
+		go func() {
+			_, err := a.Evict(t.Context(), "elastic", "fleet-server", "t0")
+			done <- err
+		}()
+		time.Sleep(time.Second)
+		select {
+		case err := <-done:
+			t.Errorf("the eviction returned, with error %v, before a node had applied it", err)
+			slow.caches.evicting <- struct{}{}
+		case slow.caches.evicting <- struct{}{}:
+			if err := <-done; err != nil {
+				t.Error(err)
+			}
+		}
+	})
+}
+
+// TestReadsOfAnOldLog: a replica that still answers from the log before, at a high
+// position, is not believed.
+func TestReadsOfAnOldLog(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log, a, _ := pair(t)
+		if err := a.Index().Put(t.Context(), indexsource.Document{Token: account.TokenID("t0"), Enabled: true, Hash: aHash}); err != nil {
+			t.Fatal(err)
+		}
+		for i := range 100 {
+			if _, err := a.conn.Append(t.Context(), fleet.Entry{Key: "else", ID: fmt.Sprint(i)}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		log.Recreate()
+		time.Sleep(2 * simLease)
+		if err := a.Wait(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		a.past.Store(1)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if _, ok, err := a.Index().Get(ctx, account.TokenID("t0")); err == nil {
+			t.Errorf("got a document: %v, from a log that has gone", ok)
+		}
+		a.past.Store(0)
+		if _, ok, err := a.Index().Get(t.Context(), account.TokenID("t0")); ok || err != nil {
+			t.Errorf("got %v, %v; want that there is no such document", ok, err)
 		}
 	})
 }
