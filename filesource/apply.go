@@ -18,49 +18,50 @@ type view struct {
 }
 
 // apply makes a draft's tokens the present ones and tells the caches. It reports
-// false where another draft, of an edit, has been applied since this one was read.
-func (f *File) apply(ctx context.Context, d *draft) bool {
-	f.applying.Lock()
-	defer f.applying.Unlock()
-	if d.count != f.knowledge.count {
-		return false
+// false where an edit has been applied since the file was first looked at. The error
+// is the context's.
+func (f *File) apply(ctx context.Context, d *draft) (done bool, err error) {
+	if err := acquire(ctx, f.applying); err != nil {
+		return false, err
+	}
+	defer release(f.applying)
+	if d.count != f.knowledge.Load().count {
+		return false, nil
 	}
 	f.applyLocked(ctx, d)
-	return true
+	return true, nil
 }
 
-// applyEdit is apply for an edit that has happened, whatever was applied before.
-func (f *File) applyEdit(ctx context.Context, d *draft) {
-	f.applying.Lock()
-	defer f.applying.Unlock()
-	f.applyLocked(ctx, d)
-}
-
+// applyLocked is called with applying held.
 func (f *File) applyLocked(ctx context.Context, d *draft) {
-	last, now := f.knowledge, time.Now()
-	f.knowledge = knowledge{loaded: true, seen: d.seen, rested: d.rested, gone: last.gone, count: last.count + 1}
+	last, now := f.knowledge.Load(), time.Now()
+	next := &knowledge{loaded: true, seen: d.seen, rested: d.rested, gone: last.gone, count: last.count + 1}
 	if !d.seen.missing() || !last.seen.missing() {
-		f.knowledge.gone = now
+		next.gone = now
 	}
-	if last.loaded && d.seen.sameOutcome(last.seen) && !f.keptTooLong(last) {
-		f.knowledge.rested = d.rested || last.rested
+	same := last.loaded && d.seen.sameOutcome(last.seen) && !f.keptTooLong(last)
+	if same && d.seen.same(last.seen) {
+		next.rested = d.rested || last.rested
+	}
+	defer f.knowledge.Store(next) // last: who sees it sees the view that it is about
+	if same {
 		return // touched, or as unsettled as before; parsed already
 	}
 	st := Status{Time: now, Changed: f.Status().Changed, Err: d.err, Missing: d.seen.missing()}
 	old := f.view.Load()
-	next := &view{}
+	present := &view{}
 	switch {
 	case d.err != nil && f.cfg.FailClosed:
-		next.err = fmt.Errorf("filesource: no token of %s is accepted: %w", f.path, d.err)
+		present.err = fmt.Errorf("filesource: no token of %s is accepted: %w", f.path, d.err)
 	case d.err != nil:
-		next, st.Warnings, st.MoreWarnings = old, f.Status().Warnings, f.Status().MoreWarnings
-	case d.seen.missing() && f.cfg.KeepMissing > 0 && !f.keptTooLong(f.knowledge):
-		next = old
+		present, st.Warnings, st.MoreWarnings = old, f.Status().Warnings, f.Status().MoreWarnings
+	case d.seen.missing() && f.cfg.KeepMissing > 0 && !f.keptTooLong(next):
+		present = old
 	default:
-		next.tokens, st.Warnings, st.MoreWarnings = d.doc.tokens, d.doc.warnings.first, d.doc.warnings.more
+		present.tokens, st.Warnings, st.MoreWarnings = d.doc.tokens, d.doc.warnings.first, d.doc.warnings.more
 	}
-	st.Tokens = len(next.tokens)
-	differs := f.replaceLocked(ctx, old, next)
+	st.Tokens = len(present.tokens)
+	differs := f.replaceLocked(ctx, old, present)
 	if differs {
 		st.Changed = now
 	}
@@ -69,7 +70,7 @@ func (f *File) applyLocked(ctx context.Context, d *draft) {
 
 // keptTooLong reports whether the tokens of a file that is missing are still in
 // force, and should not be.
-func (f *File) keptTooLong(k knowledge) bool {
+func (f *File) keptTooLong(k *knowledge) bool {
 	return f.cfg.KeepMissing > 0 && k.seen.missing() && time.Since(k.gone) >= f.cfg.KeepMissing && len(f.view.Load().tokens) > 0
 }
 

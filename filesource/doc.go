@@ -77,15 +77,28 @@
 // [File.Create] and [File.Delete] replace the file by a rename. They edit a file
 // that has rested, and check right before the rename that it is still the one that
 // was read and that the path names; if not, they start again, until their context
-// is done. Lines which others append in between survive, up to the rename and a
-// moment longer. What a program writes later into a file that it has opened before is
-// lost, as whenever a file is replaced.
+// is done. What the file says is no proof of rest, also if it is what this File knew
+// before: only a file that has not changed since is taken without waiting.
 //
 // Writers that use this package exclude each other by a lock on a file beside the
 // tokens file, .NAME.lock, which stays. It is open to those who may write the
 // tokens file: readers cannot hold it. A writer that is killed loses nothing; it may
 // leave a temporary file, .NAME-*.tmp, which the next writer removes when it is a
 // minute old.
+//
+// Other programs know nothing of the lock, and no system can rename a file on the
+// condition that another is as it was. So between the last check and the rename,
+// some microseconds, an edit can collide with them:
+//
+//	somebody appends whole lines        they are put into the new file
+//	the same, and the edit is killed    they are lost, if it is killed after the
+//	                                    rename and before it has put them in
+//	somebody writes otherwise, or       that is lost, and the file is what the edit
+//	renames another file into place     read, with its change
+//
+// What a program writes later into a file that it has opened before the rename is
+// lost too, as whenever a file is replaced. A program that reads the file, and then
+// replaces it, undoes what others did in between.
 //
 // # Concurrency
 //

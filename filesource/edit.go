@@ -44,15 +44,16 @@ var (
 //
 // The error wraps [ErrExists], is a *tokencache.NameError for an invalid id or a
 // [*FormatError] for a file with bad lines, which is left as it is, or says what
-// went wrong with reading, locking or writing. Where it wraps [ErrNotDurable], the
-// token was created, and is returned as well.
+// went wrong with reading, locking or writing. Where it comes after the file was
+// replaced, the token is returned with it: it is in force if the error wraps
+// [ErrNotDurable], and may be if something else has taken the file's place since.
 func (f *File) Create(ctx context.Context, id tokencache.TokenID) (tokencache.Token, error) {
 	token, err := tokencache.NewToken(id, tokencache.GenerateSecret())
 	if err != nil {
 		return tokencache.Token{}, err
 	}
 	name, hash := id.String(), passhash.Generate(token.Secret().Reveal())
-	err = f.edit(ctx, func(d *draft, _ bool) (bool, error) {
+	replaced, err := f.edit(ctx, func(d *draft, _ bool) (bool, error) {
 		switch d.layout.line(name) {
 		case "":
 			d.layout.insert(name, name+":"+hash)
@@ -64,7 +65,7 @@ func (f *File) Create(ctx context.Context, id tokencache.TokenID) (tokencache.To
 			return false, fmt.Errorf("%w: %s in %s", ErrExists, id, f.path)
 		}
 	})
-	if err != nil && !errors.Is(err, ErrNotDurable) {
+	if err != nil && (!replaced || errors.Is(err, ErrExists)) {
 		return tokencache.Token{}, err
 	}
 	return token, err
@@ -75,7 +76,7 @@ func (f *File) Create(ctx context.Context, id tokencache.TokenID) (tokencache.To
 // token.
 func (f *File) Delete(ctx context.Context, id tokencache.TokenID) error {
 	name := id.String()
-	return f.edit(ctx, func(d *draft, again bool) (bool, error) {
+	_, err := f.edit(ctx, func(d *draft, again bool) (bool, error) {
 		if d.layout.remove(name) {
 			delete(d.doc.tokens, name)
 			return true, nil
@@ -85,6 +86,7 @@ func (f *File) Delete(ctx context.Context, id tokencache.TokenID) error {
 		}
 		return false, fmt.Errorf("%w: %s in %s", ErrNotFound, id, f.path)
 	})
+	return err
 }
 
 // A change changes a draft's layout and tokens. It is told whether the file has
@@ -95,7 +97,8 @@ type change func(d *draft, again bool) (write bool, err error)
 type edit struct {
 	*File
 	change   change
-	replaced bool // whether a file has been replaced
+	replaced bool   // whether a file has been replaced
+	late     string // lines that others appended to a file right before it was replaced
 }
 
 // errAgain says that the file is not the one that was read any more.
@@ -103,17 +106,17 @@ var errAgain = errors.New("filesource: the file has changed meanwhile")
 
 // edit changes the file under the writers' lock, and applies the change. Where
 // others change the file before it is replaced, or put another in its place, it
-// starts again.
-func (f *File) edit(ctx context.Context, c change) error {
+// starts again. It reports whether the file was replaced, whatever came afterwards.
+func (f *File) edit(ctx context.Context, c change) (replaced bool, err error) {
 	defer f.report(context.Background(), false)
 	e := &edit{File: f, change: c}
 	for {
 		err := e.attempt(ctx)
 		if err != errAgain {
-			return err
+			return e.replaced, err
 		}
 		if err := wait(ctx, glance); err != nil {
-			return fmt.Errorf("filesource: %s is changed by others: %w", f.path, err)
+			return e.replaced, fmt.Errorf("filesource: %s is changed by others: %w", f.path, err)
 		}
 	}
 }
@@ -138,20 +141,19 @@ func (e *edit) attempt(ctx context.Context) error {
 	if d.err != nil {
 		return d.err
 	}
-	for again := e.replaced; d != nil; again = false {
-		write, err := e.change(d, again)
-		if err != nil {
-			return err
-		}
-		if !write {
-			e.applyEdit(ctx, d)
-			return nil
-		}
-		if d, err = e.replace(ctx, d, target); err != nil {
-			return err
-		}
+	late := e.late != ""
+	if late {
+		d.layout = &layout{}
+		d.doc = parse(d.text+e.late, d.layout.add)
 	}
-	return nil
+	write, refused := e.change(d, e.replaced)
+	if refused != nil && !late {
+		return refused
+	}
+	if !write && !late {
+		return e.adopt(ctx, d, target)
+	}
+	return cmp.Or(e.replace(ctx, d, target), refused)
 }
 
 const mostLinks = 40 // in a path, as in Linux
@@ -206,43 +208,69 @@ func beside(target, suffix string) string {
 	return filepath.Join(filepath.Dir(target), "."+filepath.Base(target)+"."+suffix)
 }
 
+// adopt applies a draft in which the change has been made by an attempt before.
+func (e *edit) adopt(ctx context.Context, d *draft, target string) error {
+	if err := acquire(ctx, e.applying); err != nil {
+		return fmt.Errorf("filesource: %s: %w", e.path, err)
+	}
+	defer release(e.applying)
+	if !e.stillReads(d, target) {
+		return errAgain
+	}
+	e.applyLocked(ctx, d)
+	return nil
+}
+
 // replace writes what the draft's layout says in the place of the file, unless that
-// is not what was read any more, and applies it. Where somebody has appended to the
-// file in the moment between the last check and the rename, it returns a draft of
-// that, on which the change is to be made once more.
-func (e *edit) replace(ctx context.Context, d *draft, target string) (late *draft, err error) {
+// is not what was read any more, and applies it. It asks for another attempt where
+// somebody has put another file there since, or has appended to the old one in the
+// moment between the last check and the rename.
+func (e *edit) replace(ctx context.Context, d *draft, target string) error {
 	temp, err := e.writeTemp(d, target)
 	if err != nil {
-		return nil, fmt.Errorf("filesource: %w", err)
+		return fmt.Errorf("filesource: %w", err)
 	}
 	old := e.openOld(d, target)
 	if old != nil {
 		defer old.Close()
 	}
-	if !e.stillReads(d, target) {
+	if err := e.swap(ctx, d, temp, target); err != nil {
 		e.sys.remove(temp.name)
-		return nil, errAgain
-	}
-	if err := e.put(d, temp.name, target); err != nil {
-		e.sys.remove(temp.name)
-		if errors.Is(err, fs.ErrExist) {
-			return nil, errAgain
-		}
-		return nil, fmt.Errorf("filesource: %w", err)
+		return err
 	}
 	// From here on the change is in force, whatever fails.
-	e.replaced = true
 	unsynced := e.sys.syncFolder(filepath.Dir(target))
 	now := e.look()
-	written := e.written(d, temp, now)
-	e.applyEdit(ctx, written)
-	if now.err == nil && (now.info == nil || !os.SameFile(now.info, temp.info)) {
-		return nil, errAgain // the path names another file by now
+	e.late = e.appended(d, old)
+	if now.missing() || now.info != nil && (now.err != nil || !os.SameFile(now.info, temp.info)) || e.late != "" {
+		return errAgain
 	}
 	if unsynced != nil {
-		return nil, fmt.Errorf("%w: %w", ErrNotDurable, unsynced)
+		return fmt.Errorf("%w: %w", ErrNotDurable, unsynced)
 	}
-	return e.appended(d, old, written), nil
+	return nil
+}
+
+// swap puts the temporary file in the target's place, if that still names the file
+// that was read, and applies it. The follower applies nothing meanwhile: what it read
+// before must not come after, nor the other way round.
+func (e *edit) swap(ctx context.Context, d *draft, temp tempFile, target string) error {
+	if err := acquire(ctx, e.applying); err != nil {
+		return fmt.Errorf("filesource: %s: %w", e.path, err)
+	}
+	defer release(e.applying)
+	if !e.stillReads(d, target) {
+		return errAgain
+	}
+	if err := e.put(d, temp.name, target); err != nil {
+		if errors.Is(err, fs.ErrExist) {
+			return errAgain
+		}
+		return fmt.Errorf("filesource: %w", err)
+	}
+	e.replaced = true
+	e.applyLocked(ctx, e.written(d, temp, e.look()))
+	return nil
 }
 
 // put puts the temporary file in the target's place. Where there was no file, it
@@ -273,27 +301,23 @@ func (e *edit) openOld(d *draft, target string) handle {
 	return old
 }
 
-// appended returns a draft of the file that was replaced, if since the last check
-// somebody has appended whole lines to it, or nil. What was done to it otherwise
-// is lost, as whenever a file is replaced that somebody writes to.
-func (e *edit) appended(d *draft, old handle, written *draft) *draft {
+// appended returns the whole lines that somebody has appended, since the last check,
+// to the file that was replaced. What was done to it otherwise is lost, as whenever a
+// file is replaced that somebody writes to.
+func (e *edit) appended(d *draft, old handle) string {
 	if old == nil {
-		return nil
+		return ""
 	}
 	info, err := old.Stat()
 	if err != nil || info.Size() <= d.seen.info.Size() {
-		return nil
+		return ""
 	}
 	text, _, err := e.readText(old, info.Size(), true)
-	if err != nil || !strings.HasPrefix(text, d.text) || !ends(d.text) || !ends(text) {
-		return nil
+	lines, ok := strings.CutPrefix(text, d.text)
+	if err != nil || !ok || !ends(d.text) || !ends(lines) || parse(lines, nil).bad.first != nil {
+		return ""
 	}
-	late := &draft{seen: written.seen, text: text, layout: &layout{}, rested: true}
-	late.doc = parse(text, late.layout.add)
-	if late.doc.err(e.path) != nil {
-		return nil
-	}
-	return late
+	return lines
 }
 
 // stillReads reports whether the path still names the file that was read, and that

@@ -14,6 +14,9 @@ type Faults struct {
 	// error takes the call's place.
 	Before func(op, path string) error
 
+	// After is called likewise after each stat and rename that returned no error.
+	After func(op, path string)
+
 	// Now is what the file system's stamps are compared with; nil: time.Now.
 	Now func() time.Time
 }
@@ -24,16 +27,25 @@ func OpenWith(path string, cfg Config, faults Faults) (*File, error) {
 }
 
 func faulty(faults Faults) *system {
-	before := faults.Before
+	before, after := faults.Before, faults.After
 	if before == nil {
 		before = func(string, string) error { return nil }
+	}
+	if after == nil {
+		after = func(string, string) {}
 	}
 	real := realSystem()
 	sys := *real
 	if faults.Now != nil {
 		sys.now = faults.Now
 	}
-	sys.stat = func(path string) (fs.FileInfo, error) { return try(before, "stat", path, real.stat) }
+	sys.stat = func(path string) (fs.FileInfo, error) {
+		info, err := try(before, "stat", path, real.stat)
+		if err == nil {
+			after("stat", path)
+		}
+		return info, err
+	}
 	sys.resolve = func(path string) (string, error) { return try(before, "resolve", path, real.resolve) }
 	sys.readDir = func(path string) ([]string, error) { return try(before, "readdir", path, real.readDir) }
 	sys.lstat = func(path string) (fs.FileInfo, error) { return try(before, "lstat", path, real.lstat) }
@@ -58,7 +70,11 @@ func faulty(faults Faults) *system {
 		return first(before("chtimes", path), func() error { return real.chtimes(path, t) })
 	}
 	sys.rename = func(from, to string) error {
-		return first(before("rename", to), func() error { return real.rename(from, to) })
+		err := first(before("rename", to), func() error { return real.rename(from, to) })
+		if err == nil {
+			after("rename", to)
+		}
+		return err
 	}
 	sys.link = func(from, to string) error {
 		return first(before("link", to), func() error { return real.link(from, to) })

@@ -26,10 +26,9 @@ type File struct {
 	view   atomic.Pointer[view]
 	status atomic.Pointer[Status]
 
-	turn chan struct{} // holds one element while the state machine of follow.go runs for Open, the poller or Reload
-
-	applying  sync.Mutex // guards knowledge; held until the caches have been told
-	knowledge knowledge
+	turn      chan struct{}             // holds an element while the state machine of follow.go runs for Open, the poller or Reload
+	applying  chan struct{}             // holds an element while a draft is applied, and from an edit's last check until it is
+	knowledge atomic.Pointer[knowledge] // written with applying held
 
 	reporting    sync.Mutex // guards the fields below; never held while the host is called
 	changedState sync.Cond  // of the two booleans below
@@ -142,10 +141,11 @@ func open(path string, cfg Config, sys *system) (*File, error) {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	ctx, stop := context.WithCancel(context.Background())
-	f := &File{path: path, cfg: cfg, sys: sys, turn: make(chan struct{}, 1), stop: stop}
+	f := &File{path: path, cfg: cfg, sys: sys, turn: make(chan struct{}, 1), applying: make(chan struct{}, 1), stop: stop}
 	f.changedState.L = &f.reporting
 	f.view.Store(&view{})
 	f.status.Store(&Status{})
+	f.knowledge.Store(&knowledge{})
 	if err := f.reload(opening); err != nil {
 		stop()
 		return nil, err

@@ -23,7 +23,7 @@ import (
 //
 // Open differs in that it does not wait for a text that looks complete; an edit in
 // that it trusts nothing that has not rested, waits until its context is done, and
-// changes the file between check and apply.
+// changes the file between check and apply (edit.go).
 //
 // A file that never rests cannot stop the follower: after ten times Config.Rest a
 // text that looks complete is taken without rest, and after twenty times the file
@@ -34,6 +34,7 @@ const (
 	unfinished = 5                     // times Config.Rest, for a text that looks unfinished
 	hurried    = 10                    // times Config.Rest
 	hopeless   = 20                    // times Config.Rest
+	slowRead   = 20 * time.Nanosecond  // what a byte takes to read at most, if nothing stops the process
 )
 
 // A reader is who runs the state machine.
@@ -90,34 +91,25 @@ func (f *File) poll(ctx context.Context) {
 // stale reports whether the file may have changed since it was read. It follows
 // symbolic links, so that a swap anywhere in the path shows as another file.
 func (f *File) stale() bool {
-	known := f.known()
+	known := f.knowledge.Load()
 	return known.seen.unread != nil || known.seen.info != nil && !known.seen.settled ||
 		!known.seen.same(f.look()) || f.keptTooLong(known)
-}
-
-// known returns what the last apply left.
-func (f *File) known() knowledge {
-	f.applying.Lock()
-	defer f.applying.Unlock()
-	return f.knowledge
 }
 
 // load runs the state machine once, without the report to the host. The error is
 // the context's; why the file could not be loaded is in the status.
 func (f *File) load(ctx context.Context, who reader) error {
-	select {
-	case f.turn <- struct{}{}:
-		defer func() { <-f.turn }()
-	case <-ctx.Done():
-		return ctx.Err()
+	if err := acquire(ctx, f.turn); err != nil {
+		return err
 	}
+	defer release(f.turn)
 	for {
 		d, err := f.settle(ctx, who)
 		if err != nil {
 			return err
 		}
-		if f.apply(ctx, d) {
-			return nil
+		if done, err := f.apply(ctx, d); done || err != nil {
+			return err
 		}
 	}
 }
@@ -125,55 +117,81 @@ func (f *File) load(ctx context.Context, who reader) error {
 // settle looks at the file until it has rested, and returns what it says then. The
 // error is the context's.
 func (f *File) settle(ctx context.Context, who reader) (*draft, error) {
-	var (
-		known = f.known()
-		start = time.Now()
-		last  = f.look()
-		since = start // when it was seen first as it is
-		d     *draft
-	)
+	w := &watch{File: f, known: f.knowledge.Load()}
+	w.look()
+	var d *draft
 	for {
-		rested := f.restedFor(last, known, time.Since(since))
+		rested := w.rested()
 		if d == nil && (rested >= glance || who != following || f.cfg.Rest < 0) {
-			d = f.draft(known, who)
-			if !d.seen.same(last) {
+			d = f.draft(w.known, who)
+			if !d.seen.same(w.last) {
 				d = nil
 			}
 		} else if d != nil && rested >= d.need && !f.confirm(d) {
-			d, since = nil, time.Now() // written again within one tick
+			w.since, d = time.Now(), nil // written again within one tick
 			continue
 		}
 		if d != nil && rested >= d.need {
-			d.rested = rested >= f.need(editing, known, d)
+			d.rested = rested >= f.need(editing, w.known, d)
 			return d, nil
 		}
-		if who != editing && time.Since(start) > hurried*f.span() {
-			if d := f.hurriedDraft(known, who, time.Since(start)); d != nil {
+		if who != editing && w.restless > hurried*f.span() {
+			if d := f.hurriedDraft(w.known, who, w.restless); d != nil {
 				return d, nil
 			}
 		}
 		if err := wait(ctx, f.pause(d, rested)); err != nil {
 			return nil, err
 		}
-		if now := f.look(); !now.same(last) {
-			last, since, d = now, time.Now(), nil
+		if w.look() {
+			d = nil
 		}
 	}
 }
 
+// A watch is a row of looks at the file.
+type watch struct {
+	*File
+	known *knowledge
+	last  sighting  // what the last look saw
+	asked time.Time // right before the last look
+	clock time.Time // the same, by the clock for the file system's stamps
+	since time.Time // right after the first look that saw the file as it is
+
+	// For how long the file has been watched. The time in which the process was kept
+	// from running does not count: what looks restless after it may be a save that has
+	// just begun.
+	restless time.Duration
+}
+
+// look looks once more, and reports whether the file has changed since the last look.
+func (w *watch) look() (changed bool) {
+	before := time.Now()
+	if !w.asked.IsZero() {
+		w.restless += min(before.Sub(w.asked), 2*step+w.last.size()*slowRead)
+	}
+	w.asked, w.clock = before, w.sys.now()
+	now := w.File.look()
+	if now.same(w.last) && !w.since.IsZero() {
+		return false
+	}
+	w.last, w.since = now, time.Now()
+	return true
+}
+
 const forever = time.Duration(1<<63 - 1)
 
-// restedFor returns for how long the file has been as it was seen. The file
-// system's own stamps count only where they are long past, as its clock may be
-// another machine's.
-func (f *File) restedFor(seen sighting, known knowledge, observed time.Duration) time.Duration {
-	if known.rested && seen.same(known.seen) && known.seen.settled {
+// rested returns for how long the file had been as it was seen when the last look
+// began: the process may have been kept from running since. The file system's own
+// stamps count only where they are long past, as its clock may be another machine's.
+func (w *watch) rested() time.Duration {
+	if w.known.rested && w.last.same(w.known.seen) && w.known.seen.settled {
 		return forever
 	}
-	if seen.info != nil && f.sys.now().Sub(stamp(seen.info)) > max(coarseTick, unfinished*f.cfg.Rest) {
+	if w.last.info != nil && w.clock.Sub(stamp(w.last.info)) > max(coarseTick, unfinished*w.cfg.Rest) {
 		return forever
 	}
-	return observed
+	return max(0, w.asked.Sub(w.since))
 }
 
 // pause returns how long to wait until the next look.
@@ -189,7 +207,7 @@ func (f *File) span() time.Duration { return max(f.cfg.Rest, 2*glance) }
 
 // hurriedDraft reads a file that does not rest. It returns nil where it is better
 // to wait.
-func (f *File) hurriedDraft(known knowledge, who reader, waited time.Duration) *draft {
+func (f *File) hurriedDraft(known *knowledge, who reader, waited time.Duration) *draft {
 	if d := f.draft(known, who); d.looksComplete() {
 		return d
 	}
@@ -202,7 +220,7 @@ func (f *File) hurriedDraft(known knowledge, who reader, waited time.Duration) *
 }
 
 // draft reads the file and says how long it must rest.
-func (f *File) draft(known knowledge, who reader) *draft {
+func (f *File) draft(known *knowledge, who reader) *draft {
 	text, seen, same := f.read(true)
 	d := &draft{seen: seen, text: text, doc: &document{}, count: known.count}
 	switch {
@@ -224,21 +242,6 @@ func (f *File) draft(known knowledge, who reader) *draft {
 	return d
 }
 
-// confirm reports whether the file still says what the draft says. Its metadata
-// are the same; they tell enough, unless the text was read too soon after it was
-// written.
-func (f *File) confirm(d *draft) bool {
-	if d.seen.info == nil || d.seen.failure() != nil || d.seen.settled {
-		return true
-	}
-	_, seen, same := f.read(false)
-	if same && seen.sameOutcome(d.seen) {
-		d.seen.settled = seen.settled
-		return true
-	}
-	return false
-}
-
 // need returns for how long a draft must rest before it is believed.
 //
 // Nobody can tell from a text whether its writer is done with it. So what does
@@ -246,11 +249,11 @@ func (f *File) confirm(d *draft) bool {
 // looks like the beginning of a text, longest: an in-place save begins with an
 // empty file. What was put in place as a whole, by a rename or by a link, is
 // complete.
-func (f *File) need(who reader, known knowledge, d *draft) time.Duration {
+func (f *File) need(who reader, known *knowledge, d *draft) time.Duration {
 	rest := f.cfg.Rest
 	old := *f.view.Load()
 	switch {
-	case rest < 0, known.loaded && d.seen.sameOutcome(known.seen) && (known.rested || who != editing):
+	case rest < 0, known.loaded && d.seen.sameOutcome(known.seen) && (who != editing || known.trusted(d)):
 		return 0
 	case d.seen.missing() || d.seen.failure() != nil:
 		if who == opening {
@@ -274,6 +277,15 @@ func (f *File) need(who reader, known knowledge, d *draft) time.Duration {
 	default:
 		return rest
 	}
+}
+
+// trusted reports whether an edit may build on the draft, as the file has not changed
+// since it was known to rest. That it says the same is not enough: others may have
+// added to it and be saving it in place now, and what they have written so far may be
+// just what was known (TestEditTrustsNoOldText). That it is missing as before is not
+// either: it may have been there, and be renamed away for a moment.
+func (k *knowledge) trusted(d *draft) bool {
+	return k.rested && d.seen.info != nil && d.seen.same(k.seen)
 }
 
 // keeps reports whether all old tokens are among the new ones, unchanged.
@@ -307,7 +319,7 @@ const (
 
 // placed reports whether the file was put in place as a whole: by a rename, or by
 // a swap of a link in the path.
-func placed(who reader, known knowledge, d *draft) bool {
+func placed(who reader, known *knowledge, d *draft) bool {
 	gap := changeTime(d.seen.info).Sub(d.seen.info.ModTime())
 	if d.text == "" || who == editing && !ends(d.text) {
 		return false
@@ -320,6 +332,34 @@ func placed(who reader, known knowledge, d *draft) bool {
 	}
 	return gap >= placedMargin || stamp(d.seen.info).Before(d.seen.linked)
 }
+
+// confirm reports whether the file still says what the draft says. Its metadata
+// are the same; they tell enough, unless the text was read too soon after it was
+// written.
+func (f *File) confirm(d *draft) bool {
+	if d.seen.info == nil || d.seen.failure() != nil || d.seen.settled {
+		return true
+	}
+	_, seen, same := f.read(false)
+	if same && seen.sameOutcome(d.seen) {
+		d.seen.settled = seen.settled
+		return true
+	}
+	return false
+}
+
+// acquire puts an element into a channel that has room for one, as a lock that can be
+// waited for with a context.
+func acquire(ctx context.Context, lock chan struct{}) error {
+	select {
+	case lock <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func release(lock chan struct{}) { <-lock }
 
 // wait waits for this long, or until the context is done.
 func wait(ctx context.Context, d time.Duration) error {

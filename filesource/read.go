@@ -33,6 +33,14 @@ func (s sighting) missing() bool { return s.info == nil && s.err == nil }
 // failure returns why there is no text.
 func (s sighting) failure() error { return cmp.Or(s.err, s.unread) }
 
+// size returns the file's size, or zero.
+func (s sighting) size() time.Duration {
+	if s.info == nil {
+		return 0
+	}
+	return time.Duration(s.info.Size())
+}
+
 // same reports whether both looks found the same file in the same state, as far as
 // the file system tells.
 func (s sighting) same(other sighting) bool {

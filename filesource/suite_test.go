@@ -48,12 +48,13 @@ var (
 //     meanwhile: that may be so. What the editor itself changed may be so, if the
 //     file was replaced before it had finished; else it must be.
 //   - What an appender has written must be there, if the path still named its file
-//     afterwards.
+//     afterwards; unless a worker was killed after its rename, before it could look
+//     whether somebody had appended to the file that it replaced.
 const (
 	suiteRest    = 300 * time.Millisecond
 	suitePoll    = 50 * time.Millisecond
 	suitePause   = 100 * time.Millisecond // the longest of an editor
-	suiteTaint   = 240 * time.Millisecond // an editor that was kept from running for so long proves nothing
+	suiteTaint   = 280 * time.Millisecond // an editor that was kept from running for so long proves nothing
 	suiteWorkers = 4
 	suiteWorlds  = 2
 )
@@ -158,12 +159,16 @@ type world struct {
 
 	secrets map[string]string // of every token that was ever made
 	present []string          // the tokens of the file when the step began, sorted
+	past    []string          // what the file has said after earlier steps
+	alone   bool              // whether the last step was of an editor alone
 
 	mu       sync.Mutex         // guards the rest
 	expect   map[string]verdict // what differs from present
 	writers  bool               // whether workers take part in the step
 	tainted  bool               // whether the machine was too slow for the step to prove anything
 	gone     bool               // whether the editor has the tokens gone for a while
+	killed   map[string]string  // what workers were about to do, by token, who were killed before they answered
+	appended string             // what an appender has appended to the file that the path named
 	counts   map[string]int
 	violated int
 	what     string // the step, for messages
@@ -280,12 +285,17 @@ func (w *world) inFile() []string {
 func (w *world) step() {
 	w.count("steps")
 	w.expect, w.tainted, w.gone = make(map[string]verdict), false, false
+	w.killed, w.appended = make(map[string]string), ""
 	kind := w.rng.IntN(4) // 0: the editor alone, 1: workers alone, else both
-	w.writers, w.what = kind > 0, "workers alone"
+	w.what = "workers alone"
 	var group sync.WaitGroup
 	done, sampled := make(chan struct{}), make(chan struct{})
+	e := editors[w.rng.IntN(len(editors))]
+	if w.alone && w.rng.IntN(2) == 0 { // what workers knew before is the beginning of what is saved now
+		kind, e = 2, editors[0]
+	}
+	w.writers, w.alone = kind > 0, kind == 0
 	if kind != 1 {
-		e := editors[w.rng.IntN(len(editors))]
 		delay, rng := w.delay(), w.fork()
 		w.mu.Lock()
 		w.gone, w.what = e.gone, fmt.Sprintf("%s, workers: %v", e.name, w.writers)
@@ -360,7 +370,11 @@ func (w *world) answer(op, name, answer string) {
 		if op == "create" {
 			w.expect[name] = must
 		}
-	case answer != "":
+	case answer == "":
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.killed[name] = op
+	default:
 		w.count("worker: error")
 		if op == "delete" && strings.Contains(answer, "no such token") {
 			w.mu.Lock()
@@ -430,6 +444,9 @@ func (w *world) settle() {
 	w.compare(names)
 	w.authenticate(names)
 	w.present = names
+	if text, err := os.ReadFile(w.path); err == nil {
+		w.past = append(w.past[max(0, len(w.past)-7):], string(text))
+	}
 }
 
 // compare compares the file with the model.
@@ -440,7 +457,7 @@ func (w *world) compare(names []string) {
 		}
 	}
 	for name, v := range w.expect {
-		if name == "editor" {
+		if name == "editor" || name == w.appended && w.killedAfterRename(names) {
 			continue
 		}
 		if in := slices.Contains(names, name); in && v == mustNot || !in && v == must {
@@ -452,6 +469,17 @@ func (w *world) compare(names []string) {
 			w.violation("%s came from nowhere", name)
 		}
 	}
+}
+
+// killedAfterRename reports whether a worker was killed after it had replaced the file.
+func (w *world) killedAfterRename(names []string) bool {
+	for name, op := range w.killed {
+		if slices.Contains(names, name) == (op == "create") {
+			w.count("kills after the rename, beside an appender")
+			return true
+		}
+	}
+	return false
 }
 
 // authenticate asks the server for some tokens that are in the file, and some that
@@ -476,15 +504,15 @@ func (w *world) authenticate(names []string) {
 	}
 }
 
-// editors are all kinds of editors.
+// editors are all kinds of editors; the first is the one that saves in place.
 var editors = []struct {
 	name string
 	gone bool // it has the tokens gone for longer than the server waits
 	edit func(w *world, rng *rand.Rand)
 }{
+	{"in place", false, func(w *world, rng *rand.Rand) { w.rewrite(rng, w.saveInPlace) }},
 	{"append", false, (*world).appendLine},
 	{"append slowly", false, (*world).appendSlowly},
-	{"in place", false, func(w *world, rng *rand.Rand) { w.rewrite(rng, w.saveInPlace) }},
 	{"rename", false, func(w *world, rng *rand.Rand) { w.rewrite(rng, w.saveByRename) }},
 	{"rename away and back", false, func(w *world, rng *rand.Rand) { w.rewrite(rng, w.saveByBackup) }},
 	{"link swap", false, func(w *world, rng *rand.Rand) { w.rewrite(rng, w.saveByLink) }},
@@ -500,16 +528,20 @@ var editors = []struct {
 
 func (w *world) pause(rng *rand.Rand) { time.Sleep(time.Duration(rng.Int64N(int64(suitePause)))) }
 
-// slow notes where the machine kept an editor from running between two of its
-// changes. It is called after the second, and returns the time.
-func (w *world) slow(since time.Time) time.Time {
-	now := time.Now()
-	if now.Sub(since) > suiteTaint {
-		w.mu.Lock()
-		w.tainted = true
-		w.mu.Unlock()
+// change makes a change of an editor, whose change before began at last, and returns
+// when this one began. It notes where the machine kept the editor from running: the
+// time that the file was as the change before left it is less than what is measured.
+func (w *world) change(last time.Time, most time.Duration, act func() error) (began time.Time) {
+	began = time.Now()
+	if err := act(); err != nil {
+		w.t.Error(err)
 	}
-	return now
+	if time.Since(last) > most {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.tainted = true
+	}
+	return began
 }
 
 // stays reports whether the path still names the file that was written to.
@@ -535,17 +567,22 @@ func (w *world) appendParts(rng *rand.Rand, parts int) {
 		return
 	}
 	defer f.Close()
-	line := w.editorsLine(name)
-	cut, start := 0, time.Now()
+	line, began := w.editorsLine(name), time.Now()
+	write := func(part string) func() error {
+		return func() error { _, err := f.WriteString(part); return err }
+	}
 	if parts > 1 {
-		cut = rng.IntN(len(line))
-		f.WriteString(line[:cut])
+		cut := rng.IntN(len(line))
+		began = w.change(began, suiteTaint, write(line[:cut]))
+		line = line[cut:]
 		w.pause(rng)
 	}
-	f.WriteString(line[cut:])
-	w.slow(start)
+	w.change(began, suiteTaint, write(line))
 	if w.stays(f) {
 		w.set(name, must)
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.appended = name
 	}
 }
 
@@ -597,29 +634,37 @@ func (w *world) saveInPlace(rng *rand.Rand, content string) bool {
 	return w.saveInPlaceAfter(rng, content, time.Now())
 }
 
-// saveInPlaceAfter is saveInPlace of an editor whose last change was at that time.
+// saveInPlaceAfter is saveInPlace of an editor whose change before began at that time.
 func (w *world) saveInPlaceAfter(rng *rand.Rand, content string, last time.Time) bool {
-	f, err := os.Create(w.path)
-	if err != nil {
-		w.t.Error(err)
+	var f *os.File
+	last = w.change(last, suiteTaint, func() (err error) { f, err = os.Create(w.path); return err })
+	if f == nil {
 		return false
 	}
 	defer f.Close()
-	last = w.slow(last)
-	for range rng.IntN(3) {
+	for _, part := range w.parts(rng, content) {
 		w.pause(rng)
+		last = w.change(last, suiteTaint, func() error { _, err := f.WriteString(part); return err })
+	}
+	return w.stays(f)
+}
+
+// parts cuts a text into some parts: anywhere, at the end of a line, or where it has
+// said as much as an earlier text.
+func (w *world) parts(rng *rand.Rand, content string) (parts []string) {
+	for range rng.IntN(3) {
 		cut := rng.IntN(len(content) + 1)
 		if rng.IntN(2) == 0 {
-			cut = strings.LastIndex(content[:cut], "\n") + 1 // at the end of a line
+			cut = strings.LastIndex(content[:cut], "\n") + 1
 		}
-		f.WriteString(content[:cut])
-		content = content[cut:]
-		last = w.slow(last)
+		for _, text := range w.past {
+			if parts == nil && strings.HasPrefix(content, text) && rng.IntN(2) == 0 {
+				cut = len(text)
+			}
+		}
+		parts, content = append(parts, content[:cut]), content[cut:]
 	}
-	w.pause(rng)
-	f.WriteString(content)
-	w.slow(last)
-	return w.stays(f)
+	return append(parts, content)
 }
 
 func (w *world) saveByRename(rng *rand.Rand, content string) bool {
@@ -638,12 +683,9 @@ func (w *world) saveByRename(rng *rand.Rand, content string) bool {
 
 // saveByBackup renames the file away before it writes the new one in its place.
 func (w *world) saveByBackup(rng *rand.Rand, content string) bool {
-	start := time.Now()
-	if err := os.Rename(w.path, w.path+"~"); err != nil {
-		w.t.Error(err)
-	}
+	began := w.change(time.Now(), suiteTaint, func() error { return os.Rename(w.path, w.path+"~") })
 	w.pause(rng)
-	return w.saveInPlaceAfter(rng, content, start)
+	return w.saveInPlaceAfter(rng, content, began)
 }
 
 // saveByLink makes a new version and swaps the link to it.
@@ -659,26 +701,22 @@ func (w *world) saveByLink(rng *rand.Rand, content string) bool {
 
 // saveLate leaves the file empty for longer than Rest, as an editor on a slow disk.
 func (w *world) saveLate(_ *rand.Rand, content string) bool {
-	start := time.Now()
-	f, err := os.Create(w.path)
-	if err != nil {
-		w.t.Error(err)
+	var f *os.File
+	began := w.change(time.Now(), suiteTaint, func() (err error) { f, err = os.Create(w.path); return err })
+	if f == nil {
 		return false
 	}
 	defer f.Close()
 	time.Sleep(2 * suiteRest)
-	f.WriteString(content)
-	w.slow(start.Add(4*suiteRest - suiteTaint)) // of five that an empty file gets
+	w.change(began, 4*suiteRest, func() error { _, err := f.WriteString(content); return err }) // of five that an empty file gets
 	return w.stays(f)
 }
 
 // saveAfterPipe has a pipe in the file's place for a while, longer than Rest.
 func (w *world) saveAfterPipe(rng *rand.Rand, content string) bool {
-	start := time.Now()
-	if err := errors.Join(os.Remove(w.path), syscall.Mkfifo(w.path, 0o600)); err != nil {
-		w.t.Error(err)
-	}
-	w.slow(start)
+	w.change(time.Now(), suiteTaint, func() error {
+		return errors.Join(os.Remove(w.path), syscall.Mkfifo(w.path, 0o600))
+	})
 	time.Sleep(time.Duration(rng.Int64N(int64(3 * suiteRest))))
 	return w.saveByRename(rng, content)
 }

@@ -1,0 +1,331 @@
+//go:build linux
+
+package filesource_test
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/svctoken/svctoken/filesource"
+)
+
+// What others do at the worst moment, and what a pause of the process does.
+
+const extra = "x/y/z:" + hashA + "\n"
+
+// TestEditTrustsNoOldText: while another program saves the file in place, it may say
+// for a moment just what this File knew before others added to it. An edit does not
+// take that for the whole.
+func TestEditTrustsNoOldText(t *testing.T) {
+	for _, poll := range []time.Duration{-1, 50 * time.Millisecond} {
+		synctest.Test(t, func(t *testing.T) {
+			path := put(t, tokensPath(t), lineOne)
+			began, base := time.Now(), ctime(t, path)
+			var late atomic.Int64 // what the clock for stamps is ahead
+			file, _ := openWith(t, path, filesource.Config{Poll: poll}, filesource.Faults{Now: func() time.Time {
+				return base.Add(time.Since(began) + time.Duration(late.Load()))
+			}})
+			if poll < 0 {
+				if _, err := file.Create(t.Context(), fleet.TokenID("a")); err != nil {
+					t.Fatal(err)
+				}
+			} else {
+				late.Store(int64(time.Hour)) // it has rested
+				time.Sleep(time.Second)
+				late.Store(0)
+			}
+			known := read(t, path)
+			put(t, path, known+lineTwo)
+			go save(t, path, 250*time.Millisecond, known, lineTwo)
+			time.Sleep(350 * time.Millisecond)
+			if read(t, path) != known {
+				t.Fatal("the save is not where it should be")
+			}
+			if _, err := file.Create(t.Context(), fleet.TokenID("new")); err != nil {
+				t.Error(err)
+			}
+			if got := read(t, path); !strings.Contains(got, lineOne+lineTwo) || !strings.Contains(got, "/new:") {
+				t.Errorf("poll %v: the file is\n%s", poll, got)
+			}
+			file.Close()
+			time.Sleep(time.Second)
+		})
+	}
+}
+
+// TestEditOfAFileThatIsAwayAgain: it was gone, and came back, and is renamed away for
+// a moment. An edit does not make another in its place.
+func TestEditOfAFileThatIsAwayAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		path := put(t, tokensPath(t), lineOne)
+		file, _ := open(t, path, filesource.Config{Poll: -1})
+		if err := os.Remove(path); err != nil {
+			t.Fatal(err)
+		}
+		if err := file.Reload(); err != nil || has(file, one) {
+			t.Fatalf("got %v, %v", file.List(), err)
+		}
+		put(t, path+"~", lineOne+lineTwo)
+		time.AfterFunc(100*time.Millisecond, func() { os.Rename(path+"~", path) })
+		if _, err := file.Create(t.Context(), fleet.TokenID("new")); err != nil {
+			t.Error(err)
+		}
+		if err := file.Reload(); err != nil || !has(file, one, two, "elastic/fleet-server/new") {
+			t.Errorf("got %v, %v", file.List(), err)
+		}
+	})
+}
+
+// TestPauseOfTheProcess: the process is kept from running for some seconds, as it is
+// on a machine that is busy or suspended, while another program saves the file. What
+// it looked at before is no proof of what the file says now, and the time is none of
+// rest or of unrest.
+func TestPauseOfTheProcess(t *testing.T) {
+	const pause = 5 * time.Second
+	for _, where := range []string{"clock", "before a look", "after a look"} {
+		for from := 260 * time.Millisecond; from < 500*time.Millisecond; from += 20 * time.Millisecond {
+			synctest.Test(t, func(t *testing.T) {
+				path := put(t, tokensPath(t), lineOne+lineTwo)
+				base, began := ctime(t, path), time.Now()
+				stopped := false
+				stop := func(at string) {
+					if at == where && !stopped && time.Since(began) > from {
+						stopped = true
+						time.Sleep(pause)
+					}
+				}
+				file, _ := openWith(t, path, filesource.Config{Poll: -1}, filesource.Faults{
+					Before: func(op, _ string) error {
+						if op == "stat" {
+							stop("before a look")
+						}
+						return nil
+					},
+					After: func(op, _ string) {
+						if op == "stat" {
+							stop("after a look")
+						}
+					},
+					Now: func() time.Time { stop("clock"); return base.Add(time.Since(began)) },
+				})
+				go save(t, path, 250*time.Millisecond, lineOne, lineTwo)
+				synctest.Wait()
+				if err := file.Reload(); err != nil || !has(file, one, two) || !stopped {
+					t.Errorf("paused at %v (%s: %v): got %v, %v", from, where, stopped, file.List(), err)
+				}
+			})
+		}
+	}
+}
+
+// TestPauseIsNoUnrest: a pause of the process does not count towards the time after
+// which a restless file is taken without rest.
+func TestPauseIsNoUnrest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		path := put(t, tokensPath(t), lineOne+lineTwo)
+		began, stopped := time.Now(), false
+		file, _ := openWith(t, path, filesource.Config{Poll: -1}, filesource.Faults{Before: func(op, _ string) error {
+			if op == "stat" && !stopped && time.Since(began) > 50*time.Millisecond {
+				stopped = true
+				time.Sleep(5 * time.Second)
+			}
+			return nil
+		}})
+		put(t, path, lineOne+lineTwo[:10])
+		time.AfterFunc(5*time.Second, func() { save(t, path, 250*time.Millisecond, lineOne, lineTwo) })
+		if err := file.Reload(); err != nil || !has(file, one, two) || !stopped {
+			t.Errorf("got %v, %v", file.List(), err)
+		}
+		time.Sleep(time.Second)
+	})
+}
+
+// appendTo appends as >> does.
+func appendTo(path, text string) error {
+	f, err := os.OpenFile(path, os.O_APPEND|os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString(text)
+	return errors.Join(err, f.Close())
+}
+
+// TestAppendedAgainAndAgain: others append right before each rename of one edit.
+func TestAppendedAgainAndAgain(t *testing.T) {
+	for _, create := range []bool{true, false} {
+		s := &script{}
+		path := put(t, tokensPath(t), lineOne+lineTwo)
+		file, _ := openWith(t, path, filesource.Config{Poll: -1, Rest: -1}, filesource.Faults{Before: s.Before})
+		names := []string{"x/y/1", "x/y/3", "x/y/2"}
+		renames := 0
+		s.set(func(op, _ string) error {
+			if op != "rename" {
+				return nil
+			}
+			if renames++; renames > len(names) {
+				return nil
+			}
+			return appendTo(path, names[renames-1]+":"+hashA+"\n")
+		})
+		var err error
+		if create {
+			_, err = file.Create(t.Context(), fleet.TokenID("new"))
+		} else {
+			err = file.Delete(t.Context(), fleet.TokenID("one"))
+		}
+		if err != nil || renames != 4 || !has(file, append(names, two)...) || has(file, one) != create || has(file, "elastic/fleet-server/new") != create {
+			t.Errorf("create=%v: got %v after %d renames, %v", create, err, renames, file.List())
+		}
+		if got := read(t, path); strings.Count(got, "\n") != len(file.List()) {
+			t.Errorf("create=%v: the file is\n%s", create, got)
+		}
+	}
+}
+
+// TestAppendedForTheSameToken: somebody appends a line for the token that is being
+// created or deleted. The line was there first.
+func TestAppendedForTheSameToken(t *testing.T) {
+	s := &script{}
+	path := put(t, tokensPath(t), lineOne+lineTwo)
+	file, cache := openWith(t, path, filesource.Config{Poll: -1, Rest: -1}, filesource.Faults{Before: s.Before})
+	s.on("rename", func() error { return appendTo(path, "elastic/fleet-server/new:"+hashA+"\n"+extra) })
+	tok, err := file.Create(t.Context(), fleet.TokenID("new"))
+	if !errors.Is(err, filesource.ErrExists) || tok.Secret().Len() > 0 {
+		t.Errorf("Create: got a token of %d bytes, %v", tok.Secret().Len(), err)
+	}
+	if !works(t, cache, "elastic/fleet-server/new") || !works(t, cache, "x/y/z") {
+		t.Errorf("what was appended does not work; the file is\n%s", read(t, path))
+	}
+	s.on("rename", func() error { return appendTo(path, strings.Replace(lineOne, hashA, hashB, 1)+"x/y/a:"+hashA+"\n") })
+	if err := file.Delete(t.Context(), fleet.TokenID("one")); err != nil || has(file, one) || strings.Contains(read(t, path), one) || !has(file, two, "x/y/a") {
+		t.Errorf("Delete: got %v, %v", err, file.List())
+	}
+}
+
+// TestAppendedButNotDurable: what is appended survives a folder that cannot be synced.
+func TestAppendedButNotDurable(t *testing.T) {
+	s := &script{}
+	path := put(t, tokensPath(t), lineOne)
+	file, _ := openWith(t, path, filesource.Config{Poll: -1, Rest: -1}, filesource.Faults{Before: s.Before})
+	appended := false
+	s.set(func(op, _ string) error {
+		if op == "rename" && !appended {
+			appended = true
+			return appendTo(path, extra)
+		}
+		if op == "syncfolder" {
+			return errFault
+		}
+		return nil
+	})
+	tok, err := file.Create(t.Context(), fleet.TokenID("new"))
+	if !errors.Is(err, filesource.ErrNotDurable) || tok.Secret().Len() == 0 || !has(file, one, "x/y/z", "elastic/fleet-server/new") {
+		t.Errorf("got %v, %v", err, file.List())
+	}
+}
+
+// TestReloadBesideAnEdit: a Reload finds, right after the rename of an edit, that
+// somebody has replaced the file again. What that removed does not come back with the
+// edit's own text.
+func TestReloadBesideAnEdit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		path := put(t, tokensPath(t), lineOne+lineTwo)
+		put(t, path+".new", lineTwo)
+		var file *filesource.File
+		raced := false
+		file, _ = openWith(t, path, filesource.Config{Poll: -1, Rest: -1}, filesource.Faults{After: func(op, _ string) {
+			if op != "rename" || raced {
+				return
+			}
+			raced = true
+			if err := os.Rename(path+".new", path); err != nil {
+				t.Error(err)
+			}
+			go file.Reload()
+			time.Sleep(time.Second)
+		}})
+		var had []bool
+		file.Subscribe(&told{see: func() bool { had = append(had, has(file, one)); return true }})
+		if _, err := file.Create(t.Context(), fleet.TokenID("new")); err != nil {
+			t.Error(err)
+		}
+		synctest.Wait()
+		gone := false
+		for i, has := range had {
+			if gone = gone || !has; gone && has {
+				t.Errorf("change %d brings the removed token back: %v", i, had)
+			}
+		}
+		if !gone || !has(file, two, "elastic/fleet-server/new") {
+			t.Errorf("got %v, %v", file.List(), had)
+		}
+	})
+}
+
+// TestReplacedRightAfterTheRename: something else has the file's place when the edit
+// returns. It says so; a token that was created comes with the error.
+func TestReplacedRightAfterTheRename(t *testing.T) {
+	s := &script{}
+	path := put(t, tokensPath(t), lineOne)
+	file, _ := openWith(t, path, filesource.Config{Poll: -1, Rest: -1}, filesource.Faults{Before: s.Before})
+	pipe := func() error { return errors.Join(os.Remove(path), syscall.Mkfifo(path, 0o600)) }
+	s.on("syncfolder", pipe)
+	tok, err := file.Create(t.Context(), fleet.TokenID("new"))
+	if err == nil || !strings.Contains(err.Error(), "a pipe") || tok.Secret().Len() == 0 {
+		t.Errorf("Create: got a token of %d bytes, %v", tok.Secret().Len(), err)
+	}
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	put(t, path, lineOne)
+	s.on("syncfolder", pipe)
+	if err := file.Delete(t.Context(), fleet.TokenID("one")); err == nil || !strings.Contains(err.Error(), "a pipe") {
+		t.Errorf("Delete: got %v", err)
+	}
+}
+
+// TestContextEndsAfterTheRename: the path names another file by then, and the context
+// ends before the edit has been made in that too.
+func TestContextEndsAfterTheRename(t *testing.T) {
+	s := &script{}
+	dir := t.TempDir()
+	path := filepath.Join(dir, "service_tokens")
+	put(t, filepath.Join(dir, "v1"), lineOne)
+	put(t, filepath.Join(dir, "v2"), lineOne+lineTwo)
+	if err := os.Symlink("v1", path); err != nil {
+		t.Fatal(err)
+	}
+	file, _ := openWith(t, path, filesource.Config{Poll: -1, Rest: -1}, filesource.Faults{Before: s.Before})
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	s.on("syncfolder", func() error {
+		cancel()
+		return errors.Join(os.Remove(path), os.Symlink("v2", path))
+	})
+	tok, err := file.Create(ctx, fleet.TokenID("new"))
+	if !errors.Is(err, context.Canceled) || tok.Secret().Len() == 0 || !strings.Contains(read(t, filepath.Join(dir, "v1")), "/new:") {
+		t.Errorf("got a token of %d bytes, %v", tok.Secret().Len(), err)
+	}
+	// A context that ends before the rename has no token, and no change.
+	s.on("createtemp", func() error { return os.Chmod(filepath.Join(dir, "v2"), 0o640) })
+	ctx, cancel = context.WithCancel(t.Context())
+	s.set(func(op, _ string) error {
+		if op == "sync" {
+			cancel()
+			return os.Chmod(path, 0o640)
+		}
+		return nil
+	})
+	tok, err = file.Create(ctx, fleet.TokenID("new"))
+	if !errors.Is(err, context.Canceled) || tok.Secret().Len() > 0 || read(t, path) != lineOne+lineTwo {
+		t.Errorf("got a token of %d bytes, %v", tok.Secret().Len(), err)
+	}
+}
