@@ -143,8 +143,7 @@ func (e *edit) attempt(ctx context.Context) error {
 	}
 	late := e.late != ""
 	if late {
-		d.layout = &layout{}
-		d.doc = parse(d.text+e.late, d.layout.add)
+		d.parse(d.text+e.late, true)
 	}
 	write, refused := e.change(d, e.replaced)
 	if refused != nil && !late {

@@ -128,6 +128,8 @@ func (h *faultyHandle) Write(b []byte) (int, error) {
 	return h.handle.Write(b)
 }
 
+func (h *faultyHandle) WriteString(s string) (int, error) { return h.Write([]byte(s)) }
+
 func (h *faultyHandle) Stat() (fs.FileInfo, error) {
 	if err := h.try("fstat"); err != nil {
 		return nil, err

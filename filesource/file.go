@@ -2,6 +2,7 @@ package filesource
 
 import (
 	"context"
+	"hash/maphash"
 	"log/slog"
 	"slices"
 	"strings"
@@ -21,6 +22,7 @@ type File struct {
 	path   string
 	cfg    Config
 	sys    *system
+	seed   maphash.Seed // of the hashes of texts
 	caches tokencache.Subscribers
 
 	view   atomic.Pointer[view]
@@ -141,7 +143,7 @@ func open(path string, cfg Config, sys *system) (*File, error) {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	ctx, stop := context.WithCancel(context.Background())
-	f := &File{path: path, cfg: cfg, sys: sys, turn: make(chan struct{}, 1), applying: make(chan struct{}, 1), stop: stop}
+	f := &File{path: path, cfg: cfg, sys: sys, seed: maphash.MakeSeed(), turn: make(chan struct{}, 1), applying: make(chan struct{}, 1), stop: stop}
 	f.changedState.L = &f.reporting
 	f.view.Store(&view{})
 	f.status.Store(&Status{})

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"time"
 )
 
@@ -230,12 +231,7 @@ func (f *File) draft(known *knowledge, who reader) *draft {
 	case seen.failure() != nil:
 		d.err = seen.failure()
 	case !seen.missing() || who == editing:
-		if who == editing {
-			d.layout = &layout{}
-			d.doc = parse(text, d.layout.add)
-		} else {
-			d.doc = parse(text, nil)
-		}
+		d.parse(text, who == editing)
 		d.err = d.doc.err(f.path)
 	}
 	d.need = f.need(who, known, d)
@@ -331,6 +327,17 @@ func placed(who reader, known *knowledge, d *draft) bool {
 		return !known.rested && gap >= placedMargin
 	}
 	return gap >= placedMargin || stamp(d.seen.info).Before(d.seen.linked)
+}
+
+// parse takes the text apart; for an edit, so that it can be put together again.
+func (d *draft) parse(text string, edit bool) {
+	if !edit {
+		d.doc = parse(strings.TrimPrefix(text, bom), nil)
+		return
+	}
+	d.layout = newLayout(text)
+	d.doc = parse(d.layout.text, d.layout.add)
+	d.layout.sort()
 }
 
 // confirm reports whether the file still says what the draft says. Its metadata

@@ -95,44 +95,49 @@ const (
 	longestName = 128 + 1 + 128 + 1 + 256
 )
 
-// parse reads a file's text. Where each is not nil, it is called for every line in
-// order, without its ending and the white space around it; the name is empty for a
-// line without a token.
-func parse(text string, each func(line, name string)) *document {
-	text = strings.TrimPrefix(text, bom)
-	doc := &document{tokens: make(map[string]string, min(strings.Count(text, ":"), len(text)/shortestLine+1))}
-	number := 0
-	for raw := range lines(text) {
+// mostTokens returns how many tokens a text has at most.
+func mostTokens(text string) int { return min(strings.Count(text, ":"), len(text)/shortestLine+1) }
+
+// parse reads a file's text, without a BOM. Where each is not nil, it is called for
+// every token's line, with where that begins, where the next one does, and its name.
+func parse(text string, each func(start, end int, name string)) *document {
+	doc := &document{tokens: make(map[string]string, mostTokens(text))}
+	number, start := 0, 0
+	for raw, end := range lines(text) {
 		number++
-		line := strings.TrimSpace(raw)
-		name := ""
-		if line != "" && raw[0] != '#' {
-			name = doc.add(number, line)
+		if line := strings.TrimSpace(raw); line != "" && raw[0] != '#' {
+			if name := doc.add(number, line); name != "" && each != nil {
+				each(start, end, name)
+			}
 		}
-		if each != nil {
-			each(line, name)
-		}
+		start = end
 	}
 	return doc
 }
 
-// lines yields the lines of a text without their endings: \n, \r\n, or a lone \r.
-func lines(text string) iter.Seq[string] {
-	return func(yield func(string) bool) {
-		for text != "" {
-			part, rest, ended := strings.Cut(text, "\n")
-			text = rest
-			if ended {
-				part = strings.TrimSuffix(part, "\r")
-			}
-			for more := true; more; {
-				var line string
-				line, part, more = strings.Cut(part, "\r")
-				if !yield(line) {
-					return
+// lines yields the lines of a text without their endings, \n, \r\n or a lone \r, and
+// where the next line begins.
+func lines(text string) iter.Seq2[string, int] {
+	return func(yield func(string, int) bool) {
+		newline := -1 // the next \n, or the text's end
+		for start := 0; start < len(text); {
+			if newline < start {
+				newline = len(text)
+				if i := strings.IndexByte(text[start:], '\n'); i >= 0 {
+					newline = start + i
 				}
-				more = more && (ended || part != "")
 			}
+			line, next := text[start:newline], min(newline+1, len(text))
+			if i := strings.IndexByte(line, '\r'); i >= 0 {
+				if start+i+2 != next { // a lone one, or more than one before the \n
+					next = start + i + 1
+				}
+				line = line[:i]
+			}
+			if !yield(line, next) {
+				return
+			}
+			start = next
 		}
 	}
 }

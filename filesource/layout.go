@@ -6,43 +6,49 @@ import (
 	"strings"
 )
 
-// A layout is a file with all its lines, for editing.
+// A layout is a file with all its lines, for editing. It refers to the file's text: an
+// edit of a sorted file copies nothing but what it writes.
 type layout struct {
-	header []string // the comments on top, up to their last blank line
-	tokens []tokenBlock
-	footer []string // what stands below the last token
+	text   string // without a BOM; every line ends with \n
+	header int    // where the first token's block begins, below the comments on top
+	footer int    // where what is below the last token begins
+	blocks []tokenBlock
+
+	added   string // a new token's line
+	addedAt int    // the block that it stands above
 }
 
-// A tokenBlock is a token's line with the comments and blank lines above it,
-// which move with it.
+// A tokenBlock is a token's line with the comments and blank lines above it, which
+// move with it.
 type tokenBlock struct {
-	name  string
-	line  string
-	above []string
+	name             string
+	start, line, end int // in the text: of the comments above, of the line, and of what follows
 }
 
-// add adds a line of the file; the name is empty for one without a token.
-func (l *layout) add(line, name string) {
-	if name == "" {
-		l.footer = append(l.footer, line)
-		return
+// newLayout returns the layout of a text, without its blocks.
+func newLayout(text string) *layout {
+	text = strings.TrimPrefix(text, bom)
+	if strings.Contains(text, "\r") {
+		text = strings.ReplaceAll(strings.ReplaceAll(text, "\r\n", "\n"), "\r", "\n")
 	}
-	above := l.footer
-	l.footer = nil
-	if l.tokens == nil {
-		split := 1 + lastIndex(above, "")
-		l.header, above = above[:split:split], above[split:]
+	if text != "" && !ends(text) {
+		text += "\n"
 	}
-	l.tokens = append(l.tokens, tokenBlock{name: name, line: line, above: above})
+	return &layout{text: text}
 }
 
-func lastIndex(lines []string, line string) int {
-	for i, l := range slices.Backward(lines) {
-		if l == line {
-			return i
+// add adds the block that ends with a token's line. The lines must be added in order.
+func (l *layout) add(line, end int, name string) {
+	if l.blocks == nil {
+		l.blocks = make([]tokenBlock, 0, mostTokens(l.text))
+		for line, next := range lines(l.text[:line]) {
+			if strings.TrimSpace(line) == "" { // the last blank line ends what belongs to no token
+				l.header, l.footer = next, next
+			}
 		}
 	}
-	return -1
+	l.blocks = append(l.blocks, tokenBlock{name: name, start: l.footer, line: line, end: end})
+	l.footer = end
 }
 
 func (b tokenBlock) compare(name string) int { return strings.Compare(b.name, name) }
@@ -51,81 +57,86 @@ func (b tokenBlock) compare(name string) int { return strings.Compare(b.name, na
 // stays last. Most files are sorted.
 func (l *layout) sort() {
 	compare := func(a, b tokenBlock) int { return a.compare(b.name) }
-	if !slices.IsSortedFunc(l.tokens, compare) {
-		slices.SortStableFunc(l.tokens, compare)
+	if !slices.IsSortedFunc(l.blocks, compare) {
+		slices.SortStableFunc(l.blocks, compare)
 	}
 }
 
-// line returns the last line of a token, or nothing.
+// line returns the last line of a token, or nothing. The layout is sorted.
 func (l *layout) line(name string) string {
-	l.sort()
-	end, _ := slices.BinarySearchFunc(l.tokens, name+"\x00", tokenBlock.compare)
-	if end == 0 || l.tokens[end-1].name != name {
+	end, _ := slices.BinarySearchFunc(l.blocks, name+"\x00", tokenBlock.compare)
+	if end == 0 || l.blocks[end-1].name != name {
 		return ""
 	}
-	return l.tokens[end-1].line
+	return strings.TrimSpace(l.text[l.blocks[end-1].line:l.blocks[end-1].end])
 }
 
-// insert adds a token, which the file does not have.
+// insert adds a token, which the file does not have; one at most. The layout is
+// sorted.
 func (l *layout) insert(name, line string) {
-	l.sort()
-	if len(l.tokens) == 0 && len(l.footer) == 1 && l.footer[0] == "" {
-		l.footer = nil
+	if l.text == "\n" { // what writeTo leaves of a file without tokens
+		l.text, l.footer = "", 0
 	}
-	i, _ := slices.BinarySearchFunc(l.tokens, name, tokenBlock.compare)
-	l.tokens = slices.Insert(l.tokens, i, tokenBlock{name: name, line: line})
+	l.added = line + "\n"
+	l.addedAt, _ = slices.BinarySearchFunc(l.blocks, name, tokenBlock.compare)
 }
 
 // remove removes every line of a token, and reports whether there was one. The
-// comments above it stay.
-func (l *layout) remove(name string) bool {
-	kept := l.tokens[:0]
-	var orphans []string
-	found := false
-	for _, b := range l.tokens {
-		if b.name == name {
-			orphans = append(orphans, b.above...)
-			found = true
-			continue
-		}
-		if orphans != nil {
-			b.above, orphans = slices.Concat(orphans, b.above), nil
-		}
-		kept = append(kept, b)
+// comments above it stay. The layout is sorted.
+func (l *layout) remove(name string) (found bool) {
+	first, found := slices.BinarySearchFunc(l.blocks, name, tokenBlock.compare)
+	for i := first; i < len(l.blocks) && l.blocks[i].name == name; i++ {
+		l.blocks[i].end = l.blocks[i].line
 	}
-	clear(l.tokens[len(kept):])
-	l.tokens, l.footer = kept, slices.Concat(orphans, l.footer)
 	return found
 }
 
-// writeTo writes the file's content: one blank line at least, see placed. That line
-// alone is not kept by the next edit.
+// writeTo writes the file's content: one blank line at least, see placed.
 func (l *layout) writeTo(w io.StringWriter) error {
-	l.sort()
-	if len(l.tokens) == 0 && len(l.header) == 0 && len(l.footer) == 0 {
-		l.footer = []string{""}
-	}
-	write := func(lines ...string) error {
-		for _, line := range lines {
-			if _, err := w.WriteString(line); err != nil {
-				return err
-			}
-			if _, err := w.WriteString("\n"); err != nil {
-				return err
-			}
+	p := pieces{text: l.text, to: w}
+	p.add(0, l.header)
+	for i, b := range l.blocks {
+		if i == l.addedAt {
+			p.insert(l.added)
 		}
-		return nil
+		p.add(b.start, b.end)
 	}
-	if err := write(l.header...); err != nil {
-		return err
+	if l.addedAt == len(l.blocks) {
+		p.insert(l.added)
 	}
-	for _, t := range l.tokens {
-		if err := write(t.above...); err != nil {
-			return err
+	p.add(l.footer, len(l.text))
+	p.insert("")
+	if !p.written {
+		p.insert("\n")
+	}
+	return p.err
+}
+
+// A pieces writes pieces of a text: those that follow each other there as one.
+type pieces struct {
+	text       string
+	to         io.StringWriter
+	start, end int  // of what is still to be written
+	written    bool // whether anything was written
+	err        error
+}
+
+// add has a piece of the text written.
+func (p *pieces) add(start, end int) {
+	if start != p.end {
+		p.insert("")
+		p.start = start
+	}
+	p.end = end
+}
+
+// insert writes what is still to be written, and then something else.
+func (p *pieces) insert(other string) {
+	for _, s := range []string{p.text[p.start:p.end], other} {
+		if s != "" && p.err == nil {
+			_, p.err = p.to.WriteString(s)
+			p.written = true
 		}
-		if err := write(t.line); err != nil {
-			return err
-		}
 	}
-	return write(l.footer...)
+	p.start = p.end
 }

@@ -2,7 +2,6 @@ package filesource
 
 import (
 	"bufio"
-	"crypto/sha256"
 	"io"
 	"io/fs"
 	"path/filepath"
@@ -15,7 +14,7 @@ type tempFile struct {
 	info     fs.FileInfo
 	size     int64
 	modified time.Time
-	content  [sha256.Size]byte
+	content  uint64
 }
 
 const tempSuffix = ".tmp"
@@ -41,8 +40,8 @@ func (f *File) writeTemp(d *draft, target string) (temp tempFile, err error) {
 			return temp, err
 		}
 	}
-	digest := sha256.New()
-	buffered := bufio.NewWriterSize(io.MultiWriter(file, digest), 1<<16)
+	hash := f.newHash()
+	buffered := bufio.NewWriterSize(io.MultiWriter(file, hash), 1<<16)
 	if err := d.layout.writeTo(buffered); err != nil {
 		return temp, err
 	}
@@ -58,7 +57,7 @@ func (f *File) writeTemp(d *draft, target string) (temp tempFile, err error) {
 	if err := file.Close(); err != nil {
 		return temp, err
 	}
-	temp.content = [sha256.Size]byte(digest.Sum(nil))
+	temp.content = hash.Sum64()
 	temp.size, temp.modified = temp.info.Size(), temp.info.ModTime().Add(-setBack)
 	return temp, f.sys.chtimes(temp.name, temp.modified) // so that readers know that it is complete, see placed
 }

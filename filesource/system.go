@@ -30,6 +30,7 @@ type system struct {
 // A handle is an open file.
 type handle interface {
 	io.ReadWriteCloser
+	io.StringWriter
 	Name() string
 	Stat() (fs.FileInfo, error)
 	Chmod(fs.FileMode) error
