@@ -403,6 +403,3 @@ func hitTakesNoLock(t *testing.T, token tokencache.Token) {
 type absent struct{ *testSource }
 
 func (absent) MayHold(tokencache.TokenID) bool { return false }
-
-// sleepDefaultTTL lets the default TTL pass, in a bubble.
-func sleepDefaultTTL() { time.Sleep(20 * time.Minute) }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -252,18 +253,26 @@ func TestCreatedAgain(t *testing.T) {
 	}
 }
 
-// TestEvictReportsLiveEntries: what had expired is not an entry that went.
+// TestEvictReportsLiveEntries: what had expired is not an entry that went, whether or
+// not it is there still.
 func TestEvictReportsLiveEntries(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		token := mustToken(t, "elastic/fleet-server/token1", "supersecret")
-		p := newPair(t, token)
-		p.warm(t, token)
-		sleepDefaultTTL()
-		if diff := cmp.Diff(map[string]int{"file": 0, "index": 0}, p.group.Evict(context.Background(), tokencache.CauseAsked, all(t, fleet))); diff != "" {
+		short, long := mustToken(t, "elastic/fleet-server/short", "supersecret"), mustToken(t, "elastic/fleet-server/long", "supersecret")
+		g := tokencache.NewGroup(tokencache.GroupConfig{})
+		file := newCache(t, g, "file", newTestSource(short), tokencache.Config{TTL: 1500 * time.Millisecond, Jitter: -1})
+		index := newCache(t, g, "index", newTestSource(long), tokencache.Config{})
+		check(t, file, short, "ok")
+		check(t, index, long, "ok")
+		time.Sleep(1600 * time.Millisecond) // between two sweeps
+		if got := file.Stats().Entries; got != 1 {
+			t.Fatalf("%d entries are left, so the test shows nothing", got)
+		}
+		want := map[string]int{"file": 0, "index": 1}
+		if diff := cmp.Diff(want, g.Evict(t.Context(), tokencache.CauseAsked, all(t, fleet))); diff != "" {
 			t.Errorf("report (-want +got):\n%s", diff)
 		}
-		if got := p.fileCache.Stats().Entries; got != 0 {
-			t.Errorf("got %d entries, want 0", got)
+		if file, index := file.Stats(), index.Stats(); file.Entries != 0 || file.Evicted != 0 || index.Entries != 0 || index.Evicted != 1 {
+			t.Errorf("got %+v and %+v", file, index)
 		}
 	})
 }

@@ -332,21 +332,3 @@ func TestNothingPrintsTheKey(t *testing.T) {
 		}
 	}
 }
-
-// TestLongestTTL: durations that do not fit a clock count as for ever.
-func TestLongestTTL(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		token := mustToken(t, "elastic/fleet-server/token1", "supersecret")
-		src := newTestSource(token)
-		c := newCache(t, tokencache.NewGroup(tokencache.GroupConfig{}), "test", src, tokencache.Config{TTL: 1<<63 - 1, Jitter: -1})
-		check(t, c, token, "ok")
-		time.Sleep(1000 * time.Hour)
-		check(t, c, token, "ok")
-		if got := src.loadsOf(token.ID()); got != 1 {
-			t.Errorf("got %d reads, want 1", got)
-		}
-		if got := c.Clear(t.Context(), tokencache.CauseAsked); got != 1 {
-			t.Errorf("cleared %d, want 1", got)
-		}
-	})
-}
