@@ -410,6 +410,16 @@ func TestAuditAndDefaults(t *testing.T) {
 	}
 }
 
+// TestMaxNames: the bound counts the names that a request lists, also where it is one.
+func TestMaxNames(t *testing.T) {
+	handler := evict.NewHandler(evict.New(newHost(t).group), authenticate, evict.HandlerConfig{MaxNames: 1})
+	for names, want := range map[string]int{"a": 200, "*": 200, "a,b": 400} {
+		if w := serve(handler, request("POST", route+names+"/_clear_cache", "operator", "")); w.Code != want {
+			t.Errorf("%s: got %d %s, want %d", names, w.Code, w.Body, want)
+		}
+	}
+}
+
 // A fleet takes an evictor's place.
 type fleet struct {
 	nodes []evict.Node
