@@ -199,7 +199,7 @@ func TestRequests(t *testing.T) {
 		p.expect(request[0], request[1], "", 401, "security_exception")
 		p.expect(request[0], request[1], token1, 403, "is unauthorized for ")
 	}
-	p.expect("GET", "/", token1, 200, `"number":"9.0.0"`)
+	p.expect("GET", "/", token1, 200, `"number":"9.5.2"`)
 	p.expect("GET", credential, token1, 403, "action [cluster:admin/xpack/security/service_account/credential/get] is unauthorized for service account [elastic/fleet-server], this action is granted by the cluster privileges [read_security,manage_service_account,manage_security,all]")
 	p.expect("GET", "/_stats", "", 401, "security_exception")
 	p.expect("GET", "/", "", 401, "security_exception")
@@ -220,7 +220,7 @@ func TestRequests(t *testing.T) {
 // TestAccounts: the service accounts that exist are those of the flag; tokens of
 // others are refused, and the operator learns it at the start.
 func TestAccounts(t *testing.T) {
-	p := start(t, "-admin", admin, "-accounts", "elastic/kibana,acme/deploy", "-service-tokens", "../../filesource/testdata/service_tokens")
+	p := start(t, "-admin", admin, "-accounts", "elastic/kibana,acme/deploy", "-es-version", "8.19.7", "-service-tokens", "../../filesource/testdata/service_tokens")
 	const deploy = `"acme/deploy":{"role_descriptor":{"cluster":["monitor"],"indices":[],"applications":[],"run_as":[],"metadata":{},"transient_metadata":{"enabled":true}}}`
 	_, kibana := p.do("GET", "/_security/service/elastic/kibana", admin)
 	if !strings.HasPrefix(kibana, `{"elastic/kibana":{"role_descriptor":{"cluster":["monitor",`) || strings.Contains(kibana, `"manage_security"`) {
@@ -240,6 +240,7 @@ func TestAccounts(t *testing.T) {
 	}
 	p.expect("GET", "/_security/_authenticate", "AAEAAWVsYXN0aWMvZmxlZXQtc2VydmVyL3Rva2VuMTpzdXBlcnNlY3JldA", 401, "failed to authenticate service account [elastic/fleet-server] with token name [token1]")
 	p.expect("POST", "/_security/service/acme/deploy/credential/token/t", admin, 200, `"created":true`)
+	p.expect("GET", "/", admin, 200, `"number":"8.19.7"`)
 	p.stop(syscall.SIGTERM)
 	if !strings.Contains(p.stderr.String(), "token=elastic/fleet-server/token1") {
 		t.Errorf("no warning of the token that is refused in:\n%s", &p.stderr)

@@ -28,6 +28,7 @@ type Options struct {
 	Accounts        string        // that exist, comma-separated
 	TLSCert, TLSKey string        // PEM files; both or none
 	SelfSigned      bool          // TLS with a certificate made at the start
+	Version         string        // of Elasticsearch, as GET / names it; empty: 9.5.2
 	Name            string        // of this node; empty: authserver
 
 	// No flag sets these.
@@ -36,6 +37,9 @@ type Options struct {
 	Log     io.Writer        // nil: standard error
 	Ready   func(url string) // called once the server listens; nil: it is not
 }
+
+// defaultVersion is that of the API which the server was last compared with.
+const defaultVersion = "9.5.2"
 
 // The variables that are read where a flag is not set.
 const (
@@ -54,6 +58,7 @@ func (o *Options) Register(flags *flag.FlagSet) {
 	flags.StringVar(&o.Accounts, "accounts", "elastic/fleet-server,elastic/kibana", "the service accounts that exist, comma-separated; tokens of others are refused")
 	flags.StringVar(&o.TLSCert, "tls-cert", "", "file with the server's certificates, PEM (default: no TLS)")
 	flags.StringVar(&o.TLSKey, "tls-key", "", "file with the key of -tls-cert, PEM")
+	flags.StringVar(&o.Version, "es-version", defaultVersion, "the version of Elasticsearch that GET / names; a client such as fleet-server wants one that is not older than its own")
 	flags.StringVar(&o.Name, "name", "authserver", "what answers, reports and the page call this node")
 	flags.BoolVar(&o.SelfSigned, "tls-self-signed", false, "make a certificate authority and a certificate at the start, and print the authority's fingerprint")
 }

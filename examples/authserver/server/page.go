@@ -86,7 +86,7 @@ func (s *server) root(w http.ResponseWriter, r *http.Request, c caller) {
 	if !isPage(r) {
 		eswire.Reply(w, r, http.StatusOK, object{
 			"name": s.node.name, "cluster_name": clusterName, "cluster_uuid": s.clusterID(),
-			"version": object{"number": "9.0.0", "build_flavor": "svctoken"}, // of the API
+			"version": object{"number": s.version, "build_flavor": "svctoken"},
 		})
 		return
 	}

@@ -33,7 +33,7 @@ func Run(ctx context.Context, o Options, index Index) error {
 func run(ctx context.Context, o Options, connect func(*server) error) error {
 	o.Name, o.MaxWait = cmp.Or(o.Name, "authserver"), cmp.Or(o.MaxWait, 30*time.Second)
 	out := cmp.Or[io.Writer](o.Out, os.Stdout)
-	s := &server{node: node{o.Name, rand.Text()}, maxWait: o.MaxWait, logger: slog.New(slog.NewTextHandler(cmp.Or[io.Writer](o.Log, os.Stderr), nil))}
+	s := &server{node: node{o.Name, rand.Text()}, version: cmp.Or(o.Version, defaultVersion), maxWait: o.MaxWait, logger: slog.New(slog.NewTextHandler(cmp.Or[io.Writer](o.Log, os.Stderr), nil))}
 	var generated string
 	var err error
 	if s.users, generated, err = o.users(); err != nil {

@@ -34,6 +34,7 @@ type server struct {
 	journal    journal // of what operators did, and of failed logins
 	rates      rates
 	node       node
+	version    string // of Elasticsearch, for clients that ask
 	logger     *slog.Logger
 }
 
