@@ -1,6 +1,9 @@
 // Package e2e tries examples/authserver from outside, with clients that are not
 // svctoken's: the official Elasticsearch clients for Go and for JavaScript of three
-// versions, two others for Go, curl, and a browser. Its load command measures what caching is worth to the server.
+// versions, two others for Go, what fleet-server asks when it starts, curl, and a
+// browser. Its load command measures what caching is worth to the server, and
+// picture makes the picture of its page that is in the README. Module eck beneath it
+// has the packages of Elastic Cloud on Kubernetes.
 package e2e
 
 import (
@@ -14,6 +17,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 )
 
 // An Authserver is a process that runs the example. Its users are Admin, who may do
@@ -23,7 +27,6 @@ type Authserver struct {
 	Fingerprint string // of the certificate authority, with -tls-self-signed
 
 	cmd    *exec.Cmd
-	dir    string // of the binary
 	stderr bytes.Buffer
 }
 
@@ -32,28 +35,62 @@ const (
 	Reader, ReaderPassword = "reader", "reader-password"
 )
 
-// Start builds the example at the repository's root, and starts it on a free port
-// of the loopback interface. The caller must call Stop.
-func Start(root string, args ...string) (*Authserver, error) {
-	dir, err := os.MkdirTemp("", "svctoken-e2e-")
-	if err != nil {
-		return nil, err
+// A Builder builds the example once, and starts it as often as is wanted. It is safe
+// for concurrent use by multiple goroutines.
+type Builder struct {
+	Root string // the repository's
+
+	mu  sync.Mutex // guards the fields below
+	dir string     // of the binary; empty: it has not been built
+}
+
+// Start starts the example on a free port of the loopback interface. The caller must
+// call Stop.
+func (b *Builder) Start(args ...string) (*Authserver, error) {
+	s := &Authserver{}
+	binary, err := b.build(&s.stderr)
+	if err == nil {
+		err = s.start(binary, args)
 	}
-	s := &Authserver{dir: dir}
-	if err := s.start(root, args); err != nil {
+	if err != nil {
 		s.Stop()
 		return nil, fmt.Errorf("authserver: %w\n%s", err, &s.stderr)
 	}
 	return s, nil
 }
 
-func (s *Authserver) start(root string, args []string) error {
-	binary := filepath.Join(s.dir, "authserver")
-	build := exec.Command("go", "build", "-C", root, "-o", binary, "./examples/authserver")
-	build.Stderr = &s.stderr
-	if err := build.Run(); err != nil {
-		return err
+// Close removes the binary.
+func (b *Builder) Close() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	dir := b.dir
+	b.dir = ""
+	return os.RemoveAll(dir)
+}
+
+func (b *Builder) build(stderr io.Writer) (binary string, err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	const name = "authserver"
+	if b.dir != "" {
+		return filepath.Join(b.dir, name), nil
 	}
+	dir, err := os.MkdirTemp("", "svctoken-e2e-")
+	if err != nil {
+		return "", err
+	}
+	binary = filepath.Join(dir, name)
+	build := exec.Command("go", "build", "-C", b.Root, "-o", binary, "./examples/authserver")
+	build.Stderr = stderr
+	if err := build.Run(); err != nil {
+		os.RemoveAll(dir)
+		return "", err
+	}
+	b.dir = dir
+	return binary, nil
+}
+
+func (s *Authserver) start(binary string, args []string) error {
 	users := []string{"-listen", "127.0.0.1:0", "-admin", Admin + ":" + AdminPassword, "-reader", Reader + ":" + ReaderPassword}
 	s.cmd = exec.Command(binary, append(users, args...)...)
 	s.cmd.Stderr = &s.stderr
@@ -90,13 +127,12 @@ func value(lines *bufio.Reader, prefix string) (string, error) {
 	return rest, nil
 }
 
-// Stop ends the process, waits for it, and removes its binary.
+// Stop ends the process, and waits for it.
 func (s *Authserver) Stop() {
 	if s.cmd != nil && s.cmd.Process != nil {
 		s.cmd.Process.Kill()
 		s.cmd.Wait()
 	}
-	os.RemoveAll(s.dir)
 }
 
 // Do sends a request as Admin, and decodes the JSON that answers it into the value

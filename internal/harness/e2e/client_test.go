@@ -15,11 +15,19 @@ import (
 	"github.com/svctoken/svctoken/internal/harness/e2e"
 )
 
+var builder = e2e.Builder{Root: "../../.."}
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	builder.Close()
+	os.Exit(code)
+}
+
 // start starts a server with the tokens token1 and token2 of elastic/fleet-server
 // in its file.
 func start(t *testing.T, args ...string) *e2e.Authserver {
 	t.Helper()
-	s, err := e2e.Start("../../..", append(args, "-service-tokens", "../../../filesource/testdata/service_tokens")...)
+	s, err := builder.Start(append(args, "-service-tokens", "../../../filesource/testdata/service_tokens")...)
 	if err != nil {
 		t.Fatal(err)
 	}

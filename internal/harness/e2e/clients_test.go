@@ -40,11 +40,12 @@ func read(status int, body io.ReadCloser, err error) (answer, error) {
 	return answer{status, string(b)}, err
 }
 
-// TestOtherClients goes through a token's life with a client of an earlier version
+// TestOtherClients goes through a token's life with clients of earlier versions
 // and with those of others.
 func TestOtherClients(t *testing.T) {
 	for name, open := range map[string]func(t *testing.T, url, bearer string) client{
-		"go-elasticsearch 7": open7, "opensearch-go": openOpenSearch, "olivere": openOlivere,
+		"go-elasticsearch 7": open7, "go-elasticsearch 8": open8, "go-elasticsearch 8, typed": openTyped8,
+		"opensearch-go": openOpenSearch, "olivere": openOlivere,
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := start(t)
@@ -69,7 +70,7 @@ func life(t *testing.T, s *e2e.Authserver, open func(bearer string) client) {
 		}
 	}
 	operator := open("")
-	expect(200, `"number":"9.0.0"`)(operator.info())
+	expect(200, `"number":"9.5.2"`)(operator.info())
 	var created struct{ Token struct{ Value string } }
 	if err := json.Unmarshal([]byte(expect(200, `"created":true`)(operator.create("one")).body), &created); err != nil {
 		t.Fatal(err)
@@ -81,7 +82,7 @@ func life(t *testing.T, s *e2e.Authserver, open func(bearer string) client) {
 	// that. What it may not do is 403.
 	service := open(created.Token.Value)
 	expect(200, `"username":"elastic/fleet-server"`)(service.authenticate())
-	expect(200, `"number":"9.0.0"`)(service.info())
+	expect(200, `"number":"9.5.2"`)(service.info())
 	expect(403, "security_exception")(service.clear("*"))
 	expect(403, "security_exception")(service.create("two"))
 

@@ -98,7 +98,9 @@ func (r result) quantile(q float64) time.Duration {
 
 // measure sends requests to a server with this -ttl.
 func measure(ttl string) (result, error) {
-	server, err := e2e.Start(*root, "-ttl", ttl)
+	builder := e2e.Builder{Root: *root}
+	defer builder.Close()
+	server, err := builder.Start("-ttl", ttl)
 	if err != nil {
 		return result{}, err
 	}
