@@ -135,6 +135,32 @@ func outcome(ev tokencache.Event) string {
 	}
 }
 
+// The labels that the observed counters can have.
+var (
+	causes  = []tokencache.Cause{tokencache.CauseAsked, tokencache.CauseSource, tokencache.CauseState, tokencache.CauseNode, tokencache.CauseClosed}
+	endings = []tokencache.Reason{0, tokencache.ReasonUnknownToken, tokencache.ReasonWrongSecret, tokencache.ReasonDisabled, tokencache.ReasonExpired,
+		tokencache.ReasonSourceFailed, tokencache.ReasonSourceTimeout, tokencache.ReasonSourcePanicked, tokencache.ReasonOverloaded,
+		tokencache.ReasonGaveUp, tokencache.ReasonClosed}
+	rejected = []tokencache.Reason{tokencache.ReasonUnavailable, tokencache.ReasonOverloaded}
+)
+
+// begin has every counter begin at zero. A series that appears with its first event
+// has no value before, and rate and increase do not see that event: an alert on the
+// first panic of a source would stay silent.
+func (c *Collector) begin(group *tokencache.Group) {
+	for _, cause := range causes {
+		c.evictions.WithLabelValues(cause.String())
+	}
+	for name := range group.Caches() {
+		for _, reason := range endings {
+			c.ended.WithLabelValues(name, reason.String())
+		}
+		for _, reason := range rejected {
+			c.turnedAway.WithLabelValues(name, reason.String())
+		}
+	}
+}
+
 // Describe sends the descriptions of all metrics.
 func (c *Collector) Describe(ch chan<- *prometheus.Desc) {
 	ch <- c.authentications
@@ -150,10 +176,13 @@ func (c *Collector) Describe(ch chan<- *prometheus.Desc) {
 
 // Collect sends the metrics as they are now. It waits for no source.
 func (c *Collector) Collect(ch chan<- prometheus.Metric) {
+	group := c.group.Load()
+	if group != nil {
+		c.begin(group)
+	}
 	for _, v := range c.observed() {
 		v.Collect(ch)
 	}
-	group := c.group.Load()
 	if group == nil {
 		return
 	}

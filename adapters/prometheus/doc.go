@@ -12,7 +12,9 @@
 // and why entries are evicted.
 //
 // The labels are the names of the caches, and words from short fixed lists: nothing
-// that a client sends becomes a label.
+// that a client sends becomes a label. Every counter is there from the first scrape
+// after SetGroup, at zero, so that rate and increase see its first event.
 //
-// The file dashboard.json is a dashboard for Grafana.
+// The file dashboard.json is a dashboard for Grafana. docs/dashboard.svg shows what
+// its queries return; internal/harness/dashboard runs them in the tests.
 package tokenprom

@@ -42,5 +42,9 @@ func Example() {
 	fmt.Println(err)
 	// Output:
 	// svctoken_evictions_total{cause="asked"} 1
+	// svctoken_evictions_total{cause="closed"} 0
+	// svctoken_evictions_total{cause="node"} 0
+	// svctoken_evictions_total{cause="source"} 0
+	// svctoken_evictions_total{cause="state"} 0
 	// <nil>
 }
