@@ -5,14 +5,13 @@ package tokencache
 func HitInSteps[R any](c *Cache[R], token Token, between func()) bool {
 	g := c.store.group
 	q := g.newQuery(&token)
-	f := finding{hitIndex: 1 << 30}
-	g.find(&f, c.store, &q)
-	if f.hit == nil {
+	var v Verdict[any]
+	e, _ := g.find(c.store, &q, &v)
+	if e == nil {
 		return false
 	}
 	between()
-	var v Verdict[any]
-	return g.hit(f.hit, &q, &v) == confirmed
+	return g.hit(e, &q, &v) == confirmed
 }
 
 // EvictInSteps is Group.Evict, with something before its instant, under the mutex,

@@ -96,30 +96,82 @@ func (q *query) wellFormed() bool {
 // minPlain is the length of the shortest prefix, qualified name and colon.
 const minPlain = len(bearerPrefix) + len("a/b/c") + len(":")
 
-// A finding is what the entries of a name say of a query.
+// recall looks the query up.
+func (g *Group) recall(only *store, q *query, v *Verdict[any]) recall {
+	e, known := g.find(only, q, v)
+	switch {
+	case !known:
+		return strange
+	case e != nil:
+		return g.hit(e, q, v)
+	default:
+		return g.recallRefusal(only, q, v)
+	}
+}
+
+// find returns the entry that confirms the query, of the first cache that has one;
+// nil: none does. If the host does not know the account, it sets the verdict's token,
+// and says so.
+func (g *Group) find(only *store, q *query, v *Verdict[any]) (found *entry, known bool) {
+	index := math.MaxInt
+	for e := g.table.Load().bucket(q.hash).Load(); e != nil; e = e.next.Load() {
+		if e.hash != q.hash || e.absent {
+			continue
+		}
+		owner := e.owner.Load()
+		s := owner.era.store
+		if only != nil && s != only || !e.is(owner, q) || g.clock.passed(e.expires) {
+			continue
+		}
+		if g.known != nil && !g.known(owner.account) {
+			v.Token = TokenID{owner.account, e.name()}
+			return nil, false
+		}
+		if s.index < index && e.confirms(g, q) {
+			found, index = e, s.index
+		}
+	}
+	return found, true
+}
+
+// A finding is what the entries of a name say of a query that none of them confirms.
 type finding struct {
-	hit      *entry // of the first cache that confirms it
-	hitIndex int
-	named    TokenID // the name; zero: no entry has it
-	strange  bool    // the host does not know its account
+	named TokenID // the name; zero: no entry has it
 
 	// The caches, of the first 64, that have a live entry of the name with another
 	// secret, and those that remember its absence.
 	mismatched, absent uint64
 }
 
-// recall looks the query up.
-func (g *Group) recall(only *store, q *query, v *Verdict[any]) recall {
+// recallRefusal looks whether memory suffices to refuse the query.
+func (g *Group) recallRefusal(only *store, q *query, v *Verdict[any]) recall {
 	changes := g.changes.Load()
-	f := finding{hitIndex: math.MaxInt}
-	g.find(&f, only, q)
-	switch {
-	case f.strange:
-		v.Token = f.named
-		return strange
-	case f.hit != nil:
-		return g.hit(f.hit, q, v)
-	case f.mismatched|f.absent == 0 || !q.wellFormed() || !g.mayRefuse(only, &f) || g.changes.Load() != changes:
+	var f finding
+	for e := g.table.Load().bucket(q.hash).Load(); e != nil; e = e.next.Load() {
+		owner := e.owner.Load()
+		s := owner.era.store
+		if e.hash != q.hash || only != nil && s != only || !e.is(owner, q) || g.clock.passed(e.expires) {
+			continue
+		}
+		if f.named.Name == "" {
+			f.named = TokenID{owner.account, e.name()}
+			if g.known != nil && !g.known(owner.account) { // before the look at the marks
+				v.Token = f.named
+				return strange
+			}
+		}
+		switch {
+		case e.absent:
+			if e.live() {
+				f.absent |= s.bit()
+			}
+		case e.confirms(g, q):
+			return unknown // it has come since find looked, or an eviction has marked it
+		case e.live():
+			f.mismatched |= s.bit()
+		}
+	}
+	if f.mismatched|f.absent == 0 || !q.wellFormed() || !g.mayRefuse(only, &f) || g.changes.Load() != changes {
 		return unknown
 	}
 	for _, s := range *g.stores.Load() {
@@ -135,39 +187,6 @@ func (g *Group) recall(only *store, q *query, v *Verdict[any]) recall {
 		return mismatch
 	}
 	return absence
-}
-
-// find goes through the entries of the query's name.
-func (g *Group) find(f *finding, only *store, q *query) {
-	for e := g.table.Load().bucket(q.hash).Load(); e != nil; e = e.next.Load() {
-		if e.hash != q.hash {
-			continue
-		}
-		owner := e.owner.Load()
-		s := owner.era.store
-		if only != nil && s != only || !e.is(owner, q) || g.clock.passed(e.expires) {
-			continue
-		}
-		if f.named.Name == "" {
-			f.named = TokenID{owner.account, e.name()}
-			if g.known != nil && !g.known(owner.account) {
-				f.strange = true
-				return
-			}
-		}
-		switch {
-		case e.absent:
-			if e.live() {
-				f.absent |= s.bit()
-			}
-		case e.confirms(g, q):
-			if s.index < f.hitIndex {
-				f.hit, f.hitIndex = e, s.index
-			}
-		case e.live():
-			f.mismatched |= s.bit()
-		}
-	}
 }
 
 // confirms reports whether the query's secret is the entry's.

@@ -23,9 +23,9 @@ func TestRatios(t *testing.T) {
 		{"hit 64", "floor 64", 2.2},
 		{"one hot token", "floor 22", 2.1},
 		{"secrets of all lengths", "hit 22", 1.8},
-		{"second of two caches", "hit 22", 3},
+		{"second of two caches", "hit 22", 1.3},
 		{"wrong secret", "hit 22", 3.3},
-		{"wrong secret, second of two caches", "hit 22", 6},
+		{"wrong secret, second of two caches", "hit 22", 3.6},
 		{"hit 22", "kubernetes", 1 / 3.5},
 	} {
 		r := c.Ratio(test.one, test.other)

@@ -120,8 +120,8 @@ var breaks = []brk{
 	{"leave the old entry beside the new one", storeGo,
 		"old != nil {\n		s.unlinkLocked(old)\n	}\n	if s.ttl", "old != nil && old.absent {\n		s.unlinkLocked(old)\n	}\n	if s.ttl"},
 	{"ask KnownAccount after the mark", hitGo,
-		"		return g.hit(f.hit, q, v)\n",
-		"		r := g.hit(f.hit, q, v)\n		if r == confirmed && g.known != nil && !g.known(v.Token.Account) {\n			return strange\n		}\n		return r\n"},
+		"		return g.hit(e, q, v)\n",
+		"		r := g.hit(e, q, v)\n		if r == confirmed && g.known != nil && !g.known(v.Token.Account) {\n			return strange\n		}\n		return r\n"},
 
 	// What a hit compares.
 	{"accept any secret for a remembered name", hitGo,
@@ -157,7 +157,7 @@ var breaks = []brk{
 		"	for _, s := range stores {\n		if a.only != nil && s != a.only {\n			continue\n		}\n		e :=",
 		"	for _, s := range stores[:min(1, len(stores))] {\n		if a.only != nil && s != a.only {\n			continue\n		}\n		e :="},
 	{"the last cache that remembers answers", hitGo,
-		"			if s.index < f.hitIndex {", "			if f.hit == nil || s.index > f.hitIndex {"},
+		"		if s.index < index && e", "		if (found == nil || s.index > index) && e"},
 	{"refuse though a source has not been asked", hitGo,
 		"		case bit == 0, s.closed.Load(), s.holder == nil, s.holder.MayHold(f.named):", "		case bit == 0, s.closed.Load():"},
 	{"ask no source again after a move", authenticateGo,
@@ -165,7 +165,7 @@ var breaks = []brk{
 	{"ask MayHold before the changes are counted", authenticateGo,
 		"		if a.next == 0 {\n			a.changes = g.changes.Load() // before any source says anything\n		}\n		a.askHolders(stores)", "		a.askHolders(stores)\n		if a.next == 0 {\n			a.changes = g.changes.Load()\n		}\n		a.ended = nil"},
 	{"refuse from memory though a source has changed", hitGo,
-		" || g.changes.Load() != changes:", " || g.changes.Load() < changes:"},
+		" || g.changes.Load() != changes {", " || g.changes.Load() < changes {"},
 	{"count a change before its instant", evictGo,
 		"	return ev\n}\n\n// happenLocked", "	if why != CauseAsked {\n		g.changes.Add(1)\n	}\n	return ev\n}\n\n// happenLocked",
 		"	ev.done.Store(true)\n	if why != CauseAsked {\n		g.changes.Add(1)\n	}\n", "	ev.done.Store(true)\n"},
