@@ -81,12 +81,22 @@ func Main(program string, o *Options, run func(context.Context) error) {
 	}
 }
 
+// Operator returns the credentials of the operator who may do everything, as they are
+// given: USER:PASSWORD, or nothing.
+func (o Options) Operator() (string, error) {
+	text, err := credentials(o.Admin, adminVariable)
+	if err != nil {
+		return "", fmt.Errorf("-admin: %w", err)
+	}
+	return text, nil
+}
+
 // users returns the operators, and the credentials of the first where they were
 // made up here.
 func (o Options) users() (u users, generated string, err error) {
-	admin, err := credentials(o.Admin, adminVariable)
+	admin, err := o.Operator()
 	if err != nil {
-		return users{}, "", fmt.Errorf("-admin: %w", err)
+		return users{}, "", err
 	}
 	if admin == "" {
 		generated = "admin:" + rand.Text()

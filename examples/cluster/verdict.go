@@ -1,0 +1,114 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+	"time"
+)
+
+// A violation is an answer that confirmed what a revocation had revoked which had
+// returned before the request was sent.
+type violation struct {
+	answer
+	revocation
+	node string // that answered
+}
+
+// violations holds every answer against every revocation.
+func (s *show) violations() []violation {
+	var list []violation
+	for _, r := range s.revoked {
+		for _, p := range s.probes {
+			if p.token == r.token {
+				list = append(list, r.violations(p)...)
+			}
+		}
+	}
+	return list
+}
+
+// violations returns those of one probe. After a deletion nothing may be confirmed.
+// After an eviction a verdict must come from a later reading than the eviction; an
+// answer from memory does, if an answer since the call came from a reading.
+func (r revocation) violations(p *probe) (list []violation) {
+	for _, a := range p.all() {
+		if a.status != 200 {
+			continue
+		}
+		if r.evicted && !a.memory && a.ended.After(r.called) {
+			return list
+		}
+		if a.began.After(r.returned) {
+			list = append(list, violation{a, r, p.node})
+		}
+	}
+	return list
+}
+
+// lastConfirmed returns who confirmed a token last, and when he was asked.
+func (s *show) lastConfirmed(token string) (node string, at time.Time) {
+	for _, p := range s.probes {
+		for _, a := range p.all() {
+			if p.token == token && a.status == 200 && a.began.After(at) {
+				node, at = p.node, a.began
+			}
+		}
+	}
+	return node, at
+}
+
+// bound is what the protocol states: a lease, and 0.2 % for the drift of clocks, from
+// when the log has taken a change.
+func (s *show) bound() time.Duration {
+	return s.c.lease + s.c.lease/500 + s.c.lease/100000
+}
+
+// summary prints what was revoked, and what held.
+func (s *show) summary() {
+	var b strings.Builder
+	var longest time.Duration
+	for _, r := range s.revoked {
+		took := r.returned.Sub(r.called)
+		longest = max(longest, took)
+		verb := "deleted"
+		if r.evicted {
+			verb = "evicted"
+		}
+		fmt.Fprintf(&b, "%s %-8s on %s, %s: returned after %v", verb, r.token, r.node, r.scene, took.Round(time.Millisecond))
+		if node, at := s.lastConfirmed(r.token); !r.evicted {
+			before, word := r.returned.Sub(at), "before"
+			if before < 0 {
+				before, word = -before, "afterwards"
+			}
+			fmt.Fprintf(&b, "; the last request that was confirmed was sent %v %s, to %s", before.Round(time.Millisecond), word, node)
+		}
+		b.WriteByte('\n')
+	}
+	answers := 0
+	for _, p := range s.probes {
+		answers += len(p.all())
+	}
+	violations := s.violations()
+	fmt.Fprintf(&b, "bound: %v after the log took it; the longest took %v, with what the log took\n", s.bound().Round(time.Millisecond), longest.Round(time.Millisecond))
+	fmt.Fprintf(&b, "answers: %d, of which %d confirmed what had been revoked when they were asked for\n", answers, len(violations))
+	for _, v := range violations[:min(len(violations), 10)] {
+		fmt.Fprintf(&b, "  %s confirmed %s at %s, which was revoked on %s at %s\n", v.node, v.token, s.since(v.began), v.revocation.node, s.since(v.returned))
+	}
+	s.title("What was revoked\n" + strings.TrimSuffix(b.String(), "\n"))
+}
+
+// invite prints how to go on by hand.
+func (s *show) invite() {
+	var b strings.Builder
+	fmt.Fprintf(&b, "The servers stay up until they are interrupted. The operator is %s\n", s.operator)
+	for i := range servers {
+		fmt.Fprintf(&b, "  %s   page and API: %s/\n", s.stage.name(i), s.stage.urls[i])
+	}
+	var urls []string
+	for i := range servers {
+		urls = append(urls, s.stage.nats.URL(i))
+	}
+	fmt.Fprintf(&b, "Evict on every node:\n  curl -u %s -X POST '%s%s*/_clear_cache'\n", s.operator, s.stage.urls[0], route)
+	fmt.Fprintf(&b, "Another node of the same log:\n  go run -C examples/cluster . -join %s -listen 127.0.0.1:0 -name another", strings.Join(urls, ","))
+	s.title(b.String())
+}
