@@ -3,8 +3,11 @@ package tokencache_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/svctoken/svctoken/tokencache"
 )
@@ -201,4 +204,178 @@ func (h *holder) MayHold(id tokencache.TokenID) bool {
 	defer h.mu.Unlock()
 	_, ok := h.tokens[id]
 	return ok
+}
+
+// TestMoveWhileAsked: the token moves from the index to the file after the file was
+// asked.
+func TestMoveWhileAsked(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		token := mustToken(t, "elastic/fleet-server/token1", "supersecret")
+		p, gate := newPair(t), newGate()
+		p.indexSrc.set(token)
+		p.indexSrc.before = gate.pass
+		done := make(chan error)
+		go func() { _, err := p.group.AuthenticateToken(t.Context(), token); done <- err }()
+		synctest.Wait()
+		p.fileSrc.set(token)
+		p.fileSrc.caches.Evict(t.Context(), tokencache.CauseSource, named(t, fleet, "token1"))
+		p.indexSrc.remove(token.ID())
+		p.indexSrc.caches.Evict(t.Context(), tokencache.CauseSource, named(t, fleet, "token1"))
+		close(gate.open)
+		if err := <-done; err != nil {
+			t.Errorf("got %v for a token that was held all the time", err)
+		}
+	})
+}
+
+// TestEvictedWhileAnEarlierSourceIsAsked: of three caches all are asked, and what
+// the last one held then does not matter once it was evicted.
+func TestEvictedWhileAnEarlierSourceIsAsked(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		token := mustToken(t, "elastic/fleet-server/token1", "supersecret")
+		g := tokencache.NewGroup(tokencache.GroupConfig{})
+		first, second, third := newTestSource(), newTestSource(), newTestSource(token)
+		newCache(t, g, "first", first, tokencache.Config{})
+		newCache(t, g, "second", second, tokencache.Config{})
+		c := newCache(t, g, "third", third, tokencache.Config{})
+		check(t, c, token, "ok")
+		v, err := g.AuthenticateToken(t.Context(), token)
+		if err != nil || v.Cache != "third" || first.loadsOf(token.ID())+second.loadsOf(token.ID()) != 0 {
+			t.Errorf("got %+v, %v", v, err)
+		}
+		third.remove(token.ID())
+		gate := newGate()
+		first.before = gate.pass
+		other := mustToken(t, "elastic/fleet-server/token1", "other-secret")
+		done := make(chan error)
+		go func() { _, err := g.AuthenticateToken(t.Context(), other); done <- err }()
+		synctest.Wait()
+		g.Evict(t.Context(), tokencache.CauseAsked, all(t, fleet))
+		close(gate.open)
+		if err := <-done; reasonOf(err) != tokencache.ReasonUnknownToken {
+			t.Errorf("got %v, want an unknown token", err)
+		}
+		if first.loadsOf(token.ID()) != 1 || second.loadsOf(token.ID()) != 1 || third.loadsOf(token.ID()) != 2 {
+			t.Error("not every source was asked")
+		}
+	})
+}
+
+// TestRefreshAhead: a token in use is loaded again before its TTL ends, once; one that
+// is not in use is not; a refresh that fails changes nothing.
+func TestRefreshAhead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		inUse, idle := mustToken(t, "elastic/fleet-server/used", "supersecret"), mustToken(t, "elastic/fleet-server/idle", "supersecret")
+		src := newTestSource(inUse, idle)
+		c := solo(t, src, tokencache.Config{TTL: 10 * time.Minute, Jitter: -1, RefreshAhead: 2 * time.Minute})
+		check(t, c, inUse, "ok")
+		check(t, c, idle, "ok")
+		for range 12 * 60 {
+			time.Sleep(time.Second)
+			if v, err := c.AuthenticateToken(t.Context(), inUse); err != nil || !v.FromMemory {
+				t.Fatalf("got %+v, %v, want it from memory all the time", v, err)
+			}
+		}
+		synctest.Wait()
+		if used, other := src.loadsOf(inUse.ID()), src.loadsOf(idle.ID()); used != 2 || other != 1 || c.Stats().Refreshed != 1 {
+			t.Errorf("got %d and %d reads, %+v, want 2, 1 and 1 refreshed", used, other, c.Stats())
+		}
+		src.fail()
+		tries := c.Stats().Errors
+		for range 6 * 60 {
+			time.Sleep(time.Second)
+			check(t, c, inUse, "ok")
+		}
+		if got := c.Stats().Errors - tries; got != 1 {
+			t.Errorf("a refresh that failed was tried %d times, want once", got)
+		}
+	})
+}
+
+// movingHolder has something happen once, before MayHold looks, and after it has
+// looked and before it answers.
+type movingHolder struct {
+	holder
+	before, after func()
+}
+
+func (m *movingHolder) MayHold(id tokencache.TokenID) bool {
+	if before := m.before; before != nil {
+		m.before = nil
+		before()
+	}
+	held := m.holder.MayHold(id)
+	if after := m.after; after != nil {
+		m.after = nil
+		after()
+	}
+	return held
+}
+
+// TestMoveAfterMayHold: the first source says at once that it does not hold a
+// token, and the token moves to it before the second source is asked.
+func TestMoveAfterMayHold(t *testing.T) {
+	token := mustToken(t, "elastic/fleet-server/token1", "supersecret")
+	g := tokencache.NewGroup(tokencache.GroupConfig{})
+	first, second := &movingHolder{holder: holder{newTestSource()}}, newTestSource(token)
+	newCache(t, g, "first", first, tokencache.Config{})
+	newCache(t, g, "second", second, tokencache.Config{})
+	sel := named(t, fleet, "token1")
+	first.after = func() {
+		first.set(token)
+		first.caches.Evict(t.Context(), tokencache.CauseSource, sel)
+		second.remove(token.ID())
+		second.caches.Evict(t.Context(), tokencache.CauseSource, sel)
+	}
+	if v, err := g.Authenticate(t.Context(), header(token)); err != nil || v.Cache != "first" {
+		t.Errorf("got %+v, %v, want it from the first cache: it was always held", v, err)
+	}
+}
+
+// TestRefreshIsOneLoad: an entry in use is loaded again once before its time ends, in
+// the background; if that fails, it stays for its time.
+func TestRefreshIsOneLoad(t *testing.T) {
+	for _, fails := range []bool{false, true} {
+		t.Run(fmt.Sprint("fails ", fails), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				token := mustToken(t, "elastic/fleet-server/token1", "supersecret")
+				src := newTestSource(token)
+				c := solo(t, src, tokencache.Config{TTL: 10 * time.Minute, Jitter: -1, RefreshAhead: 2 * time.Minute})
+				authenticate := func() (tokencache.Verdict[record], error) { return c.Authenticate(t.Context(), header(token)) }
+				authenticate()
+				time.Sleep(7 * time.Minute)
+				authenticate()
+				synctest.Wait()
+				if got := c.Stats().Loads; got != 1 {
+					t.Errorf("got %d loads after 7 minutes, want 1", got)
+				}
+				src.set(token)
+				if fails {
+					src.fail()
+				}
+				time.Sleep(150 * time.Second)
+				for range 3 {
+					if v, err := authenticate(); err != nil || !v.FromMemory {
+						t.Errorf("got %+v, %v", v, err)
+					}
+					synctest.Wait()
+				}
+				want := tokencache.Stats{Hits: 4, Misses: 1, Loads: 2, Stored: 2, Refreshed: 1, Entries: 1}
+				if fails {
+					want.Errors, want.Stored, want.Refreshed = 1, 1, 0
+				}
+				if got := c.Stats(); got != want {
+					t.Errorf("got %+v, want %+v", got, want)
+				}
+				v, err := authenticate()
+				if err != nil || (v.Record.Version == 2) == fails {
+					t.Errorf("got %+v, %v", v, err)
+				}
+				time.Sleep(time.Minute) // past the first TTL
+				if _, err := authenticate(); (err != nil) != fails {
+					t.Errorf("past the TTL: got %v", err)
+				}
+			})
+		})
+	}
 }

@@ -2,6 +2,7 @@ package tokencache_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"testing"
 	"testing/synctest"
@@ -116,6 +117,7 @@ var evictions = []struct {
 	name  string
 	evict func(t *testing.T, p *pair)
 }{
+
 	{"group, by name", func(t *testing.T, p *pair) {
 		p.group.Evict(context.Background(), tokencache.CauseAsked, named(t, fleet, "token1", "other"))
 	}},
@@ -277,58 +279,6 @@ func TestEvictReportsLiveEntries(t *testing.T) {
 	})
 }
 
-// TestAccountsComeAndGo exercises growth and the release of cells.
-func TestAccountsComeAndGo(t *testing.T) {
-	p := newPair(t)
-	var tokens []tokencache.Token
-	for i := range 2000 {
-		token := mustToken(t, fmt.Sprintf("ns%d/svc%d/t%d", i%7, i%100, i), "supersecret")
-		p.fileSrc.set(token)
-		p.indexSrc.set(token)
-		tokens = append(tokens, token)
-	}
-	for range 3 {
-		p.warm(t, tokens...)
-		p.warm(t, tokens...)
-		if got := p.fileCache.Stats().Entries; got != len(tokens) {
-			t.Fatalf("got %d entries, want %d", got, len(tokens))
-		}
-		gone := 0
-		for ns := range 7 {
-			for svc := range 100 {
-				account := tokencache.Account{Namespace: fmt.Sprintf("ns%d", ns), Service: fmt.Sprintf("svc%d", svc)}
-				gone += p.group.Evict(context.Background(), tokencache.CauseAsked, all(t, account))["index"]
-			}
-		}
-		if gone != len(tokens) || p.fileCache.Stats().Entries != 0 {
-			t.Fatalf("got %d gone, %d left, want all %d", gone, p.fileCache.Stats().Entries, len(tokens))
-		}
-	}
-}
-
-// TestDisplacementWithinAnAccount: the new entry displaces the last one of its own
-// account. The account's cell must outlive that, or evictions miss the new entry.
-func TestDisplacementWithinAnAccount(t *testing.T) {
-	a, b := mustToken(t, "elastic/fleet-server/a", "supersecret"), mustToken(t, "elastic/fleet-server/b", "supersecret")
-	src := newTestSource(a, b)
-	c := newCache(t, tokencache.NewGroup(tokencache.GroupConfig{}), "test", src, tokencache.Config{MaxEntries: 1})
-	for range 3 {
-		check(t, c, a, "ok")
-		check(t, c, b, "ok")
-		if got := c.Evict(context.Background(), tokencache.CauseAsked, all(t, fleet)); got != 1 || c.Stats().Entries != 0 {
-			t.Fatalf("evicted %d, left %d, want the one entry gone", got, c.Stats().Entries)
-		}
-		check(t, c, b, "ok")
-		src.remove(b.ID())
-		src.set(mustToken(t, "elastic/fleet-server/b", "another-secret"))
-		if got := c.Evict(context.Background(), tokencache.CauseAsked, named(t, fleet, "b")); got != 1 {
-			t.Fatalf("evicted %d, want 1", got)
-		}
-		check(t, c, b, "refused")
-		src.set(b)
-	}
-}
-
 // TestEvictedBeforeItIsUnlinked: from its instant on nothing finds what an eviction
 // selects, whether or not it is unlinked yet.
 func TestEvictedBeforeItIsUnlinked(t *testing.T) {
@@ -350,6 +300,118 @@ func TestEvictedBeforeItIsUnlinked(t *testing.T) {
 			if got := p.fileCache.Stats(); got.Evicted != 1 || got.Entries != 0 {
 				t.Errorf("got %+v", got)
 			}
+		})
+	}
+}
+
+// TestClearUnlinksInSteps: nothing is remembered from the instant on, and what takes
+// time comes afterwards, some at a time.
+func TestClearUnlinksInSteps(t *testing.T) {
+	const tokens = 1000
+	g := tokencache.NewGroup(tokencache.GroupConfig{})
+	c, err := tokencache.New(g, "test", open{}, tokencache.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	for i := range tokens {
+		g.AuthenticateToken(t.Context(), mustToken(t, fmt.Sprintf("a/a%d/%d", i%50, i), "supersecret"))
+	}
+	var linked []int
+	tokencache.ClearInSteps(g, func(n int) { linked = append(linked, n) })
+	if linked[0] != tokens {
+		t.Errorf("%d of %d were unlinked before the mutex could be had", tokens-linked[0], tokens)
+	}
+	for i := range linked[1:] {
+		if linked[i]-linked[i+1] > 64 {
+			t.Errorf("a step unlinked %d", linked[i]-linked[i+1])
+		}
+	}
+	if got := tokencache.Bookkeeping(g); got != 0 || c.Stats().Entries != 0 || c.Stats().Evicted != tokens {
+		t.Errorf("%d are left, got %+v", got, c.Stats())
+	}
+}
+
+// TestEvictWithSeveralSelectors: each of them counts, for entries and for loads, and
+// a wildcard after a named eviction from the middle finds the rest.
+func TestEvictWithSeveralSelectors(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		src := newTestSource()
+		c := solo(t, src, tokencache.Config{})
+		var tokens []tokencache.Token
+		for _, name := range []string{"a/a/1", "a/a/2", "a/a/3", "a/a/4", "a/a/5", "b/b/1", "b/b/2", "c/c/1"} {
+			tokens = append(tokens, mustToken(t, name, "supersecret"))
+			src.set(tokens[len(tokens)-1])
+		}
+		load := func() {
+			for _, token := range tokens {
+				check(t, c, token, "ok")
+			}
+		}
+		a, b := tokens[0].ID().Account, tokens[5].ID().Account
+		load()
+		if got := c.Evict(t.Context(), tokencache.CauseAsked, named(t, a, "2", "3"), named(t, b, "1")); got != 3 {
+			t.Errorf("got %d evicted, want 3", got)
+		}
+		if got := c.Evict(t.Context(), tokencache.CauseAsked, all(t, b), all(t, a)); got != 4 {
+			t.Errorf("got %d evicted, want 4", got)
+		}
+		if got := c.Stats(); got.Entries != 1 || got.Evicted != 7 {
+			t.Errorf("got %+v", got)
+		}
+
+		c.Clear(t.Context(), tokencache.CauseAsked)
+		gate := newGate()
+		src.after = gate.pass
+		for _, token := range tokens {
+			async(t.Context(), c, token)
+		}
+		synctest.Wait()
+		c.Evict(t.Context(), tokencache.CauseAsked, named(t, a, "1", "2", "3"), all(t, b))
+		close(gate.open)
+		synctest.Wait()
+		if got := c.Stats(); got.Entries != 3 || got.Discarded != 5 {
+			t.Errorf("got %+v, want 3 stored and 5 not", got)
+		}
+		load()
+	})
+}
+
+// TestEvictionAfterTurningAway: a load takes the place to wait from the only other
+// load of its account, and is evicted while it reads.
+func TestEvictionAfterTurningAway(t *testing.T) {
+	for _, e := range evictions {
+		t.Run(e.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				good, bad := mustToken(t, "elastic/fleet-server/token1", "supersecret"), mustToken(t, "elastic/fleet-server/bad", "never-good")
+				p, x := newPair(t, good, bad), mustToken(t, "x/x/x", "supersecret")
+				src := newTestSource(good, bad, x)
+				g := tokencache.NewGroup(tokencache.GroupConfig{MaxQueue: 1})
+				p.group, p.fileSrc = g, src
+				p.fileCache = newCache(t, g, "file", src, tokencache.Config{MaxLoads: 1})
+				p.idxCache = newCache(t, g, "index", p.indexSrc, tokencache.Config{})
+				check(t, p.fileCache, good, "ok")
+				e.evict(t, p)
+				gates := map[tokencache.TokenID]gate{good.ID(): newGate(), bad.ID(): newGate(), x.ID(): newGate()}
+				src.after = func(ctx context.Context, id tokencache.TokenID) error { return gates[id].pass(ctx, id) }
+				var results []<-chan result
+				for _, token := range []tokencache.Token{x, bad, good} {
+					results = append(results, async(t.Context(), p.fileCache, token))
+					synctest.Wait()
+				}
+				if r := <-results[1]; !errors.Is(r.err, tokencache.ErrOverloaded) {
+					t.Errorf("the secret that was never good got %v, want ErrOverloaded", r.err)
+				}
+				close(gates[x.ID()].open)
+				synctest.Wait() // the good one has read
+				src.remove(good.ID())
+				e.evict(t, p)
+				close(gates[good.ID()].open)
+				if r := <-results[2]; r.err != nil {
+					t.Error(r.err)
+				}
+				check(t, p.fileCache, good, "refused")
+			})
 		})
 	}
 }

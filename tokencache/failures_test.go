@@ -27,7 +27,7 @@ func TestWhatEndsAPause(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				token := mustToken(t, "elastic/fleet-server/token1", "supersecret")
 				src := newTestSource(token)
-				c := newCache(t, tokencache.NewGroup(tokencache.GroupConfig{}), "test", src, tokencache.Config{})
+				c := solo(t, src, tokencache.Config{})
 				src.fail()
 				for range 5 {
 					check(t, c, token, "error")
@@ -45,7 +45,7 @@ func TestWhatEndsAPause(t *testing.T) {
 func TestFailuresInARow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		src := newTestSource()
-		c := newCache(t, tokencache.NewGroup(tokencache.GroupConfig{}), "test", src, tokencache.Config{AbsentTTL: -1})
+		c := solo(t, src, tokencache.Config{AbsentTTL: -1})
 		try := func() tokencache.Reason {
 			_, err := c.AuthenticateToken(t.Context(), mustToken(t, "a/a/a", "supersecret"))
 			return reasonOf(err)
@@ -74,7 +74,7 @@ func TestFailuresFromBeforeAPause(t *testing.T) {
 			gate.pass(ctx, id)
 			return errOutage
 		}
-		c := newCache(t, tokencache.NewGroup(tokencache.GroupConfig{}), "test", src, tokencache.Config{})
+		c := solo(t, src, tokencache.Config{})
 		var results []<-chan result
 		for i := range 10 {
 			results = append(results, begin(t, c, fmt.Sprintf("a/a%d/a", i), "supersecret"))
@@ -119,5 +119,124 @@ func TestStraysMakeRoom(t *testing.T) {
 		if got := time.Since(start); got != 0 {
 			t.Errorf("they waited for another %v", got)
 		}
+	})
+}
+
+// TestStraysOfAllAccounts: at the bound nobody begins a load, and what is in memory
+// answers all the same.
+func TestStraysOfAllAccounts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		good := mustToken(t, "good/good/good", "supersecret")
+		src, back := newTestSource(good), make(chan struct{})
+		c := solo(t, src, tokencache.Config{MaxLoads: 2, LoadTimeout: time.Second})
+		check(t, c, good, "ok")
+		src.before = func(context.Context, tokencache.TokenID) error { <-back; return nil }
+		for i := range 64 {
+			expect(t, begin(t, c, fmt.Sprintf("bad%d/a/a", i), "supersecret"), context.DeadlineExceeded)
+		}
+		start := time.Now()
+		_, err := c.AuthenticateToken(t.Context(), mustToken(t, "c/c/c", "supersecret"))
+		if noAnswer, ok := errors.AsType[*tokencache.NoAnswerError](err); !ok || noAnswer.Reason != tokencache.ReasonUnavailable || time.Since(start) != 0 {
+			t.Errorf("got %v after %v, want the source to be unavailable", err, time.Since(start))
+		}
+		check(t, c, good, "ok")
+		close(back)
+		synctest.Wait()
+		check(t, c, mustToken(t, "c/c/c", "supersecret"), "refused")
+	})
+}
+
+// TestBackoffBySource: after five failures in a row the source is left alone, for pauses
+// that double to a second; the first success ends it, and what it tells of a change.
+func TestBackoffBySource(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		token := mustToken(t, "elastic/fleet-server/token1", "supersecret")
+		src, reads := newTestSource(token), 0
+		outage := func(context.Context, tokencache.TokenID) error { reads++; return errOutage }
+		src.before = outage
+		c := solo(t, src, tokencache.Config{})
+		failed := func(want tokencache.Reason) *tokencache.NoAnswerError {
+			t.Helper()
+			_, err := c.AuthenticateToken(t.Context(), token)
+			noAnswer, _ := errors.AsType[*tokencache.NoAnswerError](err)
+			if noAnswer == nil || noAnswer.Reason != want || !errors.Is(err, errOutage) {
+				t.Fatalf("got %v, want %v", err, want)
+			}
+			return noAnswer
+		}
+		for range 5 {
+			failed(tokencache.ReasonSourceFailed)
+		}
+		pause := 10 * time.Millisecond
+		for range 12 {
+			if got := failed(tokencache.ReasonUnavailable).RetryAfter; got != pause {
+				t.Errorf("got a pause of %v, want %v", got, pause)
+			}
+			time.Sleep(pause - 1)
+			failed(tokencache.ReasonUnavailable)
+			time.Sleep(time.Nanosecond)
+			failed(tokencache.ReasonSourceFailed)
+			pause = min(2*pause, time.Second)
+		}
+		if reads != 17 {
+			t.Errorf("got %d reads, want 17", reads)
+		}
+		src.before = nil
+		failed(tokencache.ReasonUnavailable)
+		time.Sleep(time.Second)
+		check(t, c, token, "ok")
+		src.before = outage
+		c.Clear(t.Context(), tokencache.CauseAsked)
+		for range 5 { // counted from the start
+			failed(tokencache.ReasonSourceFailed)
+		}
+		if got := failed(tokencache.ReasonUnavailable).RetryAfter; got != 10*time.Millisecond {
+			t.Errorf("got a pause of %v after a success, want the first one", got)
+		}
+		src.before = nil
+		src.caches.Clear(t.Context(), tokencache.CauseState)
+		check(t, c, token, "ok")
+	})
+}
+
+// TestHangingAccountLeavesRoom: reads of one account hang, with a source that
+// ignores its context; other accounts are answered meanwhile and afterwards.
+func TestHangingAccountLeavesRoom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		good := mustToken(t, "good/one/t", "supersecret")
+		src, release := newTestSource(good), make(chan struct{})
+		src.before = func(_ context.Context, id tokencache.TokenID) error {
+			if id.Account.Namespace == "bad" {
+				<-release
+			}
+			return nil
+		}
+		g := tokencache.NewGroup(tokencache.GroupConfig{})
+		c := newCache(t, g, "test", src, tokencache.Config{MaxLoads: 64, LoadTimeout: time.Second})
+		for i := range 4000 {
+			async(t.Context(), c, mustToken(t, fmt.Sprintf("bad/one/t%d", i), "supersecret"))
+		}
+		for range 30 {
+			c.Clear(t.Context(), tokencache.CauseAsked)
+			began := time.Now()
+			check(t, c, good, "ok")
+			if took := time.Since(began); took != 0 {
+				t.Fatalf("the good token waited for %v", took)
+			}
+			time.Sleep(time.Second)
+		}
+		if st := c.Stats(); st.Strays > 16 || st.Loading > 8 || st.Strays == 0 {
+			t.Errorf("got %+v, want at most an eighth of 64 loading, and as many strays", st)
+		}
+		_, err := c.AuthenticateToken(t.Context(), mustToken(t, "bad/one/more", "supersecret"))
+		if noAnswer, ok := errors.AsType[*tokencache.NoAnswerError](err); !ok || noAnswer.Reason != tokencache.ReasonUnavailable {
+			t.Errorf("the account whose loads hang got %v, want unavailable at once", err)
+		}
+		close(release)
+		synctest.Wait()
+		if st := c.Stats(); st.Strays != 0 || st.Loading != 0 || st.Waiting != 0 {
+			t.Errorf("got %+v after the source came back, want nothing left", st)
+		}
+		check(t, c, mustToken(t, "bad/one/more", "supersecret"), "refused")
 	})
 }

@@ -1,11 +1,16 @@
 package tokencache_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/svctoken/svctoken/tokencache"
 )
@@ -224,4 +229,240 @@ func TestTheMarkComesLast(t *testing.T) {
 			})
 		}
 	}
+}
+
+// TestWrongSecretInAGroup: in a group of two caches a wrong secret for a cached token
+// costs the other source one read in AbsentTTL, and none while that source is down.
+func TestWrongSecretInAGroup(t *testing.T) {
+	token := mustToken(t, "elastic/fleet-server/token1", "supersecret")
+	p := newPair(t)
+	p.fileSrc.set(token)
+	if _, err := p.group.AuthenticateToken(t.Context(), token); err != nil {
+		t.Fatal(err)
+	}
+	authenticate := func() error {
+		_, err := p.group.Authenticate(t.Context(), header(mustToken(t, "elastic/fleet-server/token1", "wrong-secret")))
+		return err
+	}
+	for range 5 {
+		err := authenticate()
+		if refused, ok := errors.AsType[*tokencache.RefusedError](err); !ok || refused.Reason != tokencache.ReasonWrongSecret || refused.Token != token.ID() {
+			t.Errorf("got %v, want a wrong secret", err)
+		}
+		p.indexSrc.before = func(context.Context, tokencache.TokenID) error { return errors.New("outage") }
+	}
+	if got := p.indexSrc.loadsOf(token.ID()); got != 1 {
+		t.Errorf("the other source was read %d times, want once", got)
+	}
+}
+
+func TestCacheRemembers(t *testing.T) {
+	token := mustToken(t, "elastic/fleet-server/token1", "supersecret")
+	src := newTestSource(token)
+	c := solo(t, src, tokencache.Config{})
+	for i := range 3 {
+		v, err := c.Authenticate(t.Context(), header(token))
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := tokencache.Verdict[record]{Token: token.ID(), Cache: "test", Record: record{Version: 1}, FromMemory: i > 0}
+		if diff := cmp.Diff(want, v); diff != "" {
+			t.Errorf("verdict (-want +got):\n%s", diff)
+		}
+	}
+	if diff := statsDiff(c.Stats(), tokencache.Stats{Hits: 2, Misses: 1, Loads: 1, Stored: 1, Entries: 1}); diff != "" {
+		t.Errorf("stats (-want +got):\n%s", diff)
+	}
+}
+
+func TestWrongSecretIsRefusedFromMemory(t *testing.T) {
+	token := mustToken(t, "elastic/fleet-server/token1", "supersecret")
+	wrong := mustToken(t, "elastic/fleet-server/token1", "wrong-secret")
+	src := newTestSource(token)
+	c := solo(t, src, tokencache.Config{})
+
+	check(t, c, wrong, "refused") // from the source: nothing is known yet
+	check(t, c, token, "ok")
+	for range 5 {
+		check(t, c, wrong, "refused")
+	}
+	check(t, c, token, "ok")
+	if diff := statsDiff(c.Stats(), tokencache.Stats{Hits: 1, Mismatches: 5, Misses: 2, Loads: 2, Refusals: 1, Stored: 1, Entries: 1}); diff != "" {
+		t.Errorf("stats (-want +got):\n%s", diff)
+	}
+}
+
+// TestManyCaches: the caches beyond the 64th answer as the others do.
+func TestManyCaches(t *testing.T) {
+	g := tokencache.NewGroup(tokencache.GroupConfig{})
+	var tokens []tokencache.Token
+	for i := range 70 {
+		tokens = append(tokens, mustToken(t, fmt.Sprintf("elastic/fleet-server/t%d", i), "supersecret"))
+		newCache(t, g, fmt.Sprint(i), newTestSource(tokens[i]), tokencache.Config{})
+	}
+	for range 2 {
+		for i, token := range tokens {
+			if v, err := g.Authenticate(t.Context(), header(token)); err != nil || v.Cache != fmt.Sprint(i) {
+				t.Errorf("%v: got %v, %v", token, v, err)
+			}
+			if _, err := g.Authenticate(t.Context(), header(mustToken(t, token.String(), "wrong-secret"))); !errors.Is(err, tokencache.ErrRefused) {
+				t.Errorf("%v with a wrong secret: got %v", token, err)
+			}
+		}
+	}
+}
+
+func TestHitDoesNotAllocate(t *testing.T) {
+	for _, secret := range []string{"0123456789abcdefghijkl", "supersecret"} {
+		hitDoesNotAllocate(t, mustToken(t, "elastic/fleet-server/token1", secret))
+	}
+}
+
+func hitDoesNotAllocate(t *testing.T, token tokencache.Token) {
+	t.Helper()
+	g := tokencache.NewGroup(tokencache.GroupConfig{KnownAccount: func(tokencache.Account) bool { return true }})
+	first := newCache(t, g, "first", absent{newTestSource()}, tokencache.Config{})
+	second := newCache(t, g, "second", newTestSource(token), tokencache.Config{})
+	authorization := header(token)
+	for name, authenticate := range map[string]func() error{
+		"cache": func() error { _, err := second.Authenticate(t.Context(), authorization); return err },
+		"group": func() error { _, err := g.Authenticate(t.Context(), authorization); return err },
+	} {
+		if err := authenticate(); err != nil {
+			t.Fatal(err)
+		}
+		if allocs := testing.AllocsPerRun(1000, func() { authenticate() }); allocs != 0 {
+			t.Errorf("%s: a hit allocates %v times", name, allocs)
+		}
+	}
+	if got := first.Stats().Loads; got != 0 {
+		t.Errorf("the first cache loaded %d times, want 0: its source says that it does not hold the token", got)
+	}
+}
+
+// TestHitTakesNoLock hits while the mutex under which everything changes is held.
+func TestHitTakesNoLock(t *testing.T) {
+	for _, secret := range []string{"0123456789abcdefghijkl", "supersecret"} {
+		hitTakesNoLock(t, mustToken(t, "elastic/fleet-server/token1", secret))
+	}
+}
+
+func hitTakesNoLock(t *testing.T, token tokencache.Token) {
+	t.Helper()
+	g := tokencache.NewGroup(tokencache.GroupConfig{})
+	newCache(t, g, "first", absent{newTestSource()}, tokencache.Config{})
+	second := newCache(t, g, "second", newTestSource(token), tokencache.Config{})
+	wrong := mustToken(t, "elastic/fleet-server/token1", "wrong-secret")
+	check(t, second, token, "ok")
+	tokencache.WithMutexHeld(g, func() {
+		for range 100 {
+			if _, err := g.Authenticate(t.Context(), header(token)); err != nil {
+				t.Error(err)
+			}
+			check(t, second, token, "ok")
+			check(t, second, wrong, "refused")
+		}
+	})
+}
+
+// absent is a source which knows that it holds nothing.
+type absent struct{ *testSource }
+
+func (absent) MayHold(tokencache.TokenID) bool { return false }
+
+// TestHitOfTheSecondCache costs no read, and works while the first source is down.
+// A wrong secret for the token costs the first source one read for each AbsentTTL.
+func TestHitOfTheSecondCache(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		token, wrong := mustToken(t, "a/a/a", "supersecret"), mustToken(t, "a/a/a", "wrong-secret")
+		p := newPair(t)
+		p.indexSrc.set(token)
+		if v, err := p.group.Authenticate(t.Context(), header(token)); err != nil || v.Cache != "index" || v.FromMemory {
+			t.Errorf("got %+v, %v, want it from the second source", v, err)
+		}
+		p.group.Evict(t.Context(), tokencache.CauseAsked, named(t, fleet, "another"))
+		p.fileCache.Clear(t.Context(), tokencache.CauseSource)
+		p.fileSrc.fail()
+		for range 20 {
+			if v, err := p.group.Authenticate(t.Context(), header(token)); err != nil || v.Cache != "index" || !v.FromMemory {
+				t.Fatalf("got %+v, %v", v, err)
+			}
+		}
+		p.fileSrc.before = nil
+		for round := range 3 {
+			for range 20 {
+				if _, err := p.group.Authenticate(t.Context(), header(wrong)); reasonOf(err) != tokencache.ReasonWrongSecret {
+					t.Errorf("got %v", err)
+				}
+			}
+			if got := p.fileSrc.loadsOf(token.ID()); got != round+2 {
+				t.Errorf("the first source was read %d times, want %d", got, round+2)
+			}
+			time.Sleep(5 * time.Second)
+		}
+		if got := p.indexSrc.loadsOf(token.ID()); got != 1 {
+			t.Errorf("the second source was read %d times, want 1", got)
+		}
+	})
+}
+
+func TestDigestsAreKeyed(t *testing.T) {
+	token := mustToken(t, "a/a/a", "supersecret")
+	g, h := tokencache.NewGroup(tokencache.GroupConfig{}), tokencache.NewGroup(tokencache.GroupConfig{})
+	first, again, other := tokencache.DigestOf(g, token), tokencache.DigestOf(g, token), tokencache.DigestOf(h, token)
+	if first != again || first == other {
+		t.Error("the digest does not depend on the group's key alone")
+	}
+}
+
+func TestDigestsAreComparedInFull(t *testing.T) {
+	g := tokencache.NewGroup(tokencache.GroupConfig{})
+	a := tokencache.DigestOf(g, mustToken(t, "a/a/a", "supersecret"))
+	for i := range a {
+		for bit := range 8 {
+			b := a
+			b[i] ^= 1 << bit
+			if tokencache.EqualDigests(a, b) {
+				t.Errorf("bit %d of byte %d is not compared", bit, i)
+			}
+		}
+	}
+	if !tokencache.EqualDigests(a, a) {
+		t.Error("a digest is not equal to itself")
+	}
+}
+
+// TestMoveWhileRefusedFromMemory: the first source gains a token whose absence is
+// remembered. An authentication has seen the absence right before the eviction, and
+// finds that the second source does not hold the token, which has moved by then.
+func TestMoveWhileRefusedFromMemory(t *testing.T) {
+	token := mustToken(t, "elastic/fleet-server/token1", "supersecret")
+	g := tokencache.NewGroup(tokencache.GroupConfig{})
+	first, second := newTestSource(), &movingHolder{holder: holder{newTestSource(token)}}
+	c := newCache(t, g, "first", first, tokencache.Config{})
+	newCache(t, g, "second", second, tokencache.Config{})
+	check(t, c, token, "refused")
+	first.set(token)
+	looks, moved := make(chan struct{}), make(chan struct{})
+	second.before = func() { close(looks); <-moved }
+	type answer struct {
+		v   tokencache.Verdict[any]
+		err error
+	}
+	answers := make(chan answer)
+	tokencache.EvictInSteps(g, tokencache.CauseSource, named(t, fleet, "token1"),
+		func() {
+			go func() {
+				v, err := g.Authenticate(t.Context(), header(token))
+				answers <- answer{v, err}
+			}()
+			<-looks
+		},
+		func() {
+			second.remove(token.ID())
+			close(moved)
+			if a := <-answers; a.err != nil || a.v.Cache != "first" {
+				t.Errorf("got %+v, %v, want it from the first cache: it was always held", a.v, a.err)
+			}
+		})
 }

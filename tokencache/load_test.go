@@ -12,39 +12,8 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
-
 	"github.com/svctoken/svctoken/tokencache"
 )
-
-// gate is a hook for testSource that holds loads until it is opened.
-type gate struct{ open chan struct{} }
-
-func newGate() gate { return gate{make(chan struct{})} }
-
-func (g gate) pass(ctx context.Context, _ tokencache.TokenID) error {
-	select {
-	case <-g.open:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
-// async authenticates in the background; the result can be received once.
-func async(ctx context.Context, c *tokencache.Cache[record], token tokencache.Token) <-chan result {
-	ch := make(chan result, 1)
-	go func() {
-		v, err := c.AuthenticateToken(ctx, token)
-		ch <- result{v.Record.Version, err}
-	}()
-	return ch
-}
-
-type result struct {
-	version int
-	err     error
-}
 
 func TestOneLoad(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -52,7 +21,7 @@ func TestOneLoad(t *testing.T) {
 		token := mustToken(t, "elastic/fleet-server/token1", "supersecret")
 		src, gate := newTestSource(token), newGate()
 		src.before = gate.pass
-		c := newCache(t, tokencache.NewGroup(tokencache.GroupConfig{}), "test", src, tokencache.Config{})
+		c := solo(t, src, tokencache.Config{})
 		var results []<-chan result
 		for range callers {
 			results = append(results, async(t.Context(), c, token))
@@ -78,7 +47,7 @@ func TestCallerThatGivesUpDisturbsNobody(t *testing.T) {
 		token := mustToken(t, "elastic/fleet-server/token1", "supersecret")
 		src, gate := newTestSource(token), newGate()
 		src.before = gate.pass
-		c := newCache(t, tokencache.NewGroup(tokencache.GroupConfig{}), "test", src, tokencache.Config{})
+		c := solo(t, src, tokencache.Config{})
 
 		ctx, cancel := context.WithCancel(t.Context())
 		leader := async(ctx, c, token)
@@ -106,99 +75,6 @@ func TestCallerThatGivesUpDisturbsNobody(t *testing.T) {
 		}
 		if got := src.loadsOf(token.ID()); got != 1 {
 			t.Errorf("got %d source reads, want 1", got)
-		}
-	})
-}
-
-type ctxKey struct{}
-
-// TestLoadContext: the context that a source gets has its caller's values and the
-// load's end, also for contexts derived from it, and shows no secret.
-func TestLoadContext(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		token := mustToken(t, "elastic/fleet-server/token1", "supersecret")
-		src := newTestSource(token)
-		var load, child context.Context
-		hang, ended := true, make(chan bool, 2)
-		src.before = func(ctx context.Context, _ tokencache.TokenID) error {
-			load = ctx
-			var cancel context.CancelFunc
-			child, cancel = context.WithTimeout(context.WithValue(ctx, ctxKey{}, "child"), time.Hour)
-			defer cancel()
-			if hang {
-				<-child.Done()
-				err := context.Cause(child)
-				ended <- true
-				return err
-			}
-			return nil
-		}
-		c := newCache(t, tokencache.NewGroup(tokencache.GroupConfig{}), "test", src, tokencache.Config{LoadTimeout: time.Second})
-		caller, cancel := context.WithCancelCause(context.WithValue(t.Context(), ctxKey{}, "trace"))
-
-		start := time.Now()
-		_, err := c.AuthenticateToken(caller, token)
-		if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "longer than 1s") || time.Since(start) != time.Second {
-			t.Errorf("after %v got %v, want the load's deadline", time.Since(start), err)
-		}
-		<-ended
-		if took := time.Since(start); child.Err() != context.DeadlineExceeded || load.Err() != context.DeadlineExceeded || took > time.Second+time.Millisecond {
-			t.Errorf("after %v got %v and %v, want the load's deadline", took, load.Err(), child.Err())
-		}
-
-		hang = false
-		start = time.Now()
-		if _, err := c.AuthenticateToken(caller, token); err != nil {
-			t.Fatal(err)
-		}
-		cancel(errors.New("the caller's cause"))
-		if deadline, ok := load.Deadline(); load.Value(ctxKey{}) != "trace" || !ok || !deadline.Equal(start.Add(time.Second)) {
-			t.Errorf("the load's context has value %v, deadline %v", load.Value(ctxKey{}), deadline)
-		}
-		if <-load.Done(); load.Err() != context.Canceled || context.Cause(load) != context.Canceled {
-			t.Errorf("after the load got %v, %v", load.Err(), context.Cause(load))
-		}
-		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%x"} {
-			if text := fmt.Sprintf(verb, load); text != `a load of the cache "test"` {
-				t.Errorf("%s shows %s", verb, text)
-			}
-		}
-	})
-}
-
-// TestOverdueOneByOne: each load has its own time, whichever ends first.
-func TestOverdueOneByOne(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		src := newTestSource()
-		g := tokencache.NewGroup(tokencache.GroupConfig{})
-		defer g.Close()
-		c := newCache(t, g, "test", src, tokencache.Config{LoadTimeout: 10 * time.Second})
-		src.before = func(ctx context.Context, id tokencache.TokenID) error {
-			if id.Name == "quick" {
-				time.Sleep(time.Second)
-				return nil
-			}
-			<-ctx.Done()
-			return ctx.Err()
-		}
-		waited := make([]time.Duration, 4)
-		var wg sync.WaitGroup
-		for i, name := range []string{"first", "quick", "second", "third"} {
-			wg.Go(func() {
-				start := time.Now()
-				c.AuthenticateToken(t.Context(), mustToken(t, "elastic/fleet-server/"+name, "supersecret"))
-				waited[i] = time.Since(start)
-			})
-			time.Sleep(3 * time.Second)
-		}
-		wg.Wait()
-		want := []time.Duration{10 * time.Second, time.Second, 10 * time.Second, 10 * time.Second}
-		if diff := cmp.Diff(want, waited); diff != "" {
-			t.Errorf("waited (-want +got):\n%s", diff)
-		}
-		synctest.Wait() // callers learn that a load is overdue before its source returns
-		if got := c.Stats(); got.Loading != 0 || got.Errors != 3 || got.Refusals != 1 {
-			t.Errorf("got %+v", got)
 		}
 	})
 }
@@ -236,42 +112,6 @@ func TestPanicHarmsOnlyItsCallers(t *testing.T) {
 	}
 }
 
-func TestLoadTimeout(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		token := mustToken(t, "elastic/fleet-server/token1", "supersecret")
-		src, release := newTestSource(token), make(chan struct{})
-		var hung atomic.Bool
-		src.before = func(context.Context, tokencache.TokenID) error {
-			if !hung.Swap(true) {
-				<-release // ignores its context
-			}
-			return nil
-		}
-		c := newCache(t, tokencache.NewGroup(tokencache.GroupConfig{}), "test", src, tokencache.Config{LoadTimeout: time.Second})
-
-		start := time.Now()
-		_, err := c.AuthenticateToken(t.Context(), token)
-		if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "longer than 1s") {
-			t.Errorf("got %v, want the load's deadline", err)
-		}
-		if got := time.Since(start); got != time.Second {
-			t.Errorf("waited %v, want 1s", got)
-		}
-		// The token is not pinned: a later caller gets a load of its own, though the
-		// first still hangs, and the first's late result is not stored.
-		check(t, c, token, "ok")
-		src.set(token)
-		close(release)
-		synctest.Wait()
-		if v, err := c.AuthenticateToken(t.Context(), token); err != nil || v.Record.Version != 1 {
-			t.Errorf("got %+v, %v, want what the second load read", v, err)
-		}
-		if got := c.Stats(); got.Discarded != 1 || got.Loads != 2 {
-			t.Errorf("got %+v, want 2 loads, 1 discarded", got)
-		}
-	})
-}
-
 func TestMaxLoads(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		src := newTestSource()
@@ -282,7 +122,7 @@ func TestMaxLoads(t *testing.T) {
 			defer running.Add(-1)
 			return gate.pass(ctx, id)
 		}
-		c := newCache(t, tokencache.NewGroup(tokencache.GroupConfig{}), "test", src, tokencache.Config{MaxLoads: 3})
+		c := solo(t, src, tokencache.Config{MaxLoads: 3})
 		var results []<-chan result
 		for i := range 20 {
 			token := mustToken(t, fmt.Sprintf("elastic/fleet-server/t%d", i), "supersecret")
@@ -310,25 +150,6 @@ func TestMaxLoads(t *testing.T) {
 		}
 		if got := c.Stats().Loads; got != 20 {
 			t.Errorf("got %d loads, want 20", got)
-		}
-	})
-}
-
-func TestCloseReleasesWhoWaitsForALoadToStart(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		src, gate := newTestSource(), newGate()
-		src.before = gate.pass
-		c := newCache(t, tokencache.NewGroup(tokencache.GroupConfig{}), "test", src, tokencache.Config{MaxLoads: 1})
-		var results []<-chan result
-		for i := range 3 {
-			results = append(results, async(context.Background(), c, mustToken(t, fmt.Sprintf("a/b/t%d", i), "supersecret")))
-		}
-		synctest.Wait()
-		c.Close()
-		for _, ch := range results {
-			if r := <-ch; !errors.Is(r.err, tokencache.ErrClosed) {
-				t.Errorf("got %v, want ErrClosed", r.err)
-			}
 		}
 	})
 }
@@ -399,7 +220,7 @@ func TestWrongSecretsDoNotQueueTheRight(t *testing.T) {
 			}
 			return nil
 		}
-		c := newCache(t, tokencache.NewGroup(tokencache.GroupConfig{}), "test", src, tokencache.Config{})
+		c := solo(t, src, tokencache.Config{})
 		refused := async(t.Context(), c, wrong)
 		synctest.Wait()
 		check(t, c, right, "ok")
@@ -410,35 +231,6 @@ func TestWrongSecretsDoNotQueueTheRight(t *testing.T) {
 		check(t, c, right, "ok")
 		if got := c.Stats(); got.Hits != 1 || got.Entries != 1 {
 			t.Errorf("got %+v, want the right token remembered", got)
-		}
-	})
-}
-
-// TestTurnAtTheLastMoment: the time of a load that reads and that of one which
-// waits for its slot are up at the same instant. The first gives its slot to the
-// second, which then has its own time.
-func TestTurnAtTheLastMoment(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		hung, good := mustToken(t, "a/b/hung", "supersecret"), mustToken(t, "a/b/good", "supersecret")
-		src := newTestSource(hung, good)
-		src.before = func(ctx context.Context, id tokencache.TokenID) error {
-			if id == hung.ID() {
-				<-ctx.Done()
-			} else {
-				time.Sleep(5 * time.Second)
-			}
-			return ctx.Err()
-		}
-		g := tokencache.NewGroup(tokencache.GroupConfig{MaxWait: 10 * time.Second})
-		c := newCache(t, g, "test", src, tokencache.Config{MaxLoads: 1, LoadTimeout: 10 * time.Second})
-		first := async(t.Context(), c, hung)
-		synctest.Wait()
-		second := async(t.Context(), c, good)
-		if r := <-first; !errors.Is(r.err, context.DeadlineExceeded) {
-			t.Errorf("the first got %v, want its source's timeout", r.err)
-		}
-		if r := <-second; r.err != nil {
-			t.Errorf("the second got %v", r.err)
 		}
 	})
 }
@@ -458,7 +250,7 @@ func TestHideNames(t *testing.T) {
 			reads++
 			return answers[id.Name], nil
 		})}
-		c := newCache(t, tokencache.NewGroup(tokencache.GroupConfig{}), "test", src, tokencache.Config{HideNames: true})
+		c := solo(t, src, tokencache.Config{HideNames: true})
 		try := func(name, secret string, want tokencache.Reason, wantReads int, wantTime time.Duration) {
 			t.Helper()
 			start, before := time.Now(), reads
@@ -484,47 +276,166 @@ type silent struct{ asked }
 
 func (silent) MayHold(tokencache.TokenID) bool { return false }
 
-// TestStaleNeedsALease: the lease lapses while a load runs whose failure would have a
-// stale entry answer.
-func TestStaleNeedsALease(t *testing.T) {
+func TestRefusalsAreNotRemembered(t *testing.T) {
+	token := mustToken(t, "elastic/fleet-server/token1", "supersecret")
+	wrong := mustToken(t, "elastic/fleet-server/token1", "wrong-secret")
+	src := newTestSource(token)
+	c := solo(t, src, tokencache.Config{})
+	check(t, c, wrong, "refused")
+	src.set(wrong) // replaced, and nobody told the cache
+	check(t, c, wrong, "ok")
+}
+
+func TestErrorsAreErrors(t *testing.T) {
+	token := mustToken(t, "elastic/fleet-server/token1", "supersecret")
+	outage := errors.New("connection refused")
+	src := newTestSource(token)
+	src.before = func(context.Context, tokencache.TokenID) error { return outage }
+	c := solo(t, src, tokencache.Config{})
+
+	_, err := c.AuthenticateToken(t.Context(), token)
+	if !errors.Is(err, outage) || errors.Is(err, tokencache.ErrRefused) {
+		t.Errorf("got %v, want the outage, and no refusal", err)
+	}
+	if got, want := err.Error(), `tokencache: cache "test": no answer (source_failed): connection refused`; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	src.before = nil
+	check(t, c, token, "ok") // the outage was not remembered
+	src.before = func(context.Context, tokencache.TokenID) error { return outage }
+	check(t, c, token, "ok") // nor does it undo what is known
+}
+
+// TestNothingIsLeft: what is kept for each account goes with its last load or entry.
+func TestNothingIsLeft(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		token := mustToken(t, "elastic/fleet-server/token1", "supersecret")
-		src := newTestSource(token)
+		src := newTestSource()
 		g := tokencache.NewGroup(tokencache.GroupConfig{})
-		c := newCache(t, g, "test", src, tokencache.Config{TTL: time.Minute, ServeStale: time.Hour})
-		check(t, c, token, "ok")
-		src.before = func(context.Context, tokencache.TokenID) error { time.Sleep(2 * time.Second); return errOutage }
+		c := newCache(t, g, "test", src, tokencache.Config{AbsentTTL: -1, LoadTimeout: time.Second, MaxBackoff: -1})
+		hang := false
+		src.before = func(ctx context.Context, id tokencache.TokenID) error {
+			switch {
+			case id.Name == "fails":
+				return errOutage
+			case id.Name == "hangs" || hang:
+				<-ctx.Done()
+				return ctx.Err()
+			}
+			return nil
+		}
+		for i := range 200 {
+			for _, name := range []string{"refused", "fails", "hangs"} {
+				async(t.Context(), c, mustToken(t, fmt.Sprintf("a/a%d/%s", i, name), "supersecret"))
+			}
+		}
 		time.Sleep(time.Minute)
-		check(t, c, token, "ok") // stale
-		g.Lease(time.Now().Add(time.Second))
-		check(t, c, token, "error")
+		if got := tokencache.Bookkeeping(g); got != 0 {
+			t.Errorf("%d accounts are left after refusals, errors and timeouts", got)
+		}
+		hang = true
+		for i := range 200 {
+			async(t.Context(), c, mustToken(t, fmt.Sprintf("a/a%d/evicted", i), "supersecret"))
+		}
+		synctest.Wait()
+		if got := tokencache.Bookkeeping(g); got < 200 {
+			t.Errorf("%d accounts are known, want 200", got)
+		}
+		for i := range 200 {
+			a := tokencache.Account{Namespace: "a", Service: fmt.Sprintf("a%d", i)}
+			if i%2 == 0 {
+				g.Evict(t.Context(), tokencache.CauseAsked, all(t, a))
+			} else {
+				g.Evict(t.Context(), tokencache.CauseAsked, named(t, a, "evicted"))
+			}
+		}
+		time.Sleep(time.Minute)
+		if got := tokencache.Bookkeeping(g); got != 0 {
+			t.Errorf("%d accounts are left after evicted loads", got)
+		}
 	})
 }
 
-// TestStaleEndsWithItsToken: a load of before an eviction fails when what was loaded
-// after the eviction has expired by itself, and is still there.
-func TestStaleEndsWithItsToken(t *testing.T) {
+// A beside returns an answer that holds the token, beside an error.
+type beside struct{ *testSource }
+
+func (b beside) Lookup(ctx context.Context, id tokencache.TokenID) (tokencache.Answer[record], error) {
+	a, _ := b.testSource.Lookup(ctx, id)
+	return a, errOutage
+}
+
+func TestAnErrorBesideAnAnswerIsAnError(t *testing.T) {
+	token := mustToken(t, "a/a/a", "supersecret")
+	c := solo(t, beside{newTestSource(token)}, tokencache.Config{})
+	if _, err := c.AuthenticateToken(t.Context(), token); !errors.Is(err, errOutage) {
+		t.Errorf("got %v, want the outage", err)
+	}
+}
+
+// TestJoinedPastTheTokensExpiry: a load has read a token that expires before the
+// load ends. Who came before the expiry is confirmed, and who comes after it is
+// not, though the load still runs.
+func TestJoinedPastTheTokensExpiry(t *testing.T) {
+	slow := func() bool { time.Sleep(7 * time.Second); return true }
+	for _, test := range []struct {
+		name   string
+		answer tokencache.Answer[record]
+		first  string
+	}{
+		{"Verify", tokencache.Answer[record]{Verify: func(tokencache.Secret) bool { return slow() }}, "ok"},
+		{"Ask", tokencache.Answer[record]{Ask: func(context.Context, tokencache.Secret) (bool, error) { return slow(), nil }}, "refused"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				token := mustToken(t, "elastic/fleet-server/token1", "supersecret")
+				answer := test.answer
+				answer.Held, answer.Expires = true, time.Now().Add(5*time.Second)
+				src := asked(func(context.Context, tokencache.TokenID) (tokencache.Answer[record], error) { return answer, nil })
+				c := solo(t, src, tokencache.Config{})
+				first := async(t.Context(), c, token)
+				time.Sleep(6 * time.Second)
+				_, err := c.AuthenticateToken(t.Context(), token)
+				if r, ok := errors.AsType[*tokencache.RefusedError](err); !ok || r.Reason != tokencache.ReasonExpired {
+					t.Errorf("got %v, want a refusal: the token had expired before the call", err)
+				}
+				if r := <-first; outcome(r.err) != test.first {
+					t.Errorf("the first caller got %v, want %v", r.err, test.first)
+				}
+				check(t, c, token, "refused")
+			})
+		})
+	}
+}
+
+// TestOneLoadWhileTheSlotsAreBusy: callers wait for their token, not for slots.
+func TestOneLoadWhileTheSlotsAreBusy(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		token := mustToken(t, "elastic/fleet-server/token1", "supersecret")
-		late := newGate()
-		first := true
-		src := asked(func(ctx context.Context, id tokencache.TokenID) (tokencache.Answer[record], error) {
-			if first {
-				first = false
-				late.pass(ctx, id)
-				return tokencache.Answer[record]{}, errOutage
+		src, gate := newTestSource(token), newGate()
+		src.before = func(ctx context.Context, id tokencache.TokenID) error {
+			if id != token.ID() {
+				return gate.pass(ctx, id)
 			}
-			return tokencache.Answer[record]{Held: true, Expires: time.Now().Add(time.Second / 2), Verify: token.Secret().Equal}, nil
-		})
-		c := newCache(t, tokencache.NewGroup(tokencache.GroupConfig{}), "test", src, tokencache.Config{ServeStale: time.Hour})
-		old := begin(t, c, token.String(), "supersecret")
-		c.Evict(t.Context(), tokencache.CauseAsked, named(t, fleet, "token1"))
-		check(t, c, token, "ok")
-		time.Sleep(time.Second / 2)
-		if got := c.Stats().Entries; got != 1 {
-			t.Fatalf("%d entries are left, so the test shows nothing", got)
+			return nil
 		}
-		close(late.open)
-		expect(t, old, errOutage)
+		c := solo(t, src, tokencache.Config{MaxLoads: 1})
+		async(t.Context(), c, mustToken(t, "a/b/c", "supersecret"))
+		synctest.Wait()
+		var results []<-chan result
+		for range 1000 {
+			results = append(results, async(t.Context(), c, token))
+		}
+		synctest.Wait()
+		if got := c.Stats().Waiting; got != 1 {
+			t.Errorf("%d loads wait for the slot, want 1 for all callers", got)
+		}
+		close(gate.open)
+		for _, ch := range results {
+			if r := <-ch; r.err != nil {
+				t.Fatal(r.err)
+			}
+		}
+		if got := src.loadsOf(token.ID()); got != 1 {
+			t.Errorf("got %d source reads, want 1", got)
+		}
 	})
 }

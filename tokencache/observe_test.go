@@ -9,6 +9,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/svctoken/svctoken/tokencache"
 )
 
@@ -103,48 +105,53 @@ func TestObserverMayCallBack(t *testing.T) {
 	})
 }
 
-// TestGroupStatsAddUp: each authentication ends in one of the group's counters.
-func TestGroupStatsAddUp(t *testing.T) {
+// TestObserver hears of each kind of event, once, with what happened, and may call
+// the group.
+func TestObserver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		good, gone := mustToken(t, "elastic/fleet-server/good", "supersecret"), mustToken(t, "elastic/fleet-server/gone", "supersecret")
-		src := newTestSource(good)
-		g := tokencache.NewGroup(tokencache.GroupConfig{MaxQueue: 1, KnownAccount: func(a tokencache.Account) bool { return a.Namespace != "strange" }})
-		c := newCache(t, g, "test", src, tokencache.Config{MaxLoads: 1, ServeStale: time.Hour, MaxBackoff: -1})
-		var want tokencache.GroupStats
-		try := func(counter *uint64, authorization string) {
-			t.Helper()
-			g.Authenticate(t.Context(), authorization)
-			*counter++
-			if got := g.Stats(); got != want {
-				t.Fatalf("got %+v, want %+v", got, want)
+		var mu sync.Mutex // guards events
+		var events []string
+		var g *tokencache.Group
+		g = tokencache.NewGroup(tokencache.GroupConfig{Observer: func(ctx context.Context, ev tokencache.Event) {
+			g.Stats() // takes the mutex
+			text := fmt.Sprint(ev.Kind, " ", ev.Cache, " ", ev.Token, " ", ev.Reason, " ", ev.Cause, " ", ev.Selectors, " ", ev.Evicted, " ", ev.Count, " ", ctx.Value(ctxKey{}))
+			if noAnswer, ok := errors.AsType[*tokencache.NoAnswerError](ev.Err); ok {
+				text += fmt.Sprint(" stack:", len(noAnswer.Stack) > 0)
 			}
+			mu.Lock()
+			defer mu.Unlock()
+			events = append(events, text)
+		}})
+		src := newTestSource(mustToken(t, "elastic/fleet-server/token1", "supersecret"), mustToken(t, "elastic/fleet-server/token2", "supersecret"))
+		c := newCache(t, g, "test", src, tokencache.Config{MaxEntries: 1})
+		ctx := context.WithValue(t.Context(), ctxKey{}, "me")
+		authenticate := func(name, secret string) {
+			c.AuthenticateToken(ctx, mustToken(t, "elastic/fleet-server/"+name, secret))
+			synctest.Wait()
 		}
-		for range 2 {
-			try(&want.Confirmed, header(good))                                                      // a load, a hit
-			try(&want.Refused, header(mustToken(t, good.String(), "wrong-secret")))                 // from memory
-			try(&want.Refused, header(gone))                                                        // by the source, from memory
-			try(&want.Refused, header(mustToken(t, "strange/a/a", "supersecret")))                  // unknown account
-			try(&want.Refused, "Bearer "+encode("\x00\x01\x00\x01elastic/fleet-server/good:short")) // too short
-			try(&want.NotServiceTokens, "Basic x")                                                  // another scheme
-			try(&want.NotServiceTokens, "Bearer x")                                                 // another bearer
-		}
-		src.fail()
-		other := mustToken(t, "elastic/fleet-server/other", "supersecret")
-		try(&want.NoAnswer, header(other))
-		time.Sleep(20 * time.Minute)
-		try(&want.Confirmed, header(good)) // stale
-		gate := newGate()
-		src.before = gate.pass
-		results := []<-chan result{begin(t, c, "a/a/1", "supersecret"), begin(t, c, "a/a/2", "supersecret")}
-		try(&want.Overloaded, header(other))
-		close(gate.open)
-		for _, ch := range results {
-			expect(t, ch, tokencache.ErrRefused)
-			want.Refused++
-		}
-		c.Close()
-		try(&want.Closed, header(good))
+		authenticate("token1", "supersecret")
+		authenticate("token1", "supersecret") // a hit: no event
+		authenticate("token2", "wrong-secret")
+		authenticate("token2", "supersecret")
+		time.Sleep(time.Second)
+		synctest.Wait() // the displacement is told at this very instant
+		src.before = func(context.Context, tokencache.TokenID) error { panic("supersecret") }
+		authenticate("token3", "supersecret")
+		g.Evict(ctx, tokencache.CauseNode, named(t, fleet, "token2"))
 		g.Close()
-		try(&want.Closed, header(good))
+		want := []string{
+			"load test elastic/fleet-server/token1 none asked [] map[] 0 me",
+			"load test elastic/fleet-server/token2 wrong_secret asked [] map[] 0 me",
+			"load test elastic/fleet-server/token2 none asked [] map[] 0 me",
+			"displacement test // none asked [] map[] 1 <nil>",
+			"load test elastic/fleet-server/token3 source_panicked asked [] map[] 0 me stack:true",
+			"eviction test // none node [elastic/fleet-server/token2] map[test:1] 0 me",
+			"eviction test // none closed [] map[test:0] 0 <nil>",
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		if diff := cmp.Diff(want, events); diff != "" {
+			t.Errorf("events (-want +got):\n%s", diff)
+		}
 	})
 }

@@ -12,9 +12,9 @@ import (
 	"github.com/svctoken/svctoken/tokencache"
 )
 
-// The schedules that random histories rarely hit, one by one. More of them are in
-// group_test.go (loads in flight) and flight_test.go (wrong secrets, overdue
-// loads).
+// The schedules of evictions that random histories rarely hit, one by one. Others
+// stand beside the tests of what they are about: hit_test.go, load_test.go and
+// authenticate_test.go have most of them.
 
 // TestEvictionBetweenLookupAndCheck: a hit has found its entry, and an eviction
 // happens before it looks at the mark.
@@ -130,73 +130,6 @@ func TestLeaderCancelledThenEvicted(t *testing.T) {
 	}
 }
 
-// TestDisplacedWhileItsLoadRuns: an entry expires, is loaded again, and its old
-// entry is pushed out meanwhile.
-func TestDisplacedWhileItsLoadRuns(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		a, b := mustToken(t, "elastic/fleet-server/a", "supersecret"), mustToken(t, "elastic/other/b", "supersecret")
-		src := newTestSource(a, b)
-		c := newCache(t, tokencache.NewGroup(tokencache.GroupConfig{}), "test", src, tokencache.Config{MaxEntries: 1, TTL: time.Minute, Jitter: -1})
-		check(t, c, a, "ok")
-		gate := newGate()
-		src.after = func(ctx context.Context, id tokencache.TokenID) error {
-			if id == a.ID() {
-				return gate.pass(ctx, id)
-			}
-			return nil
-		}
-		time.Sleep(time.Minute)
-		again := async(t.Context(), c, a) // in flight
-		synctest.Wait()
-		check(t, c, b, "ok") // takes the only place
-		if got := c.Evict(context.Background(), tokencache.CauseAsked, all(t, fleet)); got != 0 {
-			t.Errorf("evicted %d, want nothing but the load", got)
-		}
-		close(gate.open)
-		if r := <-again; r.err != nil {
-			t.Error(r.err)
-		}
-		if got := c.Stats(); got.Entries != 1 || got.Discarded != 1 {
-			t.Errorf("got %+v, want b alone, and a's load discarded", got)
-		}
-		if b := c.Evict(context.Background(), tokencache.CauseAsked, all(t, b.ID().Account)); b != 1 {
-			t.Errorf("evicted %d of the other account, want 1", b)
-		}
-	})
-}
-
-// TestCellOutlivesItsLoads: the account holds nothing but a load; an eviction takes
-// that off the register and frees the cell; the account comes to life again in a
-// new cell; then the late load ends.
-func TestCellOutlivesItsLoads(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		token := mustToken(t, "elastic/fleet-server/token1", "supersecret")
-		other := mustToken(t, "elastic/fleet-server/token2", "supersecret")
-		p, gate := newPair(t, token, other), newGate()
-		p.fileSrc.after = func(ctx context.Context, id tokencache.TokenID) error {
-			if id == token.ID() {
-				return gate.pass(ctx, id)
-			}
-			return nil
-		}
-		late := async(t.Context(), p.fileCache, token)
-		synctest.Wait()
-		p.group.Evict(context.Background(), tokencache.CauseAsked, all(t, fleet))
-		check(t, p.fileCache, other, "ok") // in the new cell
-		close(gate.open)
-		if r := <-late; r.err != nil {
-			t.Error(r.err)
-		}
-		check(t, p.fileCache, token, "ok")
-		if got := p.fileCache.Stats().Entries; got != 2 {
-			t.Errorf("got %d entries, want 2", got)
-		}
-		if got := p.group.Evict(context.Background(), tokencache.CauseAsked, all(t, fleet))["file"]; got != 2 {
-			t.Errorf("evicted %d, want both: the late load must not have lost the new cell", got)
-		}
-	})
-}
-
 // TestClearWhileLoadsRun: everything is cleared while loads of many accounts are in
 // flight; none of them is stored.
 func TestClearWhileLoadsRun(t *testing.T) {
@@ -244,42 +177,25 @@ func TestEvictionWaitsForNoSource(t *testing.T) {
 	})
 }
 
-// TestTwoSecretsOfOneNameAreOneEntry: two loads of one name, with the secret from
-// before a change and the one from after it, both succeed. The later takes the
-// place of the earlier; it must not be found beneath it.
-func TestTwoSecretsOfOneNameAreOneEntry(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		old := mustToken(t, "elastic/fleet-server/token1", "supersecret")
-		renewed := mustToken(t, "elastic/fleet-server/token1", "another-secret")
-		src := newTestSource(old)
-		oldGate, newGate := newGate(), newGate()
-		src.after = func(ctx context.Context, id tokencache.TokenID) error {
-			if src.loadsOf(id) == 1 {
-				return oldGate.pass(ctx, id)
+// TestListIsOneInstant is TestEvictionIsOneInstant by the halves of a list of names:
+// what is marked first does not go before the rest.
+func TestListIsOneInstant(t *testing.T) {
+	a, b := mustToken(t, "elastic/fleet-server/a", "supersecret"), mustToken(t, "elastic/fleet-server/b", "supersecret")
+	p := newPair(t, a, b)
+	p.warm(t, a, b)
+	look := func() (hits int) {
+		for _, c := range p.caches() {
+			for _, token := range []tokencache.Token{a, b} {
+				if tokencache.HitInSteps(c, token, func() {}) {
+					hits++
+				}
 			}
-			return newGate.pass(ctx, id)
 		}
-		c := newCache(t, tokencache.NewGroup(tokencache.GroupConfig{}), "test", src, tokencache.Config{})
-		first := async(t.Context(), c, old)
-		synctest.Wait()
-		src.set(renewed) // and nobody tells the cache
-		second := async(t.Context(), c, renewed)
-		synctest.Wait()
-		close(oldGate.open)
-		if r := <-first; r.err != nil {
-			t.Error(r.err)
-		}
-		close(newGate.open)
-		if r := <-second; r.err != nil {
-			t.Error(r.err)
-		}
-		if got := c.Stats(); got.Stored != 2 || got.Entries != 1 {
-			t.Errorf("got %+v, want 2 stored in turn, 1 entry", got)
-		}
-		check(t, c, renewed, "ok")
-		check(t, c, old, "refused")
-		if got := c.Evict(context.Background(), tokencache.CauseAsked, all(t, fleet)); got != 1 || c.Stats().Entries != 0 {
-			t.Errorf("evicted %d, left %d", got, c.Stats().Entries)
-		}
-	})
+		return hits
+	}
+	var before, after int
+	tokencache.EvictInSteps(p.group, tokencache.CauseAsked, named(t, fleet, "a", "b"), func() { before = look() }, func() { after = look() })
+	if before != 4 || after != 0 {
+		t.Errorf("got %d hits before the instant, %d after it, want 4 and 0", before, after)
+	}
 }

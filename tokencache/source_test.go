@@ -2,8 +2,12 @@ package tokencache_test
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"testing"
+	"testing/synctest"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/svctoken/svctoken/tokencache"
 )
@@ -127,6 +131,12 @@ func newCache(t testing.TB, g *tokencache.Group, name string, src tokencache.Sou
 	return c
 }
 
+// solo returns a cache that is alone in its group, and that the test closes at its end.
+func solo(t testing.TB, src tokencache.Source[record], cfg tokencache.Config) *tokencache.Cache[record] {
+	t.Helper()
+	return newCache(t, tokencache.NewGroup(tokencache.GroupConfig{}), "test", src, cfg)
+}
+
 // all returns the selector of every token of an account.
 func all(t testing.TB, a tokencache.Account) tokencache.Selector {
 	t.Helper()
@@ -145,4 +155,106 @@ func named(t testing.TB, a tokencache.Account, names ...string) tokencache.Selec
 		t.Fatal(err)
 	}
 	return sel
+}
+
+// check authenticates and compares the outcome: "ok", "refused" or "error".
+func check(t testing.TB, c interface {
+	AuthenticateToken(context.Context, tokencache.Token) (tokencache.Verdict[record], error)
+}, token tokencache.Token, want string) {
+
+	t.Helper()
+	v, err := c.AuthenticateToken(t.Context(), token)
+	if got := outcome(err); got != want {
+		t.Errorf("%v: got %s (%v), want %s", token, got, err, want)
+	}
+	if err == nil && v.Token != token.ID() {
+		t.Errorf("%v: got a verdict for %v", token, v.Token)
+	}
+}
+func outcome(err error) string {
+	switch {
+	case err == nil:
+		return "ok"
+	case errors.Is(err, tokencache.ErrRefused):
+		return "refused"
+	default:
+		return "error"
+	}
+}
+
+// statsDiff compares the counters that the test names.
+func statsDiff(got, want tokencache.Stats) string { return cmp.Diff(want, got) }
+
+// gate is a hook for testSource that holds loads until it is opened.
+type gate struct{ open chan struct{} }
+
+func newGate() gate { return gate{make(chan struct{})} }
+
+func (g gate) pass(ctx context.Context, _ tokencache.TokenID) error {
+	select {
+	case <-g.open:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// async authenticates in the background; the result can be received once.
+func async(ctx context.Context, c *tokencache.Cache[record], token tokencache.Token) <-chan result {
+	ch := make(chan result, 1)
+	go func() {
+		v, err := c.AuthenticateToken(ctx, token)
+		ch <- result{v.Record.Version, err}
+	}()
+	return ch
+}
+
+type result struct {
+	version int
+	err     error
+}
+
+type ctxKey struct{}
+
+// begin authenticates in the background, and returns once the load cannot go on.
+func begin(t *testing.T, c *tokencache.Cache[record], name, secret string) <-chan result {
+	t.Helper()
+	ch := async(t.Context(), c, mustToken(t, name, secret))
+	synctest.Wait()
+	return ch
+}
+
+// expect checks what came of a request.
+func expect(t *testing.T, ch <-chan result, want error) {
+	t.Helper()
+	r := <-ch
+	if want == nil && r.err != nil || !errors.Is(r.err, want) {
+		t.Errorf("got %v, want %v", r.err, want)
+	}
+}
+
+// asked is a source that is a function.
+type asked func(context.Context, tokencache.TokenID) (tokencache.Answer[record], error)
+
+func (a asked) Lookup(ctx context.Context, id tokencache.TokenID) (tokencache.Answer[record], error) {
+	return a(ctx, id)
+}
+
+func (asked) Subscribe(tokencache.Invalidator) (cancel func()) { return func() {} }
+
+var errOutage = errors.New("outage")
+
+func (s *testSource) fail() {
+	s.before = func(context.Context, tokencache.TokenID) error { return errOutage }
+}
+
+// reasonOf returns the reason of an error.
+func reasonOf(err error) tokencache.Reason {
+	if refused, ok := errors.AsType[*tokencache.RefusedError](err); ok {
+		return refused.Reason
+	}
+	if noAnswer, ok := errors.AsType[*tokencache.NoAnswerError](err); ok {
+		return noAnswer.Reason
+	}
+	return 0
 }

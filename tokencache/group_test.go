@@ -1,0 +1,278 @@
+package tokencache_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/svctoken/svctoken/tokencache"
+)
+
+func TestClose(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		token := mustToken(t, "elastic/fleet-server/token1", "supersecret")
+		other := mustToken(t, "elastic/fleet-server/token2", "supersecret")
+		src := newTestSource(token, other)
+		g := tokencache.NewGroup(tokencache.GroupConfig{})
+		c := newCache(t, g, "test", src, tokencache.Config{})
+		check(t, c, token, "ok")
+
+		// A load in flight ends by its context; Close does not wait for it, and Wait
+		// does.
+		var returned atomic.Bool
+		src.before = func(ctx context.Context, _ tokencache.TokenID) error {
+			<-ctx.Done()
+			time.Sleep(time.Second)
+			returned.Store(true)
+			return ctx.Err()
+		}
+		waiting := make(chan error)
+		go func() {
+			_, err := c.AuthenticateToken(t.Context(), other)
+			waiting <- err
+		}()
+		synctest.Wait()
+		go func() {
+			if err := <-waiting; !errors.Is(err, tokencache.ErrClosed) {
+				t.Errorf("the caller in wait got %v, want ErrClosed", err)
+			}
+		}()
+		start := time.Now()
+		g.Close()
+		if returned.Load() || time.Since(start) != 0 {
+			t.Error("Close waited for the load")
+		}
+		c.Close() // again
+		gaveUp, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+		defer cancel()
+		if err := c.Wait(gaveUp); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("Wait beside a load: got %v", err)
+		}
+		if err := g.Wait(t.Context()); err != nil || !returned.Load() {
+			t.Errorf("Wait: got %v before the load had ended", err)
+		}
+		if src.subscribers() != 0 {
+			t.Error("Close left the subscription")
+		}
+		for _, tok := range []tokencache.Token{token, other} {
+			if _, err := c.AuthenticateToken(t.Context(), tok); !errors.Is(err, tokencache.ErrClosed) {
+				t.Errorf("%v after Close: got %v, want ErrClosed", tok, err)
+			}
+		}
+		if got := c.Stats(); got.Entries != 0 || got.Loading != 0 {
+			t.Errorf("got %+v, want nothing left", got)
+		}
+		if got := c.Evict(context.Background(), tokencache.CauseAsked, all(t, fleet)); got != 0 {
+			t.Errorf("an eviction after Close removed %d", got)
+		}
+	})
+}
+
+func TestGroupsAndCachesPrintNoKey(t *testing.T) {
+	p := newPair(t)
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%d", "%x"} {
+		if got := fmt.Sprintf(verb, p.group); got != "tokencache.Group of 2 caches" {
+			t.Errorf("%s prints %s", verb, got)
+		}
+		if got := fmt.Sprintf(verb, p.fileCache); got != `tokencache.Cache "file"` {
+			t.Errorf("%s prints %s", verb, got)
+		}
+	}
+}
+
+func TestEmptyAndClosedGroupsDoNotRefuse(t *testing.T) {
+	token := mustToken(t, "a/a/a", "supersecret")
+	g := tokencache.NewGroup(tokencache.GroupConfig{})
+	if _, err := g.AuthenticateToken(t.Context(), token); reasonOf(err) != tokencache.ReasonUnavailable || errors.Is(err, tokencache.ErrRefused) {
+		t.Errorf("an empty group: got %v", err)
+	}
+	g.Close()
+	if _, err := g.AuthenticateToken(t.Context(), token); !errors.Is(err, tokencache.ErrClosed) {
+		t.Errorf("a closed group: got %v", err)
+	}
+	src := newTestSource()
+	if _, err := tokencache.New(g, "test", src, tokencache.Config{}); !errors.Is(err, tokencache.ErrClosed) || src.subscribers() != 0 {
+		t.Errorf("New on a closed group: got %v, with %d subscriptions", err, src.subscribers())
+	}
+}
+
+// A sticky source does not come back from the end of its subscription.
+type sticky struct {
+	*testSource
+	release chan struct{}
+}
+
+func (s sticky) Subscribe(tokencache.Invalidator) (cancel func()) {
+	return func() { <-s.release }
+}
+
+func TestCloseWithAHungSource(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g, hung, second := tokencache.NewGroup(tokencache.GroupConfig{}), sticky{newTestSource(), make(chan struct{})}, newTestSource()
+		newCache(t, g, "hung", hung, tokencache.Config{})
+		c := newCache(t, g, "second", second, tokencache.Config{})
+		g.Close()
+		synctest.Wait()
+		if second.subscribers() != 0 {
+			t.Error("the second source is still subscribed")
+		}
+		check(t, c, mustToken(t, "a/a/a", "supersecret"), "error")
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if err := g.Wait(ctx); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("Wait: got %v beside a source that hangs", err)
+		}
+		close(hung.release)
+		if err := g.Wait(t.Context()); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestCloseEndsTheContextsOfAllLoads(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		src, ended := newTestSource(), 0
+		src.before = func(ctx context.Context, _ tokencache.TokenID) error {
+			if ctx.Err() != nil {
+				t.Errorf("a load's context has ended before the load: %v", ctx.Err())
+			}
+			<-ctx.Done()
+			src.mu.Lock()
+			defer src.mu.Unlock()
+			ended++
+			return ctx.Err()
+		}
+		c := solo(t, src, tokencache.Config{})
+		var results []<-chan result
+		for i := range 5 {
+			results = append(results, begin(t, c, fmt.Sprintf("a/a/%d", i), "supersecret"))
+		}
+		start := time.Now()
+		c.Close()
+		for _, ch := range results {
+			expect(t, ch, tokencache.ErrClosed)
+		}
+		synctest.Wait()
+		if ended != 5 || time.Since(start) != 0 {
+			t.Errorf("%d of 5 loads have ended after %v", ended, time.Since(start))
+		}
+	})
+}
+
+func TestCloseReleasesWhoWaitsForALoadToStart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		src, gate := newTestSource(), newGate()
+		src.before = gate.pass
+		c := solo(t, src, tokencache.Config{MaxLoads: 1})
+		var results []<-chan result
+		for i := range 3 {
+			results = append(results, async(context.Background(), c, mustToken(t, fmt.Sprintf("a/b/t%d", i), "supersecret")))
+		}
+		synctest.Wait()
+		c.Close()
+		for _, ch := range results {
+			if r := <-ch; !errors.Is(r.err, tokencache.ErrClosed) {
+				t.Errorf("got %v, want ErrClosed", r.err)
+			}
+		}
+	})
+}
+
+// TestStaleNeedsALease: the lease lapses while a load runs whose failure would have a
+// stale entry answer.
+func TestStaleNeedsALease(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		token := mustToken(t, "elastic/fleet-server/token1", "supersecret")
+		src := newTestSource(token)
+		g := tokencache.NewGroup(tokencache.GroupConfig{})
+		c := newCache(t, g, "test", src, tokencache.Config{TTL: time.Minute, ServeStale: time.Hour})
+		check(t, c, token, "ok")
+		src.before = func(context.Context, tokencache.TokenID) error { time.Sleep(2 * time.Second); return errOutage }
+		time.Sleep(time.Minute)
+		check(t, c, token, "ok") // stale
+		g.Lease(time.Now().Add(time.Second))
+		check(t, c, token, "error")
+	})
+}
+
+// TestLease: without a lease that is needed nothing is answered, from memory or not;
+// a pause that is longer than the lease is noticed by the first hit.
+func TestLease(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		token, fresh := mustToken(t, "elastic/fleet-server/token1", "supersecret"), mustToken(t, "elastic/fleet-server/token2", "supersecret")
+		src := newTestSource(token, fresh)
+		g := tokencache.NewGroup(tokencache.GroupConfig{})
+		newCache(t, g, "test", src, tokencache.Config{})
+		lapsed := func(token tokencache.Token) {
+			t.Helper()
+			_, err := g.Authenticate(t.Context(), header(token))
+			if noAnswer, ok := errors.AsType[*tokencache.NoAnswerError](err); !ok || noAnswer.Reason != tokencache.ReasonLapsed {
+				t.Errorf("got %v, want a lapsed lease", err)
+			}
+		}
+		good := func(token tokencache.Token) {
+			t.Helper()
+			if _, err := g.Authenticate(t.Context(), header(token)); err != nil {
+				t.Error(err)
+			}
+		}
+		good(token)
+		g.Lease(time.Now().Add(time.Second))
+		good(token)
+		time.Sleep(time.Second)
+		lapsed(token)
+		lapsed(fresh)
+		lapsed(mustToken(t, "elastic/fleet-server/token1", "wrong-secret"))
+		if got := src.loadsOf(fresh.ID()); got != 0 {
+			t.Errorf("the source was read %d times without a lease", got)
+		}
+		g.Lease(time.Now().Add(time.Second))
+		good(token)
+		time.Sleep(time.Minute)
+		lapsed(token)
+		g.Lease(time.Time{})
+		good(token)
+		good(fresh)
+	})
+}
+
+// TestLeaseIsLookedAt: from its end on, nothing is confirmed nor refused, in whatever way.
+func TestLeaseIsLookedAt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		token, wrong := mustToken(t, "elastic/fleet-server/token1", "supersecret"), mustToken(t, "elastic/fleet-server/token1", "wrong-secret")
+		other := mustToken(t, "elastic/fleet-server/other", "supersecret")
+		src := newTestSource(token, other)
+		g := tokencache.NewGroup(tokencache.GroupConfig{})
+		c := newCache(t, g, "test", src, tokencache.Config{})
+		g.Lease(time.Now().Add(time.Minute))
+		check(t, c, token, "ok")
+		time.Sleep(time.Minute - 1)
+		check(t, c, token, "ok")
+		gate := newGate()
+		src.before = gate.pass
+		joined := []<-chan result{begin(t, c, other.String(), "supersecret")}
+		time.Sleep(time.Nanosecond)
+		for _, token := range []tokencache.Token{token, wrong, other} {
+			if _, err := c.Authenticate(t.Context(), header(token)); reasonOf(err) != tokencache.ReasonLapsed {
+				t.Errorf("%v: got %v, want that the lease has lapsed", token, err)
+			}
+		}
+		g.Lease(time.Now().Add(time.Minute))
+		check(t, c, token, "ok")
+		g.Lease(time.Now().Add(-time.Minute))
+		check(t, c, token, "error")
+		g.Lease(time.Time{})
+		joined = append(joined, begin(t, c, other.String(), "supersecret"))
+		close(gate.open)
+		for _, ch := range joined {
+			expect(t, ch, nil)
+		}
+		if got := g.Stats().NoAnswer; got != 4 {
+			t.Errorf("got %d without an answer, want 4", got)
+		}
+	})
+}

@@ -1,0 +1,346 @@
+package tokencache_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/svctoken/svctoken/tokencache"
+)
+
+// TestAbsenceIsRemembered: a name that the source does not hold costs it one read in
+// AbsentTTL, whatever the secret; not so what it holds.
+func TestAbsenceIsRemembered(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		src := newTestSource(mustToken(t, "elastic/fleet-server/held", "supersecret"))
+		c := solo(t, src, tokencache.Config{})
+		for i := range 10 {
+			check(t, c, mustToken(t, "elastic/fleet-server/nobody", fmt.Sprintf("secret-number-%d", i)), "refused")
+			check(t, c, mustToken(t, "elastic/fleet-server/held", fmt.Sprintf("secret-number-%d", i)), "refused")
+		}
+		nobody, held := src.loadsOf(fleet.TokenID("nobody")), src.loadsOf(fleet.TokenID("held"))
+		if nobody != 1 || held != 10 || c.Stats().Absent != 9 || c.Stats().Entries != 0 {
+			t.Errorf("got %d and %d reads, %+v, want 1, 10 and 9 absent", nobody, held, c.Stats())
+		}
+		time.Sleep(5 * time.Second)
+		check(t, c, mustToken(t, "elastic/fleet-server/nobody", "supersecret"), "refused")
+		if got := src.loadsOf(fleet.TokenID("nobody")); got != 2 {
+			t.Errorf("got %d reads after AbsentTTL, want 2", got)
+		}
+	})
+}
+
+// TestAbsenceEndsWithAnyEviction: whatever selects the name ends it at once.
+func TestAbsenceEndsWithAnyEviction(t *testing.T) {
+	for _, e := range evictions {
+		t.Run(e.name, func(t *testing.T) {
+			token := mustToken(t, "elastic/fleet-server/token1", "supersecret")
+			p := newPair(t)
+			check(t, p.fileCache, token, "refused")
+			p.fileSrc.set(token)
+			check(t, p.fileCache, token, "refused") // nobody has told
+			e.evict(t, p)
+			check(t, p.fileCache, token, "ok")
+		})
+	}
+}
+
+// TestAbsenceLoadedBeforeAnEviction: a load that has found nothing is in flight when
+// the token is created; its absence is not remembered.
+func TestAbsenceLoadedBeforeAnEviction(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		token := mustToken(t, "elastic/fleet-server/token1", "supersecret")
+		p, gate := newPair(t), newGate()
+		p.fileSrc.after = gate.pass
+		early := async(t.Context(), p.fileCache, token)
+		synctest.Wait()
+		p.fileSrc.set(token)
+		p.fileCache.Evict(t.Context(), tokencache.CauseSource, named(t, fleet, "token1"))
+		close(gate.open)
+		if r := <-early; !errors.Is(r.err, tokencache.ErrRefused) {
+			t.Errorf("before the creation: got %+v", r)
+		}
+		check(t, p.fileCache, token, "ok")
+	})
+}
+
+// TestStaleEndsWithItsToken: a load of before an eviction fails when what was loaded
+// after the eviction has expired by itself, and is still there.
+func TestStaleEndsWithItsToken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		token := mustToken(t, "elastic/fleet-server/token1", "supersecret")
+		late := newGate()
+		first := true
+		src := asked(func(ctx context.Context, id tokencache.TokenID) (tokencache.Answer[record], error) {
+			if first {
+				first = false
+				late.pass(ctx, id)
+				return tokencache.Answer[record]{}, errOutage
+			}
+			return tokencache.Answer[record]{Held: true, Expires: time.Now().Add(time.Second / 2), Verify: token.Secret().Equal}, nil
+		})
+		c := solo(t, src, tokencache.Config{ServeStale: time.Hour})
+		old := begin(t, c, token.String(), "supersecret")
+		c.Evict(t.Context(), tokencache.CauseAsked, named(t, fleet, "token1"))
+		check(t, c, token, "ok")
+		time.Sleep(time.Second / 2)
+		if got := c.Stats().Entries; got != 1 {
+			t.Fatalf("%d entries are left, so the test shows nothing", got)
+		}
+		close(late.open)
+		expect(t, old, errOutage)
+	})
+}
+
+// TestServeStale: past its TTL a token is confirmed while the source fails, says so,
+// and no longer than asked for; nor without being asked for.
+func TestServeStale(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		token := mustToken(t, "elastic/fleet-server/token1", "supersecret")
+		src := newTestSource(token)
+		c := solo(t, src, tokencache.Config{TTL: time.Minute, Jitter: -1, ServeStale: 10 * time.Minute, MaxBackoff: -1})
+		check(t, c, token, "ok")
+		src.fail()
+		expect := func(stale bool) {
+			t.Helper()
+			if v, err := c.AuthenticateToken(t.Context(), token); err != nil || v.Stale != stale || v.Record.Version != 1 {
+				t.Errorf("got %+v, %v, want it with Stale %v", v, err, stale)
+			}
+		}
+		expect(false)
+		time.Sleep(time.Minute)
+		expect(true)
+		check(t, c, mustToken(t, "elastic/fleet-server/token1", "wrong-secret"), "error")
+		time.Sleep(9 * time.Minute)
+		expect(true)
+		if got := c.Stats().Stale; got != 2 {
+			t.Errorf("got %d stale, want 2", got)
+		}
+		time.Sleep(time.Minute)
+		check(t, c, token, "error")
+
+		src.before = nil
+		off := solo(t, src, tokencache.Config{TTL: time.Minute, MaxBackoff: -1})
+		check(t, off, token, "ok")
+		src.fail()
+		time.Sleep(time.Minute)
+		check(t, off, token, "error")
+	})
+}
+
+// TestTokenExpires: an entry never outlives its token, and is never stale.
+func TestTokenExpires(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		token := mustToken(t, "elastic/fleet-server/token1", "supersecret")
+		src := &mortal{testSource: newTestSource(token), expires: time.Now().Add(time.Minute)}
+		c := solo(t, src, tokencache.Config{ServeStale: time.Hour, RefreshAhead: time.Second})
+		check(t, c, token, "ok")
+		time.Sleep(time.Minute - 1)
+		check(t, c, token, "ok")
+		if got := src.loadsOf(token.ID()); got != 1 {
+			t.Errorf("got %d reads, want 1", got)
+		}
+		time.Sleep(time.Nanosecond)
+		_, err := c.AuthenticateToken(t.Context(), token)
+		if refused, ok := errors.AsType[*tokencache.RefusedError](err); !ok || refused.Reason != tokencache.ReasonExpired {
+			t.Errorf("got %v, want expired", err)
+		}
+		src.fail()
+		check(t, c, token, "error")
+	})
+}
+
+// A mortal source's tokens expire.
+type mortal struct {
+	*testSource
+	expires time.Time
+}
+
+func (m *mortal) Lookup(ctx context.Context, id tokencache.TokenID) (tokencache.Answer[record], error) {
+	a, err := m.testSource.Lookup(ctx, id)
+	a.Expires = m.expires
+	return a, err
+}
+
+// TestStaleEndsWithTheToken: a success is past its time, and the source says to
+// somebody with another secret that it does not hold the token any more.
+func TestStaleEndsWithTheToken(t *testing.T) {
+	for _, test := range []struct {
+		name   string
+		answer tokencache.Answer[record]
+		want   string
+	}{
+		{"not held", tokencache.Answer[record]{}, "error"},
+		{"disabled", tokencache.Answer[record]{Held: true, Disabled: true}, "error"},
+		{"expired", tokencache.Answer[record]{Held: true, Expires: time.Unix(1, 0)}, "error"},
+		{"wrong secret", tokencache.Answer[record]{Held: true, Verify: func(tokencache.Secret) bool { return false }}, "ok"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				token, other := mustToken(t, "elastic/fleet-server/token1", "supersecret"), mustToken(t, "elastic/fleet-server/token1", "other-secret")
+				answer, err := tokencache.Answer[record]{Held: true, Verify: token.Secret().Equal}, error(nil)
+				src := asked(func(context.Context, tokencache.TokenID) (tokencache.Answer[record], error) { return answer, err })
+				c := solo(t, src, tokencache.Config{TTL: time.Minute, Jitter: -1, AbsentTTL: -1, ServeStale: time.Hour})
+				check(t, c, token, "ok")
+				time.Sleep(2 * time.Minute)
+				answer = test.answer
+				check(t, c, other, "refused")
+				err = errors.New("connection refused")
+				check(t, c, token, test.want)
+			})
+		})
+	}
+}
+
+// TestStaleUntilItsEnds: past its TTL a success answers while the source fails, and each of
+// its ends ends that.
+func TestStaleUntilItsEnds(t *testing.T) {
+	token, wrong := mustToken(t, "elastic/fleet-server/token1", "supersecret"), mustToken(t, "elastic/fleet-server/token1", "wrong-secret")
+	ends := []struct {
+		name, want string
+		end        func(*testing.T, *pair, *testSource)
+	}{
+		{"nothing", "ok", func(*testing.T, *pair, *testSource) {}},
+		{"a wrong secret, refused", "ok", func(t *testing.T, p *pair, src *testSource) {
+			src.before = nil
+			check(t, p.fileCache, wrong, "refused")
+			src.fail()
+		}},
+		{"a wrong secret, unanswered", "ok", func(t *testing.T, p *pair, _ *testSource) { check(t, p.fileCache, wrong, "error") }},
+		{"the time", "error", func(*testing.T, *pair, *testSource) { time.Sleep(4 * time.Minute) }},
+		{"an eviction of another", "ok", func(t *testing.T, p *pair, _ *testSource) {
+			p.group.Evict(t.Context(), tokencache.CauseAsked, named(t, fleet, "token2"))
+		}},
+		{"an eviction", "error", func(t *testing.T, p *pair, _ *testSource) {
+			p.group.Evict(t.Context(), tokencache.CauseAsked, named(t, fleet, "token1"))
+		}},
+		{"a clearing", "error", func(t *testing.T, p *pair, _ *testSource) { p.fileCache.Clear(t.Context(), tokencache.CauseAsked) }},
+		{"a refusal", "error", func(t *testing.T, p *pair, src *testSource) {
+			src.before = nil
+			src.remove(token.ID())
+			check(t, p.fileCache, token, "refused")
+			src.fail()
+			time.Sleep(6 * time.Second) // nor is the absence remembered any more
+		}},
+		{"the lease", "error", func(t *testing.T, p *pair, _ *testSource) { p.group.Lease(time.Now()) }},
+		{"the end of the cache", "error", func(t *testing.T, p *pair, _ *testSource) { p.fileCache.Close() }},
+	}
+	for _, test := range ends {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				src, p := newTestSource(token), newPair(t)
+				g := tokencache.NewGroup(tokencache.GroupConfig{})
+				p.group, p.fileSrc = g, src
+				p.fileCache = newCache(t, g, "file", src, tokencache.Config{TTL: time.Minute, Jitter: -1, ServeStale: 5 * time.Minute, MaxBackoff: -1})
+				check(t, p.fileCache, token, "ok")
+				src.fail()
+				time.Sleep(2 * time.Minute)
+				v, err := p.fileCache.AuthenticateToken(t.Context(), token)
+				if err != nil || !v.Stale || !v.FromMemory || v.Record.Version != 1 || p.fileCache.Stats().Stale != 1 {
+					t.Errorf("got %+v, %v", v, err)
+				}
+				check(t, p.fileCache, wrong, "error")
+				test.end(t, p, src)
+				check(t, p.fileCache, token, test.want)
+				if test.want == "ok" {
+					src.before = nil
+					if v, err := p.fileCache.AuthenticateToken(t.Context(), token); err != nil || v.Stale {
+						t.Errorf("with the source back: got %+v, %v", v, err)
+					}
+				}
+			})
+		})
+	}
+}
+
+// TestAbsence: that the source does not hold a name is remembered for a moment, for
+// each secret, and each change that selects the name ends it.
+func TestAbsence(t *testing.T) {
+	token, other := mustToken(t, "elastic/fleet-server/token1", "supersecret"), mustToken(t, "elastic/fleet-server/token1", "other-secret")
+	for _, test := range []struct {
+		name  string
+		ends  bool
+		event func(*testing.T, *testSource, *tokencache.Cache[record])
+	}{
+		{"nothing", false, func(*testing.T, *testSource, *tokencache.Cache[record]) {}},
+		{"most of its time", false, func(*testing.T, *testSource, *tokencache.Cache[record]) { time.Sleep(5*time.Second - 1) }},
+		{"its time", true, func(*testing.T, *testSource, *tokencache.Cache[record]) { time.Sleep(5 * time.Second) }},
+		{"a change of another", false, func(t *testing.T, src *testSource, _ *tokencache.Cache[record]) {
+			src.caches.Evict(t.Context(), tokencache.CauseSource, named(t, fleet, "token2"))
+		}},
+		{"a change", true, func(t *testing.T, src *testSource, _ *tokencache.Cache[record]) {
+			src.caches.Evict(t.Context(), tokencache.CauseSource, named(t, fleet, "token1"))
+		}},
+		{"a change of the account", true, func(t *testing.T, src *testSource, _ *tokencache.Cache[record]) {
+			src.caches.Evict(t.Context(), tokencache.CauseSource, all(t, fleet))
+		}},
+		{"a reload", true, func(t *testing.T, src *testSource, _ *tokencache.Cache[record]) {
+			src.caches.Clear(t.Context(), tokencache.CauseState)
+		}},
+		{"an eviction", true, func(t *testing.T, _ *testSource, c *tokencache.Cache[record]) {
+			c.Evict(t.Context(), tokencache.CauseAsked, named(t, fleet, "token1"))
+		}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				src := newTestSource()
+				c := solo(t, src, tokencache.Config{})
+				for range 3 {
+					for _, token := range []tokencache.Token{token, other} {
+						_, err := c.Authenticate(t.Context(), header(token))
+						if reasonOf(err) != tokencache.ReasonUnknownToken {
+							t.Errorf("got %v, want an unknown token", err)
+						}
+						check(t, c, token, "refused")
+					}
+				}
+				if got := c.Stats(); got.Absent != 11 || got.Loads != 1 || got.Entries != 0 || got.Refusals != 1 {
+					t.Errorf("got %+v, want 11 refusals from memory", got)
+				}
+				src.set(token)
+				test.event(t, src, c)
+				want := map[bool]string{false: "refused", true: "ok"}[test.ends]
+				check(t, c, token, want)
+				if got := src.loadsOf(token.ID()); (got == 2) != test.ends {
+					t.Errorf("got %d reads", got)
+				}
+			})
+		})
+	}
+}
+
+// TestAbsencesMakeRoom: of more than 10 000 the oldest is forgotten, and no
+// success is displaced.
+func TestAbsencesMakeRoom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		src := newTestSource(mustToken(t, "good/good/good", "supersecret"))
+		g := tokencache.NewGroup(tokencache.GroupConfig{})
+		c := newCache(t, g, "test", src, tokencache.Config{MaxEntries: 1})
+		good := mustToken(t, "good/good/good", "supersecret")
+		check(t, c, good, "ok")
+		unknown := func(i int) tokencache.Token { return mustToken(t, fmt.Sprintf("a/b/t%d", i), "supersecret") }
+		for i := range 10_001 {
+			c.AuthenticateToken(t.Context(), unknown(i))
+		}
+		check(t, c, unknown(1), "refused")
+		check(t, c, unknown(10_000), "refused")
+		if got := c.Stats(); got.Absent != 2 || got.Loads != 10_002 || got.Displaced != 0 || got.Entries != 1 {
+			t.Errorf("got %+v", got)
+		}
+		check(t, c, unknown(0), "refused")
+		check(t, c, good, "ok")
+		if got := c.Stats(); got.Loads != 10_003 || got.Hits != 1 {
+			t.Errorf("got %+v, want the oldest to be read again", got)
+		}
+		if got := tokencache.Linked(g); got != 10_000+1 {
+			t.Errorf("%d entries are linked, want 10 000 absences and the token", got)
+		}
+		c.Clear(t.Context(), tokencache.CauseAsked)
+		if got := tokencache.Linked(g); got != 0 {
+			t.Errorf("%d entries are left after a clearing", got)
+		}
+	})
+}
