@@ -75,7 +75,7 @@ func (s *Server) start(settings []string) error {
 			return err
 		}
 	}
-	if err := s.run("initdb", "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-locale", "-D", s.data()); err != nil {
+	if err := s.run("initdb", "--no-sync", "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-locale", "-D", s.data()); err != nil {
 		return err
 	}
 	conf, err := os.OpenFile(s.data()+"/postgresql.conf", os.O_APPEND|os.O_WRONLY, 0)
@@ -136,7 +136,10 @@ func (s *Server) run(program string, args ...string) error {
 	}
 	defer os.Remove(out.Name())
 	defer out.Close()
-	cmd := exec.Command(filepath.Join(s.bin, program), args...)
+	if program != "cp" {
+		program = filepath.Join(s.bin, program)
+	}
+	cmd := exec.Command(program, args...)
 	cmd.Dir, cmd.Stdout, cmd.Stderr = s.dir, out, out
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: credential}
 	if err := cmd.Run(); err != nil {
@@ -156,6 +159,34 @@ func (s *Server) Restart() error {
 	return s.run("pg_ctl", "-D", s.data(), "-l", s.dir+"/log", "-w", "start")
 }
 
+// Backup stops the server as an operator does, copies its data, and starts it again. It
+// returns the copy, which Restore takes.
+func (s *Server) Backup() (backup string, err error) {
+	backup = filepath.Join(s.dir, "backup")
+	return backup, s.offline("fast", func() error { return s.run("cp", "-a", s.data(), backup) })
+}
+
+// Restore puts a backup in the place of the server's data.
+func (s *Server) Restore(backup string) error {
+	return s.offline("immediate", func() error {
+		if err := os.RemoveAll(s.data()); err != nil {
+			return err
+		}
+		return s.run("cp", "-a", backup, s.data())
+	})
+}
+
+// offline does something while the server is stopped.
+func (s *Server) offline(mode string, do func() error) error {
+	if err := s.run("pg_ctl", "-D", s.data(), "-m", mode, "stop"); err != nil {
+		return err
+	}
+	if err := do(); err != nil {
+		return err
+	}
+	return s.Restart()
+}
+
 // Replica starts a second server that follows this one, and waits until it answers.
 func (s *Server) Replica(settings ...string) (*Server, error) {
 	r := &Server{bin: s.bin}
@@ -170,7 +201,7 @@ func (s *Server) Replica(settings ...string) (*Server, error) {
 			return nil, err
 		}
 	}
-	if err := s.run("pg_basebackup", "-h", s.dir, "-U", "postgres", "-D", r.data(), "-R", "-c", "fast"); err != nil {
+	if err := s.run("pg_basebackup", "-h", s.dir, "-U", "postgres", "-D", r.data(), "-R", "-c", "fast", "--no-sync"); err != nil {
 		return nil, err
 	}
 	conf, err := os.OpenFile(r.data()+"/postgresql.conf", os.O_APPEND|os.O_WRONLY, 0)

@@ -1,0 +1,165 @@
+package enginetest
+
+import (
+	"bufio"
+	"database/sql"
+	"fmt"
+	"os"
+	"os/exec"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/svctoken/svctoken/indexsource/sqlindex"
+	"github.com/svctoken/svctoken/tokencache"
+)
+
+const (
+	otherProcess = "SQLINDEX_TEST_OTHER_PROCESS" // names the SQLite file
+	otherToken   = "SQLINDEX_TEST_OTHER_TOKEN"   // the token to disable; empty: all
+	otherWaits   = "SQLINDEX_TEST_OTHER_WAITS"   // set: it does not commit
+)
+
+// runOtherProcess is the main of another process: it disables tokens of a file.
+func runOtherProcess() int {
+	if err := disable(os.Getenv(otherProcess), os.Getenv(otherToken)); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return 0
+}
+
+func disable(path, name string) error {
+	db, err := sql.Open("sqlite3", sqliteDSN(path))
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	tx, err := db.Begin()
+	if err != nil {
+		return err
+	}
+	defer tx.Rollback()
+	if _, err := tx.Exec("UPDATE svctoken_tokens SET enabled = FALSE WHERE name = $1 OR $1 = ''", name); err != nil {
+		return err
+	}
+	if os.Getenv(otherWaits) != "" {
+		fmt.Println("written")
+		time.Sleep(time.Minute) // until it is killed
+	}
+	return tx.Commit()
+}
+
+// another returns another process, which disables a token or all.
+func another(t testing.TB, d database, name string) *exec.Cmd {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), self)
+	cmd.Env = append(os.Environ(), otherProcess+"="+pathOf(d), otherToken+"="+name)
+	return cmd
+}
+
+// TestSeveralProcesses: what another process does to a SQLite file is known after one
+// poll, and a poll that finds nothing new forgets nothing.
+func TestSeveralProcesses(t *testing.T) {
+	d := sqlite(t)
+	d.migrate(t)
+	n := d.node(t, sqlindex.Config{})
+	token := n.create(t, "token1")
+	n.want(t, token, "confirmed")
+	for range 3 {
+		n.poll(t)
+		n.want(t, token, "confirmed")
+	}
+	if got := n.cache.Stats().Hits; got != 3 {
+		t.Errorf("got %d hits, want 3", got)
+	}
+	cmd := another(t, d, "")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	n.poll(t)
+	n.want(t, token, "refused")
+}
+
+// TestProcessesAtOnce: several processes write to one SQLite file while a node polls it.
+// Once one has ended, the next poll knows what it did.
+func TestProcessesAtOnce(t *testing.T) {
+	d := sqlite(t)
+	d.migrate(t)
+	n := d.node(t, sqlindex.Config{Poll: 5 * time.Millisecond})
+	var tokens []tokencache.Token
+	for i := range 8 {
+		tokens = append(tokens, n.create(t, fmt.Sprintf("token%d", i)))
+	}
+	var processes sync.WaitGroup
+	for _, token := range tokens[1:] {
+		n.want(t, token, "confirmed")
+		processes.Go(func() {
+			if out, err := another(t, d, token.ID().Name).CombinedOutput(); err != nil {
+				t.Errorf("%v: %s", err, out)
+			}
+			if err := n.index.Poll(t.Context()); err != nil {
+				t.Error(err)
+			}
+			n.want(t, token, "refused")
+		})
+	}
+	processes.Wait()
+	n.want(t, tokens[0], "confirmed")
+}
+
+// TestKilledProcess: what a process wrote that was killed before it committed has not
+// happened, and others go on.
+func TestKilledProcess(t *testing.T) {
+	d := sqlite(t)
+	d.migrate(t)
+	n := d.node(t, sqlindex.Config{})
+	token := n.create(t, "token1")
+	n.want(t, token, "confirmed")
+	cmd := another(t, d, "")
+	cmd.Env = append(cmd.Env, otherWaits+"=1")
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if line, err := bufio.NewReader(out).ReadString('\n'); line != "written\n" {
+		t.Fatalf("got %q, %v", line, err)
+	}
+	n.poll(t)
+	n.want(t, token, "confirmed")
+	cmd.Process.Kill()
+	cmd.Wait()
+	n.poll(t)
+	n.want(t, token, "confirmed")
+	if _, err := n.index.SetEnabled(t.Context(), token.ID(), false); err != nil {
+		t.Error(err)
+	}
+	n.want(t, token, "refused")
+}
+
+// TestOneConnection: an index shares a SQLite handle that may have one connection.
+func TestOneConnection(t *testing.T) {
+	d := sqlite(t)
+	d.migrate(t)
+	n := d.node(t, sqlindex.Config{})
+	db := d.open(t)
+	db.SetMaxOpenConns(1)
+	ix := d.index(t, db, sqlindex.Config{})
+	if err := ix.Poll(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	token := n.create(t, "token1")
+	if _, ok, err := ix.Get(t.Context(), token.ID()); !ok || err != nil {
+		t.Errorf("got %v, %v", ok, err)
+	}
+	if err := ix.Poll(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+}
