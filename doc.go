@@ -8,32 +8,28 @@
 // every cache at one instant. After it returns, no new request gets an older answer,
 // whatever was being loaded. A hit takes no lock and allocates nothing.
 //
-// The whole of it, for a server with tokens in a file and in an index:
+// The whole of it, for a server with tokens in a file:
 //
 //	file, err := filesource.Open("filesource/testdata/service_tokens", filesource.Config{})
 //	if err != nil {
 //		log.Fatal(err) // lists every bad line
 //	}
 //	defer file.Close()
-//	index := indexsource.New(new(indexsource.Memory)) // or an adapter for your own
-//
 //	group := tokencache.NewGroup(tokencache.GroupConfig{})
 //	defer group.Close()
 //	if _, err := tokencache.New(group, "file", file, tokencache.Config{}); err != nil {
 //		log.Fatal(err)
 //	}
-//	if _, err := tokencache.New(group, "index", index, tokencache.Config{}); err != nil {
-//		log.Fatal(err)
-//	}
-//	ev := evict.New(group)
 //
-//	ctx := context.Background()
-//	authorization := "Bearer AAEAAWVsYXN0aWMvZmxlZXQtc2VydmVyL3Rva2VuMTpzdXBlcnNlY3JldA"
+//	ctx, authorization := context.Background(), "Bearer AAEAAWVsYXN0aWMvZmxlZXQtc2VydmVyL3Rva2VuMTpzdXBlcnNlY3JldA"
 //	verdict, err := group.Authenticate(ctx, authorization)
 //	fmt.Println(verdict.Token, verdict.Cache, err)
-//
-//	report, err := ev.Evict(ctx, "elastic", "fleet-server", "token1,token2")
+//	report, err := evict.New(group).Evict(ctx, "elastic", "fleet-server", "token1,token2")
 //	fmt.Println(report.Evicted, err)
+//
+// An index is one more cache of the group, which is asked after the file:
+//
+//	tokencache.New(group, "index", indexsource.New(new(indexsource.Memory)), tokencache.Config{})
 //
 // # Packages
 //
@@ -49,7 +45,17 @@
 //   - [github.com/svctoken/svctoken/evict]: names to evict as operators write them,
 //     and the HTTP route, compatible with Elasticsearch's clear service account
 //     token caches API.
+//   - [github.com/svctoken/svctoken/tokencache/tokenhttp]: middleware for net/http.
+//   - [github.com/svctoken/svctoken/tokencache/tokenlog]: what an operator must know,
+//     for log/slog.
+//   - [github.com/svctoken/svctoken/fleet]: many nodes, on each of which an eviction
+//     is in force when it has returned.
 //
-// Two programs, each runnable with go run, show it at work: examples/quickstart
-// takes a minute to read, and examples/authserver is a server to try with curl.
+// Modules of their own hold what needs more dependencies: indexsource/sqlindex for
+// SQLite and PostgreSQL, fleet/nats, and under adapters those for Prometheus,
+// OpenTelemetry, gRPC and Kubernetes.
+//
+// Of the programs under examples, each runnable with one command, quickstart takes a
+// minute to read, authserver is a server to try with curl and a browser, and embedded
+// is a host with middleware, metrics, a source of its own and its tests.
 package svctoken

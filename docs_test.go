@@ -2,6 +2,8 @@ package svctoken_test
 
 import (
 	"os"
+	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 )
@@ -64,6 +66,38 @@ func TestReadmeCommands(t *testing.T) {
 	}
 	if !strings.Contains(read(t, ".ci/run"), test) {
 		t.Errorf(".ci/run does not run %q", test)
+	}
+}
+
+var link = regexp.MustCompile(`(!?)\[[^]]*\]\(([^)#]+)(#[^)]*)?\)`)
+
+// TestLinks: what a page links to within the repository exists, and a picture is
+// small.
+func TestLinks(t *testing.T) {
+	const most = 200_000 // bytes
+	pages, err := filepath.Glob("docs/*.md")
+	if err != nil || len(pages) < 5 {
+		t.Fatalf("got pages %v, %v", pages, err)
+	}
+	links, pictures := 0, 0
+	for _, page := range append(pages, "README.md", "CONTRIBUTING.md", "SECURITY.md") {
+		for _, found := range link.FindAllStringSubmatch(read(t, page), -1) {
+			if strings.Contains(found[2], "://") {
+				continue
+			}
+			links++
+			info, err := os.Stat(filepath.Join(filepath.Dir(page), found[2]))
+			if err != nil {
+				t.Errorf("%s: %v", page, err)
+			} else if found[1] == "!" {
+				if pictures++; info.Size() > most {
+					t.Errorf("%s: %s has %d bytes, want %d at most", page, found[2], info.Size(), most)
+				}
+			}
+		}
+	}
+	if links < 30 || pictures < 2 {
+		t.Errorf("got %d links and %d pictures", links, pictures)
 	}
 }
 

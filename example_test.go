@@ -7,7 +7,6 @@ import (
 
 	"github.com/svctoken/svctoken/evict"
 	"github.com/svctoken/svctoken/filesource"
-	"github.com/svctoken/svctoken/indexsource"
 	"github.com/svctoken/svctoken/tokencache"
 )
 
@@ -17,26 +16,18 @@ func Example() {
 		log.Fatal(err) // lists every bad line
 	}
 	defer file.Close()
-	index := indexsource.New(new(indexsource.Memory)) // or an adapter for your own
-
 	group := tokencache.NewGroup(tokencache.GroupConfig{})
 	defer group.Close()
 	if _, err := tokencache.New(group, "file", file, tokencache.Config{}); err != nil {
 		log.Fatal(err)
 	}
-	if _, err := tokencache.New(group, "index", index, tokencache.Config{}); err != nil {
-		log.Fatal(err)
-	}
-	ev := evict.New(group)
 
-	ctx := context.Background()
-	authorization := "Bearer AAEAAWVsYXN0aWMvZmxlZXQtc2VydmVyL3Rva2VuMTpzdXBlcnNlY3JldA"
+	ctx, authorization := context.Background(), "Bearer AAEAAWVsYXN0aWMvZmxlZXQtc2VydmVyL3Rva2VuMTpzdXBlcnNlY3JldA"
 	verdict, err := group.Authenticate(ctx, authorization)
 	fmt.Println(verdict.Token, verdict.Cache, err)
-
-	report, err := ev.Evict(ctx, "elastic", "fleet-server", "token1,token2")
+	report, err := evict.New(group).Evict(ctx, "elastic", "fleet-server", "token1,token2")
 	fmt.Println(report.Evicted, err)
 	// Output:
 	// elastic/fleet-server/token1 file <nil>
-	// map[file:1 index:0] <nil>
+	// map[file:1] <nil>
 }
