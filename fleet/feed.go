@@ -1,16 +1,12 @@
 package fleet
 
-import (
-	"context"
-	"sync"
-)
+import "context"
 
 // A feed passes on a follower's messages to a session's loop.
 type feed struct {
 	messages chan Message
 	failed   chan error // receives once
 	stop     context.CancelFunc
-	done     sync.WaitGroup
 }
 
 // openFeed follows from a position on. Where the follower cannot be opened, failed
@@ -18,7 +14,7 @@ type feed struct {
 func (n *Node) openFeed(ctx context.Context, from Position) (*feed, error) {
 	ctx, stop := context.WithCancel(ctx)
 	f := &feed{messages: make(chan Message), failed: make(chan error, 1), stop: stop}
-	f.done.Go(func() {
+	n.running.Go(func() {
 		err := f.pass(ctx, n.engine, from)
 		n.sleep(ctx, n.backoff(n.cfg.Lease/100))
 		f.failed <- err
@@ -45,7 +41,6 @@ func (f *feed) pass(ctx context.Context, engine Engine, from Position) error {
 	}
 }
 
-func (f *feed) close() {
-	f.stop()
-	f.done.Wait()
-}
+// close does not wait for the engine: a client that is about to reconnect may not look
+// at its context for seconds, and a session has to end when its lease does.
+func (f *feed) close() { f.stop() }

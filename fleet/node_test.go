@@ -606,3 +606,49 @@ func TestReadsEndWithTheSession(t *testing.T) {
 		a.conn.Heal()
 	})
 }
+
+// A stuck engine does not look at its context while it opens a follower, as a client
+// does that is about to reconnect.
+type stuck struct {
+	*fleettest.Conn
+	hold atomic.Pointer[chan struct{}] // nil: it is not stuck
+}
+
+func (e *stuck) Follow(ctx context.Context, from fleet.Position) (fleet.Follower, error) {
+	if hold := e.hold.Load(); hold != nil {
+		<-*hold
+	}
+	return e.Conn.Follow(ctx, from)
+}
+
+// TestSessionEndsBesideAStuckEngine: a session ends when its lease does, whatever the
+// engine is busy with.
+func TestSessionEndsBesideAStuckEngine(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		caches, e := &recorder{}, &stuck{Conn: fleettest.NewLog().Connect()}
+		node, err := fleet.New(e, caches, fleet.Config{Name: "a"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer node.Close()
+		if err := node.Wait(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		hold := make(chan struct{})
+		e.hold.Store(&hold)
+		e.Break() // and the follower is opened anew
+		e.Cut(true, true)
+		caches.take()
+		until := node.Status().Until
+		time.Sleep(time.Until(until) + time.Millisecond)
+		if diff := cmp.Diff([]string{"lapse", "clear"}, caches.take()); diff != "" || node.Status().Serving {
+			t.Errorf("when the lease has run out (-want +got):\n%s", diff)
+		}
+		e.Heal()
+		e.hold.Store(nil)
+		close(hold)
+		if err := node.Wait(t.Context()); err != nil {
+			t.Error(err)
+		}
+	})
+}
