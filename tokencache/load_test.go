@@ -42,6 +42,34 @@ func TestOneLoad(t *testing.T) {
 	})
 }
 
+// TestNoSecondLoad: callers that come while a load ends, on several processors, find
+// the load or what it has stored.
+func TestNoSecondLoad(t *testing.T) {
+	src := newTestSource()
+	g := tokencache.NewGroup(tokencache.GroupConfig{})
+	c := newCache(t, g, "test", src, tokencache.Config{})
+	for i := range 500 {
+		token := mustToken(t, fmt.Sprintf("a/s%d/t", i%7), fmt.Sprintf("supersecret-%d", i))
+		src.set(token)
+		c.Clear(t.Context(), tokencache.CauseAsked)
+		reads := src.loadsOf(token.ID())
+		var callers sync.WaitGroup
+		for range 4 {
+			callers.Go(func() {
+				for range 5 {
+					if _, err := c.AuthenticateToken(t.Context(), token); err != nil {
+						t.Error(err)
+					}
+				}
+			})
+		}
+		callers.Wait()
+		if got := src.loadsOf(token.ID()) - reads; got != 1 {
+			t.Errorf("token %d: got %d source reads, want 1", i, got)
+		}
+	}
+}
+
 func TestCallerThatGivesUpDisturbsNobody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		token := mustToken(t, "elastic/fleet-server/token1", "supersecret")

@@ -338,6 +338,18 @@ func TestMemory(t *testing.T) {
 	p.expect("GET", "/_stats", admin, 200, `"authentications":{"confirmed":4,`)
 }
 
+// TestTTLOfZero: -ttl 0 remembers nothing; it does not remember for ever.
+func TestTTLOfZero(t *testing.T) {
+	p := start(t, "-admin", admin, "-ttl", "0")
+	bearer := p.line("A token that works: ")
+	for range 3 {
+		resp, _ := p.send("GET", "/_security/_authenticate", bearer, nil)
+		if got := resp.Header.Get("X-Svctoken-From-Memory"); resp.StatusCode != 200 || got != "false" {
+			t.Errorf("got %d, from memory: %s", resp.StatusCode, got)
+		}
+	}
+}
+
 // TestHolding: a client that announces a body and sends none gets its answer.
 func TestHolding(t *testing.T) {
 	p := start(t, "-admin", admin)

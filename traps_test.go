@@ -1,0 +1,69 @@
+package svctoken_test
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+var (
+	trapsFolder = regexp.MustCompile("`([a-z0-9/]+)` (Test[A-Za-z0-9_]+(?:, Test[A-Za-z0-9_]+)*)")
+	trapsName   = regexp.MustCompile(`\bTest[A-Za-z0-9_]+\b`)
+)
+
+// TestTraps: each line of docs/traps.md names at least one test, and each test that it
+// names is in the folder before it.
+func TestTraps(t *testing.T) {
+	rows := 0
+	for line := range strings.Lines(read(t, "docs/traps.md")) {
+		cells := strings.Split(line, " | ")
+		if !strings.HasPrefix(line, "| ") || strings.HasPrefix(line, "| the trap") || strings.HasPrefix(line, "| ---") {
+			continue
+		}
+		rows++
+		if len(cells) != 2 {
+			t.Errorf("a row of %d cells: %s", len(cells), line)
+			continue
+		}
+		checked := 0
+		for _, m := range trapsFolder.FindAllStringSubmatch(cells[1], -1) {
+			tests := testsIn(t, m[1])
+			for _, name := range trapsName.FindAllString(m[2], -1) {
+				checked++
+				if !tests[name] {
+					t.Errorf("%s has no test %s, for: %s", m[1], name, cells[0])
+				}
+			}
+		}
+		if named := len(trapsName.FindAllString(cells[1], -1)); checked == 0 || checked != named {
+			t.Errorf("checked %d of %d tests of: %s", checked, named, line)
+		}
+	}
+	if rows < 48 {
+		t.Errorf("got %d rows, want at least 48", rows)
+	}
+}
+
+var testFunc = regexp.MustCompile(`(?m)^func (Test[A-Za-z0-9_]+)\(t \*testing\.T\)`)
+
+// testsIn returns the names of a folder's tests.
+func testsIn(t *testing.T, dir string) map[string]bool {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(filepath.FromSlash(dir), "*_test.go"))
+	if err != nil || len(files) == 0 {
+		t.Errorf("%s has no tests: %v", dir, err)
+	}
+	names := make(map[string]bool)
+	for _, file := range files {
+		src, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range testFunc.FindAllSubmatch(src, -1) {
+			names[string(m[1])] = true
+		}
+	}
+	return names
+}
