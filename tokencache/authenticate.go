@@ -113,10 +113,20 @@ func (g *Group) authenticateBearer(ctx context.Context, only *store, bearer stri
 		return err
 	}
 	err := g.load(ctx, &a, v)
-	if !a.lent {
-		clear(a.token.secret.bytes())
-	}
+	g.wipe(&a)
 	return err
+}
+
+// wipe overwrites the secret that was decoded, or leaves that to the load which still
+// uses it.
+func (g *Group) wipe(a *attempt) {
+	if a.lent == nil {
+		clear(a.token.secret.bytes())
+		return
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	a.lent.leaveSecretLocked()
 }
 
 // parse decodes the bearer.
@@ -165,7 +175,7 @@ type attempt struct {
 	reason  Reason // why the stores before next have refused
 	changes uint64 // of the sources, when the round began
 	rounds  int
-	lent    bool // a load has the token's secret, and may be running
+	lent    *load // the load that has the token's secret, and may be running; nil: none
 	ended   error
 }
 
@@ -344,7 +354,9 @@ func (s *store) askLocked(ctx context.Context, a *attempt, v *Verdict[any]) (*lo
 	}
 	l.waiters++
 	s.stats.Misses++
-	a.lent = true
+	if l.token.secret.is(a.token.secret) {
+		a.lent = l
+	}
 	return l, nil
 }
 
@@ -355,11 +367,11 @@ func (g *Group) take(ctx context.Context, a *attempt, l *load, v *Verdict[any]) 
 	case out.confirmed:
 		out.setVerdict(s, a.token.id, v)
 		g.outcomes.confirmed()
-		a.lent = false
+		a.lent = nil
 		return true, nil
 	case out.err == nil:
 		a.reason = max(a.reason, out.reason)
-		a.lent = false
+		a.lent = nil
 		a.next++
 		return false, nil
 	}
@@ -424,6 +436,10 @@ func (s *store) refreshAhead(e *entry, q *query) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if e.live() && !s.closed.Load() {
-		s.obtainLocked(context.Background(), &token, q, true)
+		if l, _ := s.obtainLocked(context.Background(), &token, q, true); l != nil && l.token.secret.is(token.secret) {
+			l.leaveSecretLocked()
+			return
+		}
 	}
+	clear(token.secret.bytes())
 }

@@ -34,13 +34,17 @@ const (
 // (with a [*NameError] where it has an invalid name), or [ErrRefused] where the
 // secret is shorter than 10 bytes. Errors never contain the secret.
 func ParseBearer(bearer string) (Token, error) {
-	var buf [stackBuffer]byte
-	defer clear(buf[:])
-	plain, err := decodeBearer(buf[:], bearer)
+	// Into memory of its own, which the token keeps: a copy on the stack would be left
+	// behind when the stack grows.
+	plain, err := decodeBearer(nil, bearer)
 	if err != nil {
 		return Token{}, err
 	}
-	return splitBearer(plain)
+	token, err := splitBearer(plain)
+	if err != nil {
+		clear(plain)
+	}
+	return token, err
 }
 
 // cutScheme returns what follows "Bearer" and its spaces in the value of an
@@ -76,6 +80,7 @@ func decodeBearer(buf []byte, bearer string) ([]byte, error) {
 	}
 	plain, err := base64.RawStdEncoding.Strict().AppendDecode(buf[:0], []byte(bearer))
 	if err != nil {
+		clear(plain)
 		return nil, errBase64
 	}
 	if len(plain) < len(bearerPrefix) || string(plain[:len(bearerPrefix)]) != bearerPrefix {
@@ -96,7 +101,7 @@ func trimPadding(bearer string) (string, bool) {
 	return bearer[:end], true
 }
 
-// splitBearer makes a token of the bytes behind a bearer's prefix, which it copies.
+// splitBearer makes a token of the bytes behind a bearer's prefix, which it keeps.
 func splitBearer(plain []byte) (Token, error) {
 	qualified, secret, ok := bytes.Cut(plain, []byte{':'})
 	if !ok {
@@ -109,5 +114,5 @@ func splitBearer(plain []byte) (Token, error) {
 	if len(secret) < minSecret {
 		return Token{}, &RefusedError{Token: id, Reason: ReasonSecretLength}
 	}
-	return Token{id: id, secret: newSecret(bytes.Clone(secret))}, nil
+	return Token{id: id, secret: newSecret(secret)}, nil
 }

@@ -55,6 +55,8 @@ type load struct {
 	phase      phase
 	registered bool
 	waiters    int
+	over       bool  // nothing of it uses its token's secret any more
+	wipe       bool  // the secret is to be overwritten then, as who had it decoded has gone
 	started    int64 // clock readings: when it was made,
 	begun      int64 // when it began to read,
 	turned     int64 // when it got its turn to compute the hash,
@@ -291,6 +293,7 @@ func (l *load) land() (hash bool) {
 	}
 	need := l.publishLocked(&l.found)
 	l.settleLocked(&l.found)
+	l.overLocked()
 	g.mu.Unlock()
 	l.finish()
 	g.grow(need)
@@ -306,6 +309,7 @@ func (l *load) landLocked() (goesOn, hash bool) {
 		s.strays.endLocked(l.token.id.Account)
 		s.slots.handOnAllLocked()
 		s.stats.Discarded++
+		l.overLocked()
 		return true, false
 	case verifying:
 		g.hashing.giveBackLocked(l.token.id.Account, g.clock.now()-l.turned)
@@ -452,6 +456,7 @@ func (l *load) stopLocked(out *outcome) {
 	switch l.phase {
 	case queued, turning:
 		l.place.leaveLocked()
+		l.overLocked()
 	case reading:
 		s.strays.beginLocked(account)
 		s.slots.giveBackLocked(account, int64(s.loadTimeout))
@@ -460,6 +465,23 @@ func (l *load) stopLocked(out *outcome) {
 		s.group.hashing.giveBackLocked(account, int64(s.loadTimeout))
 	}
 	l.settleLocked(out)
+}
+
+// overLocked notes that nothing of the load uses its token's secret any more.
+func (l *load) overLocked() {
+	l.over = true
+	if l.wipe {
+		clear(l.token.secret.bytes())
+	}
+}
+
+// leaveSecretLocked has the secret overwritten as soon as nothing uses it: who had it
+// decoded for this load does not need it any more.
+func (l *load) leaveSecretLocked() {
+	l.wipe = true
+	if l.over {
+		clear(l.token.secret.bytes())
+	}
 }
 
 // abandon notes that a caller does not wait any more. A load that nobody waits for,
