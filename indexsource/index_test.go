@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 
@@ -214,6 +215,11 @@ func TestStateClears(t *testing.T) {
 			if source.StateChanged(test.next) {
 				t.Error("the hook cleared twice")
 			}
+			source = indexsource.New(&index)
+			source.StateChanged(test.last)
+			if got := source.StateChanged(test.next); got != test.want {
+				t.Errorf("the hook says %v, want %v", got, test.want)
+			}
 		})
 	}
 }
@@ -275,6 +281,59 @@ func TestWatchFollowsSubscriptions(t *testing.T) {
 			t.Errorf("with none open: got %d watches, want 0", watched.watching)
 		}
 		group = tokencache.NewGroup(tokencache.GroupConfig{})
+	}
+}
+
+// TestSubscriptionEndsOnce: to end it again does nothing.
+func TestSubscriptionEndsOnce(t *testing.T) {
+	watched := &watchedIndex{}
+	source := indexsource.New(watched)
+	told := 0
+	end := source.Subscribe(invalidatorFunc(func() { told++ }))
+	source.DocumentChanged(fleet.TokenID("token1"))
+	source.DocumentChanged(fleet.TokenID("not a name")) // which no bearer can have
+	end()
+	end()
+	source.DocumentChanged(fleet.TokenID("token1"))
+	if told != 1 || watched.watching != 0 {
+		t.Errorf("told %d times, with %d watches left; want 1 and 0", told, watched.watching)
+	}
+	later := indexsource.State{Health: indexsource.HealthGreen, UUID: "x", UpToDate: true}
+	watched.SetState(later)
+	if got := source.State(); got != (indexsource.State{}) {
+		t.Errorf("it was told of %v after the end", got)
+	}
+	defer source.Subscribe(invalidatorFunc(func() {}))()
+	if got := source.State(); got != later {
+		t.Errorf("with another cache the state is %v, want %v", got, later)
+	}
+}
+
+// TestMemoryByMany: its methods may be called by many at once.
+func TestMemoryByMany(t *testing.T) {
+	var index indexsource.Memory
+	source, _ := newCache(t, &index)
+	var wg sync.WaitGroup
+	for i := range 4 {
+		wg.Go(func() {
+			for k := range 200 {
+				id := fleet.TokenID(fmt.Sprintf("t%d-%d", i, k))
+				if err := index.Put(indexsource.Document{Token: id}); err != nil {
+					t.Error(err)
+				}
+				index.SetEnabled(id, true)
+				if doc, ok, err := index.Get(t.Context(), id); err != nil || !ok || !doc.Enabled {
+					t.Errorf("got %v, %t, %v", doc, ok, err)
+				}
+				index.SetState(indexsource.State{Health: indexsource.Health(k % 4)})
+				source.State()
+				index.Delete(id)
+			}
+		})
+	}
+	wg.Wait()
+	if got := index.List(fleet); len(got) != 0 {
+		t.Errorf("%d documents are left", len(got))
 	}
 }
 
