@@ -42,6 +42,18 @@ var (
 	ErrWeak = errors.New("a {SHA} or {MD5} hash, which is too weak to use")
 )
 
+// The rules that a hash may break. Each is one error: a file may have millions of them.
+var (
+	errPBKDF2     = errors.New("a PBKDF2 hash must be cost, salt and key, with $ between")
+	errCost       = errors.New("the cost of a PBKDF2 hash must be 1000, 10000, 50000, 100000, 500000 or 1000000")
+	errSalt       = fmt.Errorf("the salt of a PBKDF2 hash must be padded base64 of at least %d bytes", minSalt)
+	errKey        = errors.New("the key of a PBKDF2 hash must be padded base64 of 16, 32, 48 or 64 bytes")
+	errBcrypt     = fmt.Errorf("a bcrypt hash must have %d characters", bcryptLen)
+	errBcryptCost = errors.New("the cost of a bcrypt hash must be 04 to 14")
+	errBcryptText = errors.New("the salt and key of a bcrypt hash must be of ./A-Za-z0-9")
+	errSSHA256    = errors.New("an SSHA256 hash must be padded base64 of 8 bytes of salt, then of 32 bytes of key")
+)
+
 // The names that Check returns.
 const (
 	schemeStretch = "PBKDF2_STRETCH"
@@ -131,19 +143,19 @@ func checkPBKDF2(rest string) error {
 	cost, rest, ok := strings.Cut(rest, "$")
 	salt, key, ok2 := strings.Cut(rest, "$")
 	if !ok || !ok2 {
-		return errors.New("a PBKDF2 hash must be cost, salt and key, with $ between")
+		return errPBKDF2
 	}
 	if costs[cost] == 0 {
-		return errors.New("the cost of a PBKDF2 hash must be 1000, 10000, 50000, 100000, 500000 or 1000000")
+		return errCost
 	}
 	if n := base64Len(salt); n < minSalt {
-		return fmt.Errorf("the salt of a PBKDF2 hash must be padded base64 of at least %d bytes", minSalt)
+		return errSalt
 	}
 	switch base64Len(key) {
 	case 16, 32, 48, maxKey:
 		return nil
 	default:
-		return errors.New("the key of a PBKDF2 hash must be padded base64 of 16, 32, 48 or 64 bytes")
+		return errKey
 	}
 }
 
@@ -169,21 +181,21 @@ func isBcrypt(hash string) bool {
 
 func checkBcrypt(hash string) error {
 	if len(hash) != bcryptLen {
-		return fmt.Errorf("a bcrypt hash must have %d characters", bcryptLen)
+		return errBcrypt
 	}
 	if cost := hash[4:6]; cost < "04" || cost > "14" || cost[1] < '0' || cost[1] > '9' || hash[6] != '$' {
-		return errors.New("the cost of a bcrypt hash must be 04 to 14")
+		return errBcryptCost
 	}
 	const alphabet = "./ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 	if strings.ContainsFunc(hash[7:], func(r rune) bool { return !strings.ContainsRune(alphabet, r) }) {
-		return errors.New("the salt and key of a bcrypt hash must be of ./A-Za-z0-9")
+		return errBcryptText
 	}
 	return nil
 }
 
 func checkSSHA256(rest string) error {
 	if len(rest) != sshaSalt+sshaKey || base64Len(rest[:sshaSalt]) != 8 || base64Len(rest[sshaSalt:]) != sha256.Size {
-		return errors.New("an SSHA256 hash must be padded base64 of 8 bytes of salt, then of 32 bytes of key")
+		return errSSHA256
 	}
 	return nil
 }
