@@ -172,7 +172,7 @@ func (f *File) target() (string, error) {
 			return "", err
 		}
 		path = filepath.Join(folder, name)
-		link, err := os.Readlink(path)
+		link, err := f.sys.readLink(path)
 		if err != nil {
 			return path, nil // there is nothing, or a file by now, which will be noticed
 		}
@@ -347,19 +347,15 @@ func (e *edit) written(d *draft, temp tempFile, now sighting) *draft {
 func (f *File) sweep(target string) {
 	const stale = time.Minute
 	folder, prefix := filepath.Dir(target), tempPrefix(target)
-	names, err := f.sys.readDir(folder)
-	if err != nil {
-		return // whatever is wrong shows when the file is written
-	}
-	for _, name := range names {
-		middle, ok := strings.CutPrefix(name, prefix)
+	entries, _ := f.sys.readDir(folder) // whatever is wrong shows when the file is written
+	for _, entry := range entries {
+		middle, ok := strings.CutPrefix(entry.Name(), prefix)
 		middle, ok2 := strings.CutSuffix(middle, tempSuffix)
 		if !ok || !ok2 || middle == "" || strings.Trim(middle, "0123456789") != "" {
 			continue
 		}
-		path := filepath.Join(folder, name)
-		if info, err := f.sys.lstat(path); err == nil && info.Mode().IsRegular() && f.sys.now().Sub(info.ModTime()) > stale {
-			f.sys.remove(path)
+		if info, err := entry.Info(); err == nil && info.Mode().IsRegular() && f.sys.now().Sub(info.ModTime()) > stale {
+			f.sys.remove(filepath.Join(folder, entry.Name()))
 		}
 	}
 }

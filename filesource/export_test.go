@@ -17,6 +17,9 @@ type Faults struct {
 	// After is called likewise after each stat and rename that returned no error.
 	After func(op, path string)
 
+	// Info changes what a look at the file sees; nil: nothing.
+	Info func(fs.FileInfo) fs.FileInfo
+
 	// Now is what the file system's stamps are compared with; nil: time.Now.
 	Now func() time.Time
 }
@@ -34,6 +37,10 @@ func faulty(faults Faults) *system {
 	if after == nil {
 		after = func(string, string) {}
 	}
+	see := faults.Info
+	if see == nil {
+		see = func(info fs.FileInfo) fs.FileInfo { return info }
+	}
 	real := realSystem()
 	sys := *real
 	if faults.Now != nil {
@@ -41,27 +48,29 @@ func faulty(faults Faults) *system {
 	}
 	sys.stat = func(path string) (fs.FileInfo, error) {
 		info, err := try(before, "stat", path, real.stat)
-		if err == nil {
-			after("stat", path)
+		if err != nil {
+			return nil, err
 		}
-		return info, err
+		after("stat", path)
+		return see(info), nil
 	}
 	sys.resolve = func(path string) (string, error) { return try(before, "resolve", path, real.resolve) }
-	sys.readDir = func(path string) ([]string, error) { return try(before, "readdir", path, real.readDir) }
+	sys.readDir = func(path string) ([]fs.DirEntry, error) { return try(before, "readdir", path, real.readDir) }
+	sys.readLink = func(path string) (string, error) { return try(before, "readlink", path, real.readLink) }
 	sys.lstat = func(path string) (fs.FileInfo, error) { return try(before, "lstat", path, real.lstat) }
 	sys.open = func(path string) (handle, error) {
 		h, err := try(before, "open", path, real.open)
 		if err != nil {
 			return nil, err
 		}
-		return &faultyHandle{h, before, "read-"}, nil
+		return &faultyHandle{h, before, see, "read-"}, nil
 	}
 	sys.createTemp = func(folder, pattern string) (handle, error) {
 		h, err := try(before, "createtemp", folder, func(string) (handle, error) { return real.createTemp(folder, pattern) })
 		if err != nil {
 			return nil, err
 		}
-		return &faultyHandle{h, before, ""}, nil
+		return &faultyHandle{h, before, see, ""}, nil
 	}
 	sys.lock = func(path string, like fs.FileInfo) (func(), error) {
 		return try(before, "lock", path, func(string) (func(), error) { return real.lock(path, like) })
@@ -108,6 +117,7 @@ func first(err error, call func() error) error {
 type faultyHandle struct {
 	handle
 	before func(op, path string) error
+	see    func(fs.FileInfo) fs.FileInfo
 	prefix string
 }
 
@@ -134,7 +144,11 @@ func (h *faultyHandle) Stat() (fs.FileInfo, error) {
 	if err := h.try("fstat"); err != nil {
 		return nil, err
 	}
-	return h.handle.Stat()
+	info, err := h.handle.Stat()
+	if err != nil {
+		return nil, err
+	}
+	return h.see(info), nil
 }
 
 func (h *faultyHandle) Chmod(mode fs.FileMode) error {

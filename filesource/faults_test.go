@@ -3,6 +3,7 @@
 package filesource_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -434,32 +435,39 @@ func TestGroupIsKeptOrShutOut(t *testing.T) {
 // clock is moved, as the kernel's stamps cannot be.
 func TestMetadata(t *testing.T) {
 	for _, test := range []struct {
-		name  string
-		since time.Duration // the modification
-		whole bool          // the stamp is of a whole second
-		reads bool
+		name     string
+		modified time.Duration // before the change time
+		whole    bool          // the modification time is of a whole second
+		since    time.Duration // the later of both
+		reads    bool
 	}{
-		{"fresh", 50 * time.Millisecond, false, true},
-		{"at rest", 150 * time.Millisecond, false, false},
-		{"fresh change time of an old modification", 50 * time.Millisecond, true, true},
-		{"whole seconds, fresh", 2 * time.Second, true, true},
-		{"whole seconds, at rest", 4 * time.Second, true, false},
-		{"from the future", -time.Hour, false, true},
+		{"fresh", 0, false, 99 * time.Millisecond, true},
+		{"at rest", 0, false, 101 * time.Millisecond, false},
+		{"fresh change time of an old modification", time.Hour, false, 99 * time.Millisecond, true},
+		{"change time at rest of an old modification", time.Hour, false, 101 * time.Millisecond, false},
+		{"modification after the change", -time.Hour, false, 99 * time.Millisecond, true},
+		{"modification after the change, at rest", -time.Hour, false, 101 * time.Millisecond, false},
+		{"whole seconds, fresh", time.Hour, true, 2999 * time.Millisecond, true},
+		{"whole seconds, at rest", time.Hour, true, 3001 * time.Millisecond, false},
+		{"from the future", 0, false, -time.Hour, true},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s := &script{}
 				path := put(t, tokensPath(t), lineOne)
-				if test.whole {
-					info, err := os.Stat(path)
-					if err != nil {
-						t.Fatal(err)
-					}
-					if err := os.Chtimes(path, time.Time{}, info.ModTime().Truncate(time.Second)); err != nil {
+				modified := ctime(t, path).Add(-test.modified).Truncate(time.Second)
+				if !test.whole {
+					modified = modified.Add(123456789)
+				}
+				if test.modified != 0 {
+					if err := os.Chtimes(path, time.Time{}, modified); err != nil {
 						t.Fatal(err)
 					}
 				}
 				changed := ctime(t, path)
+				if modified.After(changed) {
+					changed = modified
+				}
 				file, _ := openWith(t, path, filesource.Config{Poll: time.Second}, filesource.Faults{
 					Before: s.Before, Now: func() time.Time { return changed.Add(test.since) },
 				})
@@ -661,9 +669,28 @@ func TestRemovedLock(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer again()
+	again()
 	if diff := cmp.Diff([]string{".service_tokens.lock", "service_tokens"}, folder(t, path)); diff != "" {
 		t.Errorf("the folder (-want +got):\n%s", diff)
+	}
+	// The lock is removed, or replaced, after a writer has opened it.
+	for name, act := range map[string]func() error{
+		"":         func() error { return nil },
+		"removed":  func() error { return os.Remove(lock) },
+		"replaced": func() error { return errors.Join(os.WriteFile(lock+"2", nil, 0o600), os.Rename(lock+"2", lock)) },
+	} {
+		opened, err := os.OpenFile(lock, os.O_CREATE|os.O_RDWR, 0o600)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer opened.Close()
+		if err := act(); err != nil {
+			t.Fatal(err)
+		}
+		if err := filesource.LockOpened(opened, lock); (err == nil) != (name == "") {
+			t.Errorf("%s: got %v", name, err)
+		}
+		opened.Close()
 	}
 }
 
@@ -747,17 +774,78 @@ func TestCreatedAtTheLastMoment(t *testing.T) {
 	}
 }
 
-// TestOddFilesAreNotOpened: to open a device may have effects.
+// TestOddFilesAreNotOpened: to open a device may have effects, and what is too large
+// is refused before it is read.
 func TestOddFilesAreNotOpened(t *testing.T) {
+	for _, odd := range odd {
+		dir, err := os.MkdirTemp("", "") // short: the path of a socket has 108 bytes at most
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer os.RemoveAll(dir)
+		s := &script{}
+		path := put(t, filepath.Join(dir, "service_tokens"), lineOne)
+		file, _ := openWith(t, path, filesource.Config{Poll: -1, Rest: -1}, filesource.Faults{Before: s.Before})
+		if err := errors.Join(os.Remove(path), odd.make(path)); err != nil {
+			t.Fatal(err)
+		}
+		s.count("")
+		if err := file.Reload(); err == nil || s.count("open") > 0 {
+			t.Errorf("%s: got %v, or it was opened", odd.name, err)
+		}
+	}
+}
+
+// TestPipeAfterTheLook: a pipe takes the file's place when the file has been looked at
+// and is about to be opened. Somebody holds its other end, and writes nothing.
+func TestPipeAfterTheLook(t *testing.T) {
 	s := &script{}
 	path := put(t, tokensPath(t), lineOne)
 	file, _ := openWith(t, path, filesource.Config{Poll: -1, Rest: -1}, filesource.Faults{Before: s.Before})
-	if err := errors.Join(os.Remove(path), syscall.Mkfifo(path, 0o600)); err != nil {
-		t.Fatal(err)
+	ends := make(chan *os.File, 1)
+	s.on("open", func() error {
+		err := errors.Join(os.Remove(path), syscall.Mkfifo(path, 0o600))
+		end, err2 := os.OpenFile(path, os.O_RDWR, 0)
+		ends <- end
+		return errors.Join(err, err2)
+	})
+	done := make(chan error)
+	go func() { done <- file.Reload() }()
+	end := <-ends
+	defer end.Close()
+	select {
+	case err := <-done:
+		if err == nil || !strings.Contains(err.Error(), "a pipe") || !has(file, one) {
+			t.Errorf("got %v", err)
+		}
+	case <-time.After(10 * time.Second):
+		end.Close()
+		t.Errorf("it was read, until %v", <-done)
 	}
-	s.count("")
-	if err := file.Reload(); err == nil || s.count("open") > 0 {
-		t.Errorf("got %v, or it was opened", err)
+}
+
+// TestRetriesEndWithTheContext: the file is changed before each rename.
+func TestRetriesEndWithTheContext(t *testing.T) {
+	s := &script{}
+	path := put(t, tokensPath(t), lineOne)
+	file, _ := openWith(t, path, filesource.Config{Poll: -1, Rest: -1}, filesource.Faults{Before: s.Before})
+	ctx, cancel := context.WithCancel(t.Context())
+	changes := 0
+	s.set(func(op, _ string) error {
+		if op != "sync" {
+			return nil
+		}
+		if changes++; changes == 3 {
+			cancel()
+		}
+		if changes > 10 {
+			return errFault
+		}
+		return appendTo(path, "# more\n")
+	})
+	err := file.Delete(ctx, fleet.TokenID("one"))
+	if !errors.Is(err, context.Canceled) || !strings.Contains(err.Error(), "is changed by others") || changes != 3 {
+		t.Errorf("got %v after %d changes", err, changes)
 	}
 }
 

@@ -157,6 +157,32 @@ func TestFormat(t *testing.T) {
 	}
 }
 
+// TestNames: the file's names are those that tokencache.ParseTokenID takes.
+func TestNames(t *testing.T) {
+	parts := []string{"", "a", "Z9", "_", "a_", "-", "-a", "a-", "0", ".", "é", "a b", "*", strings.Repeat("a", 128), strings.Repeat("a", 129), strings.Repeat("b", 256), strings.Repeat("b", 257)}
+	names := []string{"a", "a/b", "a/b/c/d", "/a/b/c", "a/b/c/", "//"}
+	for _, part := range parts {
+		names = append(names, part+"/b/c", "a/"+part+"/c", "a/b/"+part)
+	}
+	path, good := tokensPath(t), 0
+	for _, name := range names {
+		_, want := tokencache.ParseTokenID(name)
+		file, err := filesource.Open(write(t, path, name+":"+hashA), filesource.Config{Poll: -1, Rest: -1})
+		if (err == nil) != (want == nil) || err == nil && len(file.List()) != 1 {
+			t.Errorf("%q: got %v, want %v", name, err, want)
+		}
+		if want == nil {
+			good++
+		}
+		if e, ok := errors.AsType[*tokencache.NameError](want); ok && err != nil && len(name) <= 514 && !strings.HasSuffix(err.Error(), ": the "+e.Field+" before the colon "+e.Rule) {
+			t.Errorf("%q: got %v, want it to end like %v", name, err, want)
+		}
+	}
+	if good < 20 || good > len(names)-20 {
+		t.Errorf("%d of %d names are good", good, len(names))
+	}
+}
+
 func TestLastLineWins(t *testing.T) {
 	path := write(t, tokensPath(t), "x/y/z:"+hashA, "x/y/z:{SSHA256}AAECAwQFBgc="+strings.Repeat("A", 43)+"=")
 	if _, cache := open(t, path, filesource.Config{Poll: -1, Rest: -1}); works(t, cache, "x/y/z") {

@@ -61,13 +61,22 @@ type list struct {
 	more  int
 }
 
-func (l *list) add(e LineError) {
+// add adds a line with what is wrong with it. Only what is listed costs memory.
+func (l *list) add(number int, name, line string, err error) {
 	if len(l.first) == maxListed {
 		l.more++
 		return
 	}
-	e.Token = strings.Clone(e.Token) // or it would keep the file's whole text in memory
-	l.first = append(l.first, e)
+	rule := err.Error()
+	if err == errName {
+		name, _, _ := strings.Cut(line, ":")
+		_, err := tokencache.ParseTokenID(name)
+		if e, ok := errors.AsType[*tokencache.NameError](err); ok { // whose text has the name
+			rule = fmt.Sprintf("the %s before the colon %s", e.Field, e.Rule)
+		}
+	}
+	name = strings.Clone(name) // or it would keep the file's whole text in memory
+	l.first = append(l.first, LineError{number, name, len(line), rule})
 }
 
 // A document is what a file's text says.
@@ -145,13 +154,14 @@ func lines(text string) iter.Seq2[string, int] {
 // ends reports whether the text's last line has its ending.
 func ends(text string) bool { return strings.HasSuffix(text, "\n") || strings.HasSuffix(text, "\r") }
 
-// There may be millions of these: they are made once.
 var (
-	skippedUnknown = "skipped: the hash is " + passhash.ErrUnknown.Error()
-	skippedWeak    = "skipped: the hash is " + passhash.ErrWeak.Error()
+	errUnknown = fmt.Errorf("skipped: the hash is %w", passhash.ErrUnknown)
+	errWeak    = fmt.Errorf("skipped: the hash is %w", passhash.ErrWeak)
+	errTwice   = errors.New("replaces an earlier line for the same token")
 
 	errNotUTF8 = errors.New("must be UTF-8")
 	errNoColon = errors.New("must be a qualified name, a colon and a hash; there is no colon")
+	errName    = errors.New("the name before the colon must be a qualified name")
 	errLong    = fmt.Errorf("the qualified name before the colon must have at most %d bytes", longestName)
 )
 
@@ -165,19 +175,22 @@ func (d *document) add(number int, line string) (name string) {
 	}
 	switch {
 	case err == passhash.ErrUnknown:
-		d.warnings.add(LineError{number, name, len(line), skippedUnknown})
+		d.warnings.add(number, name, line, errUnknown)
 		return name
 	case err == passhash.ErrWeak:
-		d.warnings.add(LineError{number, name, len(line), skippedWeak})
+		d.warnings.add(number, name, line, errWeak)
 		return name
 	case err != nil:
-		d.bad.add(LineError{number, name, len(line), err.Error()})
+		d.bad.add(number, name, line, err)
+		d.tokens = nil // none will be used
 		return ""
+	case d.tokens == nil:
+		return name
 	}
 	before := len(d.tokens)
 	d.tokens[name] = hash
 	if len(d.tokens) == before { // a look-up first would take a fifth of the parse (BenchmarkOpen)
-		d.warnings.add(LineError{number, name, len(line), "replaces an earlier line for the same token"})
+		d.warnings.add(number, name, line, errTwice)
 	}
 	return name
 }
@@ -194,9 +207,33 @@ func splitLine(line string) (name, hash string, err error) {
 	if len(name) > longestName {
 		return "", "", errLong
 	}
-	_, err = tokencache.ParseTokenID(name)
-	if nameErr, ok := errors.AsType[*tokencache.NameError](err); ok {
-		return "", "", fmt.Errorf("the %s before the colon %s", nameErr.Field, nameErr.Rule)
+	if !isQualified(name) {
+		return "", "", errName
 	}
-	return name, hash, err
+	return name, hash, nil
+}
+
+// isQualified reports whether tokencache.ParseTokenID takes the name. It makes no
+// error: a file may have a bad name each two bytes.
+func isQualified(name string) bool {
+	parts := 0
+	for part := range strings.SplitSeq(name, "/") {
+		parts++
+		token := parts == 3
+		if part == "" || part[0] == '_' || part[0] == '-' && !token || len(part) > 128 && !token || len(part) > 256 || !isName(part) {
+			return false
+		}
+	}
+	return parts == 3
+}
+
+func isName(s string) bool {
+	for i := range len(s) {
+		switch c := s[i]; {
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', c == '_', c == '-':
+		default:
+			return false
+		}
+	}
+	return true
 }

@@ -49,8 +49,17 @@ func flock(file *os.File, path string) error {
 }
 
 // shareLock gives the lock to those who may write the tokens file. Only its owner
-// and the superuser can; where they have done so, there is nothing to do.
+// and the superuser can; where they have done so, there is nothing to do. A file that
+// says something, or has another name too, was not made to be a lock: who may write
+// to the folder could have the superuser give away what is not theirs.
 func shareLock(file *os.File, like fs.FileInfo) {
+	info, err := file.Stat()
+	if err != nil {
+		return
+	}
+	if st, ok := info.Sys().(*syscall.Stat_t); !ok || st.Nlink != 1 || st.Size != 0 {
+		return
+	}
 	mode := fs.FileMode(0o600)
 	if like != nil {
 		writers := like.Mode().Perm() & 0o022

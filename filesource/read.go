@@ -147,16 +147,15 @@ func (f *File) read(keep bool) (text string, s sighting, same bool) {
 func (f *File) linked() (newest time.Time) {
 	path := f.path
 	for range mostLinks {
-		link, rest := f.firstLink(path)
+		link, made, rest := f.firstLink(path)
 		if link == "" {
-			break
+			return newest
 		}
-		info, err := f.sys.lstat(link)
-		to, err2 := os.Readlink(link)
-		if err != nil || err2 != nil {
+		to, err := f.sys.readLink(link)
+		if err != nil {
 			return time.Time{} // it changes at this moment
 		}
-		if made := changeTime(info); made.After(newest) {
+		if made.After(newest) {
 			newest = made
 		}
 		if !filepath.IsAbs(to) {
@@ -164,21 +163,21 @@ func (f *File) linked() (newest time.Time) {
 		}
 		path = to + rest
 	}
-	return newest
+	return time.Time{}
 }
 
-// firstLink returns the beginning of the path up to its first symbolic link, and
-// the rest.
-func (f *File) firstLink(path string) (link, rest string) {
+// firstLink returns the beginning of the path up to its first symbolic link, when
+// that was made, and the rest of the path.
+func (f *File) firstLink(path string) (link string, made time.Time, rest string) {
 	for i := 1; i <= len(path); i++ {
 		if i < len(path) && !os.IsPathSeparator(path[i]) {
 			continue
 		}
 		if info, err := f.sys.lstat(path[:i]); err == nil && info.Mode()&fs.ModeSymlink != 0 {
-			return path[:i], path[i:]
+			return path[:i], changeTime(info), path[i:]
 		}
 	}
-	return "", ""
+	return "", time.Time{}, ""
 }
 
 func (f *File) readOnce(keep bool) (text string, s sighting) {

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -406,6 +407,76 @@ func TestCloseTwiceAndWithoutPoller(t *testing.T) {
 		file, _ := open(t, tokensPath(t), filesource.Config{Poll: poll})
 		file.Close()
 		file.Close()
+	}
+}
+
+// TestCloseWaits until the poller has ended, whatever else is reported meanwhile.
+func TestCloseWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		path := write(t, tokensPath(t), one+":"+hashA)
+		var poller, ended atomic.Bool
+		file, err := filesource.OpenWith(path, filesource.Config{Poll: time.Second, Rest: -1}, filesource.Faults{
+			Before: func(op, _ string) error {
+				if op == "stat" && poller.CompareAndSwap(true, false) {
+					time.Sleep(10 * time.Second)
+					ended.Store(true)
+				}
+				return nil
+			},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		poller.Store(true)
+		time.Sleep(1500 * time.Millisecond) // it is in the middle of a look
+		time.AfterFunc(time.Second, func() {
+			rename(t, path, two+":"+hashA)
+			if err := file.Reload(); err != nil { // which reports the change
+				t.Error(err)
+			}
+		})
+		file.Close()
+		if !ended.Load() {
+			t.Error("Close did not wait")
+		}
+	})
+}
+
+// TestLog is what an operator reads.
+func TestLog(t *testing.T) {
+	var log strings.Builder
+	plain := slog.NewTextHandler(&log, &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+		if a.Key == slog.TimeKey {
+			return slog.Attr{}
+		}
+		return a
+	}})
+	path := write(t, tokensPath(t), one+":"+hashA)
+	file, _ := open(t, path, filesource.Config{Poll: -1, Rest: -1, Logger: slog.New(plain)})
+	for _, change := range []func(){
+		func() { write(t, path, one+":"+hashA, two+":plain") },
+		func() { write(t, path, "bad") },
+		func() { write(t, path, strings.Repeat("x/y/z:plain\n", 21)+two+":"+hashA) },
+		func() { os.Remove(path) },
+	} {
+		change()
+		file.Reload()
+		log.WriteString("\n")
+	}
+	skipped := ` skipped: the hash is not a password hash of a known form"` + "\n"
+	want := `level=INFO msg="service tokens file loaded" path=PATH tokens=1` + "\n" +
+		`level=INFO msg="service tokens file loaded" path=PATH tokens=1` + "\n" +
+		`level=WARN msg="service tokens file" path=PATH line="2: elastic/fleet-server/two:` + skipped + "\n" +
+		`level=ERROR msg="service tokens file not loaded" path=PATH tokens=1 error="filesource: PATH has 1 bad lines, so none of it is used\nPATH:1: a line of 3 bytes: must be a qualified name, a colon and a hash; there is no colon"` + "\n" +
+		`level=WARN msg="service tokens file" path=PATH line="2: elastic/fleet-server/two:` + skipped + "\n" +
+		`level=INFO msg="service tokens file loaded" path=PATH tokens=1` + "\n"
+	for i := range 20 {
+		want += fmt.Sprintf(`level=WARN msg="service tokens file" path=PATH line="%d: x/y/z:`, i+1) + skipped
+	}
+	want += `level=WARN msg="service tokens file has more such lines" path=PATH more=1` + "\n\n" +
+		`level=WARN msg="service tokens file is gone" path=PATH tokens=0` + "\n\n"
+	if diff := cmp.Diff(want, strings.ReplaceAll(log.String(), path, "PATH")); diff != "" {
+		t.Errorf("log (-want +got):\n%s", diff)
 	}
 }
 

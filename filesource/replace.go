@@ -2,6 +2,7 @@ package filesource
 
 import (
 	"bufio"
+	"fmt"
 	"io"
 	"io/fs"
 	"path/filepath"
@@ -53,6 +54,9 @@ func (f *File) writeTemp(d *draft, target string) (temp tempFile, err error) {
 	}
 	if temp.info, err = file.Stat(); err != nil {
 		return temp, err
+	}
+	if f.cfg.MaxBytes > 0 && temp.info.Size() > f.cfg.MaxBytes { // nobody could read it
+		return temp, fmt.Errorf("%s would have more than %d bytes (Config.MaxBytes)", target, f.cfg.MaxBytes)
 	}
 	if err := file.Close(); err != nil {
 		return temp, err

@@ -595,13 +595,13 @@ func (w *world) rewrite(rng *rand.Rand, save func(rng *rand.Rand, content string
 		w.t.Error(err)
 		return
 	}
-	added, removed := w.newName("editor"), ""
+	added, removed, removes := w.newName("editor"), "", rng.IntN(3) == 0
 	w.mu.Lock()
 	w.secrets[added], w.expect[added] = "supersecret", may
 	var kept strings.Builder
 	for line := range strings.Lines(string(content)) {
 		name, _, _ := strings.Cut(line, ":")
-		if _, touched := w.expect[name]; removed == "" && !touched && slices.Contains(w.present, name) && len(w.present) > 4 && rng.IntN(3) == 0 {
+		if _, touched := w.expect[name]; removes && removed == "" && !touched && slices.Contains(w.present, name) && len(w.present) > 4 && rng.IntN(3) == 0 {
 			removed = name
 			w.expect[name] = may
 			continue

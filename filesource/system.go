@@ -16,8 +16,9 @@ type system struct {
 	stat       func(path string) (fs.FileInfo, error)
 	resolve    func(path string) (string, error)
 	open       func(path string) (handle, error) // for reading
-	readDir    func(path string) ([]string, error)
 	lstat      func(path string) (fs.FileInfo, error)
+	readLink   func(path string) (string, error)
+	readDir    func(path string) ([]fs.DirEntry, error)
 	lock       func(path string, like fs.FileInfo) (unlock func(), err error)
 	createTemp func(folder, pattern string) (handle, error) // readable for its owner alone
 	chtimes    func(path string, modified time.Time) error
@@ -44,8 +45,9 @@ func realSystem() *system {
 		stat:       os.Stat,
 		resolve:    filepath.EvalSymlinks,
 		open:       openToRead,
-		readDir:    readNames,
 		lstat:      os.Lstat,
+		readLink:   os.Readlink,
+		readDir:    os.ReadDir,
 		lock:       tryLock,
 		createTemp: func(folder, pattern string) (handle, error) { return os.CreateTemp(folder, pattern) },
 		chtimes:    func(path string, modified time.Time) error { return os.Chtimes(path, time.Time{}, modified) },
@@ -64,13 +66,4 @@ func openToRead(path string) (handle, error) {
 		return nil, err // not f, which would be a handle that is not nil
 	}
 	return f, nil
-}
-
-func readNames(folder string) ([]string, error) {
-	d, err := os.Open(folder)
-	if err != nil {
-		return nil, err
-	}
-	defer d.Close()
-	return d.Readdirnames(-1)
 }
