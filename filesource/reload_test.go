@@ -464,18 +464,19 @@ func TestLog(t *testing.T) {
 		log.WriteString("\n")
 	}
 	skipped := ` skipped: the hash is not a password hash of a known form"` + "\n"
-	want := `level=INFO msg="service tokens file loaded" path=PATH tokens=1` + "\n" +
+	var want strings.Builder
+	want.WriteString(`level=INFO msg="service tokens file loaded" path=PATH tokens=1` + "\n" +
 		`level=INFO msg="service tokens file loaded" path=PATH tokens=1` + "\n" +
 		`level=WARN msg="service tokens file" path=PATH line="2: elastic/fleet-server/two:` + skipped + "\n" +
 		`level=ERROR msg="service tokens file not loaded" path=PATH tokens=1 error="filesource: PATH has 1 bad lines, so none of it is used\nPATH:1: a line of 3 bytes: must be a qualified name, a colon and a hash; there is no colon"` + "\n" +
 		`level=WARN msg="service tokens file" path=PATH line="2: elastic/fleet-server/two:` + skipped + "\n" +
-		`level=INFO msg="service tokens file loaded" path=PATH tokens=1` + "\n"
+		`level=INFO msg="service tokens file loaded" path=PATH tokens=1` + "\n")
 	for i := range 20 {
-		want += fmt.Sprintf(`level=WARN msg="service tokens file" path=PATH line="%d: x/y/z:`, i+1) + skipped
+		want.WriteString(fmt.Sprintf(`level=WARN msg="service tokens file" path=PATH line="%d: x/y/z:`, i+1) + skipped)
 	}
-	want += `level=WARN msg="service tokens file has more such lines" path=PATH more=1` + "\n\n" +
-		`level=WARN msg="service tokens file is gone" path=PATH tokens=0` + "\n\n"
-	if diff := cmp.Diff(want, strings.ReplaceAll(log.String(), path, "PATH")); diff != "" {
+	want.WriteString(`level=WARN msg="service tokens file has more such lines" path=PATH more=1` + "\n\n" +
+		`level=WARN msg="service tokens file is gone" path=PATH tokens=0` + "\n\n")
+	if diff := cmp.Diff(want.String(), strings.ReplaceAll(log.String(), path, "PATH")); diff != "" {
 		t.Errorf("log (-want +got):\n%s", diff)
 	}
 }
