@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -49,6 +50,24 @@ func TestGroupAsksInOrder(t *testing.T) {
 	}
 	if got := p.indexSrc.loadsOf(inBoth.ID()); got != 0 {
 		t.Errorf("the second source was asked %d times for a token that the first confirms", got)
+	}
+}
+
+// TestTheFirstThatRemembersAnswers: in whichever order they came to remember it.
+func TestTheFirstThatRemembersAnswers(t *testing.T) {
+	token := mustToken(t, "elastic/fleet-server/token1", "supersecret")
+	for _, last := range []string{"file", "index"} {
+		p := newPair(t, token)
+		order := p.caches()
+		if last == "file" {
+			slices.Reverse(order)
+		}
+		for _, c := range order {
+			check(t, c, token, "ok")
+		}
+		if v, err := p.group.Authenticate(t.Context(), header(token)); err != nil || v.Cache != "file" || !v.FromMemory {
+			t.Errorf("%s came last: got %+v, %v, want the first cache's memory", last, v, err)
+		}
 	}
 }
 
