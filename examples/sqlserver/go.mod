@@ -9,6 +9,7 @@ require (
 	github.com/svctoken/svctoken/indexsource/sqlindex v0.0.0-00010101000000-000000000000
 	github.com/svctoken/svctoken/indexsource/sqlindex/enginetest v0.0.0-00010101000000-000000000000
 	github.com/svctoken/svctoken/indexsource/sqlindex/pglisten v0.0.0-00010101000000-000000000000
+	golang.org/x/term v0.48.0
 )
 
 require (
@@ -20,7 +21,7 @@ require (
 	github.com/ncruces/julianday v1.0.0 // indirect
 	golang.org/x/crypto v0.58.0 // indirect
 	golang.org/x/sync v0.24.0 // indirect
-	golang.org/x/sys v0.49.0 // indirect
+	golang.org/x/sys v0.50.0 // indirect
 	golang.org/x/text v0.43.0 // indirect
 )
 

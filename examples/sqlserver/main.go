@@ -50,6 +50,7 @@ func run(ctx context.Context, o server.Options, name string, cfg sqlindex.Config
 	if err := store.Migrate(ctx); err != nil {
 		return err
 	}
+	fmt.Println("Index", store.Name)
 	store.Listen(pglisten.Config{Logger: cfg.Logger})
 	return server.Run(ctx, o, index{store})
 }

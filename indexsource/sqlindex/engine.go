@@ -57,7 +57,8 @@ func (e Engine) triggers() string {
 // An EngineError is what the database or its driver answered. Its text has no values
 // of parameters in it, so that no password hash gets into a log. It unwraps to the
 // errors of packages context, database/sql, driver and io that it wraps, and to
-// [ErrClosed], but not to the driver's own, which may quote rows.
+// [ErrClosed], but not to the driver's own, which may quote rows. Where the tables are
+// missing it unwraps to [ErrFormat].
 type EngineError struct {
 	Op       string // what was being done: "get", "poll", "create" and so on
 	SQLState string // PostgreSQL's five characters, empty where there are none
@@ -69,7 +70,8 @@ type EngineError struct {
 // Error names what was being done, and quotes the driver's message.
 func (e *EngineError) Error() string { return fmt.Sprintf("sqlindex: %s: %s", e.Op, e.Text) }
 
-// Unwrap returns the error of a standard package that this one wraps, or nil.
+// Unwrap returns the error that this one wraps, of a standard package or of this one, or
+// nil.
 func (e *EngineError) Unwrap() error { return e.known }
 
 // wrap turns an error of the driver into an EngineError. The secrets are texts that
@@ -93,6 +95,9 @@ func wrap(op string, err error, secrets ...string) error {
 			e.known = known
 			break
 		}
+	}
+	if isNoTable(e) {
+		e.known = ErrFormat
 	}
 	for _, secret := range secrets {
 		if secret != "" {

@@ -13,10 +13,10 @@ import (
 //go:embed schema
 var schema embed.FS
 
-// ErrFormat is wrapped by the errors of an index whose schema is of another version
-// than this package's, or whose triggers are not all in force. [Index.Migrate] mends
-// an older one.
-var ErrFormat = errors.New("the schema is of another version, or its triggers are not in force")
+// ErrFormat is wrapped by the errors of an index whose schema is missing, of another
+// version than this package's, or without some of its triggers. [Index.Migrate] mends
+// one that is missing or older.
+var ErrFormat = errors.New("the schema is missing or of another version, or its triggers are not in force")
 
 var (
 	// formatOf says which version of the schema this package reads and writes.

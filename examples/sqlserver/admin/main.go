@@ -64,6 +64,8 @@ type command struct {
 	timeout        time.Duration
 	verb           string
 	args           []string
+	id             tokencache.TokenID // of args, as account is
+	account        tokencache.Account
 	stdout         *os.File
 }
 
@@ -122,58 +124,67 @@ func (c *command) run(ctx context.Context) error {
 	if c.verb == "migrations" {
 		return printMigrations(c.stdout, c.storeName)
 	}
-	s, err := openStore(c.storeName)
+	if err := c.parse(); err != nil {
+		return err
+	}
+	s, err := openStore(ctx, c.storeName, c.verb)
 	if err != nil {
 		return err
 	}
 	defer s.Close()
 	switch c.verb {
 	case "list":
-		return c.list(ctx, s)
+		return s.list(ctx, c.account, func(line ...string) error {
+			_, err := fmt.Fprintln(c.stdout, strings.Join(line, "\t")) // a line for each token
+			return err
+		})
 	case "migrate":
 		return s.migrate(ctx)
+	case "create":
+		return c.reveal(func() (tokencache.Token, error) { return s.create(ctx, c.id, c.creator) })
+	case "rotate":
+		return c.reveal(func() (tokencache.Token, error) { return s.rotate(ctx, c.id) })
+	case "delete":
+		return s.remove(ctx, c.id)
+	default:
+		return s.setEnabled(ctx, c.id, c.verb == "enable")
+	}
+}
+
+// parse checks the command and its arguments, before the store is opened.
+func (c *command) parse() (err error) {
+	switch c.verb {
+	case "migrate":
+		if len(c.args) > 0 {
+			return fmt.Errorf("migrate needs no argument%w", errUsage)
+		}
+		return nil
+	case "list":
+		return c.parseAccount()
 	case "create", "rotate", "disable", "enable", "delete":
-		return c.change(ctx, s)
 	default:
 		return fmt.Errorf("unknown command %q%w", c.verb, errUsage)
 	}
-}
-
-// change runs the commands that are about one token.
-func (c *command) change(ctx context.Context, s store) error {
 	if len(c.args) != 1 {
 		return fmt.Errorf("%s needs one token, as NAMESPACE/SERVICE/TOKEN%w", c.verb, errUsage)
 	}
-	id, err := tokencache.ParseTokenID(c.args[0])
-	if err != nil {
+	if c.id, err = tokencache.ParseTokenID(c.args[0]); err != nil {
 		return fmt.Errorf("%w%w", err, errUsage)
 	}
-	switch c.verb {
-	case "create":
-		return c.reveal(func() (tokencache.Token, error) { return s.create(ctx, id, c.creator) })
-	case "rotate":
-		return c.reveal(func() (tokencache.Token, error) { return s.rotate(ctx, id) })
-	case "delete":
-		return s.remove(ctx, id)
-	default:
-		return s.setEnabled(ctx, id, c.verb == "enable")
-	}
+	return nil
 }
 
-// list prints a line for each token, with tabs between its columns.
-func (c *command) list(ctx context.Context, s store) error {
-	var account tokencache.Account
+// parseAccount reads the account of list, which may be missing.
+func (c *command) parseAccount() error {
+	if len(c.args) == 0 {
+		return nil
+	}
 	if len(c.args) > 1 {
 		return fmt.Errorf("list needs one account at most%w", errUsage)
 	}
-	if len(c.args) == 1 {
-		account.Namespace, account.Service, _ = strings.Cut(c.args[0], "/")
-		if err := account.Validate(); err != nil {
-			return fmt.Errorf("%w%w", err, errUsage)
-		}
+	c.account.Namespace, c.account.Service, _ = strings.Cut(c.args[0], "/")
+	if err := c.account.Validate(); err != nil {
+		return fmt.Errorf("%w%w", err, errUsage)
 	}
-	return s.list(ctx, account, func(line ...string) error {
-		_, err := fmt.Fprintln(c.stdout, strings.Join(line, "\t"))
-		return err
-	})
+	return nil
 }

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/svctoken/svctoken/indexsource/sqlindex"
 	"github.com/svctoken/svctoken/indexsource/sqlindex/enginetest/pgserver"
 	"github.com/svctoken/svctoken/tokencache"
 )
@@ -129,16 +130,64 @@ func TestMigrationsArePrinted(t *testing.T) {
 // TestFailures: a database that cannot be reached is a failure, not a refusal, and the
 // message has no password.
 func TestFailures(t *testing.T) {
-	for _, store := range []string{"postgres://u:hunter2@/x?host=/nowhere", "sqlite:/nowhere/x.db"} {
+	for store, want := range map[string]string{"postgres://u:hunter2@/x?host=/nowhere": "nothing was changed", "sqlite:/nowhere/x.db": "no such file"} {
 		code, _, errs := admin(t, "-store", store, "disable", "elastic/fleet-server/token1")
-		if code != failed || strings.Contains(errs, "hunter2") || !strings.Contains(errs, "in force or not") {
+		if code != failed || strings.Contains(errs, "hunter2") || !strings.Contains(errs, want) {
 			t.Errorf("%s: got %d, %q", store, code, errs)
 		}
+		if code, _, errs := admin(t, "-store", store, "disable", "token1"); code != misused {
+			t.Errorf("%s, with a wrong command line: got %d, %q", store, code, errs)
+		}
+	}
+	if got := unsure(&sqlindex.EngineError{Op: "delete", Text: "unexpected EOF"}).Error(); !strings.Contains(got, "may be in force or not") {
+		t.Errorf("an answer that was lost: %s", got)
 	}
 	if code, _, _ := admin(t, "-store", "mysql:x", "list"); code != misused {
 		t.Errorf("got %d", code)
 	}
 	if code, _, _ := admin(t); code != misused {
 		t.Errorf("nothing at all: got %d", code)
+	}
+}
+
+// TestNoTables: without tables, or without a file, the message says what to do, and
+// nothing is made: the path may be mistyped.
+func TestNoTables(t *testing.T) {
+	dir := t.TempDir()
+	empty, missing := filepath.Join(dir, "empty.db"), filepath.Join(dir, "missing.db")
+	if err := os.WriteFile(empty, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{empty, missing} {
+		for _, verb := range []string{"list", "delete"} {
+			args := []string{"-store", "sqlite:" + path, verb}
+			if verb == "delete" {
+				args = append(args, "elastic/fleet-server/token1")
+			}
+			code, _, errs := admin(t, args...)
+			if code != failed || !strings.Contains(errs, "the command migrate") || strings.Contains(errs, "may be in force") {
+				t.Errorf("%s of %s: got %d, %q", verb, path, code, errs)
+			}
+		}
+	}
+	if _, err := os.Stat(missing); !os.IsNotExist(err) {
+		t.Errorf("the file was made: %v", err)
+	}
+}
+
+// TestNullDevice: no secret is made for /dev/null, which is a device and no terminal.
+func TestNullDevice(t *testing.T) {
+	null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer null.Close()
+	store := "file:" + filepath.Join(t.TempDir(), "service_tokens")
+	var errs bytes.Buffer
+	if code := run(t.Context(), []string{"-store", store, "create", "elastic/fleet-server/token1"}, null, &errs); code != misused {
+		t.Errorf("got %d, %s", code, &errs)
+	}
+	if _, out, _ := admin(t, "-store", store, "list"); out != "" {
+		t.Errorf("a token was created whose secret nobody has seen: %q", out)
 	}
 }

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"os"
 
+	"golang.org/x/term"
+
 	"github.com/svctoken/svctoken/tokencache"
 )
 
@@ -38,7 +40,5 @@ func (c *command) reveal(create func() (tokencache.Token, error)) error {
 	return errors.Join(err, writeErr)
 }
 
-func isTerminal(file *os.File) bool {
-	info, err := file.Stat()
-	return err == nil && info.Mode()&os.ModeCharDevice != 0
-}
+// isTerminal reports whether somebody reads what is written: /dev/null is a device, too.
+func isTerminal(file *os.File) bool { return term.IsTerminal(int(file.Fd())) }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"strings"
 	"time"
 
@@ -31,7 +32,9 @@ type store interface {
 	Close()
 }
 
-func openStore(name string) (store, error) {
+// openStore opens the store of that name. An SQL index must be there, with its tables,
+// unless it is opened for migrate.
+func openStore(ctx context.Context, name, verb string) (store, error) {
 	if path, ok := strings.CutPrefix(name, "file:"); ok {
 		file, err := filesource.Open(path, filesource.Config{Poll: -1})
 		if err != nil {
@@ -39,9 +42,28 @@ func openStore(name string) (store, error) {
 		}
 		return fileStore{file}, nil
 	}
+	if path, ok := strings.CutPrefix(name, "sqlite:"); ok && verb != "migrate" {
+		if _, err := os.Stat(path); err != nil {
+			return nil, fmt.Errorf("%w (the command migrate makes a new index)", err) // SQLite would make an empty file
+		}
+	}
 	s, err := dsn.Open(name, sqlindex.Config{})
 	if err != nil {
 		return nil, fmt.Errorf("-store: %w%w", err, errUsage)
+	}
+	if verb == "migrate" {
+		return sqlStore{s}, nil
+	}
+	err = s.Poll(ctx)
+	if err == nil {
+		err = s.Status().Err // of a schema that is not up to date
+	}
+	if err != nil {
+		s.Close()
+		if errors.Is(err, sqlindex.ErrFormat) {
+			err = fmt.Errorf("%w (the command migrate makes the tables, or brings them up to date)", err)
+		}
+		return nil, fmt.Errorf("nothing was changed: %w", err)
 	}
 	return sqlStore{s}, nil
 }

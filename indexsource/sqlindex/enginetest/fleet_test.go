@@ -11,6 +11,7 @@ import (
 	"github.com/svctoken/svctoken/indexsource"
 	"github.com/svctoken/svctoken/indexsource/sqlindex"
 	"github.com/svctoken/svctoken/indexsource/sqlindex/enginetest/pgserver"
+	"github.com/svctoken/svctoken/indexsource/sqlindex/pglisten"
 	"github.com/svctoken/svctoken/tokencache"
 )
 
@@ -41,7 +42,7 @@ func TestManyNodes(t *testing.T) {
 	for i := range 50 {
 		n := d.node(t, sqlindex.Config{Poll: fleetPoll})
 		if i%2 == 0 {
-			d.listening(t, n)
+			d.listening(t, n, pglisten.Config{})
 		}
 		nodes = append(nodes, n)
 	}

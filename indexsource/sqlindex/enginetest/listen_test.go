@@ -1,6 +1,9 @@
 package enginetest
 
 import (
+	"bytes"
+	"log/slog"
+	"strings"
 	"testing"
 	"time"
 
@@ -12,13 +15,13 @@ import (
 )
 
 // listening has the node's index nudged by notifications.
-func (d database) listening(t testing.TB, n *node) *pglisten.Listener {
+func (d database) listening(t testing.TB, n *node, listen pglisten.Config) *pglisten.Listener {
 	t.Helper()
 	cfg, err := pgx.ParseConfig(d.dsn)
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := pglisten.Listen(cfg, n.index.Notified, pglisten.Config{})
+	l := pglisten.Listen(cfg, n.index.Notified, listen)
 	t.Cleanup(l.Close)
 	return l
 }
@@ -53,7 +56,8 @@ func TestListen(t *testing.T) {
 	d := newSchema(t, s)
 	d.migrate(t)
 	n := d.node(t, sqlindex.Config{Poll: time.Hour})
-	l := d.listening(t, n)
+	var warnings bytes.Buffer // written by the listener's goroutine, which has ended when it is read
+	l := d.listening(t, n, pglisten.Config{Logger: slog.New(slog.NewTextHandler(&warnings, &slog.HandlerOptions{Level: slog.LevelWarn}))})
 	told := evictions(t, n)
 	db := d.open(t)
 	execSQL(t, db, "INSERT INTO svctoken_tokens (namespace, service, name, hash) VALUES ('elastic', 'fleet-server', 'token1', '')")
@@ -93,6 +97,9 @@ func TestListen(t *testing.T) {
 		t.Error("connected after Close")
 	}
 	l.Close()
+	if got := strings.Count(warnings.String(), "level=WARN"); got < 1 || got > 2 { // the cut may take effect only with the crash
+		t.Errorf("two losses of the connection: got %d warnings:\n%s", got, &warnings)
+	}
 }
 
 // TestListenToNobody: Close ends a listener whose server was never there.

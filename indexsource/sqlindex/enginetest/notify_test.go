@@ -12,6 +12,7 @@ import (
 
 	"github.com/svctoken/svctoken/indexsource/sqlindex"
 	"github.com/svctoken/svctoken/indexsource/sqlindex/enginetest/pgserver"
+	"github.com/svctoken/svctoken/indexsource/sqlindex/pglisten"
 )
 
 // TestNotifications: PostgreSQL notifies of each statement once, with the names of what
@@ -91,7 +92,7 @@ func TestForged(t *testing.T) {
 	d := postgres(t)
 	d.migrate(t)
 	n := d.node(t, sqlindex.Config{Poll: time.Hour})
-	l := d.listening(t, n)
+	l := d.listening(t, n, pglisten.Config{})
 	token := n.create(t, "token1")
 	n.want(t, token, "confirmed")
 	told := evictions(t, n)

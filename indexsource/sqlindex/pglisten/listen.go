@@ -22,7 +22,8 @@ type Config struct {
 	// 15 s. A check that is not answered within this time again ends the connection.
 	CheckEvery time.Duration
 
-	// Logger is told when the connection is lost and when it is back. Nil: nobody.
+	// Logger is told when the connection is lost and when it is back, and at level
+	// debug of each attempt that fails meanwhile. Nil: nobody.
 	Logger *slog.Logger
 }
 
@@ -71,16 +72,17 @@ const (
 
 // run connects again and again, at intervals that grow while it fails.
 func (l *Listener) run(ctx context.Context) {
-	wait := minWait
+	wait, level := minWait, slog.LevelWarn
 	for ctx.Err() == nil {
 		err := l.listen(ctx)
 		if l.connected.Swap(false) {
-			wait = minWait
+			wait, level = minWait, slog.LevelWarn
 		}
 		if ctx.Err() != nil {
 			return
 		}
-		l.cfg.Logger.Warn("the connection that listens for changes is lost", "error", err.Error())
+		l.cfg.Logger.Log(ctx, level, "there is no connection that listens for changes", "error", err.Error())
+		level = slog.LevelDebug
 		select {
 		case <-ctx.Done():
 		case <-time.After(wait/2 + rand.N(wait/2)): // many listeners lose a database at one time
