@@ -91,7 +91,7 @@ func bench(t *testing.T, n int) fleettest.Bench {
 			}
 		},
 		Recreate: func() { recreate(t, c, n, "test") },
-		RollBack: func(meanwhile func()) { rollBack(t, c, meanwhile, func() {}) },
+		RollBack: func(meanwhile func()) { rollBack(t, c, meanwhile) },
 	}
 }
 
@@ -115,9 +115,8 @@ func recreate(t testing.TB, c *natstest.Cluster, n int, bucket string) {
 	}
 }
 
-// rollBack restores a backup of the store that is older than what meanwhile does, and
-// calls stopped before the servers start with it.
-func rollBack(t testing.TB, c *natstest.Cluster, meanwhile, stopped func()) {
+// rollBack restores a backup of the store that is older than what meanwhile does.
+func rollBack(t testing.TB, c *natstest.Cluster, meanwhile func()) {
 	t.Helper()
 	dir := t.TempDir()
 	c.Stop()
@@ -132,7 +131,6 @@ func rollBack(t testing.TB, c *natstest.Cluster, meanwhile, stopped func()) {
 	if err := c.Restore(dir); err != nil {
 		t.Fatal(err)
 	}
-	stopped()
 	if err := c.StartAll(); err != nil {
 		t.Fatal(err)
 	}

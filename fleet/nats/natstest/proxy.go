@@ -3,17 +3,19 @@ package natstest
 import (
 	"net"
 	"sync"
+	"time"
 )
 
 // A Proxy passes one client's connections on to servers, and can hold up what goes
-// in either direction, without ending the connection, as a broken network does. It
-// is safe for concurrent use by multiple goroutines.
+// in either direction, or slow it down, without ending the connection, as a broken
+// network does. It is safe for concurrent use by multiple goroutines.
 type Proxy struct {
 	listener net.Listener
 	targets  func() []string
 
 	mu      sync.Mutex // guards the fields below
 	out, in bool       // whether that direction is cut
+	rate    int        // bytes a second that clients are sent; zero: all there are
 	changed *sync.Cond
 	conns   map[net.Conn]struct{}
 	closed  bool
@@ -40,6 +42,14 @@ func (p *Proxy) Cut(out, in bool) {
 	defer p.mu.Unlock()
 	p.out, p.in = out, in
 	p.changed.Broadcast()
+}
+
+// Slow passes on so many bytes a second of what clients are sent; zero: as many as
+// there are.
+func (p *Proxy) Slow(rate int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.rate = rate
 }
 
 // Heal ends what Cut began.
@@ -98,23 +108,37 @@ func (p *Proxy) join(client, server net.Conn) {
 		return
 	}
 	var both sync.WaitGroup
-	both.Go(func() { p.copy(server, client, func() bool { return p.out }) })
-	both.Go(func() { p.copy(client, server, func() bool { return p.in }) })
+	both.Go(func() { p.copy(server, client, func() bool { return p.out }, func() int { return 0 }) })
+	both.Go(func() { p.copy(client, server, func() bool { return p.in }, p.slow) })
 	both.Wait()
 }
 
-func (p *Proxy) copy(to, from net.Conn, cut func() bool) {
+func (p *Proxy) copy(to, from net.Conn, cut func() bool, rate func() int) {
 	defer to.Close()
 	buf := make([]byte, 32<<10)
 	for {
-		n, err := from.Read(buf)
+		part := buf
+		slow := rate()
+		if slow > 0 {
+			part = buf[:max(1, slow/10)]
+		}
+		n, err := from.Read(part)
 		if err != nil || !p.wait(cut) {
 			return
 		}
-		if _, err := to.Write(buf[:n]); err != nil {
+		if slow > 0 {
+			time.Sleep(time.Second * time.Duration(n) / time.Duration(slow))
+		}
+		if _, err := to.Write(part[:n]); err != nil {
 			return
 		}
 	}
+}
+
+func (p *Proxy) slow() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.rate
 }
 
 // wait waits while the direction is cut, and reports whether the proxy goes on.
