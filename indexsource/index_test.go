@@ -309,6 +309,23 @@ func TestSubscriptionEndsOnce(t *testing.T) {
 	}
 }
 
+// TestMemoryTellsAllOfItsSources: each forgets.
+func TestMemoryTellsAllOfItsSources(t *testing.T) {
+	var index indexsource.Memory
+	_, first := newCache(t, &index)
+	_, second := newCache(t, &index)
+	token := create(t, &index, "token1")
+	for _, cache := range []*tokencache.Cache[indexsource.Document]{first, second} {
+		if got := outcome(t, cache, token); got != "ok" {
+			t.Errorf("got %s", got)
+		}
+	}
+	index.Delete(token.ID())
+	if got := first.Stats().Entries + second.Stats().Entries; got != 0 {
+		t.Errorf("%d caches remember a deleted token", got)
+	}
+}
+
 // TestMemoryByMany: its methods may be called by many at once.
 func TestMemoryByMany(t *testing.T) {
 	var index indexsource.Memory
@@ -356,6 +373,9 @@ func TestHashSilence(t *testing.T) {
 	}
 	if !hash.Verify(tokencache.NewSecret("supersecret")) || hash.Verify(tokencache.NewSecret("wrong-secret")) || hash.Reveal() != text {
 		t.Error("the hash is not what was parsed")
+	}
+	if text, err := hash.MarshalText(); err != nil || string(text) != "[redacted]" || fmt.Sprint(hash) != "[redacted]" {
+		t.Errorf("it prints as %v, and marshals as %s, %v", hash, text, err)
 	}
 	doc := indexsource.Document{Hash: hash}
 	var out bytes.Buffer

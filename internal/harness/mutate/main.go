@@ -38,6 +38,7 @@ type options struct {
 	parallel int
 	timeout  time.Duration
 	at       string
+	race     bool
 	verbose  bool
 }
 
@@ -50,6 +51,7 @@ func main() {
 	flag.IntVar(&o.parallel, "parallel", 1, "how many changes to test at a time")
 	flag.DurationVar(&o.timeout, "timeout", 0, "end the tests of a change after this time, as killed (default: 20s and 4 times what the unchanged code takes)")
 	flag.StringVar(&o.at, "at", "", "only changes of places, as in directory/file.go:123, which match this `regexp`")
+	flag.BoolVar(&o.race, "race", false, "run the tests under the race detector, which notices changes of locking")
 	flag.BoolVar(&o.verbose, "v", false, "print killed changes as well")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
@@ -99,7 +101,7 @@ func runPackage(ctx context.Context, o options, dir, tree string, at *regexp.Reg
 	if err != nil {
 		return false, err
 	}
-	l := &lab{pkg: p, timeout: o.timeout, seen: make(map[[32]byte]bool)}
+	l := &lab{pkg: p, timeout: o.timeout, race: o.race, seen: make(map[[32]byte]bool)}
 	if l.work, err = os.MkdirTemp(filepath.Dir(tree), "work-"); err != nil {
 		return false, err
 	}

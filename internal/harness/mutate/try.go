@@ -43,6 +43,7 @@ type lab struct {
 	pkg     *pkg
 	work    string
 	timeout time.Duration
+	race    bool     // run the tests under the race detector
 	wrap    []string // what bounds the memory of the tests
 
 	mu   sync.Mutex // protects seen
@@ -51,7 +52,7 @@ type lab struct {
 
 // baseline runs the tests of the unchanged code: they must pass.
 func (l *lab) baseline(ctx context.Context) error {
-	if path, err := exec.LookPath("prlimit"); err == nil {
+	if path, err := exec.LookPath("prlimit"); err == nil && !l.race { // whose shadow memory has terabytes of addresses
 		l.wrap = []string{path, "--as=8000000000"}
 	}
 	binary := filepath.Join(l.work, "unchanged.test")
@@ -141,6 +142,9 @@ func (l *lab) overlay(name string, c *change) (string, error) {
 // the linked tests are compared: those lack the functions that no test calls.
 func (l *lab) build(ctx context.Context, binary, overlay string) (listing []byte, err error) {
 	args := []string{"test", "-c", "-vet=off", "-trimpath", "-gcflags=-S -c=1", "-ldflags=-w -s", "-o", binary}
+	if l.race {
+		args = append(args, "-race")
+	}
 	if overlay != "" {
 		args = append(args, "-overlay", overlay)
 	}

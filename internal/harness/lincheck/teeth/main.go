@@ -40,7 +40,7 @@ var suites = []suite{
 	{name: "histories", module: "internal/harness/lincheck", dir: ".", args: []string{"-test.run=TestHistories", "-histories=14000"}},
 	{name: "indexsource", module: ".", dir: "indexsource"},
 	{name: "evict", module: ".", dir: "evict"},
-	{name: "filesource", module: ".", dir: "filesource"},
+	{name: "filesource", module: ".", dir: "filesource", args: []string{"-test.short"}}, // without the tests of what it costs
 }
 
 // timeLimit is how long the tests of a suite may take, by how long they take for
