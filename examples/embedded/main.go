@@ -1,19 +1,22 @@
 // Command embedded is a server that had a mux and a table of tokens before, with
-// svctoken put before its handlers: middleware, metrics, a log, and its own table as
-// the source. See docs/embedding.md.
+// svctoken put before its handlers: middleware, metrics for Prometheus, a log, and
+// its own table as the source. See docs/embedding.md.
 //
-//	go run ./examples/embedded
+//	go run -C examples/embedded .
 package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"log"
 	"log/slog"
 	"net/http"
 	"sync"
 
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	tokenprom "github.com/svctoken/svctoken/adapters/prometheus"
 	"github.com/svctoken/svctoken/evict"
 	"github.com/svctoken/svctoken/tokencache"
 	"github.com/svctoken/svctoken/tokencache/tokenhttp"
@@ -60,14 +63,16 @@ func (t *table) set(ctx context.Context, id tokencache.TokenID, r *row) error {
 
 // newServer is the host: what was there, with the group before it.
 func newServer(source tokencache.Source[string]) (http.Handler, *tokencache.Group, *evict.Evictor, error) {
-	group := tokencache.NewGroup(tokencache.GroupConfig{Observer: tokenlog.New(slog.Default())})
-	if _, err := tokencache.New(group, "table", source, tokencache.Config{}); err != nil {
-		return nil, nil, nil, err
-	}
+	metrics, logs := tokenprom.New(tokenprom.Config{}), tokenlog.New(slog.Default())
+	group := tokencache.NewGroup(tokencache.GroupConfig{Observer: func(ctx context.Context, ev tokencache.Event) { metrics.Observe(ctx, ev); logs(ctx, ev) }})
+	metrics.SetGroup(group)
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(metrics)
+	_, err := tokencache.New(group, "table", source, tokencache.Config{})
 	mux := http.NewServeMux()
 	mux.Handle("GET /hello", tokenhttp.Wrap(group, http.HandlerFunc(hello), tokenhttp.Config{}))
-	mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, _ *http.Request) { json.NewEncoder(w).Encode(group.Stats()) })
-	return mux, group, evict.New(group), nil
+	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
+	return mux, group, evict.New(group), err
 }
 
 func hello(w http.ResponseWriter, r *http.Request) {
@@ -77,6 +82,10 @@ func hello(w http.ResponseWriter, r *http.Request) {
 
 func main() {
 	tokens := &table{rows: make(map[tokencache.TokenID]row)}
+	handler, _, _, err := newServer(tokens)
+	if err != nil {
+		log.Fatal(err)
+	}
 	account := tokencache.Account{Namespace: "elastic", Service: "fleet-server"}
 	token, err := tokencache.NewToken(account.TokenID("token1"), tokencache.GenerateSecret())
 	if err != nil {
@@ -85,11 +94,6 @@ func main() {
 	if err := tokens.set(context.Background(), token.ID(), &row{token.Secret(), "editor"}); err != nil {
 		log.Fatal(err)
 	}
-	handler, group, _, err := newServer(tokens)
-	if err != nil {
-		log.Fatal(err)
-	}
-	defer group.Close()
 	fmt.Printf("curl -H 'Authorization: Bearer %s' http://localhost:8080/hello\n", token.RevealBearer())
 	log.Fatal(http.ListenAndServe("localhost:8080", handler))
 }
