@@ -100,7 +100,8 @@ type GroupConfig struct {
 	// Observer is told of loads, evictions, displacements and overload; never of
 	// hits. It is called after the fact, in the goroutine in which that happened,
 	// by many at once, and under no lock. The context carries the values of the
-	// caller's. Nil: nobody is told, which costs nothing.
+	// caller's. Two observers are one function that calls both. Nil: nobody is told,
+	// which costs nothing.
 	Observer func(context.Context, Event)
 }
 
