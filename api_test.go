@@ -8,11 +8,13 @@ import (
 	"go/parser"
 	"go/token"
 	"go/types"
+	"iter"
 	"maps"
 	"os"
 	"os/exec"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -51,14 +53,8 @@ var imports = map[string][]string{
 // is a promise. After a change that is meant: go test . -run TestAPI -update
 func TestAPI(t *testing.T) {
 	const golden = "testdata/api.txt"
-	fset := token.NewFileSet()
-	from := importer.ForCompiler(fset, "source", nil)
 	var lines []string
-	for _, room := range slices.Sorted(maps.Keys(rooms)) {
-		pkg, err := from.Import(module + room)
-		if err != nil {
-			t.Fatal(err)
-		}
+	for room, pkg := range packages(t) {
 		api, names := exported(pkg)
 		lines = append(lines, api...)
 		if names > rooms[room] {
@@ -80,6 +76,36 @@ func TestAPI(t *testing.T) {
 	}
 	if diff := cmp.Diff(string(want), got); diff != "" {
 		t.Errorf("exported API (-%s +now):\n%s", golden, diff)
+	}
+}
+
+// imported are the rooms' packages, by room.
+var imported = sync.OnceValues(func() (map[string]*types.Package, error) {
+	from := importer.ForCompiler(token.NewFileSet(), "source", nil)
+	all := make(map[string]*types.Package)
+	for room := range rooms {
+		pkg, err := from.Import(module + room)
+		if err != nil {
+			return nil, err
+		}
+		all[room] = pkg
+	}
+	return all, nil
+})
+
+// packages returns the rooms and their packages, in the order of the rooms' names.
+func packages(t *testing.T) iter.Seq2[string, *types.Package] {
+	t.Helper()
+	all, err := imported()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return func(yield func(string, *types.Package) bool) {
+		for _, room := range slices.Sorted(maps.Keys(all)) {
+			if !yield(room, all[room]) {
+				return
+			}
+		}
 	}
 }
 

@@ -2,10 +2,12 @@ package evict_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log"
 	"net/http"
 	"net/http/httptest"
+	"time"
 
 	"github.com/svctoken/svctoken/evict"
 	"github.com/svctoken/svctoken/indexsource"
@@ -50,13 +52,13 @@ func ExampleHandler() {
 	group := tokencache.NewGroup(tokencache.GroupConfig{})
 	defer group.Close()
 
-	handler := evict.NewHandler(evict.New(group), func(r *http.Request) (evict.User, bool, error) {
+	var handler *evict.Handler = evict.NewHandler(evict.New(group), func(r *http.Request) (evict.User, bool, error) {
 		name, password, _ := r.BasicAuth()
 		if name != "operator" || password != "password" { // compare in constant time in earnest
 			return evict.User{}, false, nil
 		}
 		return evict.User{Name: name, Privileges: []string{"manage_security"}}, true, nil
-	}, evict.HandlerConfig{ClusterName: "docs", NodeID: "n1", NodeName: "node-1"})
+	}, evict.HandlerConfig{ClusterName: "docs", NodeID: "n1", NodeName: "node-1", MaxNames: 100})
 
 	mux := http.NewServeMux() // the host's other routes
 	server := handler.Wrap(mux)
@@ -68,4 +70,33 @@ func ExampleHandler() {
 	fmt.Println(w.Code, w.Body)
 	// Output:
 	// 200 {"_nodes":{"total":1,"successful":1,"failed":0},"cluster_name":"docs","nodes":{"n1":{"name":"node-1"}}}
+}
+
+func ExampleSelectorError() {
+	_, err := evict.Parse("elastic", "fleet-server", "token1,,token2")
+	if wrong, ok := errors.AsType[*evict.SelectorError](err); ok {
+		fmt.Printf("name %d of %q: %s\n", wrong.Position, wrong.Input, wrong.Rule)
+	}
+	// Output: name 2 of "token1,,token2": it is empty
+}
+
+// What became of an eviction on the other nodes, for an operator.
+func ExampleNode() {
+	report := evict.Report{Nodes: []evict.Node{
+		{ID: "b", Name: "node-2", Evicted: map[string]int{"index": 1}},
+		{ID: "c", Name: "node-3", NotServingSince: time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC)},
+	}}
+	for _, node := range report.Nodes {
+		switch {
+		case node.Err != nil:
+			fmt.Println(node.Name, "may not have evicted:", node.Err)
+		case !node.NotServingSince.IsZero():
+			fmt.Println(node.Name, "does not serve since", node.NotServingSince.Format(time.Kitchen))
+		default:
+			fmt.Println(node.Name, "evicted", node.Evicted)
+		}
+	}
+	// Output:
+	// node-2 evicted map[index:1]
+	// node-3 does not serve since 12:00PM
 }

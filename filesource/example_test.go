@@ -2,10 +2,13 @@ package filesource_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log"
+	"log/slog"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/svctoken/svctoken/filesource"
 	"github.com/svctoken/svctoken/tokencache"
@@ -36,7 +39,7 @@ func Example() {
 		log.Fatal(err)
 	}
 	verdict, err := group.Authenticate(ctx, "Bearer "+token.RevealBearer())
-	fmt.Println(verdict.Token, verdict.Record, err)
+	fmt.Println(verdict.Token, verdict.Record.(filesource.Record).Scheme, err)
 
 	if err := file.Delete(ctx, id); err != nil {
 		log.Fatal(err)
@@ -44,6 +47,54 @@ func Example() {
 	_, err = group.Authenticate(ctx, "Bearer "+token.RevealBearer())
 	fmt.Println(err)
 	// Output:
-	// elastic/fleet-server/token1 {PBKDF2_STRETCH} <nil>
+	// elastic/fleet-server/token1 PBKDF2_STRETCH <nil>
 	// tokencache: token refused: elastic/fleet-server/token1: unknown_token
+}
+
+// The zero Config is the recommended setting. This one is for a file on a network
+// share that others write to in place.
+func ExampleConfig() {
+	file, err := filesource.Open("testdata/service_tokens", filesource.Config{
+		Poll:        10 * time.Second,
+		Rest:        2 * time.Second, // others write slowly
+		MaxBytes:    1 << 20,         // nobody has so many tokens here
+		KeepMissing: time.Minute,     // the share is away at times
+		FailClosed:  true,            // rather nobody than a token that is no longer there
+		OnlyChanged: true,            // a change leaves the other tokens cached
+		Logger:      slog.New(slog.DiscardHandler),
+		OnReload: func(st filesource.Status) {
+			if st.Missing || st.Err != nil || len(st.Warnings)+st.MoreWarnings > 0 {
+				log.Print("somebody should look at the file")
+			}
+		},
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer file.Close()
+	// A host that is told of changes by something else may ask for a look.
+	err = file.Reload()
+	id := tokencache.Account{Namespace: "elastic", Service: "fleet-server"}.TokenID("token1")
+	fmt.Println(file.Status().Tokens, file.MayHold(id), err)
+	// Output: 8 true <nil>
+}
+
+func ExampleFormatError() {
+	path := filepath.Join(os.TempDir(), fmt.Sprintf("service_tokens-%d", os.Getpid()))
+	if err := os.WriteFile(path, []byte("a/b/c:{PBKDF2}7$x$y\nno colon\n"), 0o600); err != nil {
+		log.Fatal(err)
+	}
+	defer os.Remove(path)
+	_, err := filesource.Open(path, filesource.Config{})
+	if bad, ok := errors.AsType[*filesource.FormatError](err); ok {
+		show := func(line filesource.LineError) { fmt.Println(line.Line, line.Token, line.Rule) }
+		for _, line := range bad.Lines {
+			show(line)
+		}
+		fmt.Println(bad.More, "more")
+	}
+	// Output:
+	// 1 a/b/c the cost of a PBKDF2 hash must be 1000, 10000, 50000, 100000, 500000 or 1000000
+	// 2  must be a qualified name, a colon and a hash; there is no colon
+	// 0 more
 }

@@ -44,3 +44,49 @@ func ExampleState_Clears() {
 	fmt.Println(green.Clears(yellow), green.Clears(restored))
 	// Output: false true
 }
+
+// A store is an index of our own: a search engine, for example.
+type store struct {
+	source *indexsource.Source // who is told of changes
+	docs   map[tokencache.TokenID]indexsource.Document
+}
+
+func (s *store) Get(_ context.Context, id tokencache.TokenID) (indexsource.Document, bool, error) {
+	doc, ok := s.docs[id]
+	return doc, ok, nil
+}
+
+func (s *store) Watch(source *indexsource.Source) (cancel func()) {
+	s.source = source
+	return func() {}
+}
+
+// put changes a document, and reports it as done when the caches have been told.
+func (s *store) put(doc indexsource.Document) {
+	s.docs[doc.Token] = doc
+	s.source.DocumentChanged(doc.Token)
+}
+
+// health tells of a state of the engine: what it means for the caches is known
+// there.
+func (s *store) health(health indexsource.Health) (cleared bool) {
+	return s.source.StateChanged(indexsource.State{Health: health, UUID: "a", UpToDate: true})
+}
+
+func ExampleIndex() {
+	s := &store{docs: make(map[tokencache.TokenID]indexsource.Document)}
+	group := tokencache.NewGroup(tokencache.GroupConfig{})
+	defer group.Close()
+	if _, err := tokencache.New(group, "store", indexsource.New(s), tokencache.Config{}); err != nil {
+		log.Fatal(err)
+	}
+	hash, err := indexsource.ParseHash("{PBKDF2}10000$Jjp4F6YYEcvJUnfxgjCNbQ5FEZf+wYpn9ilu3JCNvtM=$P54fRWFSJkJnrCFmHBHDLpjIUZE6ejWbHqVkRMxyR4E=")
+	fmt.Println(hash, len(hash.Reveal()), err)
+	id := tokencache.Account{Namespace: "elastic", Service: "fleet-server"}.TokenID("token1")
+	s.put(indexsource.Document{Token: id, Hash: hash, Enabled: true})
+	fmt.Println(s.health(indexsource.HealthNone), s.health(indexsource.HealthRed), s.health(indexsource.HealthGreen))
+	s.source.EverythingChanged() // after a gap in what the engine tells
+	// Output:
+	// [redacted] 103 <nil>
+	// true false true
+}

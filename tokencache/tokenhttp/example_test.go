@@ -80,3 +80,15 @@ func ExampleWithVerdict() {
 	handler(httptest.NewRecorder(), httptest.NewRequest("GET", "/", nil).WithContext(ctx))
 	// Output: elastic/fleet-server/token1 true
 }
+
+// A proxy that sends the token on to the next server keeps the header.
+func ExampleConfig_keepHeader() {
+	group := tokencache.NewGroup(tokencache.GroupConfig{})
+	defer group.Close()
+	next := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprintln(w, r.Header.Get("Authorization") != "") })
+	handler := tokenhttp.Wrap(group, next, tokenhttp.Config{Realm: "proxy", KeepHeader: true})
+	w := httptest.NewRecorder()
+	handler.ServeHTTP(w, httptest.NewRequest("GET", "/", nil))
+	fmt.Println(w.Code, w.Header().Get("WWW-Authenticate"))
+	// Output: 401 Bearer realm="proxy"
+}

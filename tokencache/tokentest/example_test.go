@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -126,7 +129,7 @@ func ExampleSource() {
 // Outside a bubble, Await says when lookups wait.
 func ExampleHold() {
 	var src tokentest.Source[string]
-	hold := src.Hold()
+	var hold *tokentest.Hold = src.Hold()
 	done := make(chan error)
 	go func() {
 		_, err := src.Lookup(context.Background(), tokencache.TokenID{})
@@ -188,5 +191,62 @@ func ExampleRunIndex() {
 				},
 			}
 		})
+	}
+}
+
+// A faulty source can be made to fail and to hang, and keeps a password hash.
+type faulty struct {
+	tokencache.Source[filesource.Record]
+	failing, hanging atomic.Bool
+}
+
+func (f *faulty) Lookup(ctx context.Context, id tokencache.TokenID) (tokencache.Answer[filesource.Record], error) {
+	if f.hanging.Load() {
+		<-ctx.Done()
+	}
+	if f.failing.Load() || ctx.Err() != nil {
+		return tokencache.Answer[filesource.Record]{}, errors.New("no answer")
+	}
+	return f.Source.Lookup(ctx, id)
+}
+
+// What a Backend cannot do is left out, and the property skipped: here no token can
+// be disabled.
+func ExampleBackend() {
+	_ = func(t *testing.T) { // in the place of func TestFaulty(t *testing.T)
+		tokentest.RunSource(t, func(t testing.TB) (tokencache.Source[filesource.Record], tokentest.Backend) {
+			path := t.TempDir() + "/service_tokens"
+			file, err := filesource.Open(path, filesource.Config{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(file.Close)
+			f := &faulty{Source: file}
+			return f, tokentest.Backend{
+				Create: file.Create, Delete: file.Delete,
+				SetFailing: f.failing.Store,
+				SetHanging: f.hanging.Store,
+				Hidden: func() []string { // the hash of each line
+					text, _ := os.ReadFile(path)
+					var hashes []string
+					for line := range strings.Lines(string(text)) {
+						_, hash, _ := strings.Cut(strings.TrimSpace(line), ":")
+						hashes = append(hashes, hash)
+					}
+					return hashes
+				},
+				Untold:   false, // the file's caches hear of each change
+				Patience: 20 * time.Second,
+			}
+		})
+	}
+}
+
+func ExampleNew() {
+	_ = func(t *testing.T) {
+		var src tokentest.Source[string]
+		var kit *tokentest.Kit[string] = tokentest.New(t, tokencache.Config{}, &src)
+		report, err := kit.Evictor.Evict(t.Context(), "elastic", "fleet-server", "*")
+		t.Log(report.Total(), err, kit.Caches[0].Name(), len(kit.Events.Events()))
 	}
 }
