@@ -72,6 +72,18 @@ const (
 	bcrypt = "$2a$04$abcdefghijklmnopqrstuuToT0LAsoQ9PgZuCq77K74UDXwTR/yNa"
 )
 
+// What Check says of each rule.
+const (
+	badParts      = "a PBKDF2 hash must be cost, salt and key, with $ between"
+	badCost       = "the cost of a PBKDF2 hash must be 1000, 10000, 50000, 100000, 500000 or 1000000"
+	badSalt       = "the salt of a PBKDF2 hash must be padded base64 of at least 8 bytes"
+	badKey        = "the key of a PBKDF2 hash must be padded base64 of 16, 32, 48 or 64 bytes"
+	badLength     = "a bcrypt hash must have 60 characters"
+	badBcryptCost = "the cost of a bcrypt hash must be 04 to 14"
+	badText       = "the salt and key of a bcrypt hash must be of ./A-Za-z0-9"
+	badSSHA256    = "an SSHA256 hash must be padded base64 of 8 bytes of salt, then of 32 bytes of key"
+)
+
 func TestCheckRejects(t *testing.T) {
 	for _, test := range []struct{ name, hash, message string }{
 		{"empty", "", passhash.ErrUnknown.Error()},
@@ -80,51 +92,51 @@ func TestCheckRejects(t *testing.T) {
 		{"old bcrypt", "$2x$04$abcdefghijklmnopqrstuuToT0LAsoQ9PgZuCq77K74UDXwTR/yNa", passhash.ErrUnknown.Error()},
 		{"SHA", "{SHA}AAAA", passhash.ErrWeak.Error()},
 		{"MD5", "{MD5}AAAA", passhash.ErrWeak.Error()},
-		{"cost", "{PBKDF2}9999$" + salt32 + "$" + key32, "the cost of a PBKDF2 hash"},
-		{"cost with a zero before", "{PBKDF2}010000$" + salt32 + "$" + key32, "the cost of a PBKDF2 hash"},
-		{"no cost", "{PBKDF2_STRETCH}$" + salt32 + "$" + key32, "the cost of a PBKDF2 hash"},
-		{"one part", "{PBKDF2}1000", "cost, salt and key"},
-		{"two parts", "{PBKDF2}1000$" + salt32, "cost, salt and key"},
-		{"four parts", "{PBKDF2}1000$" + salt32 + "$" + key32 + "$" + key32, "the key of a PBKDF2 hash"},
-		{"short salt", "{PBKDF2}1000$" + salt7 + "$" + key32, "the salt of a PBKDF2 hash"},
-		{"bad salt", "{PBKDF2}1000$!" + salt32[1:] + "$" + key32, "the salt of a PBKDF2 hash"},
-		{"unpadded salt", "{PBKDF2}1000$" + strings.TrimRight(salt32, "=") + "$" + key32, "the salt of a PBKDF2 hash"},
-		{"line break in the salt", "{PBKDF2}1000$" + salt32[:4] + "\r" + salt32[4:] + "$" + key32, "the salt of a PBKDF2 hash"},
-		{"line feed in the salt", "{PBKDF2}1000$" + salt32[:4] + "\n" + salt32[4:] + "$" + key32, "the salt of a PBKDF2 hash"},
-		{"line feed in the key", "{PBKDF2_STRETCH}1000$" + salt32 + "$" + key32[:4] + "\n" + key32[4:], "the key of a PBKDF2 hash"},
-		{"key of 17 bytes", "{PBKDF2}1000$" + salt32 + "$" + base64.StdEncoding.EncodeToString(make([]byte, 17)), "the key of a PBKDF2 hash"},
-		{"key of 65 bytes", "{PBKDF2}1000$" + salt32 + "$" + base64.StdEncoding.EncodeToString(make([]byte, 65)), "the key of a PBKDF2 hash"},
-		{"URL-safe salt", "{PBKDF2}1000$" + strings.Replace(salt32, "A", "-", 1) + "$" + key32, "the salt of a PBKDF2 hash"},
-		{"short key", "{PBKDF2}1000$" + salt32 + "$" + salt7, "the key of a PBKDF2 hash"},
-		{"no key", "{PBKDF2}1000$" + salt32 + "$", "the key of a PBKDF2 hash"},
-		{"bcrypt too short", "$2a$04$abcdefghijklmnopqrstuuToT0LAsoQ9PgZuCq77K74UDXwTR/yN", "must have 60 characters"},
-		{"bcrypt too cheap", "$2a$03$abcdefghijklmnopqrstuuToT0LAsoQ9PgZuCq77K74UDXwTR/yNa", "04 to 14"},
+		{"cost", "{PBKDF2}9999$" + salt32 + "$" + key32, badCost},
+		{"cost with a zero before", "{PBKDF2}010000$" + salt32 + "$" + key32, badCost},
+		{"no cost", "{PBKDF2_STRETCH}$" + salt32 + "$" + key32, badCost},
+		{"one part", "{PBKDF2}1000", badParts},
+		{"two parts", "{PBKDF2}1000$" + salt32, badParts},
+		{"four parts", "{PBKDF2}1000$" + salt32 + "$" + key32 + "$" + key32, badKey},
+		{"short salt", "{PBKDF2}1000$" + salt7 + "$" + key32, badSalt},
+		{"bad salt", "{PBKDF2}1000$!" + salt32[1:] + "$" + key32, badSalt},
+		{"unpadded salt", "{PBKDF2}1000$" + strings.TrimRight(salt32, "=") + "$" + key32, badSalt},
+		{"line break in the salt", "{PBKDF2}1000$" + salt32[:4] + "\r" + salt32[4:] + "$" + key32, badSalt},
+		{"line feed in the salt", "{PBKDF2}1000$" + salt32[:4] + "\n" + salt32[4:] + "$" + key32, badSalt},
+		{"line feed in the key", "{PBKDF2_STRETCH}1000$" + salt32 + "$" + key32[:4] + "\n" + key32[4:], badKey},
+		{"key of 17 bytes", "{PBKDF2}1000$" + salt32 + "$" + base64.StdEncoding.EncodeToString(make([]byte, 17)), badKey},
+		{"key of 65 bytes", "{PBKDF2}1000$" + salt32 + "$" + base64.StdEncoding.EncodeToString(make([]byte, 65)), badKey},
+		{"URL-safe salt", "{PBKDF2}1000$" + strings.Replace(salt32, "A", "-", 1) + "$" + key32, badSalt},
+		{"short key", "{PBKDF2}1000$" + salt32 + "$" + salt7, badKey},
+		{"no key", "{PBKDF2}1000$" + salt32 + "$", badKey},
+		{"bcrypt too short", "$2a$04$abcdefghijklmnopqrstuuToT0LAsoQ9PgZuCq77K74UDXwTR/yN", badLength},
+		{"bcrypt too cheap", "$2a$03$abcdefghijklmnopqrstuuToT0LAsoQ9PgZuCq77K74UDXwTR/yNa", badBcryptCost},
 		{"bcrypt alone", "$2a", passhash.ErrUnknown.Error()},
-		{"bcrypt and no cost", "$2a$", "must have 60 characters"},
-		{"bcrypt too long", bcrypt + "a", "must have 60 characters"},
-		{"bcrypt with another separator", bcrypt[:6] + "." + bcrypt[7:], "04 to 14"},
+		{"bcrypt and no cost", "$2a$", badLength},
+		{"bcrypt too long", bcrypt + "a", badLength},
+		{"bcrypt with another separator", bcrypt[:6] + "." + bcrypt[7:], badBcryptCost},
 		{"bcrypt with another first separator", "$2a." + bcrypt[4:], passhash.ErrUnknown.Error()},
-		{"bcrypt cost not a number, second digit", bcrypt[:5] + ":" + bcrypt[6:], "04 to 14"},
-		{"bcrypt cost not a number, below the digits", bcrypt[:4] + "1/" + bcrypt[6:], "04 to 14"},
-		{"bcrypt with a line feed", bcrypt[:59] + "\n", "./A-Za-z0-9"},
-		{"bcrypt too dear", "$2a$15$abcdefghijklmnopqrstuuToT0LAsoQ9PgZuCq77K74UDXwTR/yNa", "04 to 14"},
-		{"bcrypt cost not a number", "$2a$0x$abcdefghijklmnopqrstuuToT0LAsoQ9PgZuCq77K74UDXwTR/yNa", "04 to 14"},
-		{"bcrypt alphabet", "$2a$04$abcdefghijklmnopqrst+uToT0LAsoQ9PgZuCq77K74UDXwTR/yNa", "./A-Za-z0-9"},
-		{"SSHA256 too short", "{SSHA256}AAECAwQFBgc=", "an SSHA256 hash"},
-		{"SSHA256 too long", "{SSHA256}AAECAwQFBgc=" + key32 + "A", "an SSHA256 hash"},
-		{"SSHA256 bad salt", "{SSHA256}AAECAwQFBg!=" + key32, "an SSHA256 hash"},
-		{"SSHA256 salt of 7 bytes", "{SSHA256}AAECAwQFBg==" + key32, "an SSHA256 hash"},
-		{"SSHA256 salt of 9 bytes", "{SSHA256}AAECAwQFBgcI" + key32, "an SSHA256 hash"},
-		{"SSHA256 line feed in the salt", "{SSHA256}AAEC\nAwQFBgc" + key32, "an SSHA256 hash"},
-		{"SSHA256 line feed in the key", "{SSHA256}AAECAwQFBgc=" + key32[:4] + "\n" + key32[5:], "an SSHA256 hash"},
-		{"SSHA256 key of 31 bytes", "{SSHA256}AAECAwQFBgc=" + base64.StdEncoding.EncodeToString(make([]byte, 31)), "an SSHA256 hash"},
-		{"SSHA256 key of 33 bytes", "{SSHA256}AAECAwQFBgc=" + base64.StdEncoding.EncodeToString(make([]byte, 33)), "an SSHA256 hash"},
-		{"SSHA256 bad base64", "{SSHA256}AAECAwQFBgc=" + key32[:43] + "!", "an SSHA256 hash"},
+		{"bcrypt cost not a number, second digit", bcrypt[:5] + ":" + bcrypt[6:], badBcryptCost},
+		{"bcrypt cost not a number, below the digits", bcrypt[:4] + "1/" + bcrypt[6:], badBcryptCost},
+		{"bcrypt with a line feed", bcrypt[:59] + "\n", badText},
+		{"bcrypt too dear", "$2a$15$abcdefghijklmnopqrstuuToT0LAsoQ9PgZuCq77K74UDXwTR/yNa", badBcryptCost},
+		{"bcrypt cost not a number", "$2a$0x$abcdefghijklmnopqrstuuToT0LAsoQ9PgZuCq77K74UDXwTR/yNa", badBcryptCost},
+		{"bcrypt alphabet", "$2a$04$abcdefghijklmnopqrst+uToT0LAsoQ9PgZuCq77K74UDXwTR/yNa", badText},
+		{"SSHA256 too short", "{SSHA256}AAECAwQFBgc=", badSSHA256},
+		{"SSHA256 too long", "{SSHA256}AAECAwQFBgc=" + key32 + "A", badSSHA256},
+		{"SSHA256 bad salt", "{SSHA256}AAECAwQFBg!=" + key32, badSSHA256},
+		{"SSHA256 salt of 7 bytes", "{SSHA256}AAECAwQFBg==" + key32, badSSHA256},
+		{"SSHA256 salt of 9 bytes", "{SSHA256}AAECAwQFBgcI" + key32, badSSHA256},
+		{"SSHA256 line feed in the salt", "{SSHA256}AAEC\nAwQFBgc" + key32, badSSHA256},
+		{"SSHA256 line feed in the key", "{SSHA256}AAECAwQFBgc=" + key32[:4] + "\n" + key32[5:], badSSHA256},
+		{"SSHA256 key of 31 bytes", "{SSHA256}AAECAwQFBgc=" + base64.StdEncoding.EncodeToString(make([]byte, 31)), badSSHA256},
+		{"SSHA256 key of 33 bytes", "{SSHA256}AAECAwQFBgc=" + base64.StdEncoding.EncodeToString(make([]byte, 33)), badSSHA256},
+		{"SSHA256 bad base64", "{SSHA256}AAECAwQFBgc=" + key32[:43] + "!", badSSHA256},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			_, err := passhash.Check(test.hash)
-			if err == nil || !strings.Contains(err.Error(), test.message) {
-				t.Errorf("got %v, want it to say %q", err, test.message)
+			if err == nil || err.Error() != test.message {
+				t.Errorf("got %v, want %q", err, test.message)
 			}
 			if passhash.Verify(test.hash, "supersecret") {
 				t.Error("it verifies")
