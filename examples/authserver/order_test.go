@@ -1,0 +1,101 @@
+package main
+
+import (
+	"encoding/json"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// TestEveryRoute holds each route to the order of the checks, who it is (401), what is
+// asked (400, 406), whether it is permitted (403), and to what all routes have in
+// common. The form of the page is not of the wire: it has a body, and no media type.
+func TestEveryRoute(t *testing.T) {
+	p := start(t, "-admin", admin)
+	kibana := p.createToken("/_security/service/elastic/kibana/credential/token/t") // a role without read_security and more
+	const anybody, monitor, manage = "anybody", "monitor", "manage"
+	for _, route := range []struct{ method, path, permits string }{
+		{"GET", "/_security/_authenticate", anybody},
+		{"GET", "/_security/service", manage},
+		{"GET", "/_security/service/elastic", manage},
+		{"GET", "/_security/service/elastic/kibana", manage},
+		{"GET", credential, manage},
+		{"POST", credential + "/token", manage},
+		{"POST", credential + "/token/a", manage},
+		{"PUT", credential + "/token/a", manage},
+		{"DELETE", credential + "/token/a", manage},
+		{"POST", credential + "/token/a/_clear_cache", manage},
+		{"POST", credential + "/token//_clear_cache", manage},
+		{"GET", "/", monitor},
+		{"HEAD", "/", monitor},
+		{"GET", "/_stats", monitor},
+		{"POST", "/", manage},
+	} {
+		t.Run(route.method+" "+route.path, func(t *testing.T) {
+			form := route.method == "POST" && route.path == "/"
+			denied := 403
+			if route.permits != manage {
+				denied = 200
+			}
+			for _, test := range []struct {
+				name, query, user, accept string
+				body                      url.Values
+				want                      int
+			}{
+				{"nobody, and all wrong", "?x&format=yaml", "", "application/yaml", url.Values{"a": {"b"}}, 401},
+				{"a wrong password, and all wrong", "?x", "admin:guess", "", url.Values{"a": {"b"}}, 401},
+				{"may not, and a parameter", "?x", kibana, "", nil, 400},
+				{"may not, and no boolean", "?human=1", kibana, "", nil, 400},
+				{"may not, and a body", "", kibana, "", url.Values{"a": {"b"}}, 400},
+				{"may not, and a format", "?format=cbor", kibana, "", nil, 406},
+				{"may not, and a media type", "", kibana, "application/yaml", nil, 406},
+				{"may not, and a version", "", kibana, "application/vnd.elasticsearch+json;compatible-with=7", nil, 400},
+				{"may not", "?pretty&human&error_trace=false&filter_path=x&format=json", kibana, "", nil, denied},
+				{"a slash at the end", "", "", "", nil, 401},
+			} {
+				if form && (test.body != nil && test.want == 400 || test.accept != "" && test.want != 401) {
+					continue
+				}
+				path := route.path
+				if test.name == "a slash at the end" && path != "/" {
+					path += "/"
+				}
+				headers := []string{"X-Opaque-Id", "mine"}
+				if test.accept != "" {
+					headers = append(headers, "Accept", test.accept)
+				}
+				resp, body := p.send(route.method, path+test.query, test.user, test.body, headers...)
+				if resp.StatusCode != test.want {
+					t.Errorf("%s: got %d %s, want %d", test.name, resp.StatusCode, body, test.want)
+				}
+				if got := resp.Header.Values("X-Opaque-Id"); len(got) != 1 || got[0] != "mine" {
+					t.Errorf("%s: got id %q", test.name, got)
+				}
+				if resp.StatusCode == 401 && len(resp.Header.Values("WWW-Authenticate")) != 2 {
+					t.Errorf("%s: got challenges %q", test.name, resp.Header.Values("WWW-Authenticate"))
+				}
+			}
+			resp, body := p.send(http.MethodOptions, route.path, "", nil)
+			if allowed := strings.Split(resp.Header.Get("Allow"), ","); resp.StatusCode != 200 || body != "" || !slices.Contains(allowed, route.method) {
+				t.Errorf("options: got %d, %q %s", resp.StatusCode, allowed, body)
+			}
+			resp, _ = p.send("PATCH", route.path, admin, nil)
+			if allowed := strings.Split(resp.Header.Get("Allow"), ","); resp.StatusCode != 405 || !slices.Contains(allowed, route.method) {
+				t.Errorf("another method: got %d, %q", resp.StatusCode, allowed)
+			}
+		})
+	}
+}
+
+// createToken creates a token in the index, and returns its bearer.
+func (p *process) createToken(path string) string {
+	p.t.Helper()
+	_, body := p.do("POST", path, admin)
+	var created struct{ Token struct{ Value string } }
+	if err := json.Unmarshal([]byte(body), &created); err != nil || created.Token.Value == "" {
+		p.t.Fatalf("%s: got %s, %v", path, body, err)
+	}
+	return created.Token.Value
+}
