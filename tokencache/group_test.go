@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -273,6 +274,31 @@ func TestLeaseIsLookedAt(t *testing.T) {
 		}
 		if got := g.Stats().NoAnswer; got != 4 {
 			t.Errorf("got %d without an answer, want 4", got)
+		}
+	})
+}
+
+// TestWaitAgain: one waits for what runs, and later for what runs then.
+func TestWaitAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		src := newTestSource()
+		src.before = func(context.Context, tokencache.TokenID) error { time.Sleep(time.Second); return nil }
+		c := solo(t, src, tokencache.Config{AbsentTTL: -1})
+		for range 3 {
+			start := time.Now()
+			begin(t, c, "a/a/a", "supersecret")
+			var waits sync.WaitGroup
+			for range 2 {
+				waits.Go(func() {
+					if err := c.Wait(t.Context()); err != nil || time.Since(start) != time.Second {
+						t.Errorf("got %v after %v", err, time.Since(start))
+					}
+				})
+			}
+			waits.Wait()
+			if err := c.Wait(t.Context()); err != nil { // nothing runs
+				t.Error(err)
+			}
 		}
 	})
 }

@@ -122,6 +122,8 @@ func TestCheckRejects(t *testing.T) {
 		{"bcrypt too dear", "$2a$15$abcdefghijklmnopqrstuuToT0LAsoQ9PgZuCq77K74UDXwTR/yNa", badBcryptCost},
 		{"bcrypt cost not a number", "$2a$0x$abcdefghijklmnopqrstuuToT0LAsoQ9PgZuCq77K74UDXwTR/yNa", badBcryptCost},
 		{"bcrypt alphabet", "$2a$04$abcdefghijklmnopqrst+uToT0LAsoQ9PgZuCq77K74UDXwTR/yNa", badText},
+		{"bcrypt alphabet, first character", bcrypt[:7] + "+" + bcrypt[8:], badText},
+		{"cost and salt", "{PBKDF2}9999$" + salt7 + "$" + key32, badCost},
 		{"SSHA256 too short", "{SSHA256}AAECAwQFBgc=", badSSHA256},
 		{"SSHA256 too long", "{SSHA256}AAECAwQFBgc=" + key32 + "A", badSSHA256},
 		{"SSHA256 bad salt", "{SSHA256}AAECAwQFBg!=" + key32, badSSHA256},
