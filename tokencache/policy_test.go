@@ -72,7 +72,7 @@ func slowPolicy(capacity int, keys []uint32) (hits []bool) {
 		}
 		for len(probation)+len(main) == capacity {
 			from := &main
-			if len(probation) > max(1, capacity/20) || len(main) == 0 {
+			if len(probation) > max(1, capacity/100) || len(main) == 0 {
 				from = &probation
 			}
 			first := (*from)[0]

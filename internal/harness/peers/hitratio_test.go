@@ -7,7 +7,7 @@ import (
 	"github.com/svctoken/svctoken/internal/harness/peers"
 )
 
-// TestHitRatio holds the replacement to its bounds: within two percentage points
+// TestHitRatio holds the replacement to its bounds: within 1.8 percentage points
 // of otter where popularity follows Zipf's law, and nowhere 0.6 points below an LRU
 // with marks.
 func TestHitRatio(t *testing.T) {
@@ -20,7 +20,7 @@ func TestHitRatio(t *testing.T) {
 			t.Errorf("%s at %.0f %%: got %.4f, an LRU with marks has %.4f", r.Trace, 100*r.Capacity, r.Svctoken, r.Marked)
 		}
 		zipf := strings.HasPrefix(r.Trace, "Zipf") && !strings.Contains(r.Trace, "with") && !strings.Contains(r.Trace, "shifting")
-		if zipf && r.Svctoken < r.Otter-0.02 {
+		if zipf && r.Svctoken < r.Otter-0.018 {
 			t.Errorf("%s at %.0f %%: got %.4f, otter has %.4f", r.Trace, 100*r.Capacity, r.Svctoken, r.Otter)
 		}
 	}
