@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"fmt"
+	"runtime"
 	"runtime/debug"
 	"slices"
 	"testing"
@@ -144,3 +145,48 @@ func (open) Lookup(context.Context, tokencache.TokenID) (tokencache.Answer[struc
 }
 
 func (open) Subscribe(tokencache.Invalidator) (cancel func()) { return func() {} }
+
+// BenchmarkHeld asks how long an eviction of a million entries holds the group's mutex
+// at a time, which is how long a miss or another eviction may wait for it: by an
+// account's wildcard, and by clearing the cache.
+func BenchmarkHeld(b *testing.B) {
+	const entries = 1_000_000
+	src := newTestSource()
+	tokens := make([]tokencache.Token, entries)
+	for i := range tokens {
+		tokens[i], _ = tokencache.NewToken(fleet.TokenID(fmt.Sprintf("token-%08d", i)), tokencache.NewSecret("supersecret"))
+		src.set(tokens[i])
+	}
+	all, _ := fleet.SelectAll()
+	for name, evict := range map[string]func(*tokencache.Group) []time.Duration{
+		"wildcard": func(g *tokencache.Group) []time.Duration { return tokencache.HeldByEvict(g, all) },
+		"clear":    tokencache.HeldByClear,
+	} {
+		b.Run(name, func(b *testing.B) {
+			var mark time.Duration
+			var steps []time.Duration
+			for b.Loop() {
+				b.StopTimer()
+				g := tokencache.NewGroup(tokencache.GroupConfig{})
+				c := newCache(b, g, "test", src, tokencache.Config{MaxEntries: entries})
+				for _, token := range tokens {
+					if _, err := c.AuthenticateToken(b.Context(), token); err != nil {
+						b.Fatal(err)
+					}
+				}
+				runtime.GC()
+				b.StartTimer()
+				held := evict(g)
+				mark = max(mark, held[0])
+				steps = append(steps, held[1:]...)
+				b.StopTimer()
+				g.Close()
+				b.StartTimer()
+			}
+			slices.Sort(steps)
+			b.ReportMetric(float64(mark)/1e3, "mark-µs")
+			b.ReportMetric(float64(steps[len(steps)*999/1000])/1e3, "p99.9-step-µs")
+			b.ReportMetric(float64(steps[len(steps)-1])/1e3, "longest-step-µs") // other programs' turns included
+		})
+	}
+}

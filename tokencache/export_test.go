@@ -1,5 +1,7 @@
 package tokencache
 
+import "time"
+
 // HitInSteps is the way of a hit in one cache, with something in between the lookup
 // and the last check.
 func HitInSteps[R any](c *Cache[R], token Token, between func()) bool {
@@ -115,4 +117,31 @@ func StopTicking(g *Group) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.ticking.Stop()
+}
+
+// HeldByEvict is Group.Evict. It returns how long the mutex was held each time, first
+// to mark, then for each step of unlinking.
+func HeldByEvict(g *Group, sel Selector) []time.Duration {
+	return g.held(func(s *store, ev *eviction) { s.markLocked(ev, sel) })
+}
+
+// HeldByClear is Group.Clear, measured like HeldByEvict.
+func HeldByClear(g *Group) []time.Duration { return g.held((*store).markAllLocked) }
+
+func (g *Group) held(mark func(*store, *eviction)) (held []time.Duration) {
+	g.mu.Lock()
+	began := time.Now()
+	ev := g.markLocked(CauseAsked, *g.stores.Load(), mark)
+	ev.done.Store(true) // as evict does next
+	g.settleMarkedLocked(ev)
+	held = append(held, time.Since(began))
+	g.mu.Unlock()
+	for more := true; more; {
+		g.mu.Lock()
+		began := time.Now()
+		more = g.unlinkMarkedLocked(ev)
+		held = append(held, time.Since(began))
+		g.mu.Unlock()
+	}
+	return held
 }
