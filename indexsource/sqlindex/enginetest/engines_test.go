@@ -159,7 +159,13 @@ type node struct {
 // node returns a new node which has polled once.
 func (d database) node(t testing.TB, cfg sqlindex.Config) *node {
 	t.Helper()
-	n := &node{db: d.open(t)}
+	return d.nodeOf(t, d.open(t), cfg)
+}
+
+// nodeOf returns a new node with this handle, which has polled once.
+func (d database) nodeOf(t testing.TB, db *sql.DB, cfg sqlindex.Config) *node {
+	t.Helper()
+	n := &node{db: db}
 	n.index = d.index(t, n.db, cfg)
 	n.source = indexsource.New(n.index)
 	group := tokencache.NewGroup(tokencache.GroupConfig{})

@@ -2,6 +2,7 @@ package enginetest
 
 import (
 	"bytes"
+	"context"
 	"log/slog"
 	"strings"
 	"testing"
@@ -110,4 +111,56 @@ func TestListenToNobody(t *testing.T) {
 	}
 	l := pglisten.Listen(cfg, func(string) { t.Error("a notification") }, pglisten.Config{})
 	l.Close()
+}
+
+// TestListenThenPoll: after the first connect, and after each loss of the connection,
+// the index is told to poll when the new connection listens, and not before: what is
+// committed in between, nobody would hear of.
+func TestListenThenPoll(t *testing.T) {
+	d := postgres(t)
+	cfg, err := pgx.ParseConfig(d.dsn + "&application_name=order")
+	if err != nil {
+		t.Fatal(err)
+	}
+	order := make(chan string, 100)
+	cfg.Tracer = tracer{order}
+	l := pglisten.Listen(cfg, func(payload string) { order <- "told " + payload }, pglisten.Config{})
+	t.Cleanup(l.Close)
+	db := d.open(t)
+	for range 3 {
+		for _, want := range []string{"begins to listen", "listens", "told "} {
+			if got := next(t, order); got != want {
+				t.Fatalf("got %q, want %q", got, want)
+			}
+		}
+		execSQL(t, db, "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE query LIKE 'LISTEN%' AND application_name = 'order'")
+	}
+}
+
+func next(t testing.TB, order chan string) string {
+	t.Helper()
+	select {
+	case got := <-order:
+		return got
+	case <-time.After(30 * time.Second):
+		t.Fatal("nothing happens")
+		return ""
+	}
+}
+
+// A tracer says when a connection begins to listen, and when it does.
+type tracer struct{ order chan string }
+
+func (tr tracer) TraceQueryStart(ctx context.Context, _ *pgx.Conn, query pgx.TraceQueryStartData) context.Context {
+	if strings.HasPrefix(query.SQL, "LISTEN") {
+		tr.order <- "begins to listen"
+		return context.WithValue(ctx, tracer{}, true)
+	}
+	return ctx
+}
+
+func (tr tracer) TraceQueryEnd(ctx context.Context, _ *pgx.Conn, _ pgx.TraceQueryEndData) {
+	if ctx.Value(tracer{}) != nil {
+		tr.order <- "listens"
+	}
 }

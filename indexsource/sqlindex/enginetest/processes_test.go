@@ -2,10 +2,13 @@ package enginetest
 
 import (
 	"bufio"
+	"context"
 	"database/sql"
+	"database/sql/driver"
 	"fmt"
 	"os"
 	"os/exec"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -110,6 +113,86 @@ func TestProcessesAtOnce(t *testing.T) {
 	}
 	processes.Wait()
 	n.want(t, tokens[0], "confirmed")
+}
+
+// TestCommitBehindPoll: what another connection commits just after a poll has read its
+// list of changes, the next poll tells.
+func TestCommitBehindPoll(t *testing.T) {
+	d := sqlite(t)
+	d.migrate(t)
+	writer := d.node(t, sqlindex.Config{})
+	tokens := []tokencache.Token{writer.create(t, "token1"), writer.create(t, "token2")}
+	var behind func()
+	base := d.open(t)
+	db := sql.OpenDB(hooked{base.Driver(), d.dsn, func() {
+		if behind != nil {
+			behind()
+		}
+	}})
+	t.Cleanup(func() { db.Close() })
+	n := d.nodeOf(t, db, sqlindex.Config{})
+	for _, token := range tokens {
+		n.want(t, token, "confirmed")
+	}
+	disable := func(name string) {
+		execSQL(t, base, "UPDATE svctoken_tokens SET enabled = FALSE WHERE name = $1", name)
+	}
+	disable("token1")
+	behind = func() { disable("token2") }
+	n.poll(t)
+	behind = nil
+	n.want(t, tokens[0], "refused")
+	n.poll(t)
+	n.want(t, tokens[1], "refused")
+}
+
+// A hooked is a driver that calls behind when the rows of a list of changes have been
+// read.
+type hooked struct {
+	driver driver.Driver
+	dsn    string
+	behind func()
+}
+
+func (h hooked) Driver() driver.Driver { return h.driver }
+
+func (h hooked) Connect(context.Context) (driver.Conn, error) {
+	conn, err := h.driver.Open(h.dsn)
+	return hookedConn{conn, h.behind}, err
+}
+
+type hookedConn struct {
+	driver.Conn
+	behind func()
+}
+
+func (c hookedConn) Prepare(query string) (driver.Stmt, error) {
+	stmt, err := c.Conn.Prepare(query)
+	if err == nil && strings.Contains(query, "UNION ALL") {
+		stmt = hookedStmt{stmt, c.behind}
+	}
+	return stmt, err
+}
+
+type hookedStmt struct {
+	driver.Stmt
+	behind func()
+}
+
+func (s hookedStmt) QueryContext(ctx context.Context, args []driver.NamedValue) (driver.Rows, error) {
+	rows, err := s.Stmt.(driver.StmtQueryContext).QueryContext(ctx, args)
+	return hookedRows{rows, s.behind}, err
+}
+
+type hookedRows struct {
+	driver.Rows
+	behind func()
+}
+
+func (r hookedRows) Close() error {
+	err := r.Rows.Close()
+	r.behind()
+	return err
 }
 
 // TestKilledProcess: what a process wrote that was killed before it committed has not

@@ -294,7 +294,7 @@ func (f invalidator) Clear(context.Context, tokencache.Cause) int { return 0 }
 
 // fleet measures what a hundred nodes ask of the database, and take of memory.
 func (e engine) fleet(ctx context.Context) error {
-	const nodes, seconds = 100, 10
+	const nodes, seconds = 100, 40
 	if !wanted.MatchString("a hundred nodes") {
 		return nil
 	}
@@ -316,23 +316,45 @@ func (e engine) fleet(ctx context.Context) error {
 	fmt.Printf("%s: memory of a node, with two connections: %d KiB\n", e.name, (heap()-before)/nodes/1024)
 	db := e.open()
 	defer db.Close()
-	count := func() (commits int, busy float64, err error) {
-		time.Sleep(2 * time.Second) // the statistics are written with a delay
-		err = db.QueryRowContext(ctx, "SELECT xact_commit, active_time FROM pg_stat_database WHERE datname = 'postgres'").Scan(&commits, &busy)
-		return commits, busy, err
+	time.Sleep(15 * time.Second) // sessions report what they did with a delay of up to 10 s
+	for _, changes := range []int{0, 5} {
+		before, err := e.used(ctx, db)
+		if err != nil {
+			return err
+		}
+		for range seconds {
+			for range changes {
+				if _, err := db.ExecContext(ctx, "UPDATE svctoken_tokens SET enabled = NOT enabled WHERE namespace = 'elastic' AND service = 'fleet-server' AND name = 'token1'"); err != nil {
+					return err
+				}
+				time.Sleep(time.Second / time.Duration(changes))
+			}
+			if changes == 0 {
+				time.Sleep(time.Second)
+			}
+		}
+		after, err := e.used(ctx, db)
+		if err != nil {
+			return err
+		}
+		took := after.at.Sub(before.at).Seconds()
+		fmt.Printf("%s: %d nodes that listen, about %d changes a second: %.0f transactions a second, in which the server was active for %.2f %% of the time (load %s)\n",
+			e.name, nodes, changes, float64(after.commits-before.commits)/took, (after.active-before.active)/10/took, load())
 	}
-	commits, busy, err := count()
-	if err != nil {
-		return err
-	}
-	time.Sleep(seconds * time.Second)
-	commits2, busy2, err := count()
-	if err != nil {
-		return err
-	}
-	fmt.Printf("%s: %d idle nodes: %d transactions a second, which keep the server busy %.2f %% of one core's time\n", e.name, nodes,
-		(commits2-commits)/(seconds+2), (busy2-busy)/10/(seconds+2))
 	return nil
+}
+
+// A use is what the database counts of itself.
+type use struct {
+	at      time.Time
+	commits int
+	active  float64 // milliseconds, of all sessions
+}
+
+func (e engine) used(ctx context.Context, db *sql.DB) (u use, err error) {
+	u.at = time.Now()
+	err = db.QueryRowContext(ctx, "SELECT xact_commit, active_time FROM pg_stat_database WHERE datname = 'postgres'").Scan(&u.commits, &u.active)
+	return u, err
 }
 
 func heap() uint64 {
