@@ -56,6 +56,7 @@
 // OpenTelemetry, gRPC and Kubernetes.
 //
 // Of the programs under examples, each runnable with one command, quickstart takes a
-// minute to read, authserver is a server to try with curl and a browser, and embedded
-// is a host with middleware, metrics, a source of its own and its tests.
+// minute to read, authserver is a server to try with curl and a browser, embedded is a
+// host with middleware, metrics, a source of its own and its tests, and cluster shows a
+// fleet of three while it breaks.
 package svctoken

@@ -139,6 +139,10 @@ func (s *show) create(ctx context.Context) error {
 		s.bearers[tokenNames[i]] = body.Token.Value
 	}
 	s.say(s.stage.name(0), "has created %s, which took %v", strings.Join(tokenNames, ", "), took(answers[0].began, time.Now()))
+	if a := s.client.ask(ctx, "POST", s.stage.urls[0]+route+"nobody/_clear_cache", ""); a.status != 200 {
+		return fmt.Errorf("evict: %d %s", a.status, a.body)
+	}
+	s.say("-", "the nodes have noted that the log is older than a lease")
 	return s.watch(ctx, "steady")
 }
 
