@@ -234,6 +234,31 @@ func TestCheapHashesDoNotWaitForDearOnes(t *testing.T) {
 	})
 }
 
+// TestCheapHashesOfOneAccount: beside dearer hashes an account has one turn more at a
+// time, and its cheap hashes have it one after the other.
+func TestCheapHashesOfOneAccount(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		src, g := newFloodSource(), tokencache.NewGroup(tokencache.GroupConfig{MaxHashing: 1, MaxWait: time.Minute})
+		c := newCache(t, g, "test", src, tokencache.Config{})
+		src.takes[tokencache.Account{Namespace: "cheap", Service: "s"}] = 100 * time.Microsecond
+		for i := range 4 {
+			src.takes[tokencache.Account{Namespace: "dear", Service: fmt.Sprintf("s%d", i)}] = 3 * time.Millisecond
+		}
+		end := flood(t, g, 40, func(i int) string { return fmt.Sprintf("dear/s%d/t%d", i%4, i%100) })
+		time.Sleep(300*time.Millisecond + time.Microsecond) // until each is known to be dear, and hashes have just begun
+		start := time.Now()
+		var cheap sync.WaitGroup
+		for i := range 5 {
+			cheap.Go(func() { check(t, c, mustToken(t, fmt.Sprintf("cheap/s/t%d", i), "supersecret"), "ok") })
+		}
+		cheap.Wait()
+		if took := time.Since(start); took != 500*time.Microsecond {
+			t.Errorf("five hashes of 100 us took %v", took)
+		}
+		end()
+	})
+}
+
 // TestCostsAreLearned: a hash that took long once, on a busy machine, does not make an
 // account's hashes dear for long; and what was slow at first is cheap after one that
 // was quick.

@@ -60,7 +60,7 @@ var breaks = []brk{
 	{"wait for a slot for ever", loadGo,
 		"		g.deadlines.setLocked(l, after(l.started, g.maxWait))\n", ""},
 	{"publish what a late stray has found", loadGo,
-		"		s.stats.Discarded++\n		return true, false\n", "		l.registered = true\n		l.publishLocked(&l.found)\n		return true, false\n"},
+		"		l.overLocked()\n		return true, false\n", "		l.registered = true\n		l.publishLocked(&l.found)\n		return true, false\n"},
 	{"go on to the next source after an error", authenticateGo,
 		"	return true, g.fail(ctx, out.err)\n", "	a.next++\n	return false, nil\n"},
 
@@ -226,7 +226,7 @@ var breaks = []brk{
 	{"have a refresh that fails take the entry", loadGo,
 		"		s.stats.Errors++\n	case out.reason == ReasonGaveUp:", "		s.stats.Errors++\n		if e := s.findLocked(l.hash, l.token.id); e != nil {\n			s.unlinkLocked(e)\n		}\n	case out.reason == ReasonGaveUp:"},
 	{"never refresh", authenticateGo,
-		"		s.obtainLocked(context.Background(), &token, q, true)\n", ""},
+		"l, _ := s.obtainLocked(context.Background(), &token, q, true); l", "l := (*load)(nil); l"},
 
 	// Turns, hints, leases.
 	{"take a hint for an answer", loadGo,
@@ -327,6 +327,10 @@ var breaks = []brk{
 		"func (c *Cache[R]) Format(", "func (c *Cache[R]) format("},
 	{"print a load with its secret", "tokencache/context.go",
 		"func (c *loadContext) Format(", "func (c *loadContext) format("},
+	{"keep a secret that was decoded", authenticateGo,
+		"		clear(a.token.secret.bytes())\n		return\n", "		return\n"},
+	{"overwrite a secret that a load still uses", loadGo,
+		"	if l.over {\n", "	if l != nil {\n"},
 	{"quote the value of a panic", loadGo,
 		"fmt.Errorf(\"the source panicked with a %T\", v)", "fmt.Errorf(\"the source panicked: %v\", v)"},
 }
