@@ -18,18 +18,18 @@ type view struct {
 }
 
 // apply makes a draft's tokens the present ones and tells the caches. It reports
-// false where an edit has been applied since the file was first looked at. The error
-// is the context's.
-func (f *File) apply(ctx context.Context, d *draft) (done bool, err error) {
-	if err := acquire(ctx, f.applying); err != nil {
-		return false, err
+// false where an edit has been applied since the file was first looked at, or the
+// context is done before.
+func (f *File) apply(ctx context.Context, d *draft) bool {
+	if acquire(ctx, f.applying) != nil {
+		return false
 	}
 	defer release(f.applying)
 	if d.count != f.knowledge.Load().count {
-		return false, nil
+		return false
 	}
 	f.applyLocked(ctx, d)
-	return true, nil
+	return true
 }
 
 // applyLocked is called with applying held.

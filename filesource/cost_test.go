@@ -50,7 +50,12 @@ func TestCost(t *testing.T) {
 	lines := strings.SplitAfter(manyTokens(*costLines), "\n")
 	slices.Sort(lines)
 	path := put(t, tokensPath(t), strings.Join(lines, ""))
-	file, _ := open(t, path, filesource.Config{Poll: -1, Rest: -1})
+	later := func() time.Time { return time.Now().Add(time.Hour) } // the file was left alone for a while, as most are
+	file, _ := openWith(t, path, filesource.Config{Poll: -1, Rest: -1}, filesource.Faults{Now: later})
+	limit := 2.0
+	if *costLines < 1_000_000 { // the hash of the new secret, and what the disk's cache has at hand, weigh more
+		limit = 3
+	}
 	most := cost{math.MaxInt64, math.MaxInt64}
 	floor, reload, create, remove := most, most, most, most
 	for i := range 4 {
@@ -69,9 +74,9 @@ func TestCost(t *testing.T) {
 		by        cost
 		mostTimes float64
 	}{
-		{"a reload", reload, "the least reader", floor, 3},
-		{"Create", create, "a reload", reload, 2},
-		{"Delete", remove, "a reload", reload, 2},
+		{"a reload", reload, "the least reader", floor, 4},
+		{"Create", create, "a reload", reload, limit},
+		{"Delete", remove, "a reload", reload, limit},
 	} {
 		cpu, wall := float64(test.cost.cpu)/float64(test.by.cpu), float64(test.cost.wall)/float64(test.by.wall)
 		t.Logf("%s: %v of the processor, %v by the clock; %.2f and %.2f times %s", test.name, test.cost.cpu, test.cost.wall, cpu, wall, test.unit)

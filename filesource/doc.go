@@ -58,7 +58,8 @@
 // link that was written to afterwards, count as written in place.
 //
 // A file that never rests is taken without rest after ten times Config.Rest, if it
-// looks complete; after twenty times it is reported as one that cannot be read.
+// looks complete; after twenty times it is reported as one that cannot be read. Time
+// in which the process was kept from running counts neither as rest nor as unrest.
 //
 // The new tokens are in place before the caches are told. Any real change clears
 // the caches of the file, and no other; one in comments, blank lines or order

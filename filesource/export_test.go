@@ -138,7 +138,13 @@ func (h *faultyHandle) Write(b []byte) (int, error) {
 	return h.handle.Write(b)
 }
 
-func (h *faultyHandle) WriteString(s string) (int, error) { return h.Write([]byte(s)) }
+func (h *faultyHandle) WriteString(s string) (int, error) {
+	if err := h.try("write"); err != nil {
+		n, _ := h.handle.WriteString(s[:len(s)/2])
+		return n, err
+	}
+	return h.handle.WriteString(s)
+}
 
 func (h *faultyHandle) Stat() (fs.FileInfo, error) {
 	if err := h.try("fstat"); err != nil {

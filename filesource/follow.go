@@ -12,15 +12,18 @@ import (
 // This file is the state machine by which the poller, Reload, Open and edits come
 // to know what the file says. Its states:
 //
-//	look      stat the path. The poller ends here where nothing is new.
-//	rest      two looks, a glance apart, must find the same: somebody may be writing.
-//	read      read the text through one descriptor; the file must be the same
-//	          before and after, and still be what the path names. If not: look.
+//	look      stat the path (stale, watch.look). The poller ends here where nothing
+//	          is new.
+//	rest      two looks, a glance apart, must find the same (watch.rested): somebody
+//	          may be writing.
+//	read      read the text through one descriptor (draft, and read.go); the file
+//	          must be the same before and after, and still be what the path names.
+//	          If not: look.
 //	patience  how long the text must stay as it is before it is believed depends on
-//	          what it says (see need). If it changes meanwhile: look.
-//	check     look once more, and read again where a change would not show.
+//	          what it says (need). If it changes meanwhile: look.
+//	check     read again where a change would not show in a look (confirm).
 //	apply     put the tokens in place (apply.go), unless an edit was faster: look.
-//	tell      the caches, then the status, the log and the host.
+//	tell      the caches, then the status, the log and the host (apply.go).
 //
 // Open differs in that it does not wait for a text that looks complete; an edit in
 // that it trusts nothing that has not rested, waits until its context is done, and
@@ -104,15 +107,16 @@ func (f *File) load(ctx context.Context, who reader) error {
 		return err
 	}
 	defer release(f.turn)
-	for {
+	for ctx.Err() == nil {
 		d, err := f.settle(ctx, who)
 		if err != nil {
 			return err
 		}
-		if done, err := f.apply(ctx, d); done || err != nil {
-			return err
+		if f.apply(ctx, d) {
+			return nil
 		}
 	}
+	return ctx.Err()
 }
 
 // settle looks at the file until it has rested, and returns what it says then. The
@@ -238,6 +242,17 @@ func (f *File) draft(known *knowledge, who reader) *draft {
 	return d
 }
 
+// parse takes the text apart; for an edit, so that it can be put together again.
+func (d *draft) parse(text string, edit bool) {
+	if !edit {
+		d.doc = parse(strings.TrimPrefix(text, bom), nil)
+		return
+	}
+	d.layout = newLayout(text)
+	d.doc = parse(d.layout.text, d.layout.add)
+	d.layout.sort()
+}
+
 // need returns for how long a draft must rest before it is believed.
 //
 // Nobody can tell from a text whether its writer is done with it. So what does
@@ -329,17 +344,6 @@ func placed(who reader, known *knowledge, d *draft) bool {
 	return gap >= placedMargin || stamp(d.seen.info).Before(d.seen.linked)
 }
 
-// parse takes the text apart; for an edit, so that it can be put together again.
-func (d *draft) parse(text string, edit bool) {
-	if !edit {
-		d.doc = parse(strings.TrimPrefix(text, bom), nil)
-		return
-	}
-	d.layout = newLayout(text)
-	d.doc = parse(d.layout.text, d.layout.add)
-	d.layout.sort()
-}
-
 // confirm reports whether the file still says what the draft says. Its metadata
 // are the same; they tell enough, unless the text was read too soon after it was
 // written.
@@ -356,8 +360,11 @@ func (f *File) confirm(d *draft) bool {
 }
 
 // acquire puts an element into a channel that has room for one, as a lock that can be
-// waited for with a context.
+// waited for with a context. It does not where the context is done already.
 func acquire(ctx context.Context, lock chan struct{}) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
 	select {
 	case lock <- struct{}{}:
 		return nil

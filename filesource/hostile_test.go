@@ -218,6 +218,72 @@ func TestEmptiedFileGetsTheMostPatience(t *testing.T) {
 	}
 }
 
+// TestOpenWaitsForNothing but a file that was just written and looks unfinished; and a
+// file without tokens needs no patience where there were none before.
+func TestOpenWaitsForNothing(t *testing.T) {
+	for _, test := range []struct {
+		name    string
+		content string // "-": no file
+		want    time.Duration
+	}{
+		{"missing", "-", 0},
+		{"good", lineOne, 0},
+		{"without tokens", "# comment\n", 0},
+		{"empty", "", 400 * time.Millisecond},
+		{"without a line end", strings.TrimSpace(lineOne), 400 * time.Millisecond},
+		{"bad", "bad\n", 400 * time.Millisecond},
+		{"a pipe", "|", 0},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			path := tokensPath(t)
+			switch test.content {
+			case "-":
+			case "|":
+				if err := syscall.Mkfifo(path, 0o600); err != nil {
+					t.Fatal(err)
+				}
+			default:
+				put(t, path, test.content)
+			}
+			start := time.Now()
+			file, err := filesource.Open(path, filesource.Config{Poll: -1})
+			if took := time.Since(start); took != test.want || (err == nil) != (test.content != "bad\n" && test.content != "|") {
+				t.Errorf("%s: Open took %v, got %v", test.name, took, err)
+			}
+			if test.content != "-" || err != nil {
+				return
+			}
+			put(t, path, "# comment\n")
+			start = time.Now()
+			if err := file.Reload(); err != nil || time.Since(start) != 10*time.Millisecond {
+				t.Errorf("a file without tokens: got %v after %v", err, time.Since(start))
+			}
+		})
+	}
+}
+
+// TestRelativePath: of a file in the working directory, also one that is still missing.
+func TestRelativePath(t *testing.T) {
+	t.Chdir(t.TempDir())
+	file, _ := open(t, "service_tokens", filesource.Config{Poll: -1, Rest: -1})
+	if _, err := file.Create(t.Context(), fleet.TokenID("new")); err != nil {
+		t.Fatal(err)
+	}
+	if err := file.Delete(t.Context(), fleet.TokenID("new")); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{".service_tokens.lock", "service_tokens"}, folder(t, "service_tokens")); diff != "" {
+		t.Errorf("the folder (-want +got):\n%s", diff)
+	}
+	if err := os.Symlink("missing", "link"); err != nil {
+		t.Fatal(err)
+	}
+	file, _ = open(t, "link", filesource.Config{Poll: -1, Rest: -1})
+	if _, err := file.Create(t.Context(), fleet.TokenID("new")); err != nil || !strings.Contains(read(t, "missing"), "/new:") {
+		t.Errorf("got %v", err)
+	}
+}
+
 // odd are what may stand in the file's place.
 var odd = []struct {
 	name string

@@ -270,6 +270,39 @@ func TestReloadBesideAnEdit(t *testing.T) {
 	})
 }
 
+// TestCloseBesideAnEdit: the poller waits for an edit whose disk is slow, and Close does
+// not wait for that.
+func TestCloseBesideAnEdit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		path := put(t, tokensPath(t), lineOne)
+		slow := false
+		file, err := filesource.OpenWith(path, filesource.Config{Poll: time.Second, Rest: -1}, filesource.Faults{Before: func(op, _ string) error {
+			if op == "rename" && !slow {
+				slow = true
+				if err := appendTo(path, lineTwo); err != nil {
+					return err
+				}
+				time.Sleep(time.Minute)
+			}
+			return nil
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		edited := make(chan error)
+		go func() { edited <- file.Delete(t.Context(), fleet.TokenID("one")) }()
+		time.Sleep(10 * time.Second)
+		start := time.Now()
+		file.Close()
+		if took := time.Since(start); took != 0 {
+			t.Errorf("Close took %v", took)
+		}
+		if err := <-edited; err != nil || has(file, one) || !has(file, two) {
+			t.Errorf("got %v, %v", err, file.List())
+		}
+	})
+}
+
 // TestReplacedRightAfterTheRename: something else has the file's place when the edit
 // returns. It says so; a token that was created comes with the error.
 func TestReplacedRightAfterTheRename(t *testing.T) {

@@ -54,8 +54,8 @@ func (s sighting) sameOutcome(other sighting) bool {
 }
 
 func sameFile(a, b fs.FileInfo) bool {
-	if a == nil || b == nil {
-		return a == nil && b == nil
+	if a == nil {
+		return b == nil
 	}
 	return os.SameFile(a, b) && a.Size() == b.Size() && a.Mode() == b.Mode() &&
 		a.ModTime().Equal(b.ModTime()) && changeTime(a).Equal(changeTime(b))
