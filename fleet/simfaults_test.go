@@ -94,27 +94,40 @@ func (w *world) heal() {
 	}
 }
 
-// pause stops a process.
+// pause stops a process, or has one that is stopped already stay so for longer.
 func (w *world) pause(s *slot, lasts time.Duration) func() {
 	s.set(func() {
-		s.pausedUntil = time.Now().Add(lasts)
+		if until := time.Now().Add(lasts); until.After(s.pausedUntil) {
+			s.pausedUntil = until
+		}
 		s.disturbed = s.pausedUntil
 	})
 	return nil
 }
 
-// suspend stops a machine, and its clock. What it answers before the node notices is
-// outside of the promise.
+// suspend stops a machine, and its clock, unless it is suspended. What it answers
+// before the node notices is outside of the promise.
 func (w *world) suspend(s *slot, lasts time.Duration) func() {
+	var already bool
+	s.set(func() {
+		already = s.doubtUntil == suspended
+		s.doubtUntil = suspended
+	})
+	if already {
+		return nil
+	}
 	w.pause(s, lasts)
-	s.set(func() { s.doubtUntil = 1 << 62 })
 	s.clock.asleep.Add(int64(lasts))
 	w.running.Go(func() {
-		time.Sleep(lasts + simLease/50)
+		s.gate(w.ctx) // a process that was stopped as well notices when it goes on
+		time.Sleep(simLease / 50)
 		s.set(func() { s.doubtUntil = w.tick() })
 	})
 	return nil
 }
+
+// suspended is an instant after all others.
+const suspended = 1 << 62
 
 // restart starts another process in the slot.
 func (w *world) restart(s *slot, kill bool) {

@@ -133,7 +133,6 @@ type namespaces struct {
 
 func newNamespaces(servers, nodes []string) (*namespaces, error) {
 	n := &namespaces{prefix: fmt.Sprintf("svctoken-%d-", os.Getpid()), number: make(map[string]int)}
-	removeStale()
 	err := run("ip", "netns", "add", n.prefix+"hub")
 	for i, name := range append(servers, nodes...) {
 		n.number[name] = i
@@ -175,18 +174,6 @@ func run(args ...string) error {
 		return fmt.Errorf("%s: %w: %s", strings.Join(args, " "), err, out)
 	}
 	return nil
-}
-
-// removeStale removes the namespaces of test processes that were killed.
-func removeStale() {
-	entries, _ := os.ReadDir("/run/netns")
-	for _, e := range entries {
-		rest, ok := strings.CutPrefix(e.Name(), "svctoken-")
-		pid, _, _ := strings.Cut(rest, "-")
-		if _, err := os.Stat("/proc/" + pid); ok && err != nil {
-			run("ip", "netns", "del", e.Name())
-		}
-	}
 }
 
 func (n *namespaces) ip(name string, host int) string {
