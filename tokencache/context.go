@@ -3,6 +3,7 @@ package tokencache
 import (
 	"context"
 	"fmt"
+	"sync/atomic"
 	"time"
 )
 
@@ -16,9 +17,11 @@ import (
 type loadContext struct {
 	load   *load
 	caller context.Context
+	made   atomic.Pointer[madeContext] // nil: not made yet; written under the group's mutex
+}
 
-	// guarded by the group's mutex
-	made   context.Context
+type madeContext struct {
+	context.Context
 	cancel context.CancelFunc
 }
 
@@ -29,25 +32,30 @@ const callersFirst = time.Millisecond
 
 // standard returns the standard library's context.
 func (c *loadContext) standard() context.Context {
+	if made := c.made.Load(); made != nil {
+		return made.Context
+	}
 	mu := &c.load.store.group.mu
 	mu.Lock()
 	defer mu.Unlock()
-	if c.made == nil {
-		deadline, _ := c.Deadline()
-		c.made, c.cancel = context.WithDeadline(context.WithoutCancel(c.caller), deadline.Add(callersFirst))
-		if c.load.phase == settled {
-			c.endLocked()
-		}
+	if made := c.made.Load(); made != nil {
+		return made.Context // another goroutine of the source's was first
 	}
-	return c.made
+	deadline, _ := c.Deadline()
+	ctx, cancel := context.WithDeadline(context.WithoutCancel(c.caller), deadline.Add(callersFirst))
+	c.made.Store(&madeContext{ctx, cancel})
+	if c.load.phase == settled {
+		c.endLocked()
+	}
+	return ctx
 }
 
 // endLocked ends the context of a load that is settled. Where that is because of the
 // deadline, the context ends by itself, with the error for it. It calls no foreign
 // code: what AfterFunc was given runs in goroutines of its own.
 func (c *loadContext) endLocked() {
-	if c.cancel != nil && c.load.out.reason != ReasonSourceTimeout {
-		c.cancel()
+	if made := c.made.Load(); made != nil && c.load.out.reason != ReasonSourceTimeout {
+		made.cancel()
 	}
 }
 

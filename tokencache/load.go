@@ -121,7 +121,7 @@ func (s *store) obtainLocked(ctx context.Context, token *Token, q *query, refres
 		registered: true, started: g.clock.now(), heapIndex: -1,
 		done: make(chan struct{}),
 	}
-	l.context = loadContext{load: l, caller: ctx}
+	l.context.load, l.context.caller = l, ctx
 	// Registered first: to queue may turn away another load of the cell, and the
 	// cell must not be freed with it (TestEvictionAfterTurningAway).
 	c.registerLocked(l)
