@@ -1,9 +1,11 @@
 package svctoken_test
 
 import (
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -66,6 +68,21 @@ func TestReadmeCommands(t *testing.T) {
 	}
 	if !strings.Contains(read(t, ".ci/run"), test) {
 		t.Errorf(".ci/run does not run %q", test)
+	}
+}
+
+// TestReadmeRooms: the README leads to each room, each adapter's folder and each
+// program.
+func TestReadmeRooms(t *testing.T) {
+	readme := read(t, "README.md")
+	examples, err := filepath.Glob("examples/*")
+	if err != nil || len(examples) < 5 {
+		t.Fatalf("got examples %v, %v", examples, err)
+	}
+	for _, dir := range slices.Concat(examples, slices.Sorted(maps.Keys(rooms)), []string{"adapters", "fleet/nats", "indexsource/sqlindex"}) {
+		if !strings.Contains(readme, "]("+filepath.ToSlash(dir)+")") {
+			t.Errorf("README.md does not link to %s", dir)
+		}
 	}
 }
 
