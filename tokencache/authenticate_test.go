@@ -398,3 +398,30 @@ func TestRefreshIsOneLoad(t *testing.T) {
 		})
 	}
 }
+
+// TestStoredMeanwhile: at each moment at which the host is asked whether it knows the
+// account, somebody else has the token confirmed and remembered. It is not asked for
+// again, and not taken for a wrong secret.
+func TestStoredMeanwhile(t *testing.T) {
+	token := mustToken(t, "elastic/fleet-server/token1", "supersecret")
+	for moment, stored := 1, true; stored; moment++ {
+		src, calls := newTestSource(token), 0
+		store := func() {}
+		g := tokencache.NewGroup(tokencache.GroupConfig{KnownAccount: func(tokencache.Account) bool {
+			if calls++; calls == moment {
+				store()
+			}
+			return true
+		}})
+		c := newCache(t, g, "test", src, tokencache.Config{})
+		stored = false
+		store = func() {
+			stored = true
+			check(t, c, token, "ok")
+		}
+		v, err := c.Authenticate(t.Context(), header(token))
+		if err != nil || v.FromMemory != stored || src.loadsOf(token.ID()) != 1 || moment == 1 && !stored {
+			t.Errorf("call %d of KnownAccount, stored: %t; got %+v, %v after %d reads", moment, stored, v, err, src.loadsOf(token.ID()))
+		}
+	}
+}

@@ -344,3 +344,29 @@ func TestAbsencesMakeRoom(t *testing.T) {
 		}
 	})
 }
+
+// TestAbsenceEndsWithASuccess: a load that began before the absence was remembered
+// confirms the token after it. An eviction then leaves nothing of either.
+func TestAbsenceEndsWithASuccess(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		token, other := mustToken(t, "elastic/fleet-server/token1", "supersecret"), mustToken(t, "elastic/fleet-server/token1", "other-secret")
+		src, late := newTestSource(), newGate()
+		src.before = late.pass
+		g := tokencache.NewGroup(tokencache.GroupConfig{})
+		c := newCache(t, g, "test", src, tokencache.Config{})
+		first := begin(t, c, token.String(), "supersecret")
+		src.before = nil
+		check(t, c, other, "refused")
+		src.set(token) // and nobody tells the cache
+		close(late.open)
+		expect(t, first, nil)
+		if got := tokencache.Linked(g); got != 1 {
+			t.Errorf("%d entries are linked, want the success alone", got)
+		}
+		src.set(token)
+		c.Evict(t.Context(), tokencache.CauseAsked, named(t, fleet, "token1"))
+		if v, err := c.Authenticate(t.Context(), header(token)); err != nil || v.Record.Version != 2 {
+			t.Errorf("got %+v, %v, want it from the source again", v, err)
+		}
+	})
+}

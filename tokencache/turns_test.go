@@ -51,8 +51,12 @@ func (s *slowSource) Lookup(ctx context.Context, id tokencache.TokenID) (tokenca
 	a, err := s.testSource.Lookup(ctx, id)
 	if verify := a.Verify; verify != nil {
 		a.Verify = func(secret tokencache.Secret) bool {
+			whose := id.String()
+			if !secret.Equal(tokencache.NewSecret("supersecret")) {
+				whose += ", wrong"
+			}
 			s.mu.Lock()
-			s.order = append(s.order, id.String())
+			s.order = append(s.order, whose)
 			s.mu.Unlock()
 			time.Sleep(time.Second)
 			return verify(secret)
@@ -90,7 +94,7 @@ func TestTurnsByAccountThenNameThenFirstCome(t *testing.T) {
 			expect(t, ch, nil)
 		}
 		expect(t, wrong, tokencache.ErrRefused)
-		want := []string{"x/x/x", "y/y/y", "a/a/a1", "b/b/b1", "c/c/c1", "a/a/a2", "a/a/a1"}
+		want := []string{"x/x/x", "y/y/y", "a/a/a1", "b/b/b1", "c/c/c1", "a/a/a2", "a/a/a1, wrong"}
 		if diff := cmp.Diff(want, src.hashed()); diff != "" {
 			t.Errorf("order of the hashes (-want +got):\n%s", diff)
 		}
