@@ -137,3 +137,23 @@ func TestTurnAtTheLastMoment(t *testing.T) {
 		}
 	})
 }
+
+// TestTimeoutsAfterAClose: a cache was closed with all loads of the group in it; loads
+// of another cache have their time all the same.
+func TestTimeoutsAfterAClose(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g, src := tokencache.NewGroup(tokencache.GroupConfig{}), newTestSource()
+		src.before = func(ctx context.Context, _ tokencache.TokenID) error { <-ctx.Done(); return ctx.Err() }
+		first := newCache(t, g, "first", src, tokencache.Config{})
+		second := newCache(t, g, "second", src, tokencache.Config{LoadTimeout: time.Second})
+		ended := begin(t, first, "a/a/a", "supersecret")
+		first.Close()
+		expect(t, ended, tokencache.ErrClosed)
+		start := time.Now()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+		defer cancel()
+		if _, err := second.AuthenticateToken(ctx, mustToken(t, "a/a/a", "supersecret")); reasonOf(err) != tokencache.ReasonSourceTimeout || time.Since(start) != time.Second {
+			t.Errorf("got %v after %v, want the source's timeout", err, time.Since(start))
+		}
+	})
+}

@@ -370,3 +370,24 @@ func TestAbsenceEndsWithASuccess(t *testing.T) {
 		}
 	})
 }
+
+// TestStaleEndsWhileALoadRuns: the time of a stale answer is up between the begin of
+// a load and its failure, and nothing has been swept.
+func TestStaleEndsWhileALoadRuns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		token := mustToken(t, "elastic/fleet-server/token1", "supersecret")
+		src := newTestSource(token)
+		c := solo(t, src, tokencache.Config{TTL: time.Minute, Jitter: -1, ServeStale: 500 * time.Millisecond})
+		check(t, c, token, "ok")
+		src.before = func(context.Context, tokencache.TokenID) error {
+			time.Sleep(200 * time.Millisecond)
+			return errOutage
+		}
+		time.Sleep(time.Minute + 200*time.Millisecond)
+		check(t, c, token, "ok") // stale, 400 ms past its time
+		check(t, c, token, "error")
+		if got := c.Stats().Entries; got != 1 {
+			t.Errorf("%d entries are left, so the test shows nothing", got)
+		}
+	})
+}

@@ -300,3 +300,25 @@ func TestTurnedAwayByItsOwnAccount(t *testing.T) {
 		}
 	})
 }
+
+// TestNothingIsLeftOfWhoFoundNoPlace: nobody waits with more than one load, so a
+// newcomer is turned away, and forgotten.
+func TestNothingIsLeftOfWhoFoundNoPlace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		src := newSlowSource(t, "a/a/t", "b/b/t", "c/c/t", "d/d/t", "e/e/t")
+		g := tokencache.NewGroup(tokencache.GroupConfig{MaxHashing: 1, MaxQueue: 2})
+		c := newCache(t, g, "test", src, tokencache.Config{})
+		var results []<-chan result
+		for _, name := range []string{"a/a/t", "b/b/t", "c/c/t", "d/d/t"} { // two that hash, and two that wait
+			results = append(results, begin(t, c, name, "supersecret"))
+		}
+		expect(t, begin(t, c, "e/e/t", "supersecret"), tokencache.ErrOverloaded)
+		for _, ch := range results {
+			expect(t, ch, nil)
+		}
+		g.Clear(t.Context(), tokencache.CauseAsked)
+		if got := tokencache.Bookkeeping(g); got != 0 {
+			t.Errorf("%d accounts are left", got)
+		}
+	})
+}
