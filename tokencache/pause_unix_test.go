@@ -76,27 +76,31 @@ func TestStoppedProcess(t *testing.T) {
 const stoppedTTL = 65 * time.Second
 
 // hitPastTTL is the process that is stopped. It goes on for ten seconds after the
-// TTL, and prints how many hits it had then, and how late the last one was.
+// TTL, and prints how many hits it had then, and how late the last one was. It holds
+// so many tokens that a sweep does not find them all at once.
 func hitPastTTL() {
-	token, _ := tokencache.NewToken(fleet.TokenID("token1"), tokencache.NewSecret("supersecret"))
-	src := newTestSource(token)
+	src := newTestSource()
 	g := tokencache.NewGroup(tokencache.GroupConfig{})
 	tokencache.New(g, "test", src, tokencache.Config{TTL: stoppedTTL, Jitter: -1})
-	authorization := header(token)
-	loaded := time.Now()
-	if _, err := g.Authenticate(context.Background(), authorization); err != nil {
-		fmt.Println(err)
-		return
+	var authorizations []string
+	for i := range 20_000 {
+		token, _ := tokencache.NewToken(fleet.TokenID(fmt.Sprint("token-", i)), tokencache.NewSecret("supersecret"))
+		src.set(token)
+		authorizations = append(authorizations, header(token))
+		if _, err := g.Authenticate(context.Background(), authorizations[i]); err != nil {
+			fmt.Println(err)
+			return
+		}
+		src.remove(token.ID())
 	}
-	expires := time.Now().Add(stoppedTTL) // a bit late, as the load began before
-	src.remove(token.ID())
+	expires := time.Now().Add(stoppedTTL) // a bit late: the loads began before
 	fmt.Println("ready")
 	hits, latest := 0, time.Duration(0)
-	for time.Since(loaded) < stoppedTTL+10*time.Second {
+	for i := 0; time.Since(expires) < 10*time.Second; i++ {
 		before := time.Since(expires)
-		if _, err := g.Authenticate(context.Background(), authorization); err == nil && before > 0 {
+		if _, err := g.Authenticate(context.Background(), authorizations[i%len(authorizations)]); err == nil && before > 0 {
 			hits, latest = hits+1, before
 		}
 	}
-	fmt.Println(hits, latest)
+	fmt.Println(hits, latest.Nanoseconds())
 }
