@@ -2,6 +2,7 @@ package peers
 
 import (
 	"bufio"
+	"debug/elf"
 	"errors"
 	"fmt"
 	"os"
@@ -16,9 +17,9 @@ import (
 var ErrNoValgrind = errors.New("peers: valgrind cannot watch")
 
 // Writes runs hits, the command beside this package, under valgrind, and returns how
-// often a hit writes to each cache line of 64 bytes outside of its goroutine's
-// stack, for the lines that are written by one hit in sixteen or more: the program
-// hits eight tokens in turn. The runtime's own threads write meanwhile, but not the
+// often a hit writes to each cache line of 64 bytes outside of what its goroutine and
+// its thread have for themselves, for the lines that are written by one hit in
+// sixteen or more: the program hits eight tokens in turn. The runtime's own threads write meanwhile, but not the
 // same in each run; so the run counts which shows the fewest lines, of five at most.
 func Writes() ([]float64, error) {
 	valgrind, err := exec.LookPath("valgrind")
@@ -78,14 +79,39 @@ func watch(valgrind, binary, trace string) ([]float64, error) {
 	if err != nil {
 		return nil, err
 	}
+	threadBegin, threadEnd, err := mainThread(binary)
+	if err != nil {
+		return nil, err
+	}
 	var often []float64
 	for line, n := range lines {
 		onStack := line*64 > stack-32<<10 && line*64 < stack+4<<10
-		if !onStack && n >= hits/16 {
+		ofThread := line*64 > threadBegin-64 && line*64 < threadEnd // where it is noted that the clock is being read
+		if !onStack && !ofThread && n >= hits/16 {
 			often = append(often, float64(n)/hits)
 		}
 	}
 	return often, nil
+}
+
+// mainThread returns where the runtime keeps its record of a program's main thread,
+// which only that thread writes while it runs.
+func mainThread(binary string) (begin, end uint64, err error) {
+	file, err := elf.Open(binary)
+	if err != nil {
+		return 0, 0, err
+	}
+	defer file.Close()
+	symbols, err := file.Symbols()
+	if err != nil {
+		return 0, 0, err
+	}
+	for _, s := range symbols {
+		if s.Name == "runtime.m0" {
+			return s.Value, s.Value + s.Size, nil
+		}
+	}
+	return 0, 0, errors.New("peers: the program has no runtime.m0")
 }
 
 // stores counts the stores to each cache line between the first store to mark and
