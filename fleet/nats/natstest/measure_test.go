@@ -82,11 +82,9 @@ func TestMeasure(t *testing.T) {
 func measureNodes(t *testing.T, n int) {
 	c := cluster(t, 3)
 	var hosts []*host
-	goroutines, memory := runtime.NumGoroutine(), heap()
 	for i := range n {
 		hosts = append(hosts, newHost(t, c, i, 15*time.Second))
 	}
-	t.Logf("a node has %d goroutines and %d kB, the client's and the proxy's included", (runtime.NumGoroutine()-goroutines)/n, (heap()-memory)/n/1024)
 	settle(t, hosts[0])
 	measureRenewals(t, hosts)
 	var took []time.Duration

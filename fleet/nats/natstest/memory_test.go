@@ -1,3 +1,5 @@
+//go:build unix
+
 package natstest_test
 
 import (
