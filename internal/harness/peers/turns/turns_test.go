@@ -1,6 +1,7 @@
 package turns_test
 
 import (
+	"fmt"
 	"math"
 	"runtime"
 	"slices"
@@ -35,7 +36,10 @@ func spinner(name string, steps int) turns.Contestant {
 }
 
 // TestRunsAgree: three runs agree on what a contestant costs, while other
-// goroutines take as much of the processor as they get.
+// goroutines take as much of the processor as they get. Beside other programs it can
+// be that no round of one contestant in 15 was left alone, or one alone was: on two cores
+// at a load of 20, the second best round was up to 1.4 % off the best, and the third 3.7 %.
+// Then twice as many rounds must do; the report has 101.
 func TestRunsAgree(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		t.Skip("the processor's time is not known here")
@@ -48,22 +52,41 @@ func TestRunsAgree(t *testing.T) {
 			}
 		}()
 	}
+	const most = 60
+	for rounds := 15; ; rounds *= 2 {
+		wrong := runsDisagree(t, rounds)
+		if wrong == "" {
+			return
+		}
+		if rounds == most {
+			t.Fatalf("%d rounds: %s", rounds, wrong)
+		}
+		t.Logf("%d rounds: %s", rounds, wrong)
+	}
+}
+
+// runsDisagree says what is wrong with three runs of so many rounds.
+func runsDisagree(t *testing.T, rounds int) string {
 	var best []float64
 	for range 3 {
-		times := turns.Compare(turns.Thread, 15, spinner("1", 100), spinner("3", 300))
+		times := turns.Compare(turns.Thread, rounds, spinner("1", 100), spinner("3", 300))
 		r := times[1].Against(times[0])
 		t.Log(r)
 		best = append(best, r.Best)
 		if math.Abs(r.Best-2.95) > 0.15 { // a call takes some steps as well
-			t.Errorf("the best rounds' ratio is %.3f, want nearly 3", r.Best)
+			return fmt.Sprintf("the best rounds' ratio is %.3f, want nearly 3", r.Best)
 		}
 		if !(r.Q1 <= r.Median && r.Median <= r.Q3) {
 			t.Errorf("the quartiles are out of order: %+v", r)
 		}
+		if math.Abs(r.Median-2.95) > 0.4 { // no luck decides about a median
+			t.Errorf("the median is %.3f, want about 3: is it the processor's time?", r.Median)
+		}
 	}
 	if least, most := slices.Min(best), slices.Max(best); most > 1.04*least {
-		t.Errorf("three runs got %.3f to %.3f", least, most)
+		return fmt.Sprintf("three runs got %.3f to %.3f", least, most)
 	}
+	return ""
 }
 
 // TestTakeTurns checks the order of the turns, and that each is prepared.
