@@ -31,6 +31,9 @@ func TestMain(m *testing.M) {
 	if os.Getenv(otherProcess) != "" {
 		os.Exit(runOtherProcess())
 	}
+	if os.Getenv(startsServer) != "" {
+		os.Exit(startServer())
+	}
 	code := m.Run()
 	if s, err := server(); err == nil {
 		s.Close()
