@@ -400,28 +400,40 @@ func TestRefreshIsOneLoad(t *testing.T) {
 }
 
 // TestStoredMeanwhile: at each moment at which the host is asked whether it knows the
-// account, somebody else has the token confirmed and remembered. It is not asked for
-// again, and not taken for a wrong secret.
+// account, somebody else has the token confirmed and remembered by one of two caches.
+// It is not asked for again, and not taken for a wrong secret; and memory comes before
+// a source that fails.
 func TestStoredMeanwhile(t *testing.T) {
 	token := mustToken(t, "elastic/fleet-server/token1", "supersecret")
-	for moment, stored := 1, true; stored; moment++ {
-		src, calls := newTestSource(token), 0
-		store := func() {}
-		g := tokencache.NewGroup(tokencache.GroupConfig{KnownAccount: func(tokencache.Account) bool {
-			if calls++; calls == moment {
-				store()
+	for _, by := range []string{"first", "second"} {
+		for moment, stored := 1, true; stored; moment++ {
+			first, second, calls := newTestSource(token), newTestSource(token), 0
+			if by == "second" {
+				first.fail()
 			}
-			return true
-		}})
-		c := newCache(t, g, "test", src, tokencache.Config{})
-		stored = false
-		store = func() {
-			stored = true
-			check(t, c, token, "ok")
-		}
-		v, err := c.Authenticate(t.Context(), header(token))
-		if err != nil || v.FromMemory != stored || src.loadsOf(token.ID()) != 1 || moment == 1 && !stored {
-			t.Errorf("call %d of KnownAccount, stored: %t; got %+v, %v after %d reads", moment, stored, v, err, src.loadsOf(token.ID()))
+			store := func() {}
+			g := tokencache.NewGroup(tokencache.GroupConfig{KnownAccount: func(tokencache.Account) bool {
+				if calls++; calls == moment {
+					store()
+				}
+				return true
+			}})
+			caches := map[string]*tokencache.Cache[record]{
+				"first":  newCache(t, g, "first", first, tokencache.Config{}),
+				"second": newCache(t, g, "second", second, tokencache.Config{}),
+			}
+			stored = false
+			store = func() {
+				stored = true
+				check(t, caches[by], token, "ok")
+			}
+			v, err := g.Authenticate(t.Context(), header(token))
+			if moment == 1 && !stored {
+				t.Fatal("KnownAccount was not called")
+			}
+			if stored && (err != nil || !v.FromMemory || v.Cache != by || first.loadsOf(token.ID())+second.loadsOf(token.ID()) != 1) {
+				t.Errorf("stored in call %d of KnownAccount: got %+v, %v", moment, v, err)
+			}
 		}
 	}
 }

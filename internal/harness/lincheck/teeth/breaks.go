@@ -100,7 +100,7 @@ var breaks = []brk{
 	{"refuse in a closed group", authenticateGo,
 		"	case g.closed:\n		return &NoAnswerError", "	case g == nil:\n		return &NoAnswerError"},
 	{"refuse in an empty group", authenticateGo,
-		"	case len(stores) == 0:\n", "	case stores == nil:\n"},
+		"	case len(stores) == 0:\n", "	case len(stores) < 0:\n"},
 	{"find evicted entries until they are unlinked", storeGo,
 		" && !owner.dead() {", " {"},
 	{"unlink all that was evicted in one step", evictGo,
