@@ -229,7 +229,7 @@ func (e *edit) replace(ctx context.Context, d *draft, target string) error {
 	if err != nil {
 		return fmt.Errorf("filesource: %w", err)
 	}
-	old := e.openOld(d, target)
+	old := e.openOld(target)
 	if old != nil {
 		defer old.Close()
 	}
@@ -289,10 +289,7 @@ func (e *edit) put(d *draft, temp, target string) error {
 
 // openOld opens the file that is about to be replaced, to see afterwards whether
 // somebody has written to it. It returns nil where that is not to be seen.
-func (e *edit) openOld(d *draft, target string) handle {
-	if d.seen.missing() {
-		return nil
-	}
+func (e *edit) openOld(target string) handle {
 	old, err := e.sys.open(target)
 	if err != nil {
 		return nil
@@ -308,12 +305,12 @@ func (e *edit) appended(d *draft, old handle) string {
 		return ""
 	}
 	info, err := old.Stat()
-	if err != nil || info.Size() <= d.seen.info.Size() {
+	if err != nil || info.Size() <= int64(len(d.text)) {
 		return ""
 	}
 	text, _, err := e.readText(old, info.Size(), true)
 	lines, ok := strings.CutPrefix(text, d.text)
-	if err != nil || !ok || !ends(d.text) || !ends(lines) || parse(lines, nil).bad.first != nil {
+	if err != nil || !ok || d.text != "" && !ends(d.text) || !ends(lines) || parse(lines, nil).bad.first != nil {
 		return ""
 	}
 	return lines

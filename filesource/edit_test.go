@@ -123,6 +123,30 @@ func TestEditKeepsTheRest(t *testing.T) {
 	}
 }
 
+// TestWarningsAfterAnEdit are those of the file that was written.
+func TestWarningsAfterAnEdit(t *testing.T) {
+	path := write(t, tokensPath(t), "x/y/c:plain", "# comment", "x/y/b:"+hashA, "x/y/b:"+hashB, "x/y/a:{SHA}x")
+	file, _ := open(t, path, filesource.Config{Poll: -1, Rest: -1})
+	account := tokencache.Account{Namespace: "x", Service: "y"}
+	for i, edit := range []func() error{
+		func() error { return second(file.Create(t.Context(), account.TokenID("0"))) },
+		func() error { return file.Delete(t.Context(), account.TokenID("a")) },
+		func() error { return file.Delete(t.Context(), account.TokenID("b")) },
+		func() error { return file.Delete(t.Context(), account.TokenID("c")) },
+	} {
+		if err := edit(); err != nil {
+			t.Fatal(err)
+		}
+		fresh, _ := open(t, path, filesource.Config{Poll: -1, Rest: -1})
+		if diff := cmp.Diff(fresh.Status().Warnings, file.Status().Warnings); diff != "" || len(fresh.Status().Warnings) != 3-i {
+			t.Errorf("after edit %d (-Open +edit):\n%s", i, diff)
+		}
+		if diff := cmp.Diff(fresh.List(), file.List()); diff != "" {
+			t.Errorf("after edit %d (-Open +edit):\n%s", i, diff)
+		}
+	}
+}
+
 // folder lists the files beside path.
 func folder(t testing.TB, path string) []string {
 	t.Helper()

@@ -542,6 +542,28 @@ func TestSettledFileIsWatched(t *testing.T) {
 	}
 }
 
+// TestTouchedFileIsReadOnce: once more, and not at every look from then on.
+func TestTouchedFileIsReadOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &script{}
+		path := put(t, tokensPath(t), lineOne)
+		hours := ctime(t, path).Add(3 * time.Hour)
+		file, _ := openWith(t, path, filesource.Config{}, filesource.Faults{Before: s.Before, Now: func() time.Time { return hours }})
+		time.Sleep(5500 * time.Millisecond)
+		s.count("")
+		for range 3 {
+			if err := os.Chtimes(path, time.Time{}, ctime(t, path).Add(-time.Hour)); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(5 * time.Second)
+			if n := s.count("open"); n != 1 {
+				t.Errorf("read %d times", n)
+			}
+		}
+		file.Close()
+	})
+}
+
 // TestOldFileIsEditedAtOnce: a file whose stamps are long past has rested, and so has
 // one that this package or a rename has just put in place; any other is waited for.
 func TestOldFileIsEditedAtOnce(t *testing.T) {
@@ -698,6 +720,13 @@ func TestRemovedLock(t *testing.T) {
 // and the rename, or while the folder is synced, survives.
 func TestAppendedAtTheLastMoment(t *testing.T) {
 	const extra = "x/y/z:" + hashA + "\n"
+	s := &script{}
+	path := put(t, tokensPath(t), "") // an empty file has no line end
+	file, _ := openWith(t, path, filesource.Config{Poll: -1, Rest: -1}, filesource.Faults{Before: s.Before})
+	s.on("rename", func() error { return appendTo(path, extra) })
+	if _, err := file.Create(t.Context(), fleet.TokenID("new")); err != nil || !has(file, "x/y/z", "elastic/fleet-server/new") {
+		t.Errorf("an empty file: got %v, %v", err, file.List())
+	}
 	for _, op := range []string{"rename", "syncfolder"} {
 		for _, create := range []bool{true, false} {
 			s := &script{}

@@ -270,6 +270,31 @@ func TestReloadBesideAnEdit(t *testing.T) {
 	})
 }
 
+// TestWrittenToRightAfterTheRename: an appender has written half a line to the new file
+// before the edit looks at it. The next edit does not build on that.
+func TestWrittenToRightAfterTheRename(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		path, once := put(t, tokensPath(t), lineOne), false
+		file, _ := openWith(t, path, filesource.Config{Poll: -1}, filesource.Faults{After: func(op, _ string) {
+			if op == "rename" && !once {
+				once = true
+				if err := appendTo(path, extra[:20]); err != nil {
+					t.Error(err)
+				}
+				time.AfterFunc(250*time.Millisecond, func() { appendTo(path, extra[20:]) })
+			}
+		}})
+		for _, name := range []string{"a", "b"} {
+			if _, err := file.Create(t.Context(), fleet.TokenID(name)); err != nil {
+				t.Error(err)
+			}
+		}
+		if !has(file, one, "x/y/z", "elastic/fleet-server/a", "elastic/fleet-server/b") || len(file.List()) != 4 {
+			t.Errorf("got %v", file.List())
+		}
+	})
+}
+
 // TestCloseBesideAnEdit: the poller waits for an edit whose disk is slow, and Close does
 // not wait for that.
 func TestCloseBesideAnEdit(t *testing.T) {

@@ -91,32 +91,49 @@ func TestSettledAfterPatience(t *testing.T) {
 }
 
 // TestChangesDuringEveryRead: no read is of one state. The file is never believed, and
-// is reported in the end.
+// is reported in the end: the sooner, the shorter Config.Rest is. What a large file
+// takes to read counts.
 func TestChangesDuringEveryRead(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := &script{}
-		path := put(t, tokensPath(t), lineOne+lineTwo)
-		file, _ := openWith(t, path, filesource.Config{Poll: -1}, filesource.Faults{Before: s.Before})
-		put(t, path, lineTwo)
-		s.set(func(op, _ string) error {
-			if op == "read-close" {
-				return appendTo(path, "# more\n")
+	large := strings.Repeat("# comment\n", 200_000)
+	for _, test := range []struct {
+		rest time.Duration
+		text string
+		read time.Duration // what the read takes
+		from time.Duration
+		to   time.Duration
+	}{
+		{0, "", 0, 8 * time.Second, 8100 * time.Millisecond},
+		{5 * time.Millisecond, "", 0, 400 * time.Millisecond, 420 * time.Millisecond},
+		{-1, "", 0, 400 * time.Millisecond, 420 * time.Millisecond},
+		{0, "", time.Second, 80 * time.Second, 300 * time.Second}, // of which 40 ms count, as the process was kept from running
+		{0, large, 75 * time.Millisecond, 8 * time.Second, 9 * time.Second},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			s := &script{}
+			path := put(t, tokensPath(t), lineOne+lineTwo)
+			file, _ := openWith(t, path, filesource.Config{Poll: -1, Rest: test.rest}, filesource.Faults{Before: s.Before})
+			put(t, path, test.text+lineTwo)
+			s.set(func(op, _ string) error {
+				if op == "read-close" {
+					time.Sleep(test.read)
+					return appendTo(path, "# more\n")
+				}
+				return nil
+			})
+			start := time.Now()
+			err := file.Reload()
+			if took := time.Since(start); err == nil || !strings.Contains(err.Error(), path+": it changes all the time") || took < test.from || took > test.to {
+				t.Errorf("Rest %v, %d bytes: got %v after %v", test.rest, len(test.text), err, took)
 			}
-			return nil
+			if !has(file, one, two) || file.Status().Err == nil {
+				t.Errorf("got %v, %+v", file.List(), file.Status())
+			}
+			s.set(nil)
+			if err := file.Reload(); err != nil || has(file, one) || !has(file, two) {
+				t.Errorf("at rest: got %v, %v", err, file.List())
+			}
 		})
-		start := time.Now()
-		err := file.Reload()
-		if took := time.Since(start); err == nil || !strings.Contains(err.Error(), path+": it changes all the time") || took < 8*time.Second || took > 8100*time.Millisecond {
-			t.Errorf("got %v after %v", err, took)
-		}
-		if !has(file, one, two) || file.Status().Err == nil {
-			t.Errorf("got %v, %+v", file.List(), file.Status())
-		}
-		s.set(nil)
-		if err := file.Reload(); err != nil || has(file, one) || !has(file, two) {
-			t.Errorf("at rest: got %v, %v", err, file.List())
-		}
-	})
+	}
 }
 
 // TestLinkThatCannotBeRead proves nothing.
