@@ -89,5 +89,12 @@ func TestMembers(t *testing.T) {
 		if diff := cmp.Diff([]string{"a"}, names(a.Members())); diff != "" {
 			t.Errorf("after b has left, a knows (-want +got):\n%s", diff)
 		}
+		if _, err := a.conn.Append(t.Context(), fleet.Entry{Key: "node.z1.1", ID: "z", Value: []byte(`{"name":"_"}`)}); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if diff := cmp.Diff([]string{"_", "a"}, names(a.Members())); diff != "" {
+			t.Errorf("sorted by name (-want +got):\n%s", diff)
+		}
 	})
 }
