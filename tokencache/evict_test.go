@@ -322,6 +322,9 @@ func TestClearUnlinksInSteps(t *testing.T) {
 	if linked[0] != tokens {
 		t.Errorf("%d of %d were unlinked before the mutex could be had", tokens-linked[0], tokens)
 	}
+	if len(linked) < tokens/64 {
+		t.Errorf("it took %d steps", len(linked))
+	}
 	for i := range linked[1:] {
 		if linked[i]-linked[i+1] > 64 {
 			t.Errorf("a step unlinked %d", linked[i]-linked[i+1])
