@@ -391,3 +391,19 @@ func TestStaleEndsWhileALoadRuns(t *testing.T) {
 		}
 	})
 }
+
+// TestAbsenceInOneOfTwo: one source is asked again, and the absence that the other
+// cache remembers is no wrong secret.
+func TestAbsenceInOneOfTwo(t *testing.T) {
+	token := mustToken(t, "elastic/fleet-server/token1", "supersecret")
+	p := newPair(t)
+	for range 3 {
+		if _, err := p.group.Authenticate(t.Context(), header(token)); reasonOf(err) != tokencache.ReasonUnknownToken {
+			t.Errorf("got %v, want an unknown token", err)
+		}
+		p.idxCache.Clear(t.Context(), tokencache.CauseAsked)
+	}
+	if file, index := p.fileCache.Stats(), p.idxCache.Stats(); file.Loads != 1 || file.Absent != 2 || file.Mismatches != 0 || index.Loads != 3 {
+		t.Errorf("got %+v and %+v", file, index)
+	}
+}

@@ -195,7 +195,7 @@ var breaks = []brk{
 		"	if s.absences.Len() >= maxAbsences {", "	if s.absences.Len() > maxAbsences {"},
 	{"refuse by an absence that has ended meanwhile", hitGo,
 		"			if e.live() {\n				f.absent", "			if e != nil {\n				f.absent"},
-	{"ask the source about a remembered absence", authenticateGo,
+	{"take a remembered absence for a wrong secret", authenticateGo,
 		"		case e.expires > now && e.absent:", "		case e.expires < 0 && e.absent:"},
 
 	// Stale, refreshed, and expired by themselves.
