@@ -112,6 +112,11 @@ func TestStraysMakeRoom(t *testing.T) {
 			t.Errorf("got %+v", got)
 		}
 		start := time.Now()
+		back <- struct{}{}
+		synctest.Wait()
+		if got := c.Stats(); got.Strays != strays-1 || got.Loading != 1 || got.Waiting != 1 {
+			t.Errorf("after the end of one: got %+v", got)
+		}
 		close(back)
 		for _, ch := range results[strays:] {
 			expect(t, ch, tokencache.ErrRefused)

@@ -180,6 +180,9 @@ func TestCloseReleasesWhoWaitsForALoadToStart(t *testing.T) {
 				t.Errorf("got %v, want ErrClosed", r.err)
 			}
 		}
+		if got := c.Stats().Loads; got != 1 {
+			t.Errorf("%d loads have read, want the one from before the end", got)
+		}
 	})
 }
 

@@ -155,3 +155,10 @@ func TestObserver(t *testing.T) {
 		}
 	})
 }
+
+func TestEventKindNames(t *testing.T) {
+	got := fmt.Sprint(tokencache.EventLoad, tokencache.EventEviction, tokencache.EventDisplacement, tokencache.EventOverload, tokencache.EventKind(99))
+	if got != "load eviction displacement overload unknown" {
+		t.Errorf("got %s", got)
+	}
+}
