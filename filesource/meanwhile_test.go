@@ -350,6 +350,21 @@ func TestReplacedRightAfterTheRename(t *testing.T) {
 	}
 }
 
+// TestRemovedRightAfterTheRename: the edit is made in what the path names then.
+func TestRemovedRightAfterTheRename(t *testing.T) {
+	s := &script{}
+	path := put(t, tokensPath(t), lineOne)
+	file, cache := openWith(t, path, filesource.Config{Poll: -1, Rest: -1}, filesource.Faults{Before: s.Before})
+	s.on("syncfolder", func() error { return os.Remove(path) })
+	tok, err := file.Create(t.Context(), fleet.TokenID("new"))
+	if err != nil || !strings.Contains(read(t, path), "/new:") {
+		t.Fatalf("got %v", err)
+	}
+	if _, err := cache.AuthenticateToken(t.Context(), tok); err != nil || has(file, one) {
+		t.Errorf("got %v, %v", err, file.List())
+	}
+}
+
 // TestContextEndsAfterTheRename: the path names another file by then, and the context
 // ends before the edit has been made in that too.
 func TestContextEndsAfterTheRename(t *testing.T) {
