@@ -9,35 +9,66 @@ import (
 
 // An attack is what the attackers do while the good callers call.
 type attack struct {
-	name   string
-	send   func(ctx context.Context, w *world, n int) // one request, the n-th of all; nil: nobody attacks
-	outage bool                                       // the index is down, so that first uses must fail
-	hang   bool                                       // reads of the victim hang
+	name     string
+	send     func(ctx context.Context, w *world, n int) // one request, the n-th of all; nil: nobody attacks
+	hang     bool                                       // reads of the account that hangs do so
+	outage   bool                                       // the index is down, so that first uses have no answer
+	flapping bool                                       // it is down every other tenth of a second
+	clears   bool                                       // good callers use tokens that are cleared again and again, not fresh ones
+}
+
+func wrongSecrets(ctx context.Context, w *world, n int) {
+	w.authenticate(ctx, victim.TokenID(fmt.Sprintf("t-%d", n%victimTokens)), wrong(n), bad)
+}
+
+func dearHash(ctx context.Context, w *world, n int) {
+	w.authenticate(ctx, dear(n).TokenID(fmt.Sprintf("t-%d", n/dearAccounts%10)), wrong(n), bad)
+}
+
+func cachedNames(ctx context.Context, w *world, n int) {
+	w.authenticate(ctx, goodAccount(n%cachedTokens).TokenID(fmt.Sprintf("cached-%d", n%cachedTokens)), wrong(n), bad)
+}
+
+func ownNames(ctx context.Context, w *world, n int) {
+	w.authenticate(ctx, regular.TokenID(fmt.Sprintf("r-%d", n%regulars)), wrong(n), bad)
+}
+
+func unknownNames(ctx context.Context, w *world, n int) {
+	w.authenticate(ctx, tokencache.Account{Namespace: "nobody", Service: fmt.Sprintf("s-%d", n)}.TokenID("t"), wrong(n), bad)
+}
+
+func longSecrets(ctx context.Context, w *world, _ int) {
+	w.send(ctx, victim.TokenID("t-1"), w.long, bad)
+}
+
+func hangingReads(ctx context.Context, w *world, n int) {
+	w.authenticate(ctx, hanging.TokenID(fmt.Sprintf("h-%d", n)), wrong(n), bad)
+}
+
+func evictions(ctx context.Context, w *world, _ int) {
+	if sel, err := victim.SelectAll(); err == nil {
+		w.group.Evict(ctx, tokencache.CauseAsked, sel)
+	}
+}
+
+var everything = []func(context.Context, *world, int){
+	wrongSecrets, dearHash, cachedNames, unknownNames, longSecrets, hangingReads, evictions,
 }
 
 var attacks = []attack{
 	{name: "nobody"},
-	{name: "wrong secrets, one account", send: func(ctx context.Context, w *world, n int) {
-		w.authenticate(ctx, victim.TokenID(fmt.Sprintf("t-%d", n%100)), wrong(n))
-	}},
-	{name: "wrong secrets, the good names", send: func(ctx context.Context, w *world, n int) {
-		w.authenticate(ctx, goodAccount(n).TokenID(fmt.Sprintf("cached-%d", n%cachedTokens)), wrong(n))
-	}},
-	{name: "names that nobody holds", send: func(ctx context.Context, w *world, n int) {
-		w.authenticate(ctx, tokencache.Account{Namespace: "nobody", Service: fmt.Sprintf("s-%d", n)}.TokenID("t"), wrong(n))
-	}},
-	{name: "secrets of 700 kB", send: func(ctx context.Context, w *world, n int) {
-		w.group.Authenticate(ctx, long)
-	}},
-	{name: "reads that hang, one account", hang: true, send: func(ctx context.Context, w *world, n int) {
-		w.authenticate(ctx, victim.TokenID(fmt.Sprintf("h-%d", n)), wrong(n))
-	}},
-	{name: "evictions without a pause", send: func(ctx context.Context, w *world, n int) {
-		if sel, err := victim.SelectAll(); err == nil {
-			w.group.Evict(ctx, tokencache.CauseAsked, sel)
-		}
-	}},
+	{name: "hashes of one account", send: wrongSecrets},
+	{name: "dear hashes of six accounts", send: dearHash},
+	{name: "hashes of their own names", send: ownNames, clears: true},
+	{name: "wrong secrets, cached names", send: cachedNames},
+	{name: "names that nobody holds", send: unknownNames},
+	{name: "secrets of 700 kB", send: longSecrets},
+	{name: "reads that hang, one account", send: hangingReads, hang: true},
+	{name: "evictions without a pause", send: evictions},
 	{name: "an outage of the index", outage: true},
+	{name: "all at once, index flapping", hang: true, flapping: true, send: func(ctx context.Context, w *world, n int) {
+		everything[n%len(everything)](ctx, w, n/len(everything))
+	}},
 }
 
 func wrong(n int) tokencache.Secret { return tokencache.NewSecret(fmt.Sprintf("wrong-secret-%d", n)) }

@@ -2,13 +2,19 @@ package main
 
 import (
 	"context"
+	"crypto/pbkdf2"
+	"crypto/rand"
+	"crypto/sha512"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"runtime"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/crypto/bcrypt"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/svctoken/svctoken/indexsource"
@@ -17,58 +23,110 @@ import (
 
 // A world is a group of two caches with good tokens and with victims.
 type world struct {
-	group  *tokencache.Group
-	file   *indexsource.Memory // stands for the file
-	index  *flaky
-	secret tokencache.Secret
-	hash   indexsource.Hash // of the secret; all tokens share it, as making one takes as long as checking it
-	fresh  int              // how many of the fresh tokens have been used
+	group      *tokencache.Group
+	indexCache *tokencache.Cache[indexsource.Document]
+	file       *indexsource.Memory // stands for the file
+	index      *flaky
+	secret     tokencache.Secret // of all good tokens that do not change
+	hash       indexsource.Hash  // of the secret; making one takes as long as checking it
+	long       string            // the header of a token with a secret of 700 kB
+	fresh      atomic.Int64      // how many of the fresh tokens have been made
+	rotations  []*rotation
+
+	tally tally
+
+	computing atomic.Int64 // how many hashes are being computed
+	begun     atomic.Int64 // how many were
+	own       sync.Map     // of a good token: which hash of all its own was the last time
 }
 
 const (
 	cachedTokens = 200
 	goodAccounts = 20
-	freshTokens  = 50_000 // used once each
+	regulars     = 10 // tokens that are cleared, again and again
+	victimTokens = 100
+	dearAccounts = 6
 )
 
 var (
 	victim  = tokencache.Account{Namespace: "victims", Service: "one"}
-	rotated = tokencache.Account{Namespace: "good", Service: "rotated"}
+	hanging = tokencache.Account{Namespace: "victims", Service: "hanging"}
+	regular = tokencache.Account{Namespace: "good", Service: "regular"}
 )
 
 func goodAccount(i int) tokencache.Account {
 	return tokencache.Account{Namespace: "good", Service: fmt.Sprintf("service-%d", i%goodAccounts)}
 }
 
+// dear is an account whose hashes take long: those of every second one bcrypt with a
+// cost of 14, those of the others PBKDF2 with 100 000 rounds.
+func dear(i int) tokencache.Account {
+	return tokencache.Account{Namespace: "victims", Service: fmt.Sprintf("dear-%d", i%dearAccounts)}
+}
+
 func newWorld() (*world, error) {
 	w := &world{
 		group: tokencache.NewGroup(tokencache.GroupConfig{}),
-		file:  new(indexsource.Memory), index: new(flaky),
+		file:  new(indexsource.Memory), index: newFlaky(),
 		secret: tokencache.GenerateSecret(),
 	}
-	w.hash = indexsource.HashSecret(w.secret)
-	for i := range cachedTokens {
-		if err := w.file.Put(w.document(goodAccount(i).TokenID(fmt.Sprintf("cached-%d", i)))); err != nil {
-			return nil, err
-		}
-	}
-	for i := range freshTokens {
-		if err := w.index.Put(w.document(goodAccount(i).TokenID(fmt.Sprintf("fresh-%d", i)))); err != nil {
-			return nil, err
-		}
-	}
-	for i := range 100 {
-		if err := w.index.Put(w.document(victim.TokenID(fmt.Sprintf("t-%d", i)))); err != nil {
-			return nil, err
-		}
-	}
-	if _, err := tokencache.New(w.group, "file", indexsource.New(w.file), tokencache.Config{}); err != nil {
+	w.hash = indexsource.HashSecret(w.secret) // PBKDF2 with 10 000 rounds
+	token, err := tokencache.NewToken(victim.TokenID("t-1"), tokencache.NewSecret(strings.Repeat("x", 700_000)))
+	if err != nil {
 		return nil, err
 	}
-	if _, err := tokencache.New(w.group, "index", indexsource.New(w.index), tokencache.Config{LoadTimeout: 2 * time.Second}); err != nil {
+	w.long = "Bearer " + token.RevealBearer()
+	var errs []error
+	put := func(index interface {
+		Put(indexsource.Document) error
+	}, id tokencache.TokenID, hash indexsource.Hash) {
+		errs = append(errs, index.Put(document(id, hash)))
+	}
+	for i := range cachedTokens {
+		put(w.file, goodAccount(i).TokenID(fmt.Sprintf("cached-%d", i)), w.hash)
+	}
+	for i := range victimTokens {
+		put(w.index, victim.TokenID(fmt.Sprintf("t-%d", i)), w.hash)
+	}
+	for i := range regulars {
+		put(w.index, regular.TokenID(fmt.Sprintf("r-%d", i)), w.hash)
+	}
+	hashes, err := dearHashes()
+	errs = append(errs, err)
+	for i := range dearAccounts * 10 {
+		put(w.index, dear(i).TokenID(fmt.Sprintf("t-%d", i/dearAccounts)), hashes[i%dearAccounts%2])
+	}
+	for i, index := range []*indexsource.Memory{w.file, &w.index.Memory} {
+		w.rotations = append(w.rotations, &rotation{index: index, id: tokencache.Account{Namespace: "good", Service: "rotated"}.TokenID(fmt.Sprintf("r-%d", i))})
+	}
+	_, err = tokencache.New(w.group, "file", counted{indexsource.New(w.file), w}, tokencache.Config{})
+	errs = append(errs, err)
+	w.indexCache, err = tokencache.New(w.group, "index", counted{indexsource.New(w.index), w}, tokencache.Config{LoadTimeout: 2 * time.Second})
+	if err := errors.Join(append(errs, err)...); err != nil {
 		return nil, err
 	}
 	return w, w.warm()
+}
+
+// dearHashes makes hashes that no secret here matches, of both kinds.
+func dearHashes() (hashes [2]indexsource.Hash, err error) {
+	bc, err := bcrypt.GenerateFromPassword([]byte(rand.Text()), 14)
+	if err != nil {
+		return hashes, err
+	}
+	salt := make([]byte, 32)
+	rand.Read(salt) // documented never to fail
+	key, err := pbkdf2.Key(sha512.New, rand.Text(), salt, 100_000, 32)
+	if err != nil {
+		return hashes, err
+	}
+	encode := base64.StdEncoding.EncodeToString
+	for i, text := range []string{string(bc), "{PBKDF2}100000$" + encode(salt) + "$" + encode(key)} {
+		if hashes[i], err = indexsource.ParseHash(text); err != nil {
+			return hashes, err
+		}
+	}
+	return hashes, nil
 }
 
 // warm has the cached tokens remembered, which takes a hash each.
@@ -77,38 +135,106 @@ func (w *world) warm() error {
 	warming.SetLimit(runtime.GOMAXPROCS(0))
 	for i := range cachedTokens {
 		warming.Go(func() error {
-			return w.authenticate(context.Background(), goodAccount(i).TokenID(fmt.Sprintf("cached-%d", i)), w.secret)
+			return w.authenticate(context.Background(), goodAccount(i).TokenID(fmt.Sprintf("cached-%d", i)), w.secret, good)
 		})
 	}
 	return warming.Wait()
 }
 
-func (w *world) document(id tokencache.TokenID) indexsource.Document {
-	return indexsource.Document{Token: id, Created: time.Now(), Creator: "soak", Enabled: true, Hash: w.hash}
+// oneHash returns how long the hash of a good token takes while nothing else runs.
+func (w *world) oneHash() time.Duration {
+	var took []time.Duration
+	for range 21 {
+		start := time.Now()
+		w.hash.Verify(w.secret)
+		took = append(took, time.Since(start))
+	}
+	return quantile(took, 0.5)
 }
 
-func (w *world) authenticate(ctx context.Context, id tokencache.TokenID, secret tokencache.Secret) error {
-	token, err := tokencache.NewToken(id, secret)
-	if err != nil {
-		return err
-	}
-	_, err = w.group.Authenticate(ctx, "Bearer "+token.RevealBearer())
-	return err
+func document(id tokencache.TokenID, hash indexsource.Hash) indexsource.Document {
+	return indexsource.Document{Token: id, Created: time.Now(), Creator: "soak", Enabled: true, Hash: hash}
 }
 
 func (w *world) close(ctx context.Context) error {
-	w.index.hang.Store(false)
+	w.index.letGo()
 	w.group.Close()
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	return w.group.Wait(ctx)
 }
 
-// A flaky is an index whose reads of the victim's tokens can hang, and all of whose
-// reads can fail.
+// settle waits until nothing runs or waits, for a second at most after the last hash,
+// which nobody can stop, and returns how much is left.
+func (w *world) settle() (left int) {
+	const patience = time.Second
+	deadline, most := time.Now().Add(patience), time.Now().Add(time.Minute)
+	for ; ; time.Sleep(10 * time.Millisecond) {
+		now := time.Now()
+		if w.computing.Load() > 0 && now.Before(most) {
+			deadline = now.Add(patience)
+		}
+		st := w.group.Stats()
+		left = st.Hashing + st.Waiting
+		for _, st := range w.group.Caches() {
+			left += st.Loading + st.Waiting + st.Strays
+		}
+		if left == 0 || now.After(deadline) {
+			return left
+		}
+	}
+}
+
+// A counted source counts the hashes that are begun, and notes which are those of good
+// tokens.
+type counted struct {
+	*indexsource.Source
+	w *world
+}
+
+func (c counted) Lookup(ctx context.Context, id tokencache.TokenID) (tokencache.Answer[indexsource.Document], error) {
+	a, err := c.Source.Lookup(ctx, id)
+	if verify := a.Verify; verify != nil {
+		a.Verify = func(secret tokencache.Secret) bool {
+			c.w.computing.Add(1)
+			defer c.w.computing.Add(-1)
+			n := c.w.begun.Add(1)
+			if secret.Equal(c.w.secret) {
+				c.w.own.Store(id, n)
+			}
+			return verify(secret)
+		}
+	}
+	return a, err
+}
+
+// A flaky is an index whose reads of one account's tokens can hang, half of them
+// whatever their context says, and all of whose reads can fail.
 type flaky struct {
 	indexsource.Memory
-	hang, fail atomic.Bool
+	fail atomic.Bool
+
+	mu   sync.Mutex
+	hang chan struct{} // closed when reads do not hang any more; nil: they do not
+}
+
+func newFlaky() *flaky { return new(flaky) }
+
+func (f *flaky) hangUp() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.hang == nil {
+		f.hang = make(chan struct{})
+	}
+}
+
+func (f *flaky) letGo() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.hang != nil {
+		close(f.hang)
+		f.hang = nil
+	}
 }
 
 var errOutage = errors.New("soak: the index is down")
@@ -117,18 +243,21 @@ func (f *flaky) Get(ctx context.Context, id tokencache.TokenID) (indexsource.Doc
 	if f.fail.Load() {
 		return indexsource.Document{}, false, errOutage
 	}
-	if id.Account == victim && f.hang.Load() {
-		<-ctx.Done()
-		return indexsource.Document{}, false, ctx.Err()
+	if id.Account == hanging {
+		f.mu.Lock()
+		hang := f.hang
+		f.mu.Unlock()
+		done := ctx.Done()
+		if strings.HasSuffix(id.Name, "0") {
+			done = nil
+		}
+		if hang != nil {
+			select {
+			case <-hang:
+			case <-done:
+				return indexsource.Document{}, false, ctx.Err()
+			}
+		}
 	}
 	return f.Memory.Get(ctx, id)
 }
-
-// long is the header of a token with a secret of 700 kB.
-var long = func() string {
-	token, err := tokencache.NewToken(victim.TokenID("t-1"), tokencache.NewSecret(strings.Repeat("x", 700_000)))
-	if err != nil {
-		panic(err) // the name is valid
-	}
-	return "Bearer " + token.RevealBearer()
-}()
