@@ -38,3 +38,29 @@ func TestAccountValidate(t *testing.T) {
 		}
 	}
 }
+
+// TestBytesOfNames: of all bytes, 64 may stand in a name, and 62 begin an account's;
+// a token's name may begin with - as well.
+func TestBytesOfNames(t *testing.T) {
+	const alphanumeric = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
+	for b := range 256 {
+		c := string([]byte{byte(b)})
+		for _, test := range []struct {
+			account tokencache.Account
+			name    string
+			allowed string
+		}{
+			{tokencache.Account{Namespace: "n" + c, Service: "s"}, "t", alphanumeric + "_-"},
+			{tokencache.Account{Namespace: "n", Service: "s" + c}, "t", alphanumeric + "_-"},
+			{tokencache.Account{Namespace: "n", Service: "s"}, "t" + c, alphanumeric + "_-"},
+			{tokencache.Account{Namespace: c + "n", Service: "s"}, "t", alphanumeric},
+			{tokencache.Account{Namespace: "n", Service: c + "s"}, "t", alphanumeric},
+			{tokencache.Account{Namespace: "n", Service: "s"}, c + "t", alphanumeric + "-"},
+		} {
+			id := test.account.TokenID(test.name)
+			if err := id.Validate(); (err == nil) != strings.Contains(test.allowed, c) {
+				t.Errorf("%q: got %v", id, err)
+			}
+		}
+	}
+}

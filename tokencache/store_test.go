@@ -131,6 +131,29 @@ func TestServeStale(t *testing.T) {
 	})
 }
 
+// TestServeStaleWhileTheSourceIsLeftAlone: also where the source has failed so often
+// that no load begins.
+func TestServeStaleWhileTheSourceIsLeftAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		token, other := mustToken(t, "elastic/fleet-server/token1", "supersecret"), mustToken(t, "elastic/fleet-server/token2", "supersecret")
+		src := newTestSource(token)
+		c := solo(t, src, tokencache.Config{TTL: time.Minute, Jitter: -1, ServeStale: 10 * time.Minute, MaxBackoff: time.Hour})
+		check(t, c, token, "ok")
+		src.fail()
+		time.Sleep(time.Minute)
+		for range 5 {
+			check(t, c, other, "error")
+		}
+		v, err := c.AuthenticateToken(t.Context(), token)
+		if err != nil || !v.Stale || v.Token != token.ID() {
+			t.Errorf("got %+v, %v, want a stale verdict", v, err)
+		}
+		if got := src.loadsOf(token.ID()); got != 1 || c.Stats().Stale != 1 {
+			t.Errorf("got %d reads and %+v, want that the source is left alone", got, c.Stats())
+		}
+	})
+}
+
 // TestTokenExpires: an entry never outlives its token, and is never stale.
 func TestTokenExpires(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
