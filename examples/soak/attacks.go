@@ -9,12 +9,13 @@ import (
 
 // An attack is what the attackers do while the good callers call.
 type attack struct {
-	name     string
-	send     func(ctx context.Context, w *world, n int) // one request, the n-th of all; nil: nobody attacks
-	hang     bool                                       // reads of the account that hangs do so
-	outage   bool                                       // the index is down, so that first uses have no answer
-	flapping bool                                       // it is down every other tenth of a second
-	clears   bool                                       // good callers use tokens that are cleared again and again, not fresh ones
+	name       string
+	send       func(ctx context.Context, w *world, n int) // one request, the n-th of all; nil: nobody attacks
+	hang       bool                                       // reads of the account that hangs do so
+	outage     bool                                       // the index is down, so that first uses have no answer
+	flapping   bool                                       // it is down every other tenth of a second
+	everything bool                                       // all attacks at once
+	clears     bool                                       // good callers use tokens that are cleared again and again, not fresh ones
 }
 
 func wrongSecrets(ctx context.Context, w *world, n int) {
@@ -66,7 +67,7 @@ var attacks = []attack{
 	{name: "reads that hang, one account", send: hangingReads, hang: true},
 	{name: "evictions without a pause", send: evictions},
 	{name: "an outage of the index", outage: true},
-	{name: "all at once, index flapping", hang: true, flapping: true, send: func(ctx context.Context, w *world, n int) {
+	{name: "all at once, index flapping", everything: true, hang: true, flapping: true, send: func(ctx context.Context, w *world, n int) {
 		everything[n%len(everything)](ctx, w, n/len(everything))
 	}},
 }

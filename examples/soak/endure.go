@@ -19,7 +19,7 @@ type result struct {
 	rate       float64 // requests of the attackers, a second
 	cached     []time.Duration
 	first      []time.Duration
-	before     []int // how many hashes began between a good token's arrival and its own
+	waited     []int // of first uses: see turns.waited
 	failed     int   // good tokens without an answer
 	wrong      int64
 	megabytes  uint64
@@ -27,26 +27,26 @@ type result struct {
 	left       int // loads, a second after the attack and the hashes that it had begun
 }
 
-const header = "| attack | sent/s | cached tokens: p50, p99, p99.9 | first uses: p50, p99, p99.9 | hashes before it: p99, most | failed | wrong | MB | goroutines | left 1 s after |\n" +
+const header = "| attack | sent/s | cached tokens: p50, p99, p99.9 | first uses: p50, p99, p99.9 | hashes of one account before it: p99, most | failed | wrong | MB | goroutines | left 1 s after |\n" +
 	"| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |"
 
 func (r result) String() string {
-	before := "-"
-	if len(r.before) > 0 {
-		before = fmt.Sprintf("%d, %d", quantile(r.before, 0.99), quantile(r.before, 1))
+	waited := "-"
+	if len(r.waited) > 0 {
+		waited = fmt.Sprintf("%d, %d", quantile(r.waited, 0.99), quantile(r.waited, 1))
 	}
 	return fmt.Sprintf("| %s | %.0f | %s | %s | %s | %d of %d | %d | %d | %d | %d |", r.attack.name, r.rate, quantiles(r.cached), quantiles(r.first),
-		before, r.failed, r.failed+len(r.first), r.wrong, r.megabytes, r.goroutines, r.left)
+		waited, r.failed, r.failed+len(r.first), r.wrong, r.megabytes, r.goroutines, r.left)
 }
 
 // ok reports whether what is promised was kept: no wrong verdict, an answer for every
-// good token unless its source is down, and nothing left. How many hashes come first is
-// printed alone: those that begin between the call and the end of the read of its source
-// count too, which depends on the machine. tokencache's TestFloodOfOneAccount and its
-// neighbours hold the order in fake time.
+// good token unless its source is down, at most one hash of each attacked account
+// before its own, and nothing left. Where attackers' hashes of all prices run at once, the
+// cheap ones may be more: they run beside the dear ones, and nobody waits for them.
 func (r result) ok() bool {
 	mayFail := r.attack.outage || r.attack.flapping
-	return r.wrong == 0 && (r.failed == 0 || mayFail) && r.left == 0
+	turns := len(r.waited) == 0 || r.attack.everything || quantile(r.waited, 1) <= 1
+	return r.wrong == 0 && (r.failed == 0 || mayFail) && turns && r.left == 0
 }
 
 func quantiles(d []time.Duration) string {
@@ -138,7 +138,7 @@ func (w *world) useFresh(ctx context.Context, r *result) {
 			w.measure(ctx, r, id)
 		}
 		w.index.Delete(id)
-		w.own.Delete(id)
+		w.waited.Delete(id)
 	})
 }
 
@@ -155,7 +155,8 @@ func (w *world) useCleared(ctx context.Context, r *result) {
 
 // measure sends a good token that is not cached.
 func (w *world) measure(ctx context.Context, r *result, id tokencache.TokenID) {
-	arrived, began := w.begun.Load(), time.Now()
+	w.waited.Delete(id)
+	began := time.Now()
 	err := w.authenticate(context.WithoutCancel(ctx), id, w.secret, good)
 	took := time.Since(began)
 	switch {
@@ -165,8 +166,8 @@ func (w *world) measure(ctx context.Context, r *result, id tokencache.TokenID) {
 		w.tally.wrong.Add(1) // nobody can know it
 	default:
 		r.first = append(r.first, took)
-		if own, ok := w.own.Load(id); ok && own.(int64) > arrived {
-			r.before = append(r.before, int(own.(int64)-arrived-1))
+		if waited, ok := w.waited.Load(id); ok {
+			r.waited = append(r.waited, waited.(int))
 		}
 	}
 }

@@ -12,8 +12,9 @@
 // unknown or a revoked token is confirmed, whether its revocation had returned before
 // it was sent or it was never good; if a good one is refused; or if it is for another
 // token. It ends with 1 if a verdict was wrong, if the group's counters are not what
-// the callers have counted, if a good token got no answer though its source was up, or
-// if a load was left a second after an attack.
+// the callers have counted, if a good token got no answer though its source was up, if
+// two hashes of one attacked account got their turns while a good token waited for its
+// own, or if a load was left a second after an attack.
 package main
 
 import (
@@ -27,33 +28,42 @@ import (
 )
 
 func main() {
-	total := flag.Duration("for", 24*time.Second, "how long to run, over all attacks")
-	callers := flag.Int("attackers", 64, "how many attackers send at once")
-	only := flag.String("only", "", "run the attacks whose name contains this")
+	var o options
+	flag.DurationVar(&o.total, "for", 24*time.Second, "how long to run, over all attacks")
+	flag.IntVar(&o.attackers, "attackers", 64, "how many attackers send at once")
+	flag.StringVar(&o.only, "only", "", "run the attacks whose name contains this")
+	flag.IntVar(&o.bcrypt, "bcrypt", 14, "the cost of the dearest hashes; each more doubles their time")
 	flag.Parse()
-	if !run(context.Background(), os.Stdout, *total, *callers, *only) {
+	if !run(context.Background(), os.Stdout, o) {
 		os.Exit(1)
 	}
 }
 
+type options struct {
+	total     time.Duration
+	attackers int
+	only      string
+	bcrypt    int
+}
+
 // run runs the attacks, prints the table, and reports whether all was well.
-func run(ctx context.Context, out io.Writer, total time.Duration, callers int, only string) (ok bool) {
+func run(ctx context.Context, out io.Writer, o options) (ok bool) {
 	var chosen []attack
 	for _, a := range attacks {
-		if strings.Contains(a.name, only) {
+		if strings.Contains(a.name, o.only) {
 			chosen = append(chosen, a)
 		}
 	}
-	w, err := newWorld()
+	w, err := newWorld(o.bcrypt)
 	if err != nil {
 		fmt.Fprintln(out, err)
 		return false
 	}
-	fmt.Fprintf(out, "%d attackers; one hash of a good token takes %v alone\n\n", callers, w.oneHash().Round(10*time.Microsecond))
+	fmt.Fprintf(out, "%d attackers; one hash of a good token takes %v alone\n\n", o.attackers, w.oneHash().Round(10*time.Microsecond))
 	fmt.Fprintln(out, header)
 	ok = true
 	for _, a := range chosen {
-		r := w.endure(ctx, a, total/time.Duration(len(chosen)), callers)
+		r := w.endure(ctx, a, o.total/time.Duration(len(chosen)), o.attackers)
 		fmt.Fprintln(out, r)
 		ok = r.ok() && ok
 	}

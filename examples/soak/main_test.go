@@ -10,7 +10,7 @@ import (
 // tokens get their turns, and nothing is left.
 func TestSoak(t *testing.T) {
 	var out strings.Builder
-	if !run(t.Context(), &out, 4400*time.Millisecond, 16, "") {
+	if !run(t.Context(), &out, options{total: 3300 * time.Millisecond, attackers: 16, bcrypt: 10}) {
 		t.Error("a promise was not kept")
 	}
 	t.Log(out.String())

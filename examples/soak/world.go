@@ -36,8 +36,8 @@ type world struct {
 	tally tally
 
 	computing atomic.Int64 // how many hashes are being computed
-	begun     atomic.Int64 // how many were
-	own       sync.Map     // of a good token: which hash of all its own was the last time
+	turns     turns
+	waited    sync.Map // of a good token: what turns.waited returned for its last hash
 }
 
 const (
@@ -58,18 +58,19 @@ func goodAccount(i int) tokencache.Account {
 	return tokencache.Account{Namespace: "good", Service: fmt.Sprintf("service-%d", i%goodAccounts)}
 }
 
-// dear is an account whose hashes take long: those of every second one bcrypt with a
-// cost of 14, those of the others PBKDF2 with 100 000 rounds.
+// dear is an account whose hashes take long: those of every second one are bcrypt's,
+// those of the others PBKDF2's with 100 000 rounds.
 func dear(i int) tokencache.Account {
 	return tokencache.Account{Namespace: "victims", Service: fmt.Sprintf("dear-%d", i%dearAccounts)}
 }
 
-func newWorld() (*world, error) {
+func newWorld(bcryptCost int) (*world, error) {
 	w := &world{
 		group: tokencache.NewGroup(tokencache.GroupConfig{}),
 		file:  new(indexsource.Memory), index: newFlaky(),
 		secret: tokencache.GenerateSecret(),
 	}
+	w.turns.group = w.group
 	w.hash = indexsource.HashSecret(w.secret) // PBKDF2 with 10 000 rounds
 	token, err := tokencache.NewToken(victim.TokenID("t-1"), tokencache.NewSecret(strings.Repeat("x", 700_000)))
 	if err != nil {
@@ -91,7 +92,7 @@ func newWorld() (*world, error) {
 	for i := range regulars {
 		put(w.index, regular.TokenID(fmt.Sprintf("r-%d", i)), w.hash)
 	}
-	hashes, err := dearHashes()
+	hashes, err := dearHashes(bcryptCost)
 	errs = append(errs, err)
 	for i := range dearAccounts * 10 {
 		put(w.index, dear(i).TokenID(fmt.Sprintf("t-%d", i/dearAccounts)), hashes[i%dearAccounts%2])
@@ -109,8 +110,8 @@ func newWorld() (*world, error) {
 }
 
 // dearHashes makes hashes that no secret here matches, of both kinds.
-func dearHashes() (hashes [2]indexsource.Hash, err error) {
-	bc, err := bcrypt.GenerateFromPassword([]byte(rand.Text()), 14)
+func dearHashes(bcryptCost int) (hashes [2]indexsource.Hash, err error) {
+	bc, err := bcrypt.GenerateFromPassword([]byte(rand.Text()), bcryptCost)
 	if err != nil {
 		return hashes, err
 	}
@@ -185,22 +186,25 @@ func (w *world) settle() (left int) {
 	}
 }
 
-// A counted source counts the hashes that are begun, and notes which are those of good
-// tokens.
+// A counted source notes when reads and hashes begin, and what came before those of
+// good tokens.
 type counted struct {
 	*indexsource.Source
 	w *world
 }
 
 func (c counted) Lookup(ctx context.Context, id tokencache.TokenID) (tokencache.Answer[indexsource.Document], error) {
+	c.w.turns.begin(tokencache.Account{})
 	a, err := c.Source.Lookup(ctx, id)
+	read := c.w.turns.end()
 	if verify := a.Verify; verify != nil {
 		a.Verify = func(secret tokencache.Secret) bool {
 			c.w.computing.Add(1)
 			defer c.w.computing.Add(-1)
-			n := c.w.begun.Add(1)
+			own := c.w.turns.begin(id.Account)
+			defer c.w.turns.end()
 			if secret.Equal(c.w.secret) {
-				c.w.own.Store(id, n)
+				c.w.waited.Store(id, c.w.turns.waited(read, own))
 			}
 			return verify(secret)
 		}
