@@ -311,6 +311,43 @@ func TestRefreshAhead(t *testing.T) {
 	})
 }
 
+// TestRefreshesAreSpread: entries that were loaded at one moment are each loaded again
+// ahead of their expiry, once, at moments that are spread over the first quarter of the
+// time for it. They are in use all the while, and have no jitter.
+func TestRefreshesAreSpread(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const n = 100
+		src := newTestSource()
+		var tokens []tokencache.Token
+		for i := range n {
+			tokens = append(tokens, mustToken(t, fmt.Sprintf("a/a/t%d", i), "supersecret"))
+			src.set(tokens[i])
+		}
+		c := solo(t, src, tokencache.Config{TTL: 10 * time.Minute, Jitter: -1, RefreshAhead: 2 * time.Minute})
+		use := func() {
+			for _, token := range tokens {
+				check(t, c, token, "ok")
+			}
+			synctest.Wait()
+		}
+		use()
+		time.Sleep(8*time.Minute - time.Second)
+		var most uint64 // in one second
+		for range 32 {
+			before := c.Stats().Loads
+			use()
+			most = max(most, c.Stats().Loads-before)
+			time.Sleep(time.Second)
+		}
+		if got := c.Stats(); got.Loads != 2*n || got.Refreshed != n {
+			t.Errorf("got %+v, want each loaded again once", got)
+		}
+		if most > n/4 {
+			t.Errorf("%d of %d were loaded again in one second of 30", most, n)
+		}
+	})
+}
+
 // movingHolder has something happen once, before MayHold looks, and after it has
 // looked and before it answers.
 type movingHolder struct {
