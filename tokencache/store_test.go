@@ -137,7 +137,8 @@ func TestServeStaleWhileTheSourceIsLeftAlone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		token, other := mustToken(t, "elastic/fleet-server/token1", "supersecret"), mustToken(t, "elastic/fleet-server/token2", "supersecret")
 		src := newTestSource(token)
-		c := solo(t, src, tokencache.Config{TTL: time.Minute, Jitter: -1, ServeStale: 10 * time.Minute, MaxBackoff: time.Hour})
+		g := tokencache.NewGroup(tokencache.GroupConfig{})
+		c := newCache(t, g, "test", src, tokencache.Config{TTL: time.Minute, Jitter: -1, ServeStale: 10 * time.Minute, MaxBackoff: time.Hour})
 		check(t, c, token, "ok")
 		src.fail()
 		time.Sleep(time.Minute)
@@ -150,6 +151,9 @@ func TestServeStaleWhileTheSourceIsLeftAlone(t *testing.T) {
 		}
 		if got := src.loadsOf(token.ID()); got != 1 || c.Stats().Stale != 1 {
 			t.Errorf("got %d reads and %+v, want that the source is left alone", got, c.Stats())
+		}
+		if got := g.Stats(); got.Confirmed != 2 || got.NoAnswer != 5 {
+			t.Errorf("got %+v, want 2 confirmed and 5 without an answer", got)
 		}
 	})
 }

@@ -324,33 +324,49 @@ func TestNothingIsLeftOfWhoFoundNoPlace(t *testing.T) {
 }
 
 // TestRetryAfterGrowsWithTheWork: a caller that is turned away is told how long the
-// hashes take that wait before it, as they took lately.
+// hashes, or reads, take that wait before it, as they took lately.
 func TestRetryAfterGrowsWithTheWork(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		const waiting = 16
-		names := []string{"n/first/x", "n/late/x"}
-		for i := range waiting + 2 {
-			names = append(names, fmt.Sprintf("n/a%d/x", i))
-		}
-		g := tokencache.NewGroup(tokencache.GroupConfig{MaxHashing: 1, MaxQueue: waiting, MaxWait: time.Hour})
-		c := newCache(t, g, "test", newSlowSource(t, names...), tokencache.Config{})
-		for range 20 { // each takes a second
-			check(t, c, mustToken(t, "n/first/x", "wrong-secret"), "refused")
-		}
-		var results []<-chan result
-		for _, name := range names[2:] {
-			results = append(results, begin(t, c, name, "supersecret"))
-		}
-		if got := g.Stats(); got.Waiting != waiting {
-			t.Fatalf("got %+v, want %d waiting", got, waiting)
-		}
-		_, err := c.AuthenticateToken(t.Context(), mustToken(t, "n/late/x", "supersecret"))
-		noAnswer, ok := errors.AsType[*tokencache.NoAnswerError](err)
-		if !ok || !errors.Is(err, tokencache.ErrOverloaded) || noAnswer.RetryAfter < 14*time.Second || noAnswer.RetryAfter > waiting*time.Second {
-			t.Errorf("got %v, try again after %v, want about %ds", err, noAnswer.RetryAfter, waiting)
-		}
-		for _, ch := range results {
-			<-ch
-		}
-	})
+	const waiting = 16
+	names := []string{"n/first/x", "n/late/x"}
+	for i := range waiting + 2 {
+		names = append(names, fmt.Sprintf("n/a%d/x", i))
+	}
+	for _, test := range []struct {
+		what  string
+		hash  bool
+		begin []string // as many as have a turn, or wait for one
+	}{
+		{"hashes", true, names[2:]}, // one turn, and one more for an account without one
+		{"reads", false, names[3:]},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			g := tokencache.NewGroup(tokencache.GroupConfig{MaxHashing: 1, MaxQueue: waiting, MaxWait: time.Hour})
+			var c *tokencache.Cache[record]
+			if test.hash {
+				c = newCache(t, g, "test", newSlowSource(t, names...), tokencache.Config{})
+			} else {
+				src := newSlowSource(t, names...).testSource
+				src.before = func(context.Context, tokencache.TokenID) error { time.Sleep(time.Second); return nil }
+				c = newCache(t, g, "test", src, tokencache.Config{MaxLoads: 1})
+			}
+			for range 20 { // each takes a second
+				check(t, c, mustToken(t, "n/first/x", "wrong-secret"), "refused")
+			}
+			var results []<-chan result
+			for _, name := range test.begin {
+				results = append(results, begin(t, c, name, "supersecret"))
+			}
+			if got := g.Stats().Waiting + c.Stats().Waiting; got != waiting {
+				t.Fatalf("%s: %d wait, want %d", test.what, got, waiting)
+			}
+			_, err := c.AuthenticateToken(t.Context(), mustToken(t, "n/late/x", "supersecret"))
+			noAnswer, ok := errors.AsType[*tokencache.NoAnswerError](err)
+			if !ok || !errors.Is(err, tokencache.ErrOverloaded) || noAnswer.RetryAfter < 14*time.Second || noAnswer.RetryAfter > waiting*time.Second {
+				t.Errorf("%s: got %v, want that it says to try again after about %ds", test.what, err, waiting)
+			}
+			for _, ch := range results {
+				<-ch
+			}
+		})
+	}
 }
