@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"testing"
@@ -128,6 +129,18 @@ func TestLongBearer(t *testing.T) {
 			if _, err := p.group.Authenticate(t.Context(), header(wrong)); !errors.Is(err, tokencache.ErrRefused) {
 				t.Errorf("%d, wrong: %v", n, err)
 			}
+		}
+	}
+}
+
+// TestEndlessMaxSecret: a bound that no bearer's length can be computed for is none.
+func TestEndlessMaxSecret(t *testing.T) {
+	token := mustToken(t, "elastic/fleet-server/token1", strings.Repeat("s", 5000))
+	for _, most := range []int{-1, 5000, math.MaxInt / 16, math.MaxInt / 4, math.MaxInt / 2, math.MaxInt - 1, math.MaxInt} {
+		g := tokencache.NewGroup(tokencache.GroupConfig{MaxSecret: most})
+		newCache(t, g, "test", newTestSource(token), tokencache.Config{})
+		if _, err := g.Authenticate(t.Context(), header(token)); err != nil {
+			t.Errorf("MaxSecret %d: got %v", most, err)
 		}
 	}
 }
