@@ -429,7 +429,9 @@ func TestCloseWaits(t *testing.T) {
 		}
 		poller.Store(true)
 		time.Sleep(1500 * time.Millisecond) // it is in the middle of a look
+		reloaded := make(chan struct{})
 		time.AfterFunc(time.Second, func() {
+			defer close(reloaded)
 			rename(t, path, two+":"+hashA)
 			if err := file.Reload(); err != nil { // which reports the change
 				t.Error(err)
@@ -439,6 +441,7 @@ func TestCloseWaits(t *testing.T) {
 		if !ended.Load() {
 			t.Error("Close did not wait")
 		}
+		<-reloaded
 	})
 }
 
