@@ -242,10 +242,11 @@ func (g *Group) unlinkMarkedLocked(ev *eviction) (more bool) {
 			g.stopClockLocked()
 			return false
 		}
+		s := e.owner.Load().era.store
 		if !e.absent {
-			g.hints.addLocked(e.digest, ev.at)
+			g.hints.addLocked(e.digest, s, ev.at)
 		}
-		e.owner.Load().era.store.unlinkLocked(e)
+		s.unlinkLocked(e)
 	}
 	return true
 }

@@ -8,12 +8,20 @@ import (
 
 // Hints are the digests of secrets that were good a short while ago, of entries
 // that were evicted, displaced or have expired. Loads with such a secret have
-// their hash computed first. A hint is never an answer: the hash is computed all
-// the same, and where it does not agree the hint is gone.
+// their hash computed first, in every store. A hint is never an answer: the hash
+// is computed all the same, and where the store that had the entry refuses the
+// token the hint is gone. A refusal by another store says nothing: the first one
+// refuses each token that the second one's source holds
+// (TestHintsOutlastTheRefusalsOfOthers).
 //
 // All of it is guarded by the group's mutex.
 type hints struct {
-	digests *simplelru.LRU[digest, int64] // with the clock reading until which they count
+	digests *simplelru.LRU[digest, hint]
+}
+
+type hint struct {
+	by    *store // which had the entry
+	until int64  // clock reading: how long it counts
 }
 
 const (
@@ -22,16 +30,23 @@ const (
 )
 
 func newHints() hints {
-	digests, _ := simplelru.NewLRU[digest, int64](maxHints, nil) // fails for sizes below 1 only
+	digests, _ := simplelru.NewLRU[digest, hint](maxHints, nil) // fails for sizes below 1 only
 	return hints{digests}
 }
 
-func (h *hints) addLocked(d digest, now int64) { h.digests.Add(d, after(now, hintsLast)) }
+func (h *hints) addLocked(d digest, by *store, now int64) {
+	h.digests.Add(d, hint{by, after(now, hintsLast)})
+}
 
-func (h *hints) removeLocked(d digest) { h.digests.Remove(d) }
+// removeLocked forgets the hint, now that the store has refused the token.
+func (h *hints) removeLocked(d digest, by *store) {
+	if known, ok := h.digests.Peek(d); ok && known.by == by {
+		h.digests.Remove(d)
+	}
+}
 
 // hasLocked reports whether the digest was good a short while ago.
 func (h *hints) hasLocked(d digest, now int64) bool {
-	until, ok := h.digests.Peek(d)
-	return ok && now < until
+	known, ok := h.digests.Peek(d)
+	return ok && now < known.until
 }

@@ -367,7 +367,7 @@ func (l *load) publishLocked(out *outcome) (need int) {
 		return 0
 	case !out.confirmed:
 		s.stats.Refusals++
-		s.group.hints.removeLocked(l.key.digest)
+		s.group.hints.removeLocked(l.key.digest, s)
 	}
 	if !l.registered || l.cell.dead() {
 		s.stats.Discarded++

@@ -180,7 +180,7 @@ func (s *store) displaceLocked(e *entry) {
 	if !e.owner.Load().dead() {
 		s.stats.Displaced++
 		s.displaced++
-		s.group.hints.addLocked(e.digest, s.group.clock.now())
+		s.group.hints.addLocked(e.digest, s, s.group.clock.now())
 	}
 	s.unlinkLocked(e)
 }
@@ -200,7 +200,7 @@ func (g *Group) expireLocked(e *entry) {
 	s := e.owner.Load().era.store
 	if !e.absent {
 		s.stats.Expired++
-		g.hints.addLocked(e.digest, g.clock.now())
+		g.hints.addLocked(e.digest, s, g.clock.now())
 	}
 	s.unlinkLocked(e)
 }
