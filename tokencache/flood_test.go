@@ -305,6 +305,68 @@ func TestCostsAreLearned(t *testing.T) {
 	})
 }
 
+// TestCostsAreForgotten: that an account's hashes are dear is forgotten after one that
+// took less than a millisecond, and after dear hashes of 4096 other accounts.
+func TestCostsAreForgotten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		src, g := newFloodSource(), tokencache.NewGroup(tokencache.GroupConfig{MaxHashing: 1, MaxWait: time.Minute})
+		c := newCache(t, g, "test", src, tokencache.Config{})
+		n := 0
+		hash := func(account string, takes time.Duration) <-chan result {
+			token := mustToken(t, fmt.Sprintf("%s/t%d", account, n), "supersecret")
+			n++
+			src.mu.Lock()
+			src.takes[token.ID().Account] = takes
+			src.mu.Unlock()
+			return begin(t, c, token.String(), "supersecret")
+		}
+		expect(t, hash("last/one", 8*time.Second), nil)
+		expect(t, hash("first/one", 8*time.Second), nil)
+		for i := range 4096 - 1 {
+			expect(t, hash(fmt.Sprintf("dear/s%d", i), 8*time.Second), nil)
+		}
+		expect(t, hash("last/one", 8*time.Second), nil)
+		expect(t, hash("quick/now", 8*time.Second), nil)
+		expect(t, hash("quick/now", 100*time.Microsecond), nil)
+		results := []<-chan result{hash("dear/s4001", 8*time.Second), hash("dear/s4002", 8*time.Second)}
+		for account, hashes := range map[string]int{
+			"last/one":  2, // is known to be dear, and waits
+			"quick/now": 3, "first/one": 3,
+		} {
+			results = append(results, hash(account, 100*time.Microsecond))
+			if got := g.Stats().Hashing; got != hashes {
+				t.Errorf("%s: %d hashes run, want %d", account, got, hashes)
+			}
+			time.Sleep(time.Millisecond)
+		}
+		for _, ch := range results {
+			expect(t, ch, nil)
+		}
+	})
+}
+
+// TestHashesOfAboutTheSameCost: a hash does not run beside others that take a little
+// longer, though they are of the next class.
+func TestHashesOfAboutTheSameCost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		src, g := newFloodSource(), tokencache.NewGroup(tokencache.GroupConfig{MaxHashing: 1, MaxWait: time.Minute})
+		c := newCache(t, g, "test", src, tokencache.Config{})
+		for _, account := range []string{"longer/a", "longer/b"} {
+			src.takes[mustToken(t, account+"/t", "supersecret").ID().Account] = 1100 * time.Millisecond // class 11
+		}
+		for _, name := range []string{"longer/a/t", "longer/b/t", "a/a/t"} { // the last one takes a second, class 10
+			expect(t, begin(t, c, name, "supersecret"), nil)
+		}
+		results := []<-chan result{begin(t, c, "longer/a/u", "supersecret"), begin(t, c, "longer/b/u", "supersecret"), begin(t, c, "a/a/u", "supersecret")}
+		if got := g.Stats(); got.Hashing != 2 || got.Waiting != 1 {
+			t.Errorf("got %+v, want 2 that hash, and one that waits", got)
+		}
+		for _, ch := range results {
+			expect(t, ch, nil)
+		}
+	})
+}
+
 // TestNothingIsLeftOfAFlood: 4000 callers wait for loads of one account that hang,
 // with a source that ignores its context. Good tokens of others do not wait, and a
 // second after the source is back nothing is left.

@@ -242,6 +242,36 @@ func TestAbandonedWhileReading(t *testing.T) {
 	})
 }
 
+// TestALoadKeepsItsSecret: who began a load has gone, and with it the bearer that was
+// decoded for it; the load has the secret until it ends, for those who wait.
+func TestALoadKeepsItsSecret(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		token := mustToken(t, "a/a/shared", "supersecret")
+		src, gate := newTestSource(token), newGate()
+		src.before = gate.pass
+		c := solo(t, src, tokencache.Config{})
+		send := func(ctx context.Context) <-chan error {
+			ch := make(chan error, 1)
+			go func() {
+				_, err := c.Authenticate(ctx, header(token))
+				ch <- err
+			}()
+			synctest.Wait()
+			return ch
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		gone, stays := send(ctx), send(t.Context())
+		cancel()
+		if err := <-gone; !errors.Is(err, context.Canceled) {
+			t.Errorf("got %v", err)
+		}
+		close(gate.open)
+		if err := <-stays; err != nil {
+			t.Errorf("got %v, want it confirmed", err)
+		}
+	})
+}
+
 // TestAbandonedInTheQueueForSlots is the same before the source is read.
 func TestAbandonedInTheQueueForSlots(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

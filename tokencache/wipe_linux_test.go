@@ -54,6 +54,7 @@ func TestNoCopyOfASecretIsLeft(t *testing.T) {
 		callers       int
 		gaveUp        bool
 		again         time.Duration // when to send it once more
+		paused        bool          // while the source is left alone
 	}{
 		{name: "confirmed", service: "good", callers: 1},
 		{name: "confirmed for many", service: "good", callers: 8},
@@ -67,12 +68,15 @@ func TestNoCopyOfASecretIsLeft(t *testing.T) {
 		{name: "given up in the queue", service: "hanging", callers: 1, gaveUp: true, cfg: tokencache.Config{MaxLoads: 1}},
 		{name: "timed out", service: "hanging", callers: 1, cfg: tokencache.Config{LoadTimeout: 20 * time.Millisecond}},
 		{name: "loaded ahead", service: "good", callers: 1, cfg: tokencache.Config{TTL: time.Hour, Jitter: -1, RefreshAhead: time.Hour - time.Second}, again: 20 * time.Minute},
+		{name: "not loaded ahead", service: "good", callers: 1, cfg: tokencache.Config{TTL: time.Hour, Jitter: -1, RefreshAhead: time.Hour - time.Second}, again: 20 * time.Minute, paused: true},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				src := &wipeSource{release: make(chan struct{})}
 				g := tokencache.NewGroup(tokencache.GroupConfig{})
-				test.cfg.MaxBackoff = -1
+				if !test.paused {
+					test.cfg.MaxBackoff = -1
+				}
 				c := newCache(t, g, "test", src, test.cfg)
 				m := hidden("wipe-", test.name)
 				var headers []string
@@ -96,12 +100,17 @@ func TestNoCopyOfASecretIsLeft(t *testing.T) {
 				send(ctx)
 				if test.again > 0 {
 					time.Sleep(test.again)
+					for range 5 {
+						if test.paused {
+							check(t, c, mustToken(t, "a/failing/t", "supersecret"), "error")
+						}
+					}
 					send(ctx)
 					synctest.Wait()
 				}
 				close(src.release)
 				synctest.Wait()
-				if st := c.Stats(); st.Strays+st.Loading+st.Waiting > 0 || (st.Refreshed == each) != (test.cfg.RefreshAhead > 0) {
+				if st := c.Stats(); st.Strays+st.Loading+st.Waiting > 0 || (st.Refreshed == each) != (test.cfg.RefreshAhead > 0 && !test.paused) {
 					t.Errorf("got %+v", st)
 				}
 				// What is forgotten to be overwritten is found for each secret. In 2 of 12 runs

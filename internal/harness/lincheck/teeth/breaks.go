@@ -7,10 +7,12 @@ type brk []string
 const (
 	authenticateGo = "tokencache/authenticate.go"
 	clockGo        = "tokencache/clock.go"
+	costsGo        = "tokencache/costs.go"
 	entryGo        = "tokencache/entry.go"
 	evictGo        = "tokencache/evict.go"
 	failuresGo     = "tokencache/failures.go"
 	groupGo        = "tokencache/group.go"
+	hintsGo        = "tokencache/hints.go"
 	hitGo          = "tokencache/hit.go"
 	loadGo         = "tokencache/load.go"
 	storeGo        = "tokencache/store.go"
@@ -231,6 +233,10 @@ var breaks = []brk{
 	// Turns, hints, leases.
 	{"take a hint for an answer", loadGo,
 		"	switch ok := l.verify(l.token.secret); {", "	switch ok := l.hinted || l.verify(l.token.secret); {"},
+	{"forget a hint when any source refuses the token", hintsGo,
+		"; ok && known.by == by {", "; ok && known.by != nil {"},
+	{"keep the hint of a secret that its source has refused", hintsGo,
+		"; ok && known.by == by {", "; ok && known.by == nil {"},
 	{"queue hinted loads with all others", turnsGo,
 		"	if l.hinted {\n		lane", "	if l.hinted && l.store == nil {\n		lane"},
 	{"go on with a line that was freed", turnsGo,
@@ -249,6 +255,20 @@ var breaks = []brk{
 		"	return l.running == 0 && l.class <= most\n", "	return l.class <= most\n"},
 	{"learn what no account's hashes cost", turnsGo,
 		"	ln.class = t.costs.noteLocked(ln.account, took)\n", ""},
+	{"take one long hash for what an account's hashes cost", costsGo,
+		"		now = min(now, known+1)\n", "		_ = known\n"},
+	{"take no shorter hash for what an account's hashes cost", costsGo,
+		"		now = min(now, known+1)\n", "		now = max(now, known)\n"},
+	{"forget what the hashes cost of an account that computes none", costsGo,
+		"	known, _ := c.classes.Peek(a)\n	return known\n", "	return 0\n"},
+	{"keep a cost that is none any more", costsGo,
+		"		c.classes.Remove(a)\n", "		_ = ok\n"},
+	{"take a hash that takes a little longer for a dear one", costsGo,
+		"	clearly   = 2 ", "	clearly   = 1 "},
+	{"take any cost for the cheapest", costsGo,
+		"	case now > 0:\n", "	case now < 0:\n"},
+	{"remember what the hashes cost of any number of accounts", costsGo,
+		"	maxCosts  = 1 << 12\n", "	maxCosts  = 1 << 30\n"},
 	{"give one account all slots", turnsGo,
 		"		return l.running < t.share\n", "		return true\n"},
 	{"hand no turn on", turnsGo,
@@ -329,6 +349,20 @@ var breaks = []brk{
 		"func (c *loadContext) Format(", "func (c *loadContext) format("},
 	{"keep a secret that was decoded", authenticateGo,
 		"		clear(a.token.secret.bytes())\n		return\n", "		return\n"},
+	{"keep a secret whose load ends after its callers have gone", loadGo,
+		"	if l.wipe {\n", "	if false {\n"},
+	{"keep a secret whose load has ended in a queue", loadGo,
+		"		l.place.leaveLocked()\n		l.overLocked()\n", "		l.place.leaveLocked()\n"},
+	{"keep a secret of a stray that ends", loadGo,
+		"		l.overLocked()\n		return true, false\n", "		return true, false\n"},
+	{"keep a secret that a caller has decoded for another's load", authenticateGo,
+		"	if l.token.secret.is(a.token.secret) {\n", "	if l != nil {\n"},
+	{"overwrite a secret whose load the caller has begun", authenticateGo,
+		"		a.lent = l\n", "		a.lent = nil\n"},
+	{"keep a secret that was decoded ahead of an expiry", authenticateGo,
+		"			l.leaveSecretLocked()\n			return\n", "			return\n"},
+	{"keep a secret that was decoded for a load which is not begun", authenticateGo,
+		"	clear(token.secret.bytes())\n}", "}"},
 	{"overwrite a secret that a load still uses", loadGo,
 		"	if l.over {\n", "	if l != nil {\n"},
 	{"quote the value of a panic", loadGo,
