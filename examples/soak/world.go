@@ -102,7 +102,7 @@ func newWorld(bcryptCost int) (*world, error) {
 	}
 	_, err = tokencache.New(w.group, "file", counted{indexsource.New(w.file), w}, tokencache.Config{})
 	errs = append(errs, err)
-	w.indexCache, err = tokencache.New(w.group, "index", counted{indexsource.New(w.index), w}, tokencache.Config{LoadTimeout: 2 * time.Second})
+	w.indexCache, err = tokencache.New(w.group, "index", counted{indexsource.New(w.index), w}, tokencache.Config{})
 	if err := errors.Join(append(errs, err)...); err != nil {
 		return nil, err
 	}
