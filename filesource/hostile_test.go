@@ -969,6 +969,7 @@ func TestGoneFile(t *testing.T) {
 			if took := time.Since(start); took < test.from || took > test.to {
 				t.Errorf("keep %v: gone after %v", test.keep, took)
 			}
+			synctest.Wait() // the caches are told before the status changes
 			if st := file.Status(); !st.Missing || st.Tokens != 0 || st.Err != nil {
 				t.Errorf("got %+v", st)
 			}

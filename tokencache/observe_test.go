@@ -55,9 +55,9 @@ func TestObserverMayCallBack(t *testing.T) {
 			t.Errorf("got %+v", e)
 		}
 		c.AuthenticateToken(ctx, one) // a hit: nothing is told
-		src.after = func(context.Context, tokencache.TokenID) error { time.Sleep(3 * time.Second); return nil }
-		c.AuthenticateToken(ctx, two)
-		if e := take(); e.Kind != tokencache.EventLoad || e.Token != two.ID() || e.Duration != 3*time.Second {
+		src.after = func(context.Context, tokencache.TokenID) error { time.Sleep(2500 * time.Millisecond); return nil }
+		c.AuthenticateToken(ctx, two) // ends between two ticks; displacements are told of at the next
+		if e := take(); e.Kind != tokencache.EventLoad || e.Token != two.ID() || e.Duration != 2500*time.Millisecond {
 			t.Errorf("got %+v", e)
 		}
 		if e := take(); e.Kind != tokencache.EventDisplacement || e.Cache != "test" || e.Count != 1 {
