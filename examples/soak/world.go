@@ -212,8 +212,8 @@ func (c counted) Lookup(ctx context.Context, id tokencache.TokenID) (tokencache.
 	return a, err
 }
 
-// A flaky is an index whose reads of one account's tokens can hang, half of them
-// whatever their context says, and all of whose reads can fail.
+// A flaky is an index whose reads of one account's tokens can hang, every tenth
+// whatever its context says, and all of whose reads can fail.
 type flaky struct {
 	indexsource.Memory
 	fail atomic.Bool
