@@ -46,6 +46,23 @@ func TestTraps(t *testing.T) {
 	}
 }
 
+// TestSecurityNamesTests: what stands in SECURITY.md's table as a test is one.
+func TestSecurityNamesTests(t *testing.T) {
+	checked := 0
+	for _, m := range trapsFolder.FindAllStringSubmatch(read(t, "SECURITY.md"), -1) {
+		tests := testsIn(t, m[1])
+		for _, name := range trapsName.FindAllString(m[2], -1) {
+			checked++
+			if !tests[name] {
+				t.Errorf("%s has no test %s", m[1], name)
+			}
+		}
+	}
+	if checked < 14 {
+		t.Errorf("checked %d names, want at least 14", checked)
+	}
+}
+
 var testFunc = regexp.MustCompile(`(?m)^func (Test[A-Za-z0-9_]+)\(t \*testing\.T\)`)
 
 // testsIn returns the names of a folder's tests.
