@@ -46,12 +46,14 @@ func within(t *testing.T, measure func() (what string, met bool)) {
 }
 
 // TestCrowd: serving 10 000 callers of one load costs little more than waking them.
+// The best round of the bare channel is a lucky one now and then, so that the median
+// says as much as the ratio of the best.
 func TestCrowd(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes some seconds")
 	}
 	within(t, func() (what string, met bool) {
 		r := peers.Crowd(15).Ratio("svctoken", "bare channel")
-		return fmt.Sprintf("serving a crowd takes %v of what a bare channel does, want at most 2.5", r), r.Best <= 2.5
+		return fmt.Sprintf("serving a crowd takes %v of what a bare channel does, want at most 2", r), min(r.Best, r.Median) <= 2
 	})
 }
