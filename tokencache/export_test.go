@@ -1,6 +1,9 @@
 package tokencache
 
-import "time"
+import (
+	"crypto/sha256"
+	"time"
+)
 
 // HitInSteps is the way of a hit in one cache, with something in between the lookup
 // and the last check.
@@ -53,6 +56,27 @@ func HashOf(g *Group, id TokenID) uint32 { return g.hashID(id) }
 
 // DigestOf is the digest of a token's secret.
 func DigestOf(g *Group, token Token) [24]byte { return g.newQuery(&token).digest }
+
+// KeyOf is the key under a group's digests.
+func KeyOf(g *Group) string { return string(g.key[:]) }
+
+// StateHasSum reports whether digests are read from the hash's state.
+var StateHasSum = stateHasSum
+
+// WithoutState calls f while they are not.
+func WithoutState(f func()) {
+	stateHasSum = false
+	defer func() { stateHasSum = StateHasSum }()
+	f()
+}
+
+// LeftByDigest returns what the buffer holds once the message's digest was computed.
+func LeftByDigest(message []byte) []byte {
+	var buf [2 * sha256.BlockSize]byte
+	copy(buf[:], message)
+	sumPadded(new(digest), &buf, len(message))
+	return buf[:]
+}
 
 // EqualDigests compares as a hit does.
 func EqualDigests(a, b [24]byte) bool {

@@ -1,9 +1,7 @@
 package tokencache
 
 import (
-	"crypto/sha256"
 	"encoding/base64"
-	"encoding/binary"
 	"hash/maphash"
 	"math"
 	"strings"
@@ -33,14 +31,6 @@ type query struct {
 	digested bool
 	digest   digest // of the tail, if digested
 }
-
-// A digest stands for a secret: the first 192 bits of the SHA-256 over the group's
-// key and the bearer's tail.
-type digest [24]byte
-
-// keyLen is the length of the key under a digest, in bytes. With 44 characters,
-// the tail of a secret of 32 bytes, it fills one block of SHA-256 to the last byte.
-const keyLen = 11
 
 // A recall says what the caches remember of a bearer.
 type recall int
@@ -245,38 +235,6 @@ func (g *Group) hit(e *entry, q *query, v *Verdict[any]) recall {
 	v.Token.Account, v.Token.Name = owner.account, e.name()
 	v.Cache, v.Record, v.FromMemory = s.name, e.record, true
 	return confirmed
-}
-
-// equal compares in constant time, a word at a time: subtle.ConstantTimeCompare
-// goes by bytes, and takes a fifth as long as the SHA-256.
-func (d *digest) equal(other *digest) bool {
-	var differ uint64
-	for i := 0; i < len(d); i += 8 {
-		differ |= binary.LittleEndian.Uint64(d[i:]) ^ binary.LittleEndian.Uint64(other[i:])
-	}
-	return differ == 0
-}
-
-// digestTail computes the digest of a tail. Secrets of up to 87 bytes take no
-// allocation. The shorter buffer is for those that fit one block of SHA-256: the
-// time to clear the other one can be measured.
-func digestTail(g *Group, d *digest, tail string) {
-	if len(tail) > oneBlock-keyLen {
-		digestLongTail(g, d, tail)
-		return
-	}
-	var buf [oneBlock]byte
-	copy(buf[:], g.key[:])
-	sum := sha256.Sum256(buf[:keyLen+copy(buf[keyLen:], tail)])
-	*d = digest(sum[:])
-}
-
-const oneBlock = 55 // bytes
-
-func digestLongTail(g *Group, d *digest, tail string) {
-	var buf [128]byte
-	sum := sha256.Sum256(append(append(buf[:0], g.key[:]...), tail...))
-	*d = digest(sum[:])
 }
 
 // newQuery returns the query for a token.

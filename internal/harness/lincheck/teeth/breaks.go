@@ -8,6 +8,7 @@ const (
 	authenticateGo = "tokencache/authenticate.go"
 	clockGo        = "tokencache/clock.go"
 	costsGo        = "tokencache/costs.go"
+	digestGo       = "tokencache/digest.go"
 	entryGo        = "tokencache/entry.go"
 	evictGo        = "tokencache/evict.go"
 	failuresGo     = "tokencache/failures.go"
@@ -126,7 +127,7 @@ var breaks = []brk{
 		"		r := g.hit(e, q, v)\n		if r == confirmed && g.known != nil && !g.known(v.Token.Account) {\n			return strange\n		}\n		return r\n"},
 
 	// What a hit compares.
-	{"accept any secret for a remembered name", hitGo,
+	{"accept any secret for a remembered name", digestGo,
 		"	return differ == 0\n", "	return differ|1 != 0\n"},
 	{"take equal hashes for equal names in a hit", hitGo,
 		"	return len(head)+len(rest) == q.cut && q.bearer[:len(head)] == head && q.bearer[len(head):q.cut] == rest\n",
@@ -143,9 +144,11 @@ var breaks = []brk{
 		"	if s.hits.hit()%hitsPerReading == 0 {", "	if s.hits.hit() == 0 {"},
 	{"let a lifetime overflow", clockGo,
 		"	if int64(d) > never-moment {", "	if int64(d) > never {"},
-	{"digest without the key", hitGo,
-		"	copy(buf[:], g.key[:])\n", ""},
-	{"compare a part of the digests", hitGo,
+	{"digest without the key", digestGo,
+		"copy(buf[copy(buf[:], g.key[:]):], tail)", "copy(buf[keyLen:], tail)"},
+	{"leave a part of what was digested", digestGo,
+		"	clear(buf[len(state):])\n", ""},
+	{"compare a part of the digests", digestGo,
 		"	for i := 0; i < len(d); i += 8 {", "	for i := 0; i < len(d)-8; i += 8 {"},
 	{"take a secret that is too long", authenticateGo,
 		"	if token.secret.Len() > g.maxSecret {", "	if token.secret.Len() > g.maxSecret*g.maxSecret {"},
