@@ -17,16 +17,16 @@ func TestRatios(t *testing.T) {
 		one, other string
 		most       float64
 	}{
-		{"hit 10", "floor 10", 2.4},
-		{"hit 22", "floor 22", 2.4},
-		{"hit 32", "floor 32", 2.4},
-		{"hit 64", "floor 64", 2.2},
-		{"one hot token", "floor 22", 2.1},
+		{"hit 10", "floor 10", 1.6},
+		{"hit 22", "floor 22", 1.6},
+		{"hit 32", "floor 32", 1.65},
+		{"hit 64", "floor 64", 1.5},
+		{"one hot token", "floor 22", 1.4},
 		{"secrets of all lengths", "hit 22", 1.8},
 		{"second of two caches", "hit 22", 1.3},
 		{"wrong secret", "hit 22", 3.3},
 		{"wrong secret, second of two caches", "hit 22", 3.6},
-		{"hit 22", "kubernetes", 1 / 3.5},
+		{"hit 22", "kubernetes", 1 / 5.0},
 	}
 	within(t, func() (what string, met bool) {
 		c, met := peers.Hits(31), true
