@@ -44,23 +44,30 @@ func misser() func(n int) {
 
 // Crowd compares what it takes of one core to serve 10 000 callers of one token
 // from the source's answer on, until the last has its own, with as many
-// goroutines that wait for a channel to be closed.
+// goroutines that wait for a channel to be closed: on the stacks of 2 kB that they
+// begin with, and on stacks that have grown to 4 kB, as those have that decode and
+// hash. These lie a page apart, so that they share fewer lines of the processor's
+// caches.
 func Crowd(rounds int) Comparison {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
 	const callers = 10_000
 	var wg sync.WaitGroup
 	var open func()
 	serve := func(int) { open(); wg.Wait() }
-	return compare(turns.Process, rounds,
-		turns.Contestant{Name: "bare channel", N: 1, Do: serve, Prepare: func(int) {
+	bare := func(name string, before func()) turns.Contestant {
+		return turns.Contestant{Name: name, N: 1, Do: serve, Prepare: func(int) {
 			gate := make(chan struct{})
 			var waiting atomic.Int64
 			for range callers {
-				wg.Go(func() { waiting.Add(1); <-gate })
+				wg.Go(func() { before(); waiting.Add(1); <-gate })
 			}
 			yieldUntil(func() bool { return waiting.Load() == callers })
 			open = func() { close(gate) }
-		}},
+		}}
+	}
+	return compare(turns.Process, rounds,
+		bare("bare channel", func() {}),
+		bare("bare channel, grown stacks", func() { useStack(2) }),
 		turns.Contestant{Name: "svctoken", N: 1, Do: serve, Prepare: func(int) {
 			gate := make(chan struct{})
 			g := tokencache.NewGroup(tokencache.GroupConfig{})
@@ -80,6 +87,17 @@ func Crowd(rounds int) Comparison {
 			}
 		}},
 	)
+}
+
+// useStack needs n kB of stack.
+//
+//go:noinline
+func useStack(n int) byte {
+	var frame [1024]byte
+	if n > 1 {
+		frame[n] = useStack(n - 1)
+	}
+	return frame[n]
 }
 
 // yieldUntil lets other goroutines run until done, and then until they wait.
