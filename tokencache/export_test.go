@@ -143,28 +143,30 @@ func StopTicking(g *Group) {
 	g.ticking.Stop()
 }
 
-// HeldByEvict is Group.Evict. It returns how long the mutex was held each time, first
-// to mark, then for each step of unlinking.
-func HeldByEvict(g *Group, sel Selector) []time.Duration {
-	return g.held(func(s *store, ev *eviction) { s.markLocked(ev, sel) })
+// HeldByEvict is Group.Evict. It returns for how long the mutex was held each time, by
+// this clock, first to mark, then for each step of unlinking.
+func HeldByEvict(g *Group, sel Selector, now func() time.Duration) []time.Duration {
+	return g.held(func(s *store, ev *eviction) { s.markLocked(ev, sel) }, now)
 }
 
 // HeldByClear is Group.Clear, measured like HeldByEvict.
-func HeldByClear(g *Group) []time.Duration { return g.held((*store).markAllLocked) }
+func HeldByClear(g *Group, now func() time.Duration) []time.Duration {
+	return g.held((*store).markAllLocked, now)
+}
 
-func (g *Group) held(mark func(*store, *eviction)) (held []time.Duration) {
+func (g *Group) held(mark func(*store, *eviction), now func() time.Duration) (held []time.Duration) {
 	g.mu.Lock()
-	began := time.Now()
+	began := now()
 	ev := g.markLocked(CauseAsked, *g.stores.Load(), mark)
 	ev.done.Store(true) // as evict does next
 	g.settleMarkedLocked(ev)
-	held = append(held, time.Since(began))
+	held = append(held, now()-began)
 	g.mu.Unlock()
 	for more := true; more; {
 		g.mu.Lock()
-		began := time.Now()
+		began := now()
 		more = g.unlinkMarkedLocked(ev)
-		held = append(held, time.Since(began))
+		held = append(held, now()-began)
 		g.mu.Unlock()
 	}
 	return held
