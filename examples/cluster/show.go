@@ -9,6 +9,7 @@ import (
 	"io"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/svctoken/svctoken/examples/authserver/server"
@@ -17,7 +18,7 @@ import (
 
 // The show's tokens. The first is evicted and stays good; each of the others is
 // deleted in a scene of its own.
-var tokenNames = []string{"steady", "calm", "election", "cut", "dead"}
+var tokenNames = []string{"steady", "calm", "election", "cut", "dead", "one-way"}
 
 // route is where tokens of the show's account are administered.
 const route = "/_security/service/elastic/fleet-server/credential/token/"
@@ -32,6 +33,7 @@ type show struct {
 	bearers  map[string]string // by token
 	probes   []*probe          // ended ones too
 	revoked  []revocation
+	mute     atomic.Value // string: the node that can hear and not send; empty: none
 }
 
 // A revocation is a deletion or an eviction that has returned.
@@ -70,6 +72,10 @@ func (s *show) told(name string, e fleet.Event) {
 		s.say(name, "serves, at position %d of the log", e.Position)
 	case fleet.EventStopped:
 		s.say(name, "serves no more: %v", e.Err)
+	case fleet.EventApplied:
+		if s.mute.Load() == name {
+			s.say(name, "has heard of a change, and forgets: position %d", e.Position)
+		}
 	}
 }
 
@@ -97,6 +103,7 @@ func (s *show) run(ctx context.Context) error {
 		{"cut", "An auth server is cut off from NATS", s.cut},
 		{"heal", "It is healed", s.heal},
 		{"dead", "An auth server dies, and another takes its place", s.dead},
+		{"one-way", "What one auth server sends is lost, and another hears nothing", s.oneWay},
 	} {
 		s.title(scene.title)
 		limited, cancel := context.WithTimeout(ctx, time.Minute+5*s.c.lease)
@@ -442,6 +449,51 @@ func (s *show) dead(ctx context.Context) error {
 	}
 	_, err := s.of(1, "dead").wait(ctx, func(a answer) bool { return a.status == 401 })
 	return err
+}
+
+// oneWay deletes one token and evicts another while two nodes are cut off one way each:
+// what one sends is lost, and the other hears nothing. The first has just begun to follow
+// the log: its request for messages, which it repeats every 10 s, is with the server.
+func (s *show) oneWay(ctx context.Context) error {
+	if err := s.watch(ctx, "one-way"); err != nil {
+		return err
+	}
+	s.mute.Store(s.stage.name(1))
+	s.stage.cutSending(1)
+	s.say(s.stage.name(1), "is cut off one way: what it sends is lost, and it still hears")
+	s.stage.cutHearing(2)
+	s.say(s.stage.name(2), "is cut off the other way: it hears nothing, and what it sends arrives")
+	evicted := make(chan answer, 1)
+	go func() {
+		a, _ := s.clear(ctx, 0, "steady")
+		evicted <- a
+	}()
+	scene := s.stage.name(1) + " could not send, " + s.stage.name(2) + " could not hear"
+	if err := s.delete(ctx, 0, "one-way", scene); err != nil {
+		return err
+	}
+	a := <-evicted
+	if a.status != 200 {
+		return fmt.Errorf("evict: %d %s", a.status, a.body)
+	}
+	s.revoked = append(s.revoked, revocation{token: "steady", evicted: true, node: s.stage.name(0), scene: scene, called: a.began, returned: a.ended})
+	s.say("-", "the bound is %v after the log took them", s.bound().Round(time.Millisecond))
+	for i := range servers {
+		at := s.lastConfirmedBy(s.stage.name(i), "one-way")
+		s.say(s.stage.name(i), "one-way: the last request that was confirmed was sent at %s", strings.TrimSpace(s.since(at)))
+	}
+	s.mute.Store("")
+	for _, i := range []int{1, 2} {
+		s.stage.heal(i)
+		s.say(s.stage.name(i), "is healed")
+	}
+	if err := s.allServe(ctx); err != nil {
+		return err
+	}
+	if err := s.forget(ctx, "one-way"); err != nil {
+		return err
+	}
+	return s.confirmed(ctx, "steady", func(i int) *probe { return s.of(i, "steady") })
 }
 
 // allServe waits until each auth server that lives has a lease.

@@ -143,6 +143,10 @@ func (n *node) close() (err error) {
 // cut cuts a node off from NATS: nothing that it sends arrives, and nothing reaches it.
 func (st *stage) cut(i int) { st.nodes[i].proxy.Cut(true, true) }
 
+// cutSending cuts what a node sends, and cutHearing what it is sent.
+func (st *stage) cutSending(i int) { st.nodes[i].proxy.Cut(true, false) }
+func (st *stage) cutHearing(i int) { st.nodes[i].proxy.Cut(false, true) }
+
 func (st *stage) heal(i int) { st.nodes[i].proxy.Heal() }
 
 // kill ends an auth server that cannot take leave of the others any more.

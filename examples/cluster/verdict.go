@@ -45,16 +45,26 @@ func (r revocation) violations(p *probe) (list []violation) {
 	return list
 }
 
-// lastConfirmed returns who confirmed a token last, and when he was asked.
+// lastConfirmed returns which node confirmed a token last, and when it was asked.
 func (s *show) lastConfirmed(token string) (node string, at time.Time) {
-	for _, p := range s.probes {
-		for _, a := range p.all() {
-			if p.token == token && a.status == 200 && a.began.After(at) {
-				node, at = p.node, a.began
-			}
+	for i := range servers {
+		if name := s.stage.name(i); s.lastConfirmedBy(name, token).After(at) {
+			node, at = name, s.lastConfirmedBy(name, token)
 		}
 	}
 	return node, at
+}
+
+// lastConfirmedBy returns when a node was asked that confirmed a token last, or zero.
+func (s *show) lastConfirmedBy(node, token string) (at time.Time) {
+	for _, p := range s.probes {
+		for _, a := range p.all() {
+			if p.node == node && p.token == token && a.status == 200 && a.began.After(at) {
+				at = a.began
+			}
+		}
+	}
+	return at
 }
 
 // bound is what the protocol states: a lease, and 0.2 % for the drift of clocks, from
