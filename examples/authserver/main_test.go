@@ -14,13 +14,10 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"fmt"
-	"io"
 	"math/big"
 	"net"
 	"net/http"
-	"net/url"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -28,118 +25,12 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/svctoken/svctoken/examples/authserver/servertest"
 )
 
 // TestMain makes the test binary the server, for the tests that start one.
-func TestMain(m *testing.M) {
-	if os.Getenv("AUTHSERVER") != "" {
-		main()
-		return
-	}
-	os.Exit(m.Run())
-}
-
-// A process is a server of its own, as an operator starts it.
-type process struct {
-	t      *testing.T
-	cmd    *exec.Cmd
-	stdout *bufio.Reader
-	stderr bytes.Buffer
-	url    string
-}
-
-func start(t *testing.T, args ...string) *process {
-	t.Helper()
-	p := &process{t: t, cmd: exec.Command(os.Args[0], append([]string{"-listen", "127.0.0.1:0"}, args...)...)}
-	p.cmd.Env = append(os.Environ(), "AUTHSERVER=1")
-	p.cmd.Stderr = &p.stderr
-	stdout, err := p.cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	p.stdout = bufio.NewReader(stdout)
-	if err := p.cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { p.cmd.Process.Kill(); p.cmd.Wait() })
-	p.url = p.line("Listening on ")
-	return p
-}
-
-// line reads the output up to the line of this prefix, and returns the rest of it.
-func (p *process) line(prefix string) string {
-	p.t.Helper()
-	for {
-		line, err := p.stdout.ReadString('\n')
-		if rest, ok := strings.CutPrefix(line, prefix); ok {
-			return strings.TrimSpace(rest)
-		}
-		if err != nil {
-			p.cmd.Wait()
-			p.t.Fatalf("no line begins with %q: %v\n%s", prefix, err, &p.stderr)
-		}
-	}
-}
-
-// do sends a request, with basic credentials or a bearer, and returns the status
-// and the body.
-func (p *process) do(method, path, credentials string) (int, string) {
-	p.t.Helper()
-	resp, body := p.send(method, path, credentials, nil)
-	return resp.StatusCode, body
-}
-
-// send is do with a form, where there is one, and more headers, as pairs. It
-// returns the whole response, whose body has been read.
-func (p *process) send(method, path, credentials string, form url.Values, headers ...string) (*http.Response, string) {
-	p.t.Helper()
-	r, err := http.NewRequest(method, p.url+path, strings.NewReader(form.Encode()))
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	if form != nil {
-		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	}
-	for i := 0; i < len(headers); i += 2 {
-		r.Header.Set(headers[i], headers[i+1])
-	}
-	if name, password, ok := strings.Cut(credentials, ":"); ok {
-		r.SetBasicAuth(name, password)
-	} else if credentials != "" {
-		r.Header.Set("Authorization", "Bearer "+credentials)
-	}
-	client := http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
-	resp, err := client.Do(r)
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	if got := resp.Header.Get("X-Elastic-Product"); got != "Elasticsearch" {
-		p.t.Errorf("%s %s: got product %q", method, path, got)
-	}
-	body, err := io.ReadAll(resp.Body)
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	return resp, strings.TrimSpace(string(body))
-}
-
-func (p *process) expect(method, path, credentials string, status int, body string) {
-	p.t.Helper()
-	if code, got := p.do(method, path, credentials); code != status || !strings.Contains(got, body) {
-		p.t.Errorf("%s %s: got %d %s, want %d %s", method, path, code, got, status, body)
-	}
-}
-
-// stop sends a signal, and checks that the server ends well.
-func (p *process) stop(sig os.Signal) {
-	p.t.Helper()
-	p.cmd.Process.Signal(sig)
-	io.Copy(io.Discard, p.stdout)
-	if err := p.cmd.Wait(); err != nil {
-		p.t.Errorf("after %v: %v\n%s", sig, err, &p.stderr)
-	}
-}
+func TestMain(m *testing.M) { servertest.Main(m, main) }
 
 const (
 	credential = "/_security/service/elastic/fleet-server/credential"
@@ -149,33 +40,33 @@ const (
 )
 
 func TestSample(t *testing.T) {
-	p := start(t)
-	path := p.line("Tokens in ")
-	operator := p.line("Operator ")
-	bearer := p.line("A token that works: ")
-	p.expect("GET", "/_security/_authenticate", bearer, 200, `"username":"elastic/fleet-server"`)
-	p.expect("POST", route+"token1,token2/_clear_cache", operator, 200, `"successful":1`)
-	p.stop(os.Interrupt)
+	p := servertest.Start(t)
+	path := p.Line("Tokens in ")
+	operator := p.Line("Operator ")
+	bearer := p.Line("A token that works: ")
+	p.Expect("GET", "/_security/_authenticate", bearer, 200, `"username":"elastic/fleet-server"`)
+	p.Expect("POST", route+"token1,token2/_clear_cache", operator, 200, `"successful":1`)
+	p.Stop(os.Interrupt)
 	if _, err := os.Stat(filepath.Dir(path)); !os.IsNotExist(err) {
 		t.Errorf("the sample's folder was left: %v", err)
 	}
 }
 
 func TestRequests(t *testing.T) {
-	p := start(t, "-admin", admin, "-reader", reader, "-service-tokens", "../../filesource/testdata/service_tokens", "-poll", "0")
+	p := servertest.Start(t, "-admin", admin, "-reader", reader, "-service-tokens", "../../filesource/testdata/service_tokens", "-poll", "0")
 	const token1 = "AAEAAWVsYXN0aWMvZmxlZXQtc2VydmVyL3Rva2VuMTpzdXBlcnNlY3JldA"
 
-	code, body := p.do("GET", "/_security/_authenticate", token1)
+	code, body := p.Do("GET", "/_security/_authenticate", token1)
 	const want = `{"authentication_realm":{"name":"_service_account","type":"_service_account"},"authentication_type":"token","email":null,"enabled":true,"full_name":"Service account - elastic/fleet-server","lookup_realm":{"name":"_service_account","type":"_service_account"},"metadata":{"_elastic_service_account":true},"roles":[],"token":{"name":"token1","type":"_service_account_file"},"username":"elastic/fleet-server"}`
 	if diff := cmp.Diff(want, body); code != 200 || diff != "" {
 		t.Errorf("authenticate: got %d (-want +got):\n%s", code, diff)
 	}
-	p.expect("GET", "/_security/_authenticate", "", 401, "missing authentication credentials for REST request [/_security/_authenticate]")
-	p.expect("GET", "/_security/_authenticate", "x", 401, "missing authentication credentials for REST request [/_security/_authenticate]")
-	p.expect("GET", "/_security/_authenticate", "admin:wrong", 401, "unable to authenticate user [admin] for REST request [/_security/_authenticate]")
+	p.Expect("GET", "/_security/_authenticate", "", 401, "missing authentication credentials for REST request [/_security/_authenticate]")
+	p.Expect("GET", "/_security/_authenticate", "x", 401, "missing authentication credentials for REST request [/_security/_authenticate]")
+	p.Expect("GET", "/_security/_authenticate", "admin:wrong", 401, "unable to authenticate user [admin] for REST request [/_security/_authenticate]")
 
 	// Create, authenticate, clear, delete, refused.
-	code, body = p.do("POST", route+"index1", admin)
+	code, body = p.Do("POST", route+"index1", admin)
 	var created struct {
 		Created bool
 		Token   struct{ Name, Value string }
@@ -183,41 +74,41 @@ func TestRequests(t *testing.T) {
 	if err := json.Unmarshal([]byte(body), &created); err != nil || code != 200 || !created.Created || created.Token.Name != "index1" {
 		t.Fatalf("create: got %d %s, %v", code, body, err)
 	}
-	p.expect("PUT", route+"index1", admin, 409, "version_conflict_engine_exception")
-	p.expect("GET", "/_security/_authenticate", created.Token.Value, 200, `"type":"_service_account_index"`)
-	p.expect("GET", credential, admin, 200, `"tokens":{"index1":{}}`)
-	p.expect("GET", credential, admin, 200, `"token1":{"nodes":["authserver"]}`)
+	p.Expect("PUT", route+"index1", admin, 409, "version_conflict_engine_exception")
+	p.Expect("GET", "/_security/_authenticate", created.Token.Value, 200, `"type":"_service_account_index"`)
+	p.Expect("GET", credential, admin, 200, `"tokens":{"index1":{}}`)
+	p.Expect("GET", credential, admin, 200, `"token1":{"nodes":["authserver"]}`)
 	for _, names := range []string{"token1", "token1,token2", "*", "", "index1"} {
-		p.expect("POST", route+names+"/_clear_cache", admin, 200, `{"_nodes":{"total":1,"successful":1,"failed":0},"cluster_name":"svctoken","nodes":{"`)
+		p.Expect("POST", route+names+"/_clear_cache", admin, 200, `{"_nodes":{"total":1,"successful":1,"failed":0},"cluster_name":"svctoken","nodes":{"`)
 	}
-	p.expect("GET", "/_security/_authenticate", created.Token.Value, 200, "index1")
-	p.expect("DELETE", route+"index1", admin, 200, `{"found":true}`)
-	p.expect("DELETE", route+"index1", admin, 404, `{"found":false}`)
-	p.expect("GET", "/_security/_authenticate", created.Token.Value, 401, "failed to authenticate service account [elastic/fleet-server] with token name [index1]")
-	p.expect("POST", credential+"/token", admin, 200, `"name":"token_`)
-	p.expect("POST", route+"_bad", admin, 400, `"type":"action_request_validation_exception"`)
-	p.expect("POST", "/_security/service/acme/deploy/credential/token/t", admin, 400, "service account [acme/deploy] does not exist")
+	p.Expect("GET", "/_security/_authenticate", created.Token.Value, 200, "index1")
+	p.Expect("DELETE", route+"index1", admin, 200, `{"found":true}`)
+	p.Expect("DELETE", route+"index1", admin, 404, `{"found":false}`)
+	p.Expect("GET", "/_security/_authenticate", created.Token.Value, 401, "failed to authenticate service account [elastic/fleet-server] with token name [index1]")
+	p.Expect("POST", credential+"/token", admin, 200, `"name":"token_`)
+	p.Expect("POST", route+"_bad", admin, 400, `"type":"action_request_validation_exception"`)
+	p.Expect("POST", "/_security/service/acme/deploy/credential/token/t", admin, 400, "service account [acme/deploy] does not exist")
 
 	// Who may what. A service account is a caller like others.
 	for _, request := range [][2]string{{"POST", route + "a"}, {"DELETE", route + "a"}, {"GET", credential}, {"GET", "/_security/service"}, {"POST", "/"}, {"POST", route + "*/_clear_cache"}} {
-		p.expect(request[0], request[1], reader, 403, "is unauthorized for user [reader], this action is granted by the cluster privileges [")
-		p.expect(request[0], request[1], "", 401, "security_exception")
-		p.expect(request[0], request[1], token1, 403, "is unauthorized for ")
+		p.Expect(request[0], request[1], reader, 403, "is unauthorized for user [reader], this action is granted by the cluster privileges [")
+		p.Expect(request[0], request[1], "", 401, "security_exception")
+		p.Expect(request[0], request[1], token1, 403, "is unauthorized for ")
 	}
-	p.expect("GET", "/", token1, 200, `"number":"9.5.2"`)
-	p.expect("GET", credential, token1, 403, "action [cluster:admin/xpack/security/service_account/credential/get] is unauthorized for service account [elastic/fleet-server], this action is granted by the cluster privileges [read_security,manage_service_account,manage_security,all]")
-	p.expect("GET", "/_stats", "", 401, "security_exception")
-	p.expect("GET", "/", "", 401, "security_exception")
-	p.expect("GET", "/_stats", reader, 200, `"caches":{"file":{"hits":`)
-	p.stop(syscall.SIGTERM)
+	p.Expect("GET", "/", token1, 200, `"number":"9.5.2"`)
+	p.Expect("GET", credential, token1, 403, "action [cluster:admin/xpack/security/service_account/credential/get] is unauthorized for service account [elastic/fleet-server], this action is granted by the cluster privileges [read_security,manage_service_account,manage_security,all]")
+	p.Expect("GET", "/_stats", "", 401, "security_exception")
+	p.Expect("GET", "/", "", 401, "security_exception")
+	p.Expect("GET", "/_stats", reader, 200, `"caches":{"file":{"hits":`)
+	log := p.Stop(syscall.SIGTERM)
 	for _, line := range []string{
 		`msg=evicted user=admin selector=elastic/fleet-server/token1,token2`,
 		`msg="created a token" user=admin token=elastic/fleet-server/index1`,
 		`msg="deleted a token" user=admin token=elastic/fleet-server/index1`,
 		`level=WARN msg="login failed" name=admin from=127.0.0.1 failures=1`,
 	} {
-		if n := strings.Count(p.stderr.String(), line); n != 1 {
-			t.Errorf("%d audit lines %s in:\n%s", n, line, &p.stderr)
+		if n := strings.Count(log, line); n != 1 {
+			t.Errorf("%d audit lines %s in:\n%s", n, line, log)
 		}
 	}
 }
@@ -225,9 +116,9 @@ func TestRequests(t *testing.T) {
 // TestAccounts: the service accounts that exist are those of the flag; tokens of
 // others are refused, and the operator learns it at the start.
 func TestAccounts(t *testing.T) {
-	p := start(t, "-admin", admin, "-accounts", "elastic/kibana,acme/deploy", "-es-version", "8.19.7", "-service-tokens", "../../filesource/testdata/service_tokens")
+	p := servertest.Start(t, "-admin", admin, "-accounts", "elastic/kibana,acme/deploy", "-es-version", "8.19.7", "-service-tokens", "../../filesource/testdata/service_tokens")
 	const deploy = `"acme/deploy":{"role_descriptor":{"cluster":["monitor"],"indices":[],"applications":[],"run_as":[],"metadata":{},"transient_metadata":{"enabled":true}}}`
-	_, kibana := p.do("GET", "/_security/service/elastic/kibana", admin)
+	_, kibana := p.Do("GET", "/_security/service/elastic/kibana", admin)
 	if !strings.HasPrefix(kibana, `{"elastic/kibana":{"role_descriptor":{"cluster":["monitor",`) || strings.Contains(kibana, `"manage_security"`) {
 		t.Errorf("got %s", kibana)
 	}
@@ -239,16 +130,15 @@ func TestAccounts(t *testing.T) {
 		"/elastic/deploy": "{}",
 		"/nobody":         "{}",
 	} {
-		if code, body := p.do("GET", "/_security/service"+path, admin); code != 200 || body != want {
+		if code, body := p.Do("GET", "/_security/service"+path, admin); code != 200 || body != want {
 			t.Errorf("accounts%s: got %d %s, want %s", path, code, body, want)
 		}
 	}
-	p.expect("GET", "/_security/_authenticate", "AAEAAWVsYXN0aWMvZmxlZXQtc2VydmVyL3Rva2VuMTpzdXBlcnNlY3JldA", 401, "failed to authenticate service account [elastic/fleet-server] with token name [token1]")
-	p.expect("POST", "/_security/service/acme/deploy/credential/token/t", admin, 200, `"created":true`)
-	p.expect("GET", "/", admin, 200, `"number":"8.19.7"`)
-	p.stop(syscall.SIGTERM)
-	if !strings.Contains(p.stderr.String(), "token=elastic/fleet-server/token1") {
-		t.Errorf("no warning of the token that is refused in:\n%s", &p.stderr)
+	p.Expect("GET", "/_security/_authenticate", "AAEAAWVsYXN0aWMvZmxlZXQtc2VydmVyL3Rva2VuMTpzdXBlcnNlY3JldA", 401, "failed to authenticate service account [elastic/fleet-server] with token name [token1]")
+	p.Expect("POST", "/_security/service/acme/deploy/credential/token/t", admin, 200, `"created":true`)
+	p.Expect("GET", "/", admin, 200, `"number":"8.19.7"`)
+	if log := p.Stop(syscall.SIGTERM); !strings.Contains(log, "token=elastic/fleet-server/token1") {
+		t.Errorf("no warning of the token that is refused in:\n%s", log)
 	}
 }
 
@@ -268,8 +158,8 @@ const badName = `Validation Failed: 1: invalid token name \"_bad\": must be 1 to
 
 // TestShapes: answers and errors have the headers and bodies that clients read.
 func TestShapes(t *testing.T) {
-	p := start(t, "-admin", admin, "-reader", reader)
-	p.expect("POST", route+"index1", admin, 200, "")
+	p := servertest.Start(t, "-admin", admin, "-reader", reader)
+	p.Expect("POST", route+"index1", admin, 200, "")
 	const vendor = "application/vnd.elasticsearch+json;compatible-with=9"
 	for _, test := range []struct {
 		name, method, path, credentials string
@@ -313,7 +203,7 @@ func TestShapes(t *testing.T) {
 		{"another site's page", "POST", route + "*/_clear_cache", admin, []string{"Sec-Fetch-Site", "cross-site"}, 403, "Content-Type", "application/json", wrong(403, "security_exception", "the request comes from the page of another site")},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			resp, body := p.send(test.method, test.path, test.credentials, nil, test.headers...)
+			resp, body := p.Send(test.method, test.path, test.credentials, nil, test.headers...)
 			if got := resp.Header.Get(test.header); resp.StatusCode != test.status || got != test.value {
 				t.Errorf("got %d, %s: %s", resp.StatusCode, test.header, got)
 			}
@@ -322,7 +212,7 @@ func TestShapes(t *testing.T) {
 			}
 		})
 	}
-	resp, body := p.send("GET", "/", admin, nil, "Accept", vendor)
+	resp, body := p.Send("GET", "/", admin, nil, "Accept", vendor)
 	if !strings.Contains(body, `"cluster_name":"svctoken"`) || resp.Header.Get("Content-Type") != vendor {
 		t.Errorf("info: got %d %s", resp.StatusCode, body)
 	}
@@ -330,25 +220,25 @@ func TestShapes(t *testing.T) {
 
 // TestMemory: the answer says which cache knew the token, and whether from memory.
 func TestMemory(t *testing.T) {
-	p := start(t, "-admin", admin)
-	bearers := map[string]string{"file": p.line("A token that works: "), "index": p.line("Another, of the index: ")}
+	p := servertest.Start(t, "-admin", admin)
+	bearers := map[string]string{"file": p.Line("A token that works: "), "index": p.Line("Another, of the index: ")}
 	for cache, bearer := range bearers {
 		for _, memory := range []string{"false", "true"} {
-			resp, body := p.send("GET", "/_security/_authenticate", bearer, nil)
+			resp, body := p.Send("GET", "/_security/_authenticate", bearer, nil)
 			if got := resp.Header.Get("X-Svctoken-From-Memory"); resp.StatusCode != 200 || got != memory || resp.Header.Get("X-Svctoken-Cache") != cache {
 				t.Errorf("%s: got %v %s, want from memory: %s", cache, resp.Header, body, memory)
 			}
 		}
 	}
-	p.expect("GET", "/_stats", admin, 200, `"authentications":{"confirmed":4,`)
+	p.Expect("GET", "/_stats", admin, 200, `"authentications":{"confirmed":4,`)
 }
 
 // TestTTLOfZero: -ttl 0 remembers nothing; it does not remember for ever.
 func TestTTLOfZero(t *testing.T) {
-	p := start(t, "-admin", admin, "-ttl", "0")
-	bearer := p.line("A token that works: ")
+	p := servertest.Start(t, "-admin", admin, "-ttl", "0")
+	bearer := p.Line("A token that works: ")
 	for range 3 {
-		resp, _ := p.send("GET", "/_security/_authenticate", bearer, nil)
+		resp, _ := p.Send("GET", "/_security/_authenticate", bearer, nil)
 		if got := resp.Header.Get("X-Svctoken-From-Memory"); resp.StatusCode != 200 || got != "false" {
 			t.Errorf("got %d, from memory: %s", resp.StatusCode, got)
 		}
@@ -357,10 +247,10 @@ func TestTTLOfZero(t *testing.T) {
 
 // TestHolding: a client that announces a body and sends none gets its answer.
 func TestHolding(t *testing.T) {
-	p := start(t, "-admin", admin)
+	p := servertest.Start(t, "-admin", admin)
 	for _, path := range []string{route + "*/_clear_cache", route + "a", "/_security/_authenticate", "/x"} {
 		for _, header := range []string{"", "Authorization: Basic YWRtaW46cGFzc3dvcmQ=\r\n"} {
-			conn, err := net.Dial("tcp", strings.TrimPrefix(p.url, "http://"))
+			conn, err := net.Dial("tcp", strings.TrimPrefix(p.URL, "http://"))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -382,9 +272,9 @@ func TestHolding(t *testing.T) {
 // TestSelfSigned: a client that trusts the authority whose fingerprint is printed
 // reaches the server, and others do not.
 func TestSelfSigned(t *testing.T) {
-	p := start(t, "-admin", admin, "-tls-self-signed")
-	fingerprint := p.line("CA fingerprint ")
-	path := p.line("CA certificate in ")
+	p := servertest.Start(t, "-admin", admin, "-tls-self-signed")
+	fingerprint := p.Line("CA fingerprint ")
+	path := p.Line("CA certificate in ")
 	ca, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
@@ -393,13 +283,13 @@ func TestSelfSigned(t *testing.T) {
 	if sum := sha256.Sum256(block.Bytes); hex.EncodeToString(sum[:]) != fingerprint {
 		t.Errorf("got fingerprint %s, want %x", fingerprint, sum)
 	}
-	if _, err := http.Get(p.url); err == nil {
+	if _, err := http.Get(p.URL); err == nil {
 		t.Error("a client that knows nothing of the authority trusts the server")
 	}
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM(ca)
 	client := http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}}}
-	for _, url := range []string{p.url, strings.Replace(p.url, "127.0.0.1", "localhost", 1)} {
+	for _, url := range []string{p.URL, strings.Replace(p.URL, "127.0.0.1", "localhost", 1)} {
 		resp, err := client.Get(url)
 		if err != nil {
 			t.Fatal(err)
@@ -409,7 +299,7 @@ func TestSelfSigned(t *testing.T) {
 			t.Errorf("got %s from %s", resp.Status, url)
 		}
 	}
-	p.stop(os.Interrupt)
+	p.Stop(os.Interrupt)
 	if _, err := os.Stat(path); !os.IsNotExist(err) {
 		t.Errorf("the authority's certificate was left: %v", err)
 	}
@@ -440,8 +330,8 @@ func TestCertificate(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	p := start(t, "-admin", admin, "-tls-cert", filepath.Join(dir, "cert"), "-tls-key", filepath.Join(dir, "key"))
-	if line, err := p.stdout.ReadString('\n'); err != nil || !strings.HasPrefix(line, "Tokens in ") {
+	p := servertest.Start(t, "-admin", admin, "-tls-cert", filepath.Join(dir, "cert"), "-tls-key", filepath.Join(dir, "key"))
+	if line, err := p.Stdout.ReadString('\n'); err != nil || !strings.HasPrefix(line, "Tokens in ") {
 		t.Errorf("got %q, %v", line, err)
 	}
 	cert, err := x509.ParseCertificate(der)
@@ -451,7 +341,7 @@ func TestCertificate(t *testing.T) {
 	roots := x509.NewCertPool()
 	roots.AddCert(cert)
 	client := http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}}}
-	resp, err := client.Get(p.url)
+	resp, err := client.Get(p.URL)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -469,12 +359,12 @@ func TestPasswords(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Setenv("AUTHSERVER_READER", "eye:of the environment")
-	p := start(t, "-admin", "@"+path)
-	p.expect("GET", "/_security/service", "root:of the file", 200, "elastic/fleet-server")
-	p.expect("GET", "/_stats", "eye:of the environment", 200, "caches")
-	p.expect("GET", "/_security/service", "eye:of the environment", 403, "user [eye]")
-	p.line("See what the caches did")
-	if line := p.line("  curl"); !strings.Contains(line, "-u root ") {
+	p := servertest.Start(t, "-admin", "@"+path)
+	p.Expect("GET", "/_security/service", "root:of the file", 200, "elastic/fleet-server")
+	p.Expect("GET", "/_stats", "eye:of the environment", 200, "caches")
+	p.Expect("GET", "/_security/service", "eye:of the environment", 403, "user [eye]")
+	p.Line("See what the caches did")
+	if line := p.Line("  curl"); !strings.Contains(line, "-u root ") {
 		t.Errorf("got %s", line)
 	}
 }
@@ -490,16 +380,16 @@ func TestFileChange(t *testing.T) {
 	if err := os.WriteFile(path, content, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	p := start(t, "-admin", admin, "-service-tokens", path, "-poll", "50ms")
+	p := servertest.Start(t, "-admin", admin, "-service-tokens", path, "-poll", "50ms")
 	const token1 = "AAEAAWVsYXN0aWMvZmxlZXQtc2VydmVyL3Rva2VuMTpzdXBlcnNlY3JldA"
 	const token2 = "AAEAAWVsYXN0aWMvZmxlZXQtc2VydmVyL3Rva2VuMjo3ODliZTZlMGVlZjNkMDIwYjdlYjNj"
-	p.expect("GET", "/_security/_authenticate", token1, 200, "")
-	p.expect("GET", "/_security/_authenticate", token2, 200, "")
+	p.Expect("GET", "/_security/_authenticate", token1, 200, "")
+	p.Expect("GET", "/_security/_authenticate", token2, 200, "")
 	if err := os.WriteFile(path, bytes.Replace(content, []byte("elastic/fleet-server/token1:"), []byte("#"), 1), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	for began := time.Now(); ; {
-		code, _ := p.do("GET", "/_security/_authenticate", token1)
+		code, _ := p.Do("GET", "/_security/_authenticate", token1)
 		if took := time.Since(began); code == 401 {
 			t.Logf("refused after %v", took)
 			break
@@ -507,8 +397,8 @@ func TestFileChange(t *testing.T) {
 			t.Fatal("the removed token works on")
 		}
 	}
-	p.expect("GET", "/_security/_authenticate", token2, 200, "")
-	p.stop(syscall.SIGTERM)
+	p.Expect("GET", "/_security/_authenticate", token2, 200, "")
+	p.Stop(syscall.SIGTERM)
 }
 
 func TestBadStart(t *testing.T) {
@@ -536,13 +426,8 @@ func TestBadStart(t *testing.T) {
 		{"argument", []string{"x"}, 2, `unexpected argument "x"`},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			cmd := exec.Command(os.Args[0], append([]string{"-listen", "127.0.0.1:0"}, test.args...)...)
-			cmd.Env = append(os.Environ(), "AUTHSERVER=1")
-			var stderr bytes.Buffer
-			cmd.Stderr = &stderr
-			cmd.Run()
-			if cmd.ProcessState.ExitCode() != test.status || !strings.Contains(stderr.String(), test.stderr) {
-				t.Errorf("got status %d and\n%s", cmd.ProcessState.ExitCode(), &stderr)
+			if status, output := servertest.Run(test.args...); status != test.status || !strings.Contains(output, test.stderr) {
+				t.Errorf("got status %d and\n%s", status, output)
 			}
 		})
 	}

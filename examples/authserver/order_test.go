@@ -1,20 +1,21 @@
 package main
 
 import (
-	"encoding/json"
 	"net/http"
 	"net/url"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/svctoken/svctoken/examples/authserver/servertest"
 )
 
 // TestEveryRoute holds each route to the order of the checks, who it is (401), what is
 // asked (400, 406), whether it is permitted (403), and to what all routes have in
 // common. The form of the page is not of the wire: it has a body, and no media type.
 func TestEveryRoute(t *testing.T) {
-	p := start(t, "-admin", admin)
-	kibana := p.createToken("/_security/service/elastic/kibana/credential/token/t") // a role without read_security and more
+	p := servertest.Start(t, "-admin", admin)
+	kibana := p.Create("/_security/service/elastic/kibana/credential/token/t", admin) // a role without read_security and more
 	const anybody, monitor, manage = "anybody", "monitor", "manage"
 	for _, route := range []struct{ method, path, permits string }{
 		{"GET", "/_security/_authenticate", anybody},
@@ -66,7 +67,7 @@ func TestEveryRoute(t *testing.T) {
 				if test.accept != "" {
 					headers = append(headers, "Accept", test.accept)
 				}
-				resp, body := p.send(route.method, path+test.query, test.user, test.body, headers...)
+				resp, body := p.Send(route.method, path+test.query, test.user, test.body, headers...)
 				if resp.StatusCode != test.want {
 					t.Errorf("%s: got %d %s, want %d", test.name, resp.StatusCode, body, test.want)
 				}
@@ -77,25 +78,14 @@ func TestEveryRoute(t *testing.T) {
 					t.Errorf("%s: got challenges %q", test.name, resp.Header.Values("WWW-Authenticate"))
 				}
 			}
-			resp, body := p.send(http.MethodOptions, route.path, "", nil)
+			resp, body := p.Send(http.MethodOptions, route.path, "", nil)
 			if allowed := strings.Split(resp.Header.Get("Allow"), ","); resp.StatusCode != 200 || body != "" || !slices.Contains(allowed, route.method) {
 				t.Errorf("options: got %d, %q %s", resp.StatusCode, allowed, body)
 			}
-			resp, _ = p.send("PATCH", route.path, admin, nil)
+			resp, _ = p.Send("PATCH", route.path, admin, nil)
 			if allowed := strings.Split(resp.Header.Get("Allow"), ","); resp.StatusCode != 405 || !slices.Contains(allowed, route.method) {
 				t.Errorf("another method: got %d, %q", resp.StatusCode, allowed)
 			}
 		})
 	}
-}
-
-// createToken creates a token in the index, and returns its bearer.
-func (p *process) createToken(path string) string {
-	p.t.Helper()
-	_, body := p.do("POST", path, admin)
-	var created struct{ Token struct{ Value string } }
-	if err := json.Unmarshal([]byte(body), &created); err != nil || created.Token.Value == "" {
-		p.t.Fatalf("%s: got %s, %v", path, body, err)
-	}
-	return created.Token.Value
 }

@@ -6,6 +6,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/svctoken/svctoken/examples/authserver/servertest"
 )
 
 // TestSampleLines runs what the server prints, line by line, as a newcomer does: a miss
@@ -18,10 +20,10 @@ func TestSampleLines(t *testing.T) {
 		}
 		t.Skip(err)
 	}
-	p := start(t)
+	p := servertest.Start(t)
 	var lines []string
 	for {
-		line, err := p.stdout.ReadString('\n')
+		line, err := p.Stdout.ReadString('\n')
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -29,7 +31,7 @@ func TestSampleLines(t *testing.T) {
 		if strings.HasPrefix(line, "curl ") {
 			lines = append(lines, line)
 		}
-		if line == p.url+"/" {
+		if line == p.URL+"/" {
 			break // the last
 		}
 	}

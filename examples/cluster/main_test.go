@@ -6,7 +6,6 @@ import (
 	"html"
 	"io"
 	"os"
-	"os/exec"
 	"regexp"
 	"runtime"
 	"strings"
@@ -14,19 +13,14 @@ import (
 	"time"
 
 	"github.com/svctoken/svctoken/examples/authserver/server"
+	"github.com/svctoken/svctoken/examples/authserver/servertest"
 	fleetnats "github.com/svctoken/svctoken/fleet/nats"
 )
 
 var long = flag.Bool("long", false, "run the show with a lease of 10 s, as its command does")
 
 // TestMain makes the test binary the program, for the tests that start one.
-func TestMain(m *testing.M) {
-	if os.Getenv("CLUSTER") != "" {
-		main()
-		return
-	}
-	os.Exit(m.Run())
-}
+func TestMain(m *testing.M) { servertest.Main(m, main) }
 
 // TestShow runs the show, and holds what it says against what was seen.
 func TestShow(t *testing.T) {
@@ -185,11 +179,8 @@ func TestBadStart(t *testing.T) {
 		{"bad address", "-listen: ", []string{"-listen", "nowhere"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			cmd := exec.Command(os.Args[0], test.args...)
-			cmd.Env = append(os.Environ(), "CLUSTER=1")
-			out, err := cmd.CombinedOutput()
-			if err == nil || !strings.Contains(string(out), test.stderr) || strings.Contains(string(out), "hunter2") {
-				t.Errorf("got %v: %s", err, out)
+			if status, output := servertest.Run(test.args...); status == 0 || !strings.Contains(output, test.stderr) || strings.Contains(output, "hunter2") {
+				t.Errorf("got status %d and\n%s", status, output)
 			}
 		})
 	}
