@@ -32,12 +32,15 @@ import (
 // The answer comes after the eviction has taken effect, on other nodes too where the
 // [Applier] reaches them. Nodes that have not confirmed it by then, see
 // HandlerConfig.MaxWait, are counted as failed in an answer with status 200, as
-// Elasticsearch does it; where it is not known which nodes there are, it is 503. Requests are checked in
-// this order: method (405), credentials (401), query, body and names (400, or 406
-// for a format other than JSON), privilege (403). OPTIONS is answered with the
-// method that there is. Of the query parameters that every route of Elasticsearch
-// takes, filter_path and pretty shape the answer, and human, error_trace and
-// format=json change nothing; others are refused.
+// Elasticsearch does it. Where it is not known which nodes there are, the answer is
+// 503, without Retry-After: the eviction goes on, and nobody knows for how long.
+//
+// Requests are checked in this order: method (405), credentials (401, or 503 where
+// they cannot be checked), query, body and names (400, or 406 for a format other
+// than JSON), privilege (403). OPTIONS is answered with the method that there is. Of
+// the query parameters that every route of Elasticsearch takes, filter_path and
+// pretty shape the answer, and human, error_trace and format=json change nothing;
+// others are refused.
 //
 // A body is refused by its announced length. One that comes without a length is
 // read for five seconds at most, where the server can set deadlines; set
@@ -111,7 +114,8 @@ const (
 //
 // Authenticate says who sent a request, from its credentials, or false where they
 // are missing or wrong. Its error means that it cannot tell at present; the client
-// gets 503, and the error goes no further.
+// gets 503, with Retry-After where the error wraps a [*tokencache.NoAnswerError] that
+// says when to try again, and learns nothing else of the error.
 func NewHandler(
 	ev Applier,
 	authenticate func(*http.Request) (user User, ok bool, err error),
@@ -183,7 +187,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	user, ok, err := h.authenticate(r)
 	if err != nil {
-		eswire.Fail(w, r, &eswire.Error{Status: http.StatusServiceUnavailable, Type: eswire.SecurityException, Reason: "the user cannot be authenticated at present"})
+		eswire.CannotTell(w, r, err)
 		return
 	}
 	if !ok {

@@ -448,6 +448,34 @@ func TestNodes(t *testing.T) {
 	}
 }
 
+// TestRetryAfter: a 503 says when to try again where the host's error knows, in whole
+// seconds, and otherwise not.
+func TestRetryAfter(t *testing.T) {
+	overloaded := func(wait time.Duration) error {
+		return fmt.Errorf("login: %w", &tokencache.NoAnswerError{Reason: tokencache.ReasonOverloaded, RetryAfter: wait})
+	}
+	for _, test := range []struct {
+		name           string
+		login, evicted error
+		want           string
+	}{
+		{"one second", overloaded(time.Second), nil, "1"},
+		{"part of a second", overloaded(1001 * time.Millisecond), nil, "2"},
+		{"not known", overloaded(0), nil, ""},
+		{"another error", errors.New("no database"), nil, ""},
+		{"nodes that are not known", nil, errors.New("no quorum"), ""},
+	} {
+		handler := evict.NewHandler(fleet{err: test.evicted}, func(r *http.Request) (evict.User, bool, error) {
+			user, ok, _ := authenticate(r)
+			return user, ok, test.login
+		}, handlerConfig)
+		w := serve(handler, request("POST", route+"a/_clear_cache", "operator", ""))
+		if got := w.Header().Get("Retry-After"); w.Code != 503 || got != test.want || strings.Contains(w.Body.String(), "login") {
+			t.Errorf("%s: got %d, Retry-After %q, %s", test.name, w.Code, got, w.Body)
+		}
+	}
+}
+
 // TestUnconfirmed: a node that does not answer within the handler's patience is a
 // failed one, the eviction is audited all the same, and the client learns until when
 // the node may answer from before.

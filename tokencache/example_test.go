@@ -79,6 +79,9 @@ func ExampleGroup_Authenticate() {
 			fmt.Println("401:", err) // the log may say why, the client should not be told
 		default:
 			fmt.Println("503:", err)
+			if e, ok := errors.AsType[*tokencache.NoAnswerError](err); ok && e.RetryAfter > 0 {
+				fmt.Println("Retry-After:", e.RetryAfter)
+			}
 		}
 	}
 	// Output:

@@ -2,8 +2,10 @@ package eswire
 
 import (
 	"encoding/json"
+	"errors"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -71,6 +73,15 @@ func Fail(w http.ResponseWriter, r *http.Request, err *Error) {
 func Unauthorized(w http.ResponseWriter, r *http.Request) {
 	w.Header()["Www-Authenticate"] = Challenges
 	fail(w, r, http.StatusUnauthorized, cause{SecurityException, refusal(r), map[string][]string{"WWW-Authenticate": Challenges}})
+}
+
+// CannotTell answers a request whose sender cannot be told at present. It says when to
+// try again where the error knows, and nothing else of it.
+func CannotTell(w http.ResponseWriter, r *http.Request, err error) {
+	if e, ok := errors.AsType[*tokencache.NoAnswerError](err); ok && e.RetryAfter > 0 {
+		w.Header().Set("Retry-After", strconv.FormatInt(int64((e.RetryAfter+time.Second-1)/time.Second), 10))
+	}
+	fail(w, r, http.StatusServiceUnavailable, cause{Type: SecurityException, Reason: "the user cannot be authenticated at present"})
 }
 
 func refusal(r *http.Request) string {

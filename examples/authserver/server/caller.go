@@ -2,7 +2,6 @@ package server
 
 import (
 	"errors"
-	"math"
 	"net/http"
 	"slices"
 	"strconv"
@@ -66,10 +65,7 @@ func (s *server) authenticated(w http.ResponseWriter, r *http.Request) (caller, 
 	c, ok, err := s.identify(r)
 	switch {
 	case err != nil:
-		if noAnswer, ok := errors.AsType[*tokencache.NoAnswerError](err); ok && noAnswer.RetryAfter > 0 {
-			w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(noAnswer.RetryAfter.Seconds()))))
-		}
-		eswire.Fail(w, r, &eswire.Error{Status: http.StatusServiceUnavailable, Type: eswire.SecurityException, Reason: "the user cannot be authenticated at present"})
+		eswire.CannotTell(w, r, err)
 		return caller{}, false
 	case !ok:
 		eswire.Unauthorized(w, r)
