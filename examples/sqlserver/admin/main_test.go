@@ -81,7 +81,11 @@ func TestStores(t *testing.T) {
 			}
 			expect(forSQL(done), "", "", "migrate")
 			expect(misused, "", "no terminal", "create", id)
-			expect(done, "", "", "list")
+			if isFile {
+				expect(failed, "", "no such file", "list")
+			} else {
+				expect(done, "", "", "list")
+			}
 			if _, out, _ := admin(t, "-store", store, "list"); out != "" {
 				t.Errorf("a token was created whose secret nobody has seen: %q", out)
 			}
@@ -107,6 +111,10 @@ func TestStores(t *testing.T) {
 			expect(done, "", "", "delete", id)
 			expect(absent, "", "no such token", "delete", id)
 			expect(absent, "", "no such token", "-out", filepath.Join(secrets, "four"), "rotate", id)
+			if _, out, _ := admin(t, "-store", store, "list"); out != "" {
+				t.Errorf("deleted: %q", out)
+			}
+			expect(done, "", "", "list") // of none
 			expect(forSQL(absent), "", "", "enable", id)
 			expect(misused, "", "invalid", "delete", "elastic")
 			expect(misused, "", "one token", "delete")
@@ -154,24 +162,24 @@ func TestFailures(t *testing.T) {
 // nothing is made: the path may be mistyped.
 func TestNoTables(t *testing.T) {
 	dir := t.TempDir()
-	empty, missing := filepath.Join(dir, "empty.db"), filepath.Join(dir, "missing.db")
+	empty, missing := filepath.Join(dir, "empty.db"), filepath.Join(dir, "missing")
 	if err := os.WriteFile(empty, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	for _, path := range []string{empty, missing} {
-		for _, verb := range []string{"list", "delete"} {
-			args := []string{"-store", "sqlite:" + path, verb}
-			if verb == "delete" {
-				args = append(args, "elastic/fleet-server/token1")
-			}
-			code, _, errs := admin(t, args...)
-			if code != failed || !strings.Contains(errs, "the command migrate") || strings.Contains(errs, "may be in force") {
-				t.Errorf("%s of %s: got %d, %q", verb, path, code, errs)
+	for store, want := range map[string]string{
+		"sqlite:" + empty: "the command migrate", "sqlite:" + missing: "the command migrate", "file:" + missing: "the command create",
+	} {
+		for _, args := range [][]string{{"list"}, {"delete", "elastic/fleet-server/token1"}, {"-out", filepath.Join(dir, "secret"), "rotate", "elastic/fleet-server/token1"}} {
+			code, out, errs := admin(t, append([]string{"-store", store}, args...)...)
+			if code != failed || out != "" || !strings.HasPrefix(errs, "admin: nothing was changed: ") || !strings.Contains(errs, want) || strings.Contains(errs, "may be in force") {
+				t.Errorf("%s of %s: got %d, %q, %q", args, store, code, out, errs)
 			}
 		}
 	}
-	if _, err := os.Stat(missing); !os.IsNotExist(err) {
-		t.Errorf("the file was made: %v", err)
+	for _, name := range []string{"missing", "secret"} {
+		if _, err := os.Stat(filepath.Join(dir, name)); !os.IsNotExist(err) {
+			t.Errorf("the file %s was made: %v", name, err)
+		}
 	}
 }
 
@@ -187,7 +195,7 @@ func TestNullDevice(t *testing.T) {
 	if code := run(t.Context(), []string{"-store", store, "create", "elastic/fleet-server/token1"}, null, &errs); code != misused {
 		t.Errorf("got %d, %s", code, &errs)
 	}
-	if _, out, _ := admin(t, "-store", store, "list"); out != "" {
-		t.Errorf("a token was created whose secret nobody has seen: %q", out)
+	if code, out, _ := admin(t, "-store", store, "list"); code != failed || out != "" {
+		t.Errorf("a token was created whose secret nobody has seen: %d, %q", code, out)
 	}
 }

@@ -33,9 +33,13 @@ type store interface {
 }
 
 // openStore opens the store of that name. An SQL index must be there, with its tables,
-// unless it is opened for migrate.
+// unless it is opened for migrate, and a file for what reads its tokens: the path may be
+// mistyped, and a file that is missing has none.
 func openStore(ctx context.Context, name, verb string) (store, error) {
 	if path, ok := strings.CutPrefix(name, "file:"); ok {
+		if _, err := os.Stat(path); err != nil && (verb == "list" || verb == "delete" || verb == "rotate") {
+			return nil, fmt.Errorf("nothing was changed: %w (the command create makes a new file)", err)
+		}
 		file, err := filesource.Open(path, filesource.Config{Poll: -1})
 		if err != nil {
 			return nil, err
@@ -44,7 +48,7 @@ func openStore(ctx context.Context, name, verb string) (store, error) {
 	}
 	if path, ok := strings.CutPrefix(name, "sqlite:"); ok && verb != "migrate" {
 		if _, err := os.Stat(path); err != nil {
-			return nil, fmt.Errorf("%w (the command migrate makes a new index)", err) // SQLite would make an empty file
+			return nil, fmt.Errorf("nothing was changed: %w (the command migrate makes a new index)", err) // SQLite would make an empty file
 		}
 	}
 	s, err := dsn.Open(name, sqlindex.Config{})
