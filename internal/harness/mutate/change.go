@@ -20,6 +20,7 @@ type change struct {
 	head       string // the first line of what is changed at its end
 	start, end int    // what is replaced
 	text       string
+	equivalent bool // nobody can tell: see isLock
 }
 
 // apply returns the changed text of the file.
@@ -75,10 +76,11 @@ func (p *pkg) changes(seed uint64, at *regexp.Regexp) []*change {
 	return all
 }
 
-// choose returns the next n changes with which the package type-checks, and the rest.
+// choose returns the next n changes that are not equivalent and with which the package
+// type-checks, and the rest.
 func (p *pkg) choose(all []*change, n int) (chosen, rest []*change) {
 	for len(chosen) < n && len(all) > 0 {
-		if p.check(all[0].file, all[0].apply()) == nil {
+		if !all[0].equivalent && p.check(all[0].file, all[0].apply()) == nil {
 			chosen = append(chosen, all[0])
 		}
 		all = all[1:]
@@ -134,7 +136,7 @@ func (f *finder) visit(n ast.Node) bool {
 }
 
 // add adds one change, which it pads to as many lines as it replaces.
-func (f *finder) add(what string, start, end token.Pos, text string, pad func(text, newlines string) string) {
+func (f *finder) add(what string, start, end token.Pos, text string, pad func(text, newlines string) string) *change {
 	c := &change{file: f.file, place: f.place(start), what: what, start: f.offset(start), end: f.offset(end)}
 	missing := bytes.Count(f.file.src[c.start:c.end], []byte("\n")) - strings.Count(text, "\n")
 	c.text = text
@@ -142,6 +144,7 @@ func (f *finder) add(what string, start, end token.Pos, text string, pad func(te
 		c.text = pad(text, strings.Repeat("\n", missing))
 	}
 	f.found = append(f.found, c)
+	return c
 }
 
 // after pads where a line may end; inside pads an expression, after which none may.
@@ -171,9 +174,21 @@ func (f *finder) statements(list []ast.Stmt) {
 		if i+1 < len(list) {
 			t := list[i+1]
 			between := string(f.file.src[f.offset(s.End()):f.offset(t.Pos())])
-			f.add("statements swapped", s.Pos(), t.End(), f.text(t)+between+f.text(s), after)
+			c := f.add("statements swapped", s.Pos(), t.End(), f.text(t)+between+f.text(s), after)
+			c.equivalent = isLock(f.text(s) + between + f.text(t))
 		}
 	}
+}
+
+// lockThenDefer matches x.Lock() and defer x.Unlock(), or the same for readers, where x
+// is a name or a field: a call or an index could be another mutex each time.
+var lockThenDefer = regexp.MustCompile(`^([\w.]+)\.(R?)Lock\(\)\n\s*defer ([\w.]+)\.(R?)Unlock\(\)$`)
+
+// isLock reports whether two statements lock a mutex and have it unlocked at the end.
+// A swap of these is no change: a deferred call runs when the function ends.
+func isLock(text string) bool {
+	m := lockThenDefer.FindStringSubmatch(text)
+	return m != nil && m[1] == m[3] && m[2] == m[4]
 }
 
 func isClause(s ast.Stmt) bool {
@@ -201,8 +216,7 @@ func (f *finder) negate(cond ast.Expr) {
 
 // once ends a loop at the end of its first round.
 func (f *finder) once(loop ast.Stmt, body *ast.BlockStmt) {
-	f.add("loop runs once", body.Rbrace, body.Rbrace, "; break; ", after)
-	c := f.found[len(f.found)-1]
+	c := f.add("loop runs once", body.Rbrace, body.Rbrace, "; break; ", after)
 	c.place = f.place(loop.Pos())
 	c.head, _, _ = strings.Cut(f.text(loop), "\n")
 }

@@ -76,6 +76,30 @@ func TestChanges(t *testing.T) {
 	}
 }
 
+// TestLocks checks which swaps are known to be no change.
+func TestLocks(t *testing.T) {
+	for _, test := range []struct {
+		text string
+		want bool
+	}{
+		{"mu.Lock()\n\tdefer mu.Unlock()", true},
+		{"s.group.mu.RLock()\n\tdefer s.group.mu.RUnlock()", true},
+		{"mu.Lock()\n\tdefer other.Unlock()", false},
+		{"mu.Lock()\n\tdefer mu.RUnlock()", false},
+		{"mu.RLock()\n\tdefer mu.Unlock()", false},
+		{"mu.Lock()\n\tmu.Unlock()", false},
+		{"mu().Lock()\n\tdefer mu().Unlock()", false},
+		{"mus[i].Lock()\n\tdefer mus[i].Unlock()", false},
+		{"x.Lock()\n\tdefer x.Unlock()\n\ty()", false},
+		{"defer mu.Unlock()\n\tmu.Lock()", false},
+		{"a()\n\tdefer b()", false},
+	} {
+		if got := isLock(test.text); got != test.want {
+			t.Errorf("%q: got %v, want %v", test.text, got, test.want)
+		}
+	}
+}
+
 // TestStringsChange checks that a string is emptied or gets a prefix.
 func TestStringsChange(t *testing.T) {
 	var empty, prefixed int
@@ -98,7 +122,7 @@ func sample(t *testing.T) (root string) {
 		"p/p.go": `package p
 
 import "errors"
-
+import "sync"
 var unused = errors.New("nobody asks")
 
 func f(n int) int {
@@ -124,6 +148,13 @@ func wait(n int) int {
 	}
 	return n
 }
+
+func locked() {
+	mu.Lock()
+	defer mu.Unlock()
+}
+
+var mu sync.Mutex
 `,
 		"p/p_test.go": `package p
 
@@ -139,6 +170,8 @@ func TestF(t *testing.T) {
 	if f(1) != 1 || f(2) != 3 {
 		t.Fatal("wrong")
 	}
+	locked()
+	locked()
 	if g() != 2 || wait(3) != 10 {
 		t.Fatal("wrong")
 	}
@@ -177,6 +210,7 @@ func TestSample(t *testing.T) {
 		{"what is equivalent does not count", options{n: 100, at: "p.go:1[6-9]$"}, true, []string{"p/p.go:18: constant changed: killed"}, "p.go:17"},
 		{"what no test calls counts", options{n: 100, at: "p.go:22$"}, false, []string{"p/p.go:22: constant changed: SURVIVED"}, ""},
 		{"what hangs is killed", options{n: 100, timeout: time.Second, at: "p.go:26$"}, true, []string{"p/p.go:26: statement deleted: killed by the time limit"}, ""},
+		{"a lock and its defer do not count", options{n: 100, at: "p.go:3[23]$"}, true, []string{"p/p.go:32: statement deleted: killed", "p.go:33: statement deleted: killed"}, "swapped"},
 		{"a limited number", options{n: 1, at: "p.go:(9|11)$"}, true, []string{"p: killed 1/1 (100 %)"}, ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {
