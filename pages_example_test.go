@@ -55,7 +55,7 @@ var _ = func(ctx context.Context, file *filesource.File, account tokencache.Acco
 	if err != nil && !errors.Is(err, filesource.ErrNotDurable) {
 		return err
 	}
-	deliver(token.RevealBearer()) // the only time that it can be had
+	deliver(token.RevealBearer()) // it cannot be read again
 	// ... when the clients have it:
 	return file.Delete(ctx, account.TokenID("2026-11"))
 }

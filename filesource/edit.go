@@ -32,7 +32,7 @@ var (
 )
 
 // Create adds a token with a random secret to the file, as a PBKDF2_STRETCH hash,
-// and returns it. The secret cannot be had again. The file is created, readable
+// and returns it. Nobody can read the secret later. The file is created, readable
 // for its owner alone, where there is none. When Create returns, the caches have
 // been told.
 //

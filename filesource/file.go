@@ -71,9 +71,9 @@ type Config struct {
 	Rest time.Duration
 
 	// MaxBytes is the size of the largest file that is read: a larger one is an
-	// error, and no edit writes one. Zero: 256 MiB, the room of 1.7 million tokens as Elasticsearch writes
-	// them; the tokens take up to three times the size in memory. Negative: no
-	// limit.
+	// error, and no edit writes one. Zero: 256 MiB, the room of 1.7 million tokens
+	// as Elasticsearch writes them; the tokens take up to three times the size in
+	// memory. Negative: no limit.
 	MaxBytes int64
 
 	// KeepMissing is for how long the tokens of a file that has gone stay in force.

@@ -83,9 +83,9 @@ type Engine interface {
 	// Follow delivers the log's messages from this position on, in order: those
 	// that are there and those to come, committed ones alone. Messages in whose
 	// place a later one of the same key has come may be left out, and so may
-	// messages past their TTL; the next message says so. Nothing else may: where it cannot be avoided, or
-	// where the log may have been replaced or reset under the follower, Next has
-	// to return an error.
+	// messages past their TTL; the next message says so. Nothing else may: where it
+	// cannot be avoided, or where the log may have been replaced or reset under the
+	// follower, Next has to return an error.
 	Follow(ctx context.Context, from Position) (Follower, error)
 
 	// Read returns the last messages of the keys. A key that ends in .* stands for

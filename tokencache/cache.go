@@ -85,7 +85,7 @@ type Config struct {
 	// RefreshAhead is how long before its TTL ends a success that is in use is loaded
 	// again, once, in the background; if that fails, it is remembered until the
 	// TTL ends. Zero or negative: not at all, as it doubles the reads of rare tokens
-	// whose callers would not mind to wait. Must be below TTL.
+	// whose callers would not mind waiting. Must be below TTL.
 	RefreshAhead time.Duration
 
 	// HideNames has each refusal take a read of the source and a hash, also for

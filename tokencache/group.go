@@ -67,12 +67,12 @@ const cacheLine = 64
 // production setting.
 type GroupConfig struct {
 	// MaxHashing is how many password hashes may be computed at once, over all
-	// caches of the group. They have turns: by account, of one account by token
-	// name, of one name in the order in which they came; secrets that were good a
-	// short while ago come first. As many more may be computed for accounts that
-	// compute none, and at most 7 more that take less than half as long as each of
-	// those, so that a cheap hash need not wait for the dear ones of others. Zero:
-	// GOMAXPROCS. Negative: no bound.
+	// caches of the group. The accounts take turns; within an account its token
+	// names do, and hashes for one name are computed in the order in which they
+	// came. Secrets that were good a short while ago come first. As many more may be
+	// computed for accounts that compute none, and at most 7 more that take less
+	// than half as long as each of those, so that a cheap hash need not wait for the
+	// dear ones of others. Zero: GOMAXPROCS. Negative: no bound.
 	MaxHashing int
 
 	// MaxWait is how long a load may wait for its turn to read, or to compute a
