@@ -17,12 +17,13 @@ const keyLen = 11
 // equal compares in constant time, a word at a time: subtle.ConstantTimeCompare
 // goes by bytes, and takes a fifth as long as the SHA-256.
 func (d *digest) equal(other *digest) bool {
-	var differ uint64
-	for i := 0; i < len(d); i += 8 {
-		differ |= binary.LittleEndian.Uint64(d[i:]) ^ binary.LittleEndian.Uint64(other[i:])
-	}
+	differ := d.word(0) ^ other.word(0)
+	differ |= d.word(1) ^ other.word(1)
+	differ |= d.word(2) ^ other.word(2)
 	return differ == 0
 }
+
+func (d *digest) word(i int) uint64 { return binary.LittleEndian.Uint64(d[8*i:]) }
 
 // digestTail computes the digest of a tail. It allocates nothing for secrets of up
 // to 80 bytes.
@@ -32,7 +33,7 @@ func (d *digest) equal(other *digest) bool {
 // read from the marshaled state.
 func digestTail(g *Group, d *digest, tail string) {
 	size := keyLen + len(tail)
-	if size > maxPadded || !stateHasSum {
+	if size > maxPadded {
 		message := append(append(make([]byte, 0, size), g.key[:]...), tail...)
 		sum := sha256.Sum256(message)
 		*d = digest(sum[:])
@@ -41,7 +42,13 @@ func digestTail(g *Group, d *digest, tail string) {
 	}
 	var buf [2 * sha256.BlockSize]byte
 	copy(buf[copy(buf[:], g.key[:]):], tail)
-	sumPadded(d, &buf, size)
+	if stateHasSum {
+		sumPadded(d, &buf, size)
+		return
+	}
+	sum := sha256.Sum256(buf[:size])
+	*d = digest(sum[:])
+	clear(buf[:])
 }
 
 // maxPadded is how many bytes fit two blocks with the shortest padding: a byte, and
@@ -53,9 +60,9 @@ const minPadding = 1 + 8
 // sumPadded computes the digest of the first bytes of buf, all others of which are
 // zero, and overwrites them.
 func sumPadded(d *digest, buf *[2 * sha256.BlockSize]byte, size int) {
-	blocks := buf[:]
-	if size <= sha256.BlockSize-minPadding {
-		blocks = buf[:sha256.BlockSize]
+	blocks := buf[:sha256.BlockSize]
+	if size > sha256.BlockSize-minPadding {
+		blocks = buf[:]
 	}
 	blocks[size] = 0x80
 	binary.BigEndian.PutUint16(blocks[len(blocks)-2:], uint16(size)*8)
@@ -63,7 +70,9 @@ func sumPadded(d *digest, buf *[2 * sha256.BlockSize]byte, size int) {
 	h.Write(blocks)
 	state, _ := h.(encoding.BinaryAppender).AppendBinary(buf[:0]) // never an error
 	*d = digest(state[len("sha\x03"):])
-	clear(buf[len(state):])
+	if len(blocks) > sha256.BlockSize {
+		clear(buf[sha256.BlockSize:]) // the state is longer than one block, and shorter than two
+	}
 }
 
 // stateHasSum reports whether the marshaled state of this crypto/sha256, which need
