@@ -61,7 +61,7 @@ func (f *File) applyLocked(ctx context.Context, d *draft) {
 		present.tokens, st.Warnings, st.MoreWarnings = d.doc.tokens, d.doc.warnings.first, d.doc.warnings.more
 	}
 	st.Tokens = len(present.tokens)
-	differs := f.replaceLocked(ctx, old, present)
+	differs := f.replaceLocked(ctx, old, present, d.polled)
 	if differs {
 		st.Changed = now
 	}
@@ -76,16 +76,20 @@ func (f *File) keptTooLong(k *knowledge) bool {
 
 // replaceLocked puts the new view in place and tells the caches. It reports whether
 // the tokens have changed.
-func (f *File) replaceLocked(ctx context.Context, old, next *view) (differs bool) {
+func (f *File) replaceLocked(ctx context.Context, old, next *view, poller bool) (differs bool) {
 	// In this order. The other way round, a load in between would read the old
 	// tokens and be stored after the clearing.
 	f.view.Store(next)
-	ctx = context.WithoutCancel(ctx)
 	differs = !maps.Equal(old.tokens, next.tokens)
-	switch outage := (old.err != nil) != (next.err != nil); {
-	case outage, differs && !f.cfg.OnlyChanged:
+	outage := (old.err != nil) != (next.err != nil)
+	if !differs && !outage {
+		return false
+	}
+	ctx, told := f.beginTellingLocked(ctx, poller)
+	defer told()
+	if outage || !f.cfg.OnlyChanged {
 		f.caches.Clear(ctx, tokencache.CauseSource)
-	case differs:
+	} else {
 		f.caches.Evict(ctx, tokencache.CauseSource, changed(old.tokens, next.tokens)...)
 	}
 	return differs

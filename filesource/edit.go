@@ -108,6 +108,9 @@ var errAgain = errors.New("filesource: the file has changed meanwhile")
 // others change the file before it is replaced, or put another in its place, it
 // starts again. It reports whether the file was replaced, whatever came afterwards.
 func (f *File) edit(ctx context.Context, c change) (replaced bool, err error) {
+	if err := f.untilTold(ctx); err != nil {
+		return false, fmt.Errorf("filesource: %s: %w", f.path, err)
+	}
 	defer f.report(context.Background(), false)
 	e := &edit{File: f, change: c}
 	for {

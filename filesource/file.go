@@ -2,6 +2,7 @@ package filesource
 
 import (
 	"context"
+	"fmt"
 	"hash/maphash"
 	"log/slog"
 	"slices"
@@ -31,11 +32,13 @@ type File struct {
 	turn      chan struct{}             // holds an element while the state machine of follow.go runs for Open, the poller or Reload
 	applying  chan struct{}             // holds an element while a draft is applied, and from an edit's last check until it is
 	knowledge atomic.Pointer[knowledge] // written with applying held
+	telling   atomic.Pointer[telling]   // likewise; nil: nobody is being told
 
 	reporting    sync.Mutex // guards the fields below; never held while the host is called
-	changedState sync.Cond  // of the two booleans below
+	changedState sync.Cond  // of the three booleans below
 	polling      bool       // whether the poller runs
 	pollerCalls  bool       // whether the poller is calling the host
+	pollerTells  bool       // whether the poller is telling the caches
 	busy         bool       // whether somebody is calling the host
 	news         []Status   // what the host is still to be told
 
@@ -168,14 +171,15 @@ func (f *File) runPoller(ctx context.Context) {
 }
 
 // Close stops following the file, and waits until the poller has ended, but not
-// for a call of Config.OnReload that it is in the middle of: Close may be called
-// there. The poller makes no call after Close has returned. The tokens stay as
-// they are; Reload, Create and Delete work on. Close may be called again.
+// for a call of Config.OnReload that it is in the middle of, nor for the caches
+// that it is telling of a change: Close may be called there. The poller makes no
+// call after Close has returned, but to the caches of that change. The tokens stay
+// as they are; Reload, Create and Delete work on. Close may be called again.
 func (f *File) Close() {
 	f.stop()
 	f.reporting.Lock()
 	defer f.reporting.Unlock()
-	for f.polling && !f.pollerCalls {
+	for f.polling && !f.pollerCalls && !f.pollerTells {
 		f.changedState.Wait()
 	}
 }
@@ -186,10 +190,15 @@ func (f *File) Close() {
 // at most twenty times Config.Rest. When it returns, the caches have forgotten
 // what the change made wrong. It returns why the file could not be loaded, as
 // [Open] does; what was loaded before stays, unless Config.FailClosed.
-func (f *File) Reload() error { return f.reload(following) }
+func (f *File) Reload() error {
+	if err := f.untilTold(context.Background()); err != nil {
+		return fmt.Errorf("filesource: %s: %w", f.path, err)
+	}
+	return f.reload(following)
+}
 
 func (f *File) reload(who reader) error {
-	if err := f.load(context.Background(), who); err != nil {
+	if err := f.load(context.Background(), who, false); err != nil {
 		return err
 	}
 	err := f.Status().Err
@@ -262,6 +271,9 @@ func (v *view) find(id tokencache.TokenID) (hash string, ok bool) {
 	return hash, ok
 }
 
-// Subscribe has the cache told of every change; see tokencache.Source. When it is
-// told, it must not call a method of the File that reloads or edits.
+// Subscribe has the cache told of every change; see tokencache.Source. While the
+// caches are being told, no change can be made from within, by the group's observer
+// for example: Reload, Create and Delete return an error there, at once where they
+// get the context of the telling, and otherwise when the telling has taken ten
+// seconds. All other methods may be called.
 func (f *File) Subscribe(cache tokencache.Invalidator) (cancel func()) { return f.caches.Add(cache) }

@@ -68,7 +68,8 @@ type draft struct {
 	err    error     // why the file has no tokens that can be used
 	need   time.Duration
 	rested bool
-	count  int // of applies before it
+	polled bool // by the poller
+	count  int  // of applies before it
 }
 
 // looksComplete reports whether the draft may be taken without rest, if it must be.
@@ -86,7 +87,7 @@ func (f *File) poll(ctx context.Context) {
 			return
 		case <-ticker.C:
 		}
-		if f.stale() && f.load(ctx, following) == nil {
+		if f.stale() && f.load(ctx, following, true) == nil {
 			f.report(ctx, true)
 		}
 	}
@@ -102,7 +103,7 @@ func (f *File) stale() bool {
 
 // load runs the state machine once, without the report to the host. The error is
 // the context's; why the file could not be loaded is in the status.
-func (f *File) load(ctx context.Context, who reader) error {
+func (f *File) load(ctx context.Context, who reader, poller bool) error {
 	if err := acquire(ctx, f.turn); err != nil {
 		return err
 	}
@@ -112,7 +113,7 @@ func (f *File) load(ctx context.Context, who reader) error {
 		if err != nil {
 			return err
 		}
-		if f.apply(ctx, d) {
+		if d.polled = poller; f.apply(ctx, d) {
 			return nil
 		}
 	}

@@ -327,7 +327,7 @@ var breaks = []brk{
 
 	// The sources.
 	{"tell the caches before the new file is in place", "filesource/apply.go",
-		"	f.view.Store(next)\n	ctx = context.WithoutCancel(ctx)\n", "	defer f.view.Store(next)\n	ctx = context.WithoutCancel(ctx)\n"},
+		"	f.view.Store(next)\n	differs = ", "	defer f.view.Store(next)\n	differs = "},
 	{"tell no cache of a changed file", "filesource/apply.go",
 		"		f.caches.Evict(ctx, tokencache.CauseSource, changed(old.tokens, next.tokens)...)\n", ""},
 	{"clear no cache for a changed file", "filesource/apply.go",

@@ -1,0 +1,150 @@
+package filesource_test
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/svctoken/svctoken/filesource"
+	"github.com/svctoken/svctoken/tokencache"
+)
+
+// observe opens a file with a cache whose observer is called once, at the first change.
+func observe(t *testing.T, path string, once func(context.Context, *filesource.File)) *filesource.File {
+	t.Helper()
+	file, err := filesource.Open(path, filesource.Config{Poll: time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(file.Close)
+	told := false
+	group := tokencache.NewGroup(tokencache.GroupConfig{Observer: func(ctx context.Context, ev tokencache.Event) {
+		if ev.Kind == tokencache.EventEviction && ev.Cause == tokencache.CauseSource && !told {
+			told = true
+			once(ctx, file)
+		}
+	}})
+	cache, err := tokencache.New(group, "file", file, tokencache.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(cache.Close)
+	return file
+}
+
+// changes are the ways to have the caches told of a change.
+var changes = map[string]func(t *testing.T, path string, file *filesource.File){
+	"poller": func(t *testing.T, path string, _ *filesource.File) {
+		put(t, path, lineOne+lineTwo)
+		time.Sleep(time.Minute)
+	},
+	"Reload": func(t *testing.T, path string, file *filesource.File) {
+		put(t, path, lineOne+lineTwo)
+		if err := file.Reload(); err != nil {
+			t.Error(err)
+		}
+	},
+	"Create": func(t *testing.T, _ string, file *filesource.File) {
+		if _, err := file.Create(t.Context(), fleet.TokenID("two")); err != nil {
+			t.Error(err)
+		}
+	},
+}
+
+// TestCallsFromAnObserver: what changes the file is an error while the caches are being
+// told of a change, at once where the context says so, and everything else works.
+// Nothing hangs, and everything works afterwards.
+func TestCallsFromAnObserver(t *testing.T) {
+	for by, change := range changes {
+		t.Run(by, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				path := put(t, tokensPath(t), lineOne)
+				var told context.Context
+				file := observe(t, path, func(ctx context.Context, file *filesource.File) {
+					told = ctx
+					create := func(ctx context.Context) error {
+						_, err := file.Create(ctx, fleet.TokenID("new"))
+						return err
+					}
+					for name, err := range map[string]error{
+						"Create": create(ctx), "Delete": file.Delete(ctx, fleet.TokenID("token1")),
+						"Create, another context": create(context.Background()), "Reload": file.Reload(),
+					} {
+						if err == nil || !strings.HasSuffix(err.Error(), ": the caches are being told of a change; make another one afterwards") {
+							t.Errorf("%s: got %v", name, err)
+						}
+					}
+					if got := len(file.List()); got != 2 {
+						t.Errorf("%d tokens are listed, want 2: the change is in force", got)
+					}
+					file.Status()
+				})
+				began := time.Now()
+				change(t, path, file)
+				if told == nil {
+					t.Fatal("the observer was not called")
+				}
+				if took := time.Since(began); by != "poller" && (took < 20*time.Second || took > 21*time.Second) {
+					t.Errorf("it took %v, want two waits of ten seconds", took)
+				}
+				if _, err := file.Create(told, fleet.TokenID("later")); err != nil {
+					t.Error(err)
+				}
+				if err := file.Reload(); err != nil || file.Status().Tokens != 3 {
+					t.Errorf("got %v, %d tokens", err, file.Status().Tokens)
+				}
+			})
+		})
+	}
+}
+
+// TestCloseFromAnObserver: Close returns, whoever tells the caches, and the poller ends
+// (or the bubble would not).
+func TestCloseFromAnObserver(t *testing.T) {
+	for by, change := range changes {
+		t.Run(by, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				path, closed := put(t, tokensPath(t), lineOne), false
+				file := observe(t, path, func(_ context.Context, file *filesource.File) {
+					file.Close()
+					closed = true
+				})
+				change(t, path, file)
+				synctest.Wait()
+				if !closed {
+					t.Error("the observer was not called")
+				}
+				put(t, path, lineOne)
+				time.Sleep(time.Minute)
+				if got := file.Status().Tokens; got != 2 {
+					t.Errorf("%d tokens, want 2: nobody looks any more", got)
+				}
+			})
+		})
+	}
+}
+
+// TestReloadDuringATelling: a reload from elsewhere waits until the caches have been
+// told, and is no error.
+func TestReloadDuringATelling(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		path := put(t, tokensPath(t), lineOne)
+		over := false
+		file := observe(t, path, func(context.Context, *filesource.File) {
+			time.Sleep(5 * time.Second)
+			over = true
+		})
+		go func() { changes["Reload"](t, path, file) }()
+		time.Sleep(2 * time.Second) // it is telling
+		if err := file.Reload(); err != nil || !over {
+			t.Errorf("got %v; the caches were told: %t", err, over)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if err := file.Delete(ctx, fleet.TokenID("one")); err != nil {
+			t.Error(err)
+		}
+	})
+}
