@@ -118,7 +118,7 @@ func (s *show) invite() {
 	for i := range servers {
 		urls = append(urls, s.stage.nats.URL(i))
 	}
-	fmt.Fprintf(&b, "Evict on every node:\n  curl -u %s -X POST '%s%s*/_clear_cache'\n", s.operator, s.stage.urls[0], route)
+	fmt.Fprintf(&b, "Evict on every node:\n  curl -s -u %s -X POST '%s%s*/_clear_cache'\n", s.operator, s.stage.urls[0], route)
 	fmt.Fprintf(&b, "Another node of the same log:\n  go run -C examples/cluster . -join %s -listen 127.0.0.1:0 -name another", strings.Join(urls, ","))
 	s.title(b.String())
 }
