@@ -226,6 +226,15 @@ func TestMayHold(t *testing.T) {
 	if got := first.loadsOf(token.ID()); got != 1 {
 		t.Errorf("the first source was asked %d times, want 1", got)
 	}
+	third := &holder{testSource: newTestSource()}
+	newCache(t, g, "third", third, tokencache.Config{})
+	unknown := mustToken(t, "elastic/fleet-server/unknown", "supersecret")
+	if _, err := g.Authenticate(t.Context(), header(unknown)); reasonOf(err) != tokencache.ReasonUnknownToken {
+		t.Errorf("got %v", err)
+	}
+	if got := first.loadsOf(unknown.ID()) + third.loadsOf(unknown.ID()); got != 0 {
+		t.Errorf("the first and the third source were asked %d times", got)
+	}
 }
 
 // A holder knows its tokens.
@@ -451,39 +460,91 @@ func TestRefreshIsOneLoad(t *testing.T) {
 
 // TestStoredMeanwhile: at each moment at which the host is asked whether it knows the
 // account, somebody else has the token confirmed and remembered by one of two caches.
-// It is not asked for again, and not taken for a wrong secret; and memory comes before
-// a source that fails.
+// It is not asked for again, and not taken for a wrong secret, also where the other
+// cache remembers the name with another secret; and memory comes before a source that
+// fails.
 func TestStoredMeanwhile(t *testing.T) {
-	token := mustToken(t, "elastic/fleet-server/token1", "supersecret")
+	token, old := mustToken(t, "elastic/fleet-server/token1", "supersecret"), mustToken(t, "elastic/fleet-server/token1", "other-secret")
 	for _, by := range []string{"first", "second"} {
-		for moment, stored := 1, true; stored; moment++ {
-			first, second, calls := newTestSource(token), newTestSource(token), 0
-			if by == "second" {
-				first.fail()
-			}
-			store := func() {}
-			g := tokencache.NewGroup(tokencache.GroupConfig{KnownAccount: func(tokencache.Account) bool {
-				if calls++; calls == moment {
-					store()
+		for _, remembered := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, another secret remembered %v", by, remembered), func(t *testing.T) {
+				for moment, stored := 1, true; stored; moment++ {
+					first, second, calls := newTestSource(token), newTestSource(token), 0
+					store := func() {}
+					g := tokencache.NewGroup(tokencache.GroupConfig{KnownAccount: func(tokencache.Account) bool {
+						if calls++; calls == moment {
+							store()
+						}
+						return true
+					}})
+					its, other, otherSrc := newCache(t, g, "first", first, tokencache.Config{}), newCache(t, g, "second", second, tokencache.Config{}), second
+					if by == "second" {
+						its, other, otherSrc = other, its, first
+					}
+					if remembered {
+						otherSrc.set(old)
+						check(t, other, old, "ok")
+						otherSrc.set(token)
+					}
+					if by == "second" {
+						first.fail()
+					}
+					calls, stored = 0, false
+					store = func() {
+						stored = true
+						check(t, its, token, "ok")
+					}
+					before := first.loadsOf(token.ID()) + second.loadsOf(token.ID())
+					v, err := g.Authenticate(t.Context(), header(token))
+					if moment == 1 && !stored {
+						t.Fatal("KnownAccount was not called")
+					}
+					if stored && (err != nil || !v.FromMemory || v.Cache != by || first.loadsOf(token.ID())+second.loadsOf(token.ID()) != before+1) {
+						t.Errorf("stored in call %d of KnownAccount: got %+v, %v", moment, v, err)
+					}
 				}
-				return true
-			}})
-			caches := map[string]*tokencache.Cache[record]{
-				"first":  newCache(t, g, "first", first, tokencache.Config{}),
-				"second": newCache(t, g, "second", second, tokencache.Config{}),
-			}
-			stored = false
-			store = func() {
-				stored = true
-				check(t, caches[by], token, "ok")
-			}
-			v, err := g.Authenticate(t.Context(), header(token))
-			if moment == 1 && !stored {
-				t.Fatal("KnownAccount was not called")
-			}
-			if stored && (err != nil || !v.FromMemory || v.Cache != by || first.loadsOf(token.ID())+second.loadsOf(token.ID()) != 1) {
-				t.Errorf("stored in call %d of KnownAccount: got %+v, %v", moment, v, err)
-			}
+			})
 		}
 	}
+}
+
+// TestChangeBeforeALoad: a source changes right before another one is asked. Nobody
+// has refused the token so far, so there is no reason to begin again: it is asked once.
+func TestChangeBeforeALoad(t *testing.T) {
+	token := mustToken(t, "elastic/fleet-server/token1", "supersecret")
+	g := tokencache.NewGroup(tokencache.GroupConfig{})
+	first := &movingHolder{holder: holder{newTestSource(token)}}
+	c := newCache(t, g, "first", first, tokencache.Config{})
+	newCache(t, g, "second", newTestSource(), tokencache.Config{})
+	first.after = func() { g.Evict(t.Context(), tokencache.CauseSource, named(t, fleet, "another")) }
+	if _, err := g.AuthenticateToken(t.Context(), token); err != nil {
+		t.Error(err)
+	}
+	if got, want := c.Stats(), (tokencache.Stats{Misses: 1, Loads: 1, Stored: 1, Entries: 1}); got != want {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+}
+
+// TestChangeBeforeNoAnswer: the first source refuses the token and changes, and the
+// second one is left alone as it has failed too often: that is the answer, and the first
+// is not asked again for it.
+func TestChangeBeforeNoAnswer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		token := mustToken(t, "elastic/fleet-server/token1", "supersecret")
+		g := tokencache.NewGroup(tokencache.GroupConfig{})
+		first, second := newTestSource(), &movingHolder{holder: holder{newTestSource(token)}}
+		c := newCache(t, g, "first", first, tokencache.Config{AbsentTTL: -1})
+		other := newCache(t, g, "second", second, tokencache.Config{MaxBackoff: time.Hour})
+		second.fail()
+		for range 5 {
+			check(t, other, token, "error")
+		}
+		second.after = func() { c.Evict(t.Context(), tokencache.CauseSource, named(t, fleet, "another")) }
+		if _, err := g.AuthenticateToken(t.Context(), token); reasonOf(err) != tokencache.ReasonUnavailable {
+			t.Errorf("got %v, want that the second source is left alone", err)
+		}
+		if got := first.loadsOf(token.ID()); got != 1 {
+			t.Errorf("the first source was asked %d times, want once", got)
+		}
+	})
 }

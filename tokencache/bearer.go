@@ -89,10 +89,11 @@ func decodeBearer(buf []byte, bearer string) ([]byte, error) {
 	return plain[len(bearerPrefix):], nil
 }
 
-// trimPadding removes the padding, which must complete the last group of four.
+// trimPadding removes the padding, which must complete the last group of four, of a
+// bearer that is longer than any padding.
 func trimPadding(bearer string) (string, bool) {
 	end := len(bearer)
-	for end > 0 && len(bearer)-end < 2 && bearer[end-1] == '=' {
+	for len(bearer)-end < 2 && bearer[end-1] == '=' {
 		end--
 	}
 	if end < len(bearer) && len(bearer)%4 != 0 {

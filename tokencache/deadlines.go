@@ -2,6 +2,7 @@ package tokencache
 
 import (
 	"container/heap"
+	"slices"
 	"time"
 )
 
@@ -93,8 +94,7 @@ func (h *loadHeap) Push(x any) {
 func (h *loadHeap) Pop() any {
 	last := len(*h) - 1
 	l := (*h)[last]
-	(*h)[last] = nil
-	*h = (*h)[:last]
+	*h = slices.Delete(*h, last, last+1)
 	l.heapIndex = -1
 	return l
 }

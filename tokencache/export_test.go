@@ -51,6 +51,18 @@ func Linked(g *Group) int {
 	return g.linked
 }
 
+// Buckets returns how many chains the group's table has, and how many it still has to
+// take over.
+func Buckets(g *Group) (n, left int) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	t := g.table.Load()
+	if t.old != nil {
+		left = len(t.old) - int(t.moved.Load())
+	}
+	return len(t.buckets), left
+}
+
 // HashOf is the hash under which the table has a name.
 func HashOf(g *Group, id TokenID) uint32 { return g.hashID(id) }
 

@@ -47,14 +47,14 @@ const (
 // first cache that confirms it, in the order of New, sets the verdict. For a
 // refusal the verdict gets the token's id.
 func (g *Group) remember(only *store, bearer string, v *Verdict[any]) recall {
-	if len(bearer) > 0 && bearer[len(bearer)-1] == '=' {
+	if !strings.HasPrefix(bearer, encodedPrefix) {
+		return unknown
+	}
+	if bearer[len(bearer)-1] == '=' {
 		var ok bool
 		if bearer, ok = trimPadding(bearer); !ok {
 			return unknown
 		}
-	}
-	if !strings.HasPrefix(bearer, encodedPrefix) {
-		return unknown
 	}
 	size := len(bearer) * 6 / 8
 	for _, length := range *g.lengths.common.Load() {

@@ -21,6 +21,7 @@ import (
 func variety(t testing.TB) []tokencache.Token {
 	t.Helper()
 	secret := strings.Repeat("0123456789:/abcdef", 4)
+	colons := strings.Repeat(":", 11) // where a damaged name may seem to end in one of them
 	var tokens []tokencache.Token
 	for _, account := range []string{"a/b/", "a/bc/", "elastic/fleet-server/", strings.Repeat("n", 128) + "/" + strings.Repeat("s", 128) + "/"} {
 		for _, name := range []string{"a", "b", "ab", "token1", "token2", "token10", strings.Repeat("t", 45), strings.Repeat("t", 60), strings.Repeat("t", 256)} {
@@ -32,6 +33,9 @@ func variety(t testing.TB) []tokencache.Token {
 				if len(id) <= len(account)+256 {
 					tokens = append(tokens, mustToken(t, id, secret[:n]))
 				}
+			}
+			if len(name) < 60 {
+				tokens = append(tokens, mustToken(t, account+name+"_", colons))
 			}
 		}
 	}
@@ -75,9 +79,9 @@ func compareWithParsed(t *testing.T, g *tokencache.Group, bearer string) {
 		want, wantErr = g.AuthenticateToken(t.Context(), token)
 	}
 	if cut := strings.TrimLeft(bearer, " "); len(cut) > longestBearer && strings.HasPrefix(cut, "AAEAA") {
-		wantErr = tokencache.ErrRefused // before it is decoded, so also where it cannot be
+		wantErr = &tokencache.RefusedError{Reason: tokencache.ReasonSecretLength} // before it is decoded, so also where it cannot be
 	}
-	if got != want || outcome(gotErr) != outcome(wantErr) {
+	if got != want || outcome(gotErr) != outcome(wantErr) || reasonOf(gotErr) != reasonOf(wantErr) {
 		t.Errorf("%q:\ngot  %v, %v\nwant %v, %v", bearer, got, gotErr, want, wantErr)
 	}
 }
@@ -176,6 +180,10 @@ func TestHashesAreNotNames(t *testing.T) {
 	g.Evict(t.Context(), tokencache.CauseAsked, named(t, fleet, pair[0].ID().Name))
 	if v, err := g.Authenticate(t.Context(), header(pair[1])); err != nil || !v.FromMemory {
 		t.Errorf("after an eviction of the other: got %+v, %v", v, err)
+	}
+	other := mustToken(t, pair[0].ID().String(), "another-secret-of-22-b")
+	if v, err := g.Authenticate(t.Context(), header(other)); err != nil || v.Token != other.ID() || v.FromMemory {
+		t.Errorf("another secret, which the source confirms: got %+v, %v", v, err)
 	}
 }
 
@@ -367,7 +375,7 @@ func hitTakesNoLock(t *testing.T, token tokencache.Token) {
 	g := tokencache.NewGroup(tokencache.GroupConfig{})
 	newCache(t, g, "first", absent{newTestSource()}, tokencache.Config{})
 	second := newCache(t, g, "second", newTestSource(token), tokencache.Config{})
-	wrong := mustToken(t, "elastic/fleet-server/token1", "wrong-secret")
+	wrong := mustToken(t, "elastic/fleet-server/token1", strings.Repeat("w", token.Secret().Len()))
 	check(t, second, token, "ok")
 	tokencache.WithMutexHeld(g, func() {
 		for range 100 {
@@ -376,6 +384,9 @@ func hitTakesNoLock(t *testing.T, token tokencache.Token) {
 			}
 			check(t, second, token, "ok")
 			check(t, second, wrong, "refused")
+			if _, err := g.Authenticate(t.Context(), header(wrong)); reasonOf(err) != tokencache.ReasonWrongSecret {
+				t.Errorf("got %v", err)
+			}
 		}
 	})
 }

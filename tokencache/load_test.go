@@ -467,3 +467,35 @@ func TestOneLoadWhileTheSlotsAreBusy(t *testing.T) {
 		}
 	})
 }
+
+// TestAllocations: a wrong secret, an absence and a miss take no more memory than they
+// need. More would come of a slower way to the same answer.
+func TestAllocations(t *testing.T) {
+	token := mustToken(t, "a/a/a", "supersecret")
+	var hit float64 // which allocates nothing, but under the race detector
+	for _, test := range []struct {
+		name        string
+		ttl         time.Duration
+		asked       tokencache.Token
+		want        string
+		allocations float64
+	}{
+		{"a hit", 0, token, "ok", 0},
+		{"a wrong secret", 0, mustToken(t, "a/a/a", "wrongsecret"), "refused", 1}, // the error
+		{"an absence", 0, mustToken(t, "a/a/b", "supersecret"), "refused", 1},
+		{"a miss", -1, token, "ok", 11}, // three of them are the source's
+	} {
+		g := tokencache.NewGroup(tokencache.GroupConfig{})
+		c := newCache(t, g, "test", newTestSource(token), tokencache.Config{TTL: test.ttl, AbsentTTL: time.Hour})
+		check(t, c, token, "ok")
+		authorization := header(test.asked)
+		var err error
+		got := testing.AllocsPerRun(200, func() { _, err = g.Authenticate(context.Background(), authorization) })
+		if test.name == "a hit" {
+			hit = got
+		}
+		if outcome(err) != test.want || got > hit+test.allocations {
+			t.Errorf("%s: got %v and %v allocations, want %s and at most %v", test.name, err, got, test.want, hit+test.allocations)
+		}
+	}
+}

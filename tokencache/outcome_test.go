@@ -27,3 +27,18 @@ func TestErrorTexts(t *testing.T) {
 		}
 	}
 }
+
+// TestReasonNames: what metrics label.
+func TestReasonNames(t *testing.T) {
+	for reason, want := range []string{
+		"none", "unknown_account", "unknown_token", "wrong_secret", "disabled", "expired", "secret_length",
+		"source_failed", "source_timeout", "source_panicked", "unavailable", "overloaded", "gave_up", "lapsed", "closed", "unknown",
+	} {
+		if got := tokencache.Reason(reason).String(); got != want {
+			t.Errorf("%d: got %q, want %q", reason, got, want)
+		}
+	}
+	if got := tokencache.Reason(-1).String(); got != "unknown" {
+		t.Errorf("-1: got %q", got)
+	}
+}

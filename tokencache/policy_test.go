@@ -59,6 +59,41 @@ func TestAllUsed(t *testing.T) {
 	}
 }
 
+// TestRoomAfterEvictions: what is evicted at the beginning, in the middle and at the end
+// of what is remembered leaves room, and the rest makes room in its turn.
+func TestRoomAfterEvictions(t *testing.T) {
+	const most = 10
+	for _, used := range []bool{false, true} { // which come to the main queue
+		for evicted := range most {
+			src := newTestSource()
+			c := solo(t, src, tokencache.Config{MaxEntries: most})
+			load := func(from, to int) {
+				for i := from; i < to; i++ {
+					token := mustToken(t, fmt.Sprintf("a/a/t%d", i), "supersecret")
+					src.set(token)
+					check(t, c, token, "ok")
+					if used {
+						check(t, c, token, "ok")
+					}
+				}
+			}
+			load(0, most+1) // one of which is displaced
+			c.Evict(t.Context(), tokencache.CauseAsked, named(t, tokencache.Account{Namespace: "a", Service: "a"}, fmt.Sprintf("t%d", 1+evicted)))
+			if got := c.Stats(); got.Entries != most-1 {
+				t.Fatalf("got %+v, want that t%d has gone", got, 1+evicted)
+			}
+			load(100, 101)
+			if got := c.Stats(); got.Entries != most || got.Displaced != 1 {
+				t.Errorf("t%d: got %+v, want %d entries, and none displaced for the last", 1+evicted, got, most)
+			}
+			load(200, 200+3*most)
+			if got := c.Stats(); got.Entries != most || got.Displaced != 1+3*most {
+				t.Errorf("t%d: got %+v, want %d entries, and one displaced for each of the last", 1+evicted, got, most)
+			}
+		}
+	}
+}
+
 // slowPolicy is S3-FIFO as the paper has it, on slices.
 func slowPolicy(capacity int, keys []uint32) (hits []bool) {
 	var probation, main []uint32
@@ -95,11 +130,15 @@ func slowPolicy(capacity int, keys []uint32) (hits []bool) {
 }
 
 func TestPolicyAgainstItsTwin(t *testing.T) {
-	for _, capacity := range []int{1, 2, 3, 10, 40, 60} {
+	for _, capacity := range []int{1, 2, 3, 10, 40, 60, 300} {
 		random := rand.New(rand.NewPCG(1, uint64(capacity)))
+		most := 63 // so few that no ghost takes another's place
+		if capacity > 64 {
+			most = 511
+		}
 		var keys []uint32
 		for i := range 5000 {
-			keys = append(keys, 1+uint32(min(random.IntN(63), random.IntN(63))+i/1000)%63) // so few that no ghost takes another's place
+			keys = append(keys, 1+uint32((min(random.IntN(most), random.IntN(most))+i/1000)%most))
 		}
 		if diff := cmp.Diff(slowPolicy(capacity, keys), tokencache.PolicyHits(capacity, keys)); diff != "" {
 			t.Errorf("capacity %d: the policies differ", capacity)

@@ -339,6 +339,26 @@ func TestAbsence(t *testing.T) {
 	}
 }
 
+// TestAbsenceOfTheLatestLoad: two loads of a name find nothing. It is remembered from the
+// start of the later one.
+func TestAbsenceOfTheLatestLoad(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		src := newTestSource()
+		src.before = func(context.Context, tokencache.TokenID) error { time.Sleep(2 * time.Second); return nil }
+		c := solo(t, src, tokencache.Config{})
+		a := begin(t, c, "a/a/a", "first-secret")
+		time.Sleep(time.Second)
+		b := begin(t, c, "a/a/a", "second-secret")
+		expect(t, a, tokencache.ErrRefused)
+		expect(t, b, tokencache.ErrRefused)
+		time.Sleep(2500 * time.Millisecond) // 5.5 s after the first began, 4.5 s after the second
+		check(t, c, mustToken(t, "a/a/a", "third-secret"), "refused")
+		if got := c.Stats(); got.Loads != 2 || got.Absent != 1 {
+			t.Errorf("got %+v, want it from memory", got)
+		}
+	})
+}
+
 // TestAbsencesMakeRoom: of more than 10 000 the oldest is forgotten, and no
 // success is displaced.
 func TestAbsencesMakeRoom(t *testing.T) {

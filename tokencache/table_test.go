@@ -42,4 +42,27 @@ func TestTheTableGrows(t *testing.T) {
 	if got := c.Stats(); got.Loads != tokens || got.Entries != tokens {
 		t.Errorf("got %+v", got)
 	}
+	if n, left := tokencache.Buckets(g); n != 4096 || left != 0 {
+		t.Errorf("got %d buckets, and %d to take over, want 4096: no fewer than there are tokens", n, left)
+	}
+	g.Clear(t.Context(), tokencache.CauseAsked)
+	if n, _ := tokencache.Buckets(g); n != 64 {
+		t.Errorf("got %d buckets when nothing is remembered any more, want 64", n)
+	}
+}
+
+// TestTheTableStaysSmall: an account that comes and goes needs no more of it.
+func TestTheTableStaysSmall(t *testing.T) {
+	g := tokencache.NewGroup(tokencache.GroupConfig{})
+	c, err := tokencache.New(g, "test", open{}, tokencache.Config{MaxEntries: 64})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	for i := range 200 {
+		g.AuthenticateToken(t.Context(), mustToken(t, fmt.Sprintf("a/a/%d", i), "supersecret"))
+	}
+	if n, left := tokencache.Buckets(g); n != 64 || left != 0 {
+		t.Errorf("got %d buckets, and %d to take over, want 64, for 64 entries", n, left)
+	}
 }
