@@ -147,7 +147,7 @@ func (g *Group) parse(a *attempt, bearer string) error {
 	a.token = token
 	unpadded, _ := trimPadding(bearer)
 	cut := sextets(len(bearerPrefix) + token.id.length() + len(":"))
-	a.query = query{bearer: unpadded, cut: cut, parsed: true, digested: true}
+	a.query = query{bearer: unpadded, cut: cut, digested: true}
 	a.query.hash = uint32(maphash.String(g.seed, unpadded[:cut]))
 	digestTail(g, &a.query.digest, unpadded[cut:])
 	return nil

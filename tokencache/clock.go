@@ -19,7 +19,7 @@ import (
 // Readings are nanoseconds since epoch, monotonic.
 type clock struct {
 	epoch time.Time
-	noted atomic.Int64 // the last note; never, which is later than any moment, while nothing is noted
+	noted atomic.Int64 // the last note; only entries ask for it, and there are none before the first
 }
 
 const (
@@ -91,7 +91,6 @@ func (g *Group) stopClockLocked() bool {
 	if g.ticking != nil {
 		g.ticking.Stop()
 		g.ticking = nil
-		g.clock.noted.Store(never)
 	}
 	g.shrinkLocked()
 	return true

@@ -87,7 +87,7 @@ func TestDefaultTTLIsTwentyMinutesLessJitter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		src := newTestSource()
 		c := solo(t, src, tokencache.Config{})
-		const n = 200
+		const n = 1000
 		var tokens [n]tokencache.Token
 		for i := range tokens {
 			tokens[i] = mustToken(t, fmt.Sprintf("elastic/fleet-server/t%d", i), "supersecret")
@@ -105,7 +105,11 @@ func TestDefaultTTLIsTwentyMinutesLessJitter(t *testing.T) {
 		if got := reloaded(); got != 0 {
 			t.Errorf("after 18 minutes: got %d loaded again, want 0", got)
 		}
-		time.Sleep(time.Minute)
+		time.Sleep(6 * time.Second)
+		if got := reloaded(); got == 0 {
+			t.Error("6 seconds after 18 minutes: got none loaded again, want one in 20")
+		}
+		time.Sleep(54 * time.Second)
 		if got := reloaded(); got < n/5 || got > n*4/5 {
 			t.Errorf("after 19 minutes: got %d of %d loaded again, want about half", got, n)
 		}

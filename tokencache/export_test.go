@@ -63,6 +63,13 @@ func Buckets(g *Group) (n, left int) {
 	return len(t.buckets), left
 }
 
+// Hints returns how many hints the group keeps.
+func Hints(g *Group) int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.hints.digests.Len()
+}
+
 // HashOf is the hash under which the table has a name.
 func HashOf(g *Group, id TokenID) uint32 { return g.hashID(id) }
 

@@ -120,7 +120,6 @@ func NewGroup(cfg GroupConfig) *Group {
 		hints:   newHints(),
 	}
 	rand.Read(g.key[:]) // documented never to fail
-	g.clock.noted.Store(never)
 	g.stores.Store(new([]*store))
 	g.table.Store(newTable(minBuckets))
 	g.lengths.publishLocked()

@@ -91,6 +91,10 @@ func TestEmptyAndClosedGroupsDoNotRefuse(t *testing.T) {
 	if _, err := g.AuthenticateToken(t.Context(), token); reasonOf(err) != tokencache.ReasonUnavailable || errors.Is(err, tokencache.ErrRefused) {
 		t.Errorf("an empty group: got %v", err)
 	}
+	_, err := g.AuthenticateToken(t.Context(), token)
+	if want := "tokencache: no answer (unavailable): the group has no caches"; err == nil || err.Error() != want {
+		t.Errorf("an empty group: got %v, want %s", err, want)
+	}
 	g.Close()
 	if _, err := g.AuthenticateToken(t.Context(), token); !errors.Is(err, tokencache.ErrClosed) {
 		t.Errorf("a closed group: got %v", err)

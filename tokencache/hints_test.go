@@ -48,6 +48,24 @@ func TestClearUnderFloodCostsOneHashEach(t *testing.T) {
 	}
 }
 
+// TestHintsAreBounded: clearing a large cache does not keep the digests of all that was
+// in it.
+func TestHintsAreBounded(t *testing.T) {
+	g := tokencache.NewGroup(tokencache.GroupConfig{})
+	c, err := tokencache.New(g, "test", open{}, tokencache.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	for i := range 17_000 {
+		g.AuthenticateToken(t.Context(), mustToken(t, fmt.Sprintf("a/a/%d", i), fmt.Sprintf("secret-%08d", i)))
+	}
+	g.Clear(t.Context(), tokencache.CauseAsked)
+	if got := tokencache.Hints(g); got != 1<<14 {
+		t.Errorf("got %d hints, want %d", got, 1<<14)
+	}
+}
+
 // TestHintsOutlastTheRefusalsOfOthers: before the source that holds the cleared token,
 // another one is asked, which does not hold it. The token comes before wrong secrets for
 // its name all the same, each time.

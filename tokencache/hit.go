@@ -27,7 +27,6 @@ type query struct {
 	bearer   string
 	cut      int
 	hash     uint32 // of the head
-	parsed   bool   // the bearer is known to be one, with that head
 	digested bool
 	digest   digest // of the tail, if digested
 }
@@ -73,12 +72,9 @@ func (g *Group) remember(only *store, bearer string, v *Verdict[any]) recall {
 // wellFormed reports whether the bearer is what the query takes it for. A digest
 // that agrees says so by itself; one that does not may be of anything.
 func (q *query) wellFormed() bool {
-	if q.parsed {
-		return true
-	}
 	var buf [stackBuffer]byte
-	defer clear(buf[:])
 	plain, err := decodeBearer(buf[:], q.bearer)
+	defer clear(plain) // which is in buf, or where that is too short in memory of its own
 	colon := (q.cut*6+7)/8 - len(bearerPrefix) - len(":")
 	return err == nil && plain[colon] == ':'
 }
@@ -243,7 +239,7 @@ func (g *Group) newQuery(token *Token) query {
 	plain = append(plain, ':')
 	size := len(plain)
 	plain = append(plain, token.secret.bytes()...)
-	q := query{bearer: base64.RawStdEncoding.EncodeToString(plain), cut: sextets(size), parsed: true, digested: true}
+	q := query{bearer: base64.RawStdEncoding.EncodeToString(plain), cut: sextets(size), digested: true}
 	clear(plain)
 	q.hash = uint32(maphash.String(g.seed, q.bearer[:q.cut]))
 	digestTail(g, &q.digest, q.bearer[q.cut:])

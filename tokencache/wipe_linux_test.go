@@ -55,11 +55,15 @@ func TestNoCopyOfASecretIsLeft(t *testing.T) {
 		gaveUp        bool
 		again         time.Duration // when to send it once more
 		paused        bool          // while the source is left alone
+		other         bool          // another secret is remembered
 	}{
 		{name: "confirmed", service: "good", callers: 1},
 		{name: "confirmed for many", service: "good", callers: 8},
 		{name: "confirmed from memory", service: "good", callers: 1, again: time.Nanosecond},
-		{name: "confirmed, and long", service: "good-" + strings.Repeat("x", 240), callers: 1},
+		{name: "confirmed, and long", service: "long", callers: 1},
+		{name: "confirmed, and long, from memory", service: "long", callers: 1, again: time.Nanosecond},
+		{name: "refused from memory", service: "good", callers: 1, other: true},
+		{name: "refused from memory, and long", service: "long", callers: 1, other: true},
 		{name: "refused", service: "wrong", callers: 1},
 		{name: "unknown", service: "unknown", callers: 1},
 		{name: "unanswered", service: "failing", callers: 1},
@@ -82,6 +86,14 @@ func TestNoCopyOfASecretIsLeft(t *testing.T) {
 				var headers []string
 				for i := range each {
 					headers = append(headers, hiddenHeader(test.service, i, m))
+				}
+				if test.other {
+					other := hidden("wipe-", strings.ToUpper(test.name))
+					for i := range each {
+						if _, err := g.Authenticate(t.Context(), hiddenHeader(test.service, i, other)); err != nil {
+							t.Fatal(err)
+						}
+					}
 				}
 				send := func(ctx context.Context) {
 					var callers sync.WaitGroup
@@ -110,6 +122,9 @@ func TestNoCopyOfASecretIsLeft(t *testing.T) {
 				}
 				close(src.release)
 				synctest.Wait()
+				if got := c.Stats().Mismatches; test.other != (got == each) {
+					t.Errorf("%d were refused from memory", got)
+				}
 				if st := c.Stats(); st.Strays+st.Loading+st.Waiting > 0 || (st.Refreshed == each) != (test.cfg.RefreshAhead > 0 && !test.paused) {
 					t.Errorf("got %+v", st)
 				}
@@ -155,9 +170,13 @@ func (m mark) show() []byte {
 }
 
 // hiddenHeader returns the header of a token whose secret is the marked text, and
-// leaves no copy of that.
+// leaves no copy of that. The names of the service "long" need more room than a stack has.
 func hiddenHeader(service string, i int, m mark) string {
-	plain := append(scratch[:0], "\x00\x01\x00\x01a/"+service+"/"+fmt.Sprintf("t%d:", i)...)
+	plain := append(scratch[:0], "\x00\x01\x00\x01a/"+service+"/"+fmt.Sprintf("t%d", i)...)
+	if service == "long" {
+		plain = append(plain, strings.Repeat("x", 240)...)
+	}
+	plain = append(plain, ':')
 	for _, b := range m {
 		plain = append(plain, b^0x80)
 	}
