@@ -2,7 +2,9 @@ package filesource_test
 
 import (
 	"context"
+	"errors"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -126,24 +128,53 @@ func TestCloseFromAnObserver(t *testing.T) {
 	}
 }
 
+// TestCloseWaitsAfterATelling: once the caches have been told, Close waits for the
+// poller again.
+func TestCloseWaitsAfterATelling(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		path := put(t, tokensPath(t), lineOne)
+		var slow, looked atomic.Bool
+		file, _ := openWith(t, path, filesource.Config{Poll: time.Second}, filesource.Faults{Before: func(op, _ string) error {
+			if op == "stat" && slow.CompareAndSwap(true, false) {
+				time.Sleep(10 * time.Second)
+				looked.Store(true)
+			}
+			return nil
+		}})
+		changes["poller"](t, path, file)
+		if got := file.Status().Tokens; got != 2 {
+			t.Fatalf("%d tokens, want 2", got)
+		}
+		slow.Store(true)
+		time.Sleep(1500 * time.Millisecond) // the poller looks
+		file.Close()
+		if !looked.Load() {
+			t.Error("Close did not wait")
+		}
+	})
+}
+
 // TestReloadDuringATelling: a reload from elsewhere waits until the caches have been
-// told, and is no error.
+// told, and is no error; an edit waits until its context is done.
 func TestReloadDuringATelling(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		path := put(t, tokensPath(t), lineOne)
-		over := false
+		var over atomic.Bool
 		file := observe(t, path, func(context.Context, *filesource.File) {
 			time.Sleep(5 * time.Second)
-			over = true
+			over.Store(true)
 		})
 		go func() { changes["Reload"](t, path, file) }()
 		time.Sleep(2 * time.Second) // it is telling
-		if err := file.Reload(); err != nil || !over {
-			t.Errorf("got %v; the caches were told: %t", err, over)
-		}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		if err := file.Delete(ctx, fleet.TokenID("one")); err != nil {
+		if err := file.Delete(ctx, fleet.TokenID("one")); !errors.Is(err, context.DeadlineExceeded) || over.Load() {
+			t.Errorf("an edit of a second: got %v; the caches were told: %t", err, over.Load())
+		}
+		if err := file.Reload(); err != nil || !over.Load() {
+			t.Errorf("got %v; the caches were told: %t", err, over.Load())
+		}
+		if err := file.Delete(t.Context(), fleet.TokenID("one")); err != nil {
 			t.Error(err)
 		}
 	})
