@@ -97,11 +97,7 @@ const unlinkStep = 64
 // The context carries values to the observer; its end does not matter. The cause
 // is CauseAsked for what an operator or a program asks for.
 func (g *Group) Evict(ctx context.Context, why Cause, sels ...Selector) map[string]int {
-	return g.evict(ctx, why, *g.stores.Load(), sels, func(s *store, ev *eviction) {
-		for _, sel := range sels {
-			s.markLocked(ev, sel)
-		}
-	})
+	return g.evict(ctx, why, *g.stores.Load(), sels, markOf(sels))
 }
 
 // Clear forgets everything in every cache of the group, at one instant, with the
@@ -114,17 +110,22 @@ func (g *Group) Clear(ctx context.Context, why Cause) map[string]int {
 // Evict forgets the selected tokens in this cache alone, at one instant, with the
 // guarantees of [Group.Evict]. It returns how many live entries went.
 func (c *Cache[R]) Evict(ctx context.Context, why Cause, sels ...Selector) int {
-	return c.store.group.evict(ctx, why, []*store{c.store}, sels, func(s *store, ev *eviction) {
-		for _, sel := range sels {
-			s.markLocked(ev, sel)
-		}
-	})[c.store.name]
+	return c.store.group.evict(ctx, why, []*store{c.store}, sels, markOf(sels))[c.store.name]
 }
 
 // Clear forgets everything in this cache alone, at one instant, with the
 // guarantees of [Group.Evict]. It returns how many live entries went.
 func (c *Cache[R]) Clear(ctx context.Context, why Cause) int {
 	return c.store.group.evict(ctx, why, []*store{c.store}, nil, (*store).markAllLocked)[c.store.name]
+}
+
+// markOf returns what marks the selected tokens in a store.
+func markOf(sels []Selector) func(*store, *eviction) {
+	return func(s *store, ev *eviction) {
+		for _, sel := range sels {
+			s.markLocked(ev, sel)
+		}
+	}
 }
 
 // evict is the one eviction. mark marks what it selects in a store.

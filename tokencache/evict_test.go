@@ -60,6 +60,8 @@ func TestEvictIsExact(t *testing.T) {
 		{"two names", []tokencache.Selector{named(t, fleet, "token1", "token2")}, []int{0, 2}},
 		{"an unknown name too", []tokencache.Selector{named(t, fleet, "token1", "nobody")}, []int{0}},
 		{"wildcard", []tokencache.Selector{all(t, fleet)}, []int{0, 1, 2}},
+		{"two accounts", []tokencache.Selector{all(t, tokens[5].ID().Account), named(t, fleet, "token2")}, []int{2, 5}},
+		{"a name of a wildcard before it", []tokencache.Selector{named(t, fleet, "token1"), all(t, fleet)}, []int{0, 1, 2}},
 		{"two selectors that overlap", []tokencache.Selector{all(t, fleet), named(t, fleet, "token1")}, []int{0, 1, 2}},
 		{"unknown account", []tokencache.Selector{all(t, tokencache.Account{Namespace: "no", Service: "body"})}, nil},
 		{"zero selector", []tokencache.Selector{{}}, nil},
