@@ -1,6 +1,7 @@
 package tokencache
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -133,10 +134,10 @@ func (cfg Config) withDefaults() (Config, error) {
 	return Config{
 		TTL:          ttl,
 		Jitter:       orDefault(cfg.Jitter, ttl/10, 0),
-		MaxEntries:   orDefault(cfg.MaxEntries, defaultMaxEntries, 0),
+		MaxEntries:   cmp.Or(cfg.MaxEntries, defaultMaxEntries),
 		AbsentTTL:    orDefault(cfg.AbsentTTL, defaultAbsentTTL, 0),
-		LoadTimeout:  orDefault(cfg.LoadTimeout, defaultLoadTimeout, 0),
-		MaxLoads:     orDefault(cfg.MaxLoads, defaultMaxLoads, 0),
+		LoadTimeout:  cmp.Or(cfg.LoadTimeout, defaultLoadTimeout),
+		MaxLoads:     cmp.Or(cfg.MaxLoads, defaultMaxLoads),
 		MaxBackoff:   orDefault(cfg.MaxBackoff, defaultBackoff, 0),
 		ServeStale:   max(0, cfg.ServeStale),
 		RefreshAhead: max(0, cfg.RefreshAhead),
