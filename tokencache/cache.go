@@ -7,8 +7,6 @@ import (
 	"fmt"
 	"math"
 	"time"
-
-	"github.com/hashicorp/golang-lru/v2/simplelru"
 )
 
 // A Cache remembers what one source said. R is the source's record.
@@ -199,7 +197,6 @@ func newStore(g *Group, name string, cfg Config) *store {
 	}
 	s.slots.blocked = s.strays.fullLocked
 	s.slots.setPlaces(g.maxQueue)
-	s.absences, _ = simplelru.NewLRU[*entry, struct{}](maxAbsences, nil) // fails for sizes below 1 only
 	s.beginEraLocked()
 	return s
 }

@@ -42,7 +42,7 @@ type entry struct {
 
 	// guarded by the group's mutex
 	cellPrev, cellNext   *entry // in the owner's list
-	queuePrev, queueNext *entry // in the policy's queue; not of an absence
+	queuePrev, queueNext *entry // in the policy's queue, or among the absences
 }
 
 const (

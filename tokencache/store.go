@@ -5,8 +5,6 @@ import (
 	"math/rand/v2"
 	"sync/atomic"
 	"time"
-
-	"github.com/hashicorp/golang-lru/v2/simplelru"
 )
 
 // A store is a cache without its record type: what Cache[R] wraps.
@@ -44,7 +42,7 @@ type store struct {
 	cells      map[Account]*cell // of the era
 	spareLoads map[loadKey]*load // an empty map, for the next cell that has loads
 	policy     policy
-	absences   *simplelru.LRU[*entry, struct{}]
+	absences   queue // the oldest first
 	slots      turns
 	strays     strays
 	failures   failures
@@ -113,16 +111,15 @@ func (s *store) forgetLocked(l *load, reason Reason) (need int) {
 	e := s.newEntry(l)
 	e.absent = true
 	e.expires = after(l.begun, s.absentTTL)
-	if s.absences.Len() >= maxAbsences {
-		oldest, _, _ := s.absences.GetOldest()
-		s.unlinkLocked(oldest)
+	if s.absences.len >= maxAbsences {
+		s.unlinkLocked(s.absences.first)
 	}
-	s.absences.Add(e, struct{}{})
+	s.absences.push(e)
 	return s.linkLocked(e)
 }
 
 // maxAbsences is how many absences a cache remembers: 10 000 names of 100 bytes
-// take 4 MB.
+// take 4 MB, and 6 MB where each is of an account of its own.
 const maxAbsences = 10_000
 
 func (s *store) newEntry(l *load) *entry {
@@ -159,7 +156,7 @@ func (s *store) unlinkLocked(e *entry) {
 	owner := e.owner.Load()
 	g.table.Load().removeLocked(e)
 	if e.absent {
-		s.absences.Remove(e)
+		s.absences.remove(e)
 	} else {
 		s.policy.removeLocked(e)
 		g.lengths.removeLocked(e.length)
