@@ -1,0 +1,124 @@
+package fleetsql
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/svctoken/svctoken/fleet"
+)
+
+// A Dialect is the SQL of a database engine.
+type Dialect int
+
+const (
+	SQLite     Dialect = iota + 1 // 3.35 or later
+	PostgreSQL                    // 13 or later
+)
+
+// String returns the database engine's name.
+func (d Dialect) String() string {
+	switch d {
+	case SQLite:
+		return "SQLite"
+	case PostgreSQL:
+		return "PostgreSQL"
+	default:
+		return fmt.Sprintf("dialect %d", int(d))
+	}
+}
+
+// sql writes a statement as the dialect has it: $1 for a parameter, {now} for the
+// milliseconds since 1970, {server} for a text that another server process changes,
+// {durable} for whether a commit waits until it is durable.
+func (d Dialect) sql(statement string) string {
+	if d == SQLite {
+		return strings.NewReplacer("$", "?", "{now}", "CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)",
+			"{server}", "''", "{durable}", "TRUE").Replace(statement)
+	}
+	return strings.NewReplacer("{now}", "CAST(extract(epoch FROM clock_timestamp()) * 1000 AS BIGINT)",
+		"{server}", "pg_postmaster_start_time()::text", "{durable}", "current_setting('synchronous_commit') <> 'off'").Replace(statement)
+}
+
+// A querier is a connection, a transaction, or a database.
+type querier interface {
+	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
+	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
+}
+
+// write runs do in a transaction that nobody else's writes come between, and commits it
+// unless do returns an error.
+func (e *Engine) write(ctx context.Context, do func(querier) error) error {
+	if e.dialect == SQLite {
+		return e.writeSQLite(ctx, do)
+	}
+	tx, err := e.db.BeginTx(ctx, &sql.TxOptions{Isolation: sql.LevelReadCommitted}) // each statement sees what was committed before it
+	if err != nil {
+		return err
+	}
+	defer tx.Rollback()
+	if err := do(tx); err != nil {
+		return err
+	}
+	return tx.Commit()
+}
+
+// writeSQLite begins as a writer: a transaction that has read cannot become one after
+// somebody else has written.
+func (e *Engine) writeSQLite(ctx context.Context, do func(querier) error) error {
+	conn, err := e.db.Conn(ctx)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	if _, err := conn.ExecContext(ctx, "BEGIN IMMEDIATE"); err != nil {
+		return err
+	}
+	if err = do(conn); err == nil {
+		_, err = conn.ExecContext(ctx, "COMMIT")
+	}
+	if err != nil {
+		if _, rollbackErr := conn.ExecContext(context.WithoutCancel(ctx), "ROLLBACK"); rollbackErr != nil {
+			conn.Raw(func(any) error { return driver.ErrBadConn }) // it may still be in the transaction
+		}
+	}
+	return err
+}
+
+// A databaseError has the text of what the driver answered. It unwraps to errors of the
+// standard library, and not to the driver's own: PostgreSQL's quote rows, with hashes
+// in them.
+type databaseError struct {
+	text  string
+	known error
+}
+
+func (e *databaseError) Error() string { return e.text }
+func (e *databaseError) Unwrap() error { return e.known }
+
+// wrap says what was being done.
+func wrap(op string, err error) error {
+	if err == nil {
+		return nil
+	}
+	for _, own := range []error{fleet.ErrConflict, ErrFormat, ErrNotDurable, ErrReplaced} {
+		if errors.Is(err, own) {
+			return err
+		}
+	}
+	e := &databaseError{text: "fleetsql: " + op + ": " + err.Error()}
+	for _, known := range []error{
+		context.DeadlineExceeded, context.Canceled, sql.ErrConnDone, sql.ErrTxDone, sql.ErrNoRows, driver.ErrBadConn, io.ErrUnexpectedEOF, io.EOF,
+	} {
+		if errors.Is(err, known) {
+			e.known = known
+			break
+		}
+	}
+	return e
+}

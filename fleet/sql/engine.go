@@ -1,0 +1,343 @@
+package fleetsql
+
+import (
+	"context"
+	"crypto/rand"
+	"database/sql"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/svctoken/svctoken/fleet"
+)
+
+// Config holds the options of an [Engine]. The zero value is the recommended
+// production setting.
+type Config struct {
+	// Poll is how often a node looks for what others have written; zero: 100
+	// milliseconds. An eviction takes about twice that, where nothing calls
+	// [Engine.Nudge]. It must be less than a fifteenth of the fleet's lease, or heartbeats
+	// are taken for lost; from a millisecond to a minute.
+	Poll time.Duration
+
+	// Existing has Open fail where there are no tables, instead of creating them: for
+	// nodes that may not create any.
+	Existing bool
+}
+
+// ErrReplaced is wrapped by the errors of an engine on SQLite once another file stands
+// in the place of the one that it opened, as after a restore. Connections that are open
+// would go on in the old one. Restart the process.
+var ErrReplaced = errors.New("another file stands in the place of the log's")
+
+// ErrNotDurable is wrapped by the error of an append that would be acknowledged before
+// it is durable, as synchronous_commit is off (PostgreSQL), or synchronous is below
+// FULL (SQLite). Nothing was written.
+var ErrNotDurable = errors.New("the database acknowledges before it has synced to disk")
+
+// An Engine is a log in a database. [Open] makes one.
+//
+// It is safe for concurrent use by multiple goroutines.
+type Engine struct {
+	db      *sql.DB
+	dialect Dialect
+	cfg     Config
+	path    string // of SQLite's file
+	file    os.FileInfo
+	append  appendStatements
+	news    string
+	sending chan struct{} // a place for each Send that is on its way
+
+	mu    sync.Mutex    // guards the field below
+	wrote chan struct{} // closed when there may be something new
+}
+
+var _ fleet.Engine = (*Engine)(nil)
+
+// Open opens the log in the database, and creates its tables where they are missing.
+// The database remains the host's. It may be used for other things too.
+func Open(ctx context.Context, db *sql.DB, dialect Dialect, cfg Config) (*Engine, error) {
+	if cfg.Poll == 0 {
+		cfg.Poll = 100 * time.Millisecond
+	}
+	if cfg.Poll < time.Millisecond || cfg.Poll > time.Minute {
+		return nil, fmt.Errorf("fleetsql: Config.Poll: %v is not from 1ms to 1m", cfg.Poll)
+	}
+	if _, err := Schema(dialect); err != nil {
+		return nil, err
+	}
+	e := &Engine{
+		db: db, dialect: dialect, cfg: cfg, append: newAppendStatements(dialect), news: dialect.sql(newsStatement),
+		sending: make(chan struct{}, 64), wrote: make(chan struct{}),
+	}
+	if !cfg.Existing {
+		if err := e.create(ctx); err != nil {
+			return nil, err
+		}
+	}
+	if err := e.check(ctx); err != nil {
+		return nil, err
+	}
+	return e, e.noteFile(ctx)
+}
+
+// noteFile notes which file SQLite has opened.
+func (e *Engine) noteFile(ctx context.Context) error {
+	if e.dialect != SQLite {
+		return nil
+	}
+	var path sql.NullString
+	if err := e.db.QueryRowContext(ctx, "SELECT file FROM pragma_database_list WHERE name = 'main'").Scan(&path); err != nil {
+		return wrap("open", err)
+	}
+	if path.String == "" {
+		return errors.New("fleetsql: open: the database is in memory, and has nothing to share")
+	}
+	var err error
+	e.path = path.String
+	e.file, err = os.Stat(e.path)
+	return wrap("open", err)
+}
+
+// checkFile fails where the file is not the one that was opened.
+func (e *Engine) checkFile() error {
+	if e.file == nil {
+		return nil
+	}
+	now, err := os.Stat(e.path)
+	if err == nil && os.SameFile(e.file, now) {
+		return nil
+	}
+	return fmt.Errorf("fleetsql: %w", ErrReplaced)
+}
+
+// Nudge has the engine look for messages now, where it would else wait for
+// [Config.Poll] to pass. It is for whoever hears of them in another way, and does not
+// wait.
+func (e *Engine) Nudge() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	close(e.wrote)
+	e.wrote = make(chan struct{})
+}
+
+// nudged returns a channel that is closed by the next Nudge.
+func (e *Engine) nudged() <-chan struct{} {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.wrote
+}
+
+// rest waits for a poll's time to pass, or for a nudge since the channel was got.
+func (e *Engine) rest(ctx context.Context, nudged <-chan struct{}) error {
+	timer := time.NewTimer(e.cfg.Poll)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-timer.C:
+	case <-nudged:
+	}
+	return nil
+}
+
+// appendStatements are those of an append, in their order.
+type appendStatements struct {
+	next, look, put, note, purgeAppends, purgeMessages, notify string
+}
+
+// keptAppends is how many of the last appends are known by their ids in any case, and
+// keptFor how long all of them are.
+const (
+	keptAppends = 1000
+	keptFor     = 10 * time.Minute
+)
+
+func newAppendStatements(d Dialect) appendStatements {
+	s := appendStatements{
+		// Whoever is first holds the row until its commit.
+		next: d.sql("UPDATE svctoken_fleet_log SET rev = rev + 1 RETURNING rev, {durable}"),
+		look: d.sql(`SELECT (SELECT position FROM svctoken_fleet_appends WHERE id = $1),
+			(SELECT position FROM svctoken_fleet_messages WHERE key = $2 AND (expires IS NULL OR expires > {now}))`),
+		put: d.sql(`INSERT INTO svctoken_fleet_messages (key, position, value, deleted, id, expires)
+			VALUES ($1, $2, $3, $4, $5, {now} + CAST($6 AS BIGINT)) ON CONFLICT (key) DO UPDATE SET
+			position = excluded.position, value = excluded.value, deleted = excluded.deleted, id = excluded.id, expires = excluded.expires`),
+		note: d.sql("INSERT INTO svctoken_fleet_appends (position, id, written) VALUES ($1, $2, {now})"),
+		// A few at a time, and more than come.
+		purgeAppends: d.sql(fmt.Sprintf(`DELETE FROM svctoken_fleet_appends WHERE position IN
+			(SELECT position FROM svctoken_fleet_appends WHERE position <= $1 - %d AND written < {now} - %d ORDER BY position LIMIT 4)`, keptAppends, keptFor.Milliseconds())),
+		purgeMessages: d.sql(`DELETE FROM svctoken_fleet_messages WHERE key IN
+			(SELECT key FROM svctoken_fleet_messages WHERE expires < {now} ORDER BY expires LIMIT 4)`),
+	}
+	if d == PostgreSQL {
+		s.notify = "SELECT pg_notify('svctoken', '')"
+	}
+	return s
+}
+
+// Append implements fleet.Engine. The row that has the last position is locked until the
+// commit.
+func (e *Engine) Append(ctx context.Context, entry fleet.Entry) (fleet.Position, error) {
+	var pos fleet.Position
+	err := e.write(ctx, func(q querier) (err error) {
+		pos, err = e.appendIn(ctx, q, entry)
+		return err
+	})
+	if again, ok := errors.AsType[repeated](err); ok {
+		return fleet.Position(again), e.checkFile()
+	}
+	if err == nil {
+		err = e.checkFile() // in a file that nobody sees any more, it is not committed
+	}
+	if err != nil {
+		return 0, wrap("append", err)
+	}
+	e.Nudge()
+	return pos, nil
+}
+
+// repeated is the error that takes back a transaction whose entry was appended before,
+// at this position.
+type repeated fleet.Position
+
+func (repeated) Error() string { return "fleetsql: it was appended before" }
+
+// appendIn appends in a transaction.
+func (e *Engine) appendIn(ctx context.Context, q querier, entry fleet.Entry) (fleet.Position, error) {
+	if err := e.checkSynchronous(ctx, q); err != nil {
+		return 0, err
+	}
+	var pos fleet.Position
+	var durable bool
+	if err := q.QueryRowContext(ctx, e.append.next).Scan(&pos, &durable); err != nil {
+		return 0, err
+	}
+	if !durable {
+		return 0, fmt.Errorf("fleetsql: append: synchronous_commit: %w", ErrNotDurable)
+	}
+	var before, last sql.NullInt64
+	if err := q.QueryRowContext(ctx, e.append.look, entry.ID, entry.Key).Scan(&before, &last); err != nil {
+		return 0, err
+	}
+	if before.Valid {
+		return 0, repeated(before.Int64)
+	}
+	if entry.If != nil && fleet.Position(last.Int64) != *entry.If {
+		return 0, fmt.Errorf("fleetsql: append: %w: %.60s has position %d, not %d", fleet.ErrConflict, entry.Key, last.Int64, *entry.If)
+	}
+	id := entry.ID
+	if id == "" {
+		id = rand.Text()
+	}
+	deleted, ttl := 0, sql.NullInt64{}
+	if entry.Delete {
+		deleted = 1
+	}
+	if entry.TTL > 0 {
+		ttl = sql.NullInt64{Int64: entry.TTL.Milliseconds() + 2, Valid: true} // both ends are cut to the millisecond
+	}
+	for _, step := range []struct {
+		statement string
+		args      []any
+	}{
+		{e.append.put, []any{entry.Key, int64(pos), notNull(entry.Value), deleted, id, ttl}},
+		{e.append.note, []any{int64(pos), id}},
+		{e.append.purgeAppends, []any{int64(pos)}},
+		{e.append.purgeMessages, nil},
+		{e.append.notify, nil},
+	} {
+		if step.statement == "" {
+			continue
+		}
+		if _, err := q.ExecContext(ctx, step.statement, step.args...); err != nil {
+			return 0, err
+		}
+	}
+	return pos, nil
+}
+
+// notNull is for drivers, which make NULL of nil.
+func notNull(data []byte) []byte {
+	if data == nil {
+		return []byte{}
+	}
+	return data
+}
+
+// checkSynchronous returns an error where SQLite would not sync a commit: in WAL mode
+// only FULL and EXTRA do.
+func (e *Engine) checkSynchronous(ctx context.Context, q querier) error {
+	if e.dialect != SQLite {
+		return nil
+	}
+	var level int
+	if err := q.QueryRowContext(ctx, "PRAGMA synchronous").Scan(&level); err != nil {
+		return err
+	}
+	if level < 2 {
+		return fmt.Errorf("fleetsql: append: PRAGMA synchronous is %d, and must be 2, FULL: %w", level, ErrNotDurable)
+	}
+	return nil
+}
+
+// Read implements fleet.Engine. On a replica of PostgreSQL it may be old, and says so.
+func (e *Engine) Read(ctx context.Context, keys ...string) (fleet.View, error) {
+	var where []string
+	var args []any
+	param := func(value string) string {
+		args = append(args, value)
+		return fmt.Sprintf("$%d", len(args))
+	}
+	for _, key := range keys {
+		if prefix, ok := strings.CutSuffix(key, "*"); ok {
+			// All that begins with "x." is from "x." to before "x/", by bytes.
+			where = append(where, "key >= "+param(prefix)+" AND key < "+param(strings.TrimSuffix(prefix, ".")+"/"))
+		} else {
+			where = append(where, "key = "+param(key))
+		}
+	}
+	if len(where) == 0 {
+		where = []string{"FALSE"}
+	}
+	// One statement, so that all of it is of one moment.
+	rows, err := e.db.QueryContext(ctx, e.dialect.sql(`SELECT l.rev, m.position, m.key, m.value, m.deleted, m.id FROM svctoken_fleet_log l
+		LEFT JOIN (SELECT * FROM svctoken_fleet_messages WHERE (`+strings.Join(where, " OR ")+`) AND (expires IS NULL OR expires > {now})) m ON TRUE`), args...)
+	if err != nil {
+		return fleet.View{}, wrap("read", err)
+	}
+	defer rows.Close()
+	view := fleet.View{Messages: make(map[string]fleet.Message)}
+	for rows.Next() {
+		var m storedMessage
+		if err := rows.Scan(append([]any{&view.Position}, m.columns()...)...); err != nil {
+			return fleet.View{}, wrap("read", err)
+		}
+		if m.position.Valid {
+			view.Messages[m.key.String] = m.message()
+		}
+	}
+	if err := rows.Err(); err != nil {
+		return fleet.View{}, wrap("read", err)
+	}
+	return view, e.checkFile()
+}
+
+// A storedMessage is a row of messages, or of nulls.
+type storedMessage struct {
+	position, deleted sql.NullInt64
+	key, id           sql.NullString
+	value             []byte
+}
+
+func (m *storedMessage) columns() []any {
+	return []any{&m.position, &m.key, &m.value, &m.deleted, &m.id}
+}
+
+func (m *storedMessage) message() fleet.Message {
+	return fleet.Message{
+		Position: fleet.Position(m.position.Int64), Key: m.key.String, Value: m.value, Deleted: m.deleted.Int64 != 0, ID: m.id.String,
+	}
+}

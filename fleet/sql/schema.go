@@ -1,0 +1,69 @@
+package fleetsql
+
+import (
+	"context"
+	"embed"
+	"errors"
+	"fmt"
+	"strings"
+)
+
+//go:embed schema
+var schemas embed.FS
+
+// format is the version of the schema that this package reads and writes.
+const format = 1
+
+// ErrFormat is wrapped by the error of [Open] for a log whose tables are of another
+// version than this package's.
+var ErrFormat = errors.New("the tables are of another version")
+
+// Schema returns the statements that [Open] runs, in one transaction, for those who run
+// them themselves. They do nothing where the tables are there. The error is for a
+// dialect that is not known.
+func Schema(d Dialect) ([]string, error) {
+	if d != SQLite && d != PostgreSQL {
+		return nil, fmt.Errorf("fleetsql: %v is not known", d)
+	}
+	script, err := schemas.ReadFile("schema/" + strings.ToLower(d.String()) + ".sql")
+	if err != nil {
+		return nil, err
+	}
+	// Lines of two dashes alone stand between the statements.
+	statements := strings.Split(string(script), "\n--\n")
+	for i, s := range statements {
+		statements[i] = strings.TrimSpace(s)
+	}
+	return statements, nil
+}
+
+// create creates the tables that are missing. Any number of processes may do so at once.
+func (e *Engine) create(ctx context.Context) error {
+	statements, err := Schema(e.dialect)
+	if err != nil {
+		return err
+	}
+	return wrap("create", e.write(ctx, func(q querier) error {
+		if e.dialect == PostgreSQL {
+			statements = append([]string{"SELECT pg_advisory_xact_lock(hashtext('svctoken_fleet'))"}, statements...)
+		}
+		for _, s := range statements {
+			if _, err := q.ExecContext(ctx, s); err != nil {
+				return err
+			}
+		}
+		return nil
+	}))
+}
+
+// check returns an error where the tables are not those that the package knows.
+func (e *Engine) check(ctx context.Context) error {
+	var found int
+	if err := e.db.QueryRowContext(ctx, "SELECT format FROM svctoken_fleet_log").Scan(&found); err != nil {
+		return wrap("open", err)
+	}
+	if found != format {
+		return fmt.Errorf("fleetsql: open: %w: they have %d, the package %d", ErrFormat, found, format)
+	}
+	return nil
+}

@@ -1,0 +1,41 @@
+-- One row: which log this is, and the position of its last message.
+CREATE TABLE IF NOT EXISTS svctoken_fleet_log (
+  one    INTEGER PRIMARY KEY DEFAULT 1 CHECK (one = 1),
+  uuid   TEXT    NOT NULL,
+  format INTEGER NOT NULL, -- the version of this schema
+  rev    BIGINT  NOT NULL
+) WITH (fillfactor = 50)
+--
+-- The last message of each key.
+CREATE TABLE IF NOT EXISTS svctoken_fleet_messages (
+  key      TEXT   COLLATE "C" PRIMARY KEY,
+  position BIGINT NOT NULL,
+  value    BYTEA  NOT NULL,
+  deleted  INTEGER NOT NULL, -- 1: the key has no value any more
+  id       TEXT   NOT NULL,
+  expires  BIGINT            -- milliseconds since 1970
+)
+--
+CREATE UNIQUE INDEX IF NOT EXISTS svctoken_fleet_messages_position ON svctoken_fleet_messages (position)
+--
+CREATE INDEX IF NOT EXISTS svctoken_fleet_messages_expires ON svctoken_fleet_messages (expires) WHERE expires IS NOT NULL
+--
+-- The last appends: by their ids one that is repeated is found, and by those of the
+-- positions a copy of the log which went another way.
+CREATE TABLE IF NOT EXISTS svctoken_fleet_appends (
+  position BIGINT PRIMARY KEY,
+  id       TEXT   NOT NULL UNIQUE,
+  written  BIGINT NOT NULL -- milliseconds since 1970
+)
+--
+-- What nodes have sent to one another, until it is read.
+CREATE TABLE IF NOT EXISTS svctoken_fleet_sent (
+  n       BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  address TEXT   NOT NULL,
+  data    BYTEA  NOT NULL,
+  written BIGINT NOT NULL -- milliseconds since 1970
+)
+--
+CREATE INDEX IF NOT EXISTS svctoken_fleet_sent_address ON svctoken_fleet_sent (address)
+--
+INSERT INTO svctoken_fleet_log (one, uuid, format, rev) VALUES (1, gen_random_uuid()::text, 1, 0) ON CONFLICT DO NOTHING
