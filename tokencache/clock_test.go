@@ -183,3 +183,26 @@ func TestExpiredEntriesAreSwept(t *testing.T) {
 		}
 	})
 }
+
+// TestLargeTablesAreSwept: what has expired goes within a minute or so, however much it
+// is.
+func TestLargeTablesAreSwept(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it stores 65 537 tokens")
+	}
+	synctest.Test(t, func(t *testing.T) {
+		c, err := tokencache.New(tokencache.NewGroup(tokencache.GroupConfig{}), "test", open{}, tokencache.Config{TTL: time.Minute, Jitter: -1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		const n = 1<<16 + 1 // so that the table has twice as many chains, and a step of the sweep is not enough
+		for i := range n {
+			c.AuthenticateToken(t.Context(), mustToken(t, fmt.Sprintf("a/a/%d", i), "supersecret"))
+		}
+		time.Sleep(time.Minute + 70*time.Second)
+		if got := c.Stats(); got.Stored != n || got.Entries != 0 {
+			t.Errorf("got %+v, want that all have gone", got)
+		}
+	})
+}

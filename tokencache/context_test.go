@@ -53,9 +53,9 @@ func (r reentrant) Value(key any) any { r.group.Stats(); return r.Context.Value(
 
 func TestContextsOfAllKinds(t *testing.T) {
 	token := mustToken(t, "a/a/a", "supersecret")
-	g := tokencache.NewGroup(tokencache.GroupConfig{})
+	g := tokencache.NewGroup(tokencache.GroupConfig{KnownAccount: func(a tokencache.Account) bool { return a.Namespace == "a" }})
 	c := newCache(t, g, "test", newTestSource(token), tokencache.Config{MaxLoads: 1})
-	for range 3 {
+	for _, token := range []tokencache.Token{token, token, mustToken(t, "strange/a/a", "supersecret")} {
 		func() {
 			defer func() {
 				if got := fmt.Sprint(recover()); !strings.Contains(got, "context is nil") {

@@ -245,3 +245,22 @@ func TestHangingAccountLeavesRoom(t *testing.T) {
 		check(t, c, mustToken(t, "bad/one/more", "supersecret"), "refused")
 	})
 }
+
+// TestStraysOfOneAccount: it may have an eighth of MaxLoads, and 8 at least.
+func TestStraysOfOneAccount(t *testing.T) {
+	for maxLoads, want := range map[int]int{1: 8, 128: 16} {
+		synctest.Test(t, func(t *testing.T) {
+			src, back := newTestSource(), make(chan struct{})
+			src.before = func(context.Context, tokencache.TokenID) error { <-back; return nil }
+			c := solo(t, src, tokencache.Config{MaxLoads: maxLoads, LoadTimeout: time.Second})
+			for i := range want {
+				expect(t, begin(t, c, fmt.Sprintf("a/a/t%d", i), "supersecret"), context.DeadlineExceeded)
+			}
+			if _, err := c.AuthenticateToken(t.Context(), mustToken(t, "a/a/more", "supersecret")); reasonOf(err) != tokencache.ReasonUnavailable {
+				t.Errorf("MaxLoads %d: got %v with %d strays, want unavailable", maxLoads, err, want)
+			}
+			close(back)
+			synctest.Wait()
+		})
+	}
+}
