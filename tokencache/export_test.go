@@ -70,6 +70,9 @@ func Hints(g *Group) int {
 	return g.hints.digests.Len()
 }
 
+// Lengths returns the lengths of secrets that a hit tries, in order.
+func Lengths(g *Group) []int { return *g.lengths.common.Load() }
+
 // HashOf is the hash under which the table has a name.
 func HashOf(g *Group, id TokenID) uint32 { return g.hashID(id) }
 

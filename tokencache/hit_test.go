@@ -149,8 +149,21 @@ func TestNoTwoNamesAreOne(t *testing.T) {
 }
 
 // TestHashesAreNotNames: two tokens whose names have the same hash, and which have
-// the same secret, are told apart from memory.
+// the same secret, are told apart from memory. One time their accounts are the same, and
+// one time their names.
 func TestHashesAreNotNames(t *testing.T) {
+	for _, id := range []func(int) tokencache.TokenID{
+		func(i int) tokencache.TokenID { return fleet.TokenID(fmt.Sprintf("token-%08d", i)) },
+		func(i int) tokencache.TokenID {
+			return tokencache.Account{Namespace: "elastic", Service: fmt.Sprintf("service-%08d", i)}.TokenID("token")
+		},
+	} {
+		hashesAreNotNames(t, id)
+	}
+}
+
+func hashesAreNotNames(t *testing.T, id func(int) tokencache.TokenID) {
+	t.Helper()
 	g := tokencache.NewGroup(tokencache.GroupConfig{})
 	c, err := tokencache.New(g, "test", open{}, tokencache.Config{})
 	if err != nil {
@@ -160,14 +173,13 @@ func TestHashesAreNotNames(t *testing.T) {
 	var pair []tokencache.Token
 	seen := make(map[uint32]tokencache.TokenID)
 	for i := 0; pair == nil; i++ { // of 2^16 some pair, most likely
-		id := tokencache.TokenID{Account: fleet, Name: fmt.Sprintf("token-%08d", i)}
-		hash := tokencache.HashOf(g, id)
+		hash := tokencache.HashOf(g, id(i))
 		if other, ok := seen[hash]; ok {
-			for _, id := range []tokencache.TokenID{id, other} {
+			for _, id := range []tokencache.TokenID{id(i), other} {
 				pair = append(pair, mustToken(t, id.String(), "0123456789abcdef012345"))
 			}
 		}
-		seen[hash] = id
+		seen[hash] = id(i)
 	}
 	for round := range 2 {
 		for _, token := range pair {
@@ -177,7 +189,7 @@ func TestHashesAreNotNames(t *testing.T) {
 			}
 		}
 	}
-	g.Evict(t.Context(), tokencache.CauseAsked, named(t, fleet, pair[0].ID().Name))
+	g.Evict(t.Context(), tokencache.CauseAsked, named(t, pair[0].ID().Account, pair[0].ID().Name))
 	if v, err := g.Authenticate(t.Context(), header(pair[1])); err != nil || !v.FromMemory {
 		t.Errorf("after an eviction of the other: got %+v, %v", v, err)
 	}

@@ -2,6 +2,7 @@ package tokencache_test
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -35,4 +36,34 @@ func TestSecretsOfManyLengths(t *testing.T) {
 			t.Error(err)
 		}
 	})
+}
+
+// TestTheMostCommonLengthIsFirst: a length comes before another when it is more than
+// twice as common; what is not remembered any more does not count.
+func TestTheMostCommonLengthIsFirst(t *testing.T) {
+	g := tokencache.NewGroup(tokencache.GroupConfig{})
+	c, err := tokencache.New(g, "test", open{}, tokencache.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	n := 0
+	for _, step := range []struct {
+		length int
+		want   []int
+	}{
+		{10, []int{10}}, {20, []int{10, 20}}, {20, []int{10, 20}}, {20, []int{20, 10}}, {10, []int{20, 10}},
+		{30, []int{20, 10, 30}}, {30, []int{20, 10, 30}}, {30, []int{20, 10, 30}}, {30, []int{20, 10, 30}}, {30, []int{30, 20, 10}},
+	} {
+		n++
+		g.AuthenticateToken(t.Context(), mustToken(t, fmt.Sprintf("a/a/%d", n), strings.Repeat("s", step.length)))
+		if got := tokencache.Lengths(g); !slices.Equal(got, step.want) {
+			t.Errorf("token %d, of %d bytes: got %v, want %v", n, step.length, got, step.want)
+		}
+	}
+	g.Clear(t.Context(), tokencache.CauseAsked)
+	g.AuthenticateToken(t.Context(), mustToken(t, "a/a/a", strings.Repeat("s", 40)))
+	if got := tokencache.Lengths(g); !slices.Equal(got, []int{40}) {
+		t.Errorf("got %v, want 40 alone", got)
+	}
 }
