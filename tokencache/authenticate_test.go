@@ -499,6 +499,9 @@ func TestStoredMeanwhile(t *testing.T) {
 					if moment == 1 && !stored {
 						t.Fatal("KnownAccount was not called")
 					}
+					if r, ok := v.Record.(record); stored && (!ok || r.Version == 0) {
+						t.Errorf("stored in call %d of KnownAccount: got the record %+v", moment, v.Record)
+					}
 					if stored && (err != nil || !v.FromMemory || v.Cache != by || first.loadsOf(token.ID())+second.loadsOf(token.ID()) != before+1) {
 						t.Errorf("stored in call %d of KnownAccount: got %+v, %v", moment, v, err)
 					}

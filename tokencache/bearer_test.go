@@ -58,10 +58,10 @@ func TestParseBearerRejects(t *testing.T) {
 		{"URL alphabet", encode(prefix+"a/b/c:01234567") + "-_", "not strict standard base64", false},
 		{"bits after the end", encode(prefix + "a/b/c:0123456789")[:26] + "R", "not strict standard base64", false},
 		{"no colon", encode(prefix + "a/b/c"), "no colon between name and secret", false},
-		{"two parts", encode(prefix + "a/b:0123456789"), `invalid qualified name "a/b"`, false},
-		{"four parts", encode(prefix + "a/b/c/d:0123456789"), `invalid qualified name "a/b/c/d"`, false},
-		{"invalid name", encode(prefix + "a/b/_c:0123456789"), `invalid token name "_c"`, false},
-		{"invalid name and short secret", encode(prefix + "a/b/_c:0"), `invalid token name "_c"`, false},
+		{"two parts", encode(prefix + "a/b:0123456789"), `tokencache: invalid qualified name "a/b"`, false},
+		{"four parts", encode(prefix + "a/b/c/d:0123456789"), `tokencache: invalid qualified name "a/b/c/d"`, false},
+		{"invalid name", encode(prefix + "a/b/_c:0123456789"), `tokencache: invalid token name "_c"`, false},
+		{"invalid name and short secret", encode(prefix + "a/b/_c:0"), `tokencache: invalid token name "_c"`, false},
 		{"short secret", encode(prefix + "a/b/c:012345678"), "secret_length", true},
 		{"no secret", encode(prefix + "a/b/c:"), "secret_length", true},
 	} {
@@ -70,8 +70,12 @@ func TestParseBearerRejects(t *testing.T) {
 			if err == nil {
 				t.Fatalf("got %v", token)
 			}
-			if !strings.Contains(err.Error(), test.message) {
-				t.Errorf("got %q, want it to say %q", err, test.message)
+			want := "tokencache: not a service token: " + test.message
+			if test.refused {
+				want = "tokencache: token refused: a/b/c: " + test.message
+			}
+			if !strings.HasPrefix(err.Error(), want) {
+				t.Errorf("got %q, want %q", err, want)
 			}
 			if got := errors.Is(err, tokencache.ErrRefused); got != test.refused {
 				t.Errorf("ErrRefused: got %v, want %v", got, test.refused)

@@ -23,19 +23,20 @@ func TestNewRejects(t *testing.T) {
 		cfg         tokencache.Config
 		message     string
 	}{
-		{"no name", "", newTestSource(), tokencache.Config{}, "name is empty"},
+		{"no name", "", newTestSource(), tokencache.Config{}, "the cache's name is empty"},
 		{"no source", "x", nil, tokencache.Config{}, `the source of the cache "x" is nil`},
-		{"name taken", "taken", newTestSource(), tokencache.Config{}, `a cache of the name "taken" already`},
-		{"entries", "x", newTestSource(), tokencache.Config{MaxEntries: -1}, "Config.MaxEntries is -1: must not be negative"},
-		{"timeout", "x", newTestSource(), tokencache.Config{LoadTimeout: -time.Second}, "Config.LoadTimeout is -1s: must be 0 to 24 hours"},
+		{"name taken", "taken", newTestSource(), tokencache.Config{}, `the group has a cache of the name "taken" already`},
+		{"entries", "x", newTestSource(), tokencache.Config{MaxEntries: -1}, "Config.MaxEntries is -1: must not be negative; a negative TTL switches the cache off"},
+		{"timeout", "x", newTestSource(), tokencache.Config{LoadTimeout: -time.Second}, "Config.LoadTimeout is -1s: must be 0 to 24 hours; a load without a deadline would hold its token for ever"},
 		{"loads", "x", newTestSource(), tokencache.Config{MaxLoads: -5}, "Config.MaxLoads is -5: must not be negative"},
 		{"jitter", "x", newTestSource(), tokencache.Config{TTL: time.Minute, Jitter: time.Hour}, "Config.Jitter is 1h0m0s: must not be above TTL, which is 1m0s"},
-		{"two at once", "x", newTestSource(), tokencache.Config{MaxLoads: -5, MaxEntries: -7}, "Config.MaxEntries is -7"},
+		{"two at once", "x", newTestSource(), tokencache.Config{MaxLoads: -5, MaxEntries: -7}, "Config.MaxEntries is -7: must not be negative; a negative TTL switches the cache off\ntokencache: Config.MaxLoads is -5: must not be negative"},
+		{"refresh", "x", newTestSource(), tokencache.Config{TTL: time.Minute, RefreshAhead: time.Minute}, "Config.RefreshAhead is 1m0s: must be below TTL, which is 1m0s"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			_, err := tokencache.New(g, test.cache, test.src, test.cfg)
-			if err == nil || !strings.Contains(err.Error(), test.message) {
-				t.Errorf("got %v, want it to say %q", err, test.message)
+			if want := "tokencache: " + test.message; err == nil || err.Error() != want {
+				t.Errorf("got %v, want %s", err, want)
 			}
 			if src, ok := test.src.(*testSource); ok && src.subscribers() != 0 {
 				t.Error("a subscription was left behind")

@@ -102,6 +102,8 @@ func TestEmptyAndClosedGroupsDoNotRefuse(t *testing.T) {
 	src := newTestSource()
 	if _, err := tokencache.New(g, "test", src, tokencache.Config{}); !errors.Is(err, tokencache.ErrClosed) || src.subscribers() != 0 {
 		t.Errorf("New on a closed group: got %v, with %d subscriptions", err, src.subscribers())
+	} else if want := `tokencache: closed: the group, before it got the cache "test"`; err.Error() != want {
+		t.Errorf("New on a closed group: got %v, want %s", err, want)
 	}
 }
 

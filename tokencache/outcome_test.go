@@ -1,9 +1,12 @@
 package tokencache_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/svctoken/svctoken/tokencache"
 )
@@ -40,5 +43,47 @@ func TestReasonNames(t *testing.T) {
 	}
 	if got := tokencache.Reason(-1).String(); got != "unknown" {
 		t.Errorf("-1: got %q", got)
+	}
+}
+
+// TestNoAnswerTexts: what Err says where a source gives no answer.
+func TestNoAnswerTexts(t *testing.T) {
+	token := mustToken(t, "a/a/a", "supersecret")
+	for _, test := range []struct {
+		name   string
+		source asked
+		before int // how often it is asked before
+		want   string
+	}{
+		{"it hangs", func(ctx context.Context, _ tokencache.TokenID) (tokencache.Answer[record], error) {
+			<-ctx.Done()
+			return tokencache.Answer[record]{}, ctx.Err()
+		}, 0, "(source_timeout): its source, or the hash, took longer than 10s"},
+		{"it has hung too often", func(context.Context, tokencache.TokenID) (tokencache.Answer[record], error) {
+			time.Sleep(time.Hour)
+			return tokencache.Answer[record]{}, nil
+		}, 8, "(unavailable): too many loads hang in its source"},
+		{"it fails", func(context.Context, tokencache.TokenID) (tokencache.Answer[record], error) {
+			return tokencache.Answer[record]{}, errOutage
+		}, 0, "(source_failed): outage"},
+		{"it has failed too often", func(context.Context, tokencache.TokenID) (tokencache.Answer[record], error) {
+			return tokencache.Answer[record]{}, errOutage
+		}, 5, "(unavailable): its source keeps failing, and is left alone for a moment: outage"},
+		{"no verifier", func(context.Context, tokencache.TokenID) (tokencache.Answer[record], error) {
+			return tokencache.Answer[record]{Held: true}, nil
+		}, 0, "(source_failed): the source holds the token, and does not say how to verify its secret"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c := solo(t, test.source, tokencache.Config{MaxLoads: 64})
+				for range test.before {
+					check(t, c, token, "error")
+				}
+				_, err := c.AuthenticateToken(t.Context(), token)
+				if want := `tokencache: cache "test": no answer ` + test.want; err == nil || err.Error() != want {
+					t.Errorf("got %v, want %s", err, want)
+				}
+			})
+		})
 	}
 }
