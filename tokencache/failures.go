@@ -65,9 +65,6 @@ func (s *strays) endLocked(a Account) {
 	if s.of[a]--; s.of[a] == 0 {
 		delete(s.of, a)
 	}
-	if s.all == 0 {
-		s.of = nil
-	}
 }
 
 // fullLocked reports whether the account may begin no load, as too many have

@@ -264,3 +264,26 @@ func TestStraysOfOneAccount(t *testing.T) {
 		})
 	}
 }
+
+// TestUnavailableLeavesNothing: an account that is turned away while its source is left
+// alone takes no room.
+func TestUnavailableLeavesNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := tokencache.NewGroup(tokencache.GroupConfig{})
+		src := newTestSource()
+		src.fail()
+		c := newCache(t, g, "test", src, tokencache.Config{})
+		for range 5 {
+			check(t, c, mustToken(t, "a/a/a", "supersecret"), "error")
+		}
+		for i := range 20 {
+			_, err := c.AuthenticateToken(t.Context(), mustToken(t, fmt.Sprintf("a/a%d/a", i), "supersecret"))
+			if reasonOf(err) != tokencache.ReasonUnavailable {
+				t.Errorf("got %v", err)
+			}
+		}
+		if got := tokencache.Bookkeeping(g); got != 0 {
+			t.Errorf("%d things are kept of what was turned away", got)
+		}
+	})
+}

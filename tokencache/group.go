@@ -129,9 +129,9 @@ func NewGroup(cfg GroupConfig) *Group {
 		g.maxBearer = base64.StdEncoding.EncodedLen(len(bearerPrefix) + maxQualified + len(":") + g.maxSecret)
 	}
 	hashing := orDefault(cfg.MaxHashing, runtime.GOMAXPROCS(0), math.MaxInt)
-	g.hashing = turns{limit: hashing, share: hashing, extra: min(hashing, math.MaxInt-hashing), begin: (*load).verifyLocked}
+	g.hashing = turns{limit: hashing, share: hashing, begin: (*load).verifyLocked}
 	if hashing < math.MaxInt {
-		g.hashing.costs = newCosts()
+		g.hashing.costs, g.hashing.extra = newCosts(), hashing
 	}
 	g.maxQueue = orDefault(cfg.MaxQueue, defaultMaxQueue, math.MaxInt)
 	g.hashing.setPlaces(g.maxQueue)
