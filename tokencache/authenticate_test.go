@@ -237,6 +237,31 @@ func TestMayHold(t *testing.T) {
 	}
 }
 
+// TestMayHoldIsAskedNoMoreThanNeeded: of one cache alone, and of none that has refused.
+func TestMayHoldIsAskedNoMoreThanNeeded(t *testing.T) {
+	token := mustToken(t, "elastic/fleet-server/token1", "supersecret")
+	g := tokencache.NewGroup(tokencache.GroupConfig{})
+	first, second := &counting{testSource: newTestSource()}, &counting{testSource: newTestSource(token)}
+	newCache(t, g, "first", first, tokencache.Config{})
+	c := newCache(t, g, "second", second, tokencache.Config{})
+	check(t, c, token, "ok")
+	if first.asked != 0 || second.asked != 1 {
+		t.Errorf("by the second cache alone: the sources were asked %d and %d times, want 0 and 1", first.asked, second.asked)
+	}
+	c.Clear(t.Context(), tokencache.CauseAsked)
+	if _, err := g.AuthenticateToken(t.Context(), token); err != nil || first.asked != 1 || second.asked != 3 {
+		t.Errorf("got %v, and the sources were asked %d and %d times, want 1 and 3: before each load", err, first.asked, second.asked)
+	}
+}
+
+// A counting source never knows what it holds.
+type counting struct {
+	*testSource
+	asked int
+}
+
+func (c *counting) MayHold(tokencache.TokenID) bool { c.asked++; return true }
+
 // A holder knows its tokens.
 type holder struct{ *testSource }
 

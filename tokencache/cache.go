@@ -138,7 +138,7 @@ func (cfg Config) withDefaults() (Config, error) {
 		MaxLoads:     cmp.Or(cfg.MaxLoads, defaultMaxLoads),
 		MaxBackoff:   orDefault(cfg.MaxBackoff, defaultBackoff, 0),
 		ServeStale:   max(0, cfg.ServeStale),
-		RefreshAhead: max(0, cfg.RefreshAhead),
+		RefreshAhead: cfg.RefreshAhead,
 		HideNames:    cfg.HideNames,
 	}, errors.Join(errs...)
 }

@@ -287,3 +287,34 @@ func TestUnavailableLeavesNothing(t *testing.T) {
 		}
 	})
 }
+
+// TestRoomForSeveral: an account's loads wait, as too many of it are strays. Once there
+// are few enough, as many begin as have turns, and not one at a time.
+func TestRoomForSeveral(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		src, back := newTestSource(), make(chan struct{})
+		src.before = func(context.Context, tokencache.TokenID) error { <-back; return nil }
+		c := solo(t, src, tokencache.Config{MaxLoads: 64, LoadTimeout: time.Second})
+		for i := range 24 {
+			async(t.Context(), c, mustToken(t, fmt.Sprintf("a/a/t%d", i), "supersecret"))
+		}
+		for _, want := range []tokencache.Stats{
+			{Strays: 15, Waiting: 9}, // 8 were too many to begin others; 7 had begun before the eighth took too long
+			{Strays: 8, Waiting: 9},
+			{Strays: 7, Waiting: 1, Loading: 8},
+		} {
+			if want.Loading == 0 {
+				time.Sleep(3 * time.Second)
+			}
+			for c.Stats().Strays > want.Strays {
+				back <- struct{}{}
+				synctest.Wait()
+			}
+			if got := c.Stats(); got.Strays != want.Strays || got.Waiting != want.Waiting || got.Loading != want.Loading {
+				t.Errorf("got %+v, want %+v", got, want)
+			}
+		}
+		close(back)
+		synctest.Wait()
+	})
+}

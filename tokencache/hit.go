@@ -209,7 +209,7 @@ func (s *store) bit() uint64 { return 1 << s.index }
 // is reports whether the entry, of that owner, has the query's head.
 func (e *entry) is(owner *cell, q *query) bool {
 	head, rest := owner.head, e.rest()
-	return len(head)+len(rest) == q.cut && q.bearer[:len(head)] == head && q.bearer[len(head):q.cut] == rest
+	return strings.HasPrefix(q.bearer[:q.cut], head) && q.bearer[len(head):q.cut] == rest
 }
 
 // hit makes the verdict of an entry that confirms the query, if it is still good.

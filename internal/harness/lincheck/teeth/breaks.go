@@ -130,7 +130,7 @@ var breaks = []brk{
 	{"accept any secret for a remembered name", digestGo,
 		"	return differ == 0\n", "	return differ|1 != 0\n"},
 	{"take equal hashes for equal names in a hit", hitGo,
-		"	return len(head)+len(rest) == q.cut && q.bearer[:len(head)] == head && q.bearer[len(head):q.cut] == rest\n",
+		"	return strings.HasPrefix(q.bearer[:q.cut], head) && q.bearer[len(head):q.cut] == rest\n",
 		"	return len(head)+len(rest) == q.cut\n"},
 	{"take equal hashes for equal names under the mutex", storeGo,
 		" && e.name() == id.Name && owner.account == id.Account", ""},
