@@ -99,6 +99,10 @@ func TestNewTokenRejects(t *testing.T) {
 	if !errors.Is(err, tokencache.ErrRefused) {
 		t.Errorf("short secret: got %v", err)
 	}
+	_, err = tokencache.NewToken(fleet.TokenID("_x"), tokencache.NewSecret("012345678"))
+	if _, ok := errors.AsType[*tokencache.NameError](err); !ok {
+		t.Errorf("an invalid name and a short secret: got %v, want the name", err)
+	}
 }
 
 func FuzzParseBearer(f *testing.F) {

@@ -439,6 +439,28 @@ func TestStaleEndsWhileALoadRuns(t *testing.T) {
 	})
 }
 
+// TestFailsBesideASuccess: a load that an eviction has taken off the register fails, when
+// a later one has had the token remembered. Its caller gets the error, and no stale answer
+// where there are none.
+func TestFailsBesideASuccess(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		token := mustToken(t, "elastic/fleet-server/token1", "supersecret")
+		src, gate := newTestSource(token), newGate()
+		src.before = func(ctx context.Context, id tokencache.TokenID) error { gate.pass(ctx, id); return errOutage }
+		c := solo(t, src, tokencache.Config{})
+		fails := async(t.Context(), c, token)
+		synctest.Wait()
+		c.Evict(t.Context(), tokencache.CauseAsked, named(t, fleet, "token1"))
+		src.before = nil
+		check(t, c, token, "ok")
+		close(gate.open)
+		expect(t, fails, errOutage)
+		if got := c.Stats(); got.Stale != 0 || got.Entries != 1 {
+			t.Errorf("got %+v", got)
+		}
+	})
+}
+
 // TestAbsenceInOneOfTwo: one source is asked again, and the absence that the other
 // cache remembers is no wrong secret.
 func TestAbsenceInOneOfTwo(t *testing.T) {
