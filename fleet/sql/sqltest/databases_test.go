@@ -51,11 +51,12 @@ type database struct {
 	dialect fleetsql.Dialect
 	dsn     string
 	path    string // of SQLite's file
+	poll    time.Duration
 }
 
 func sqlite(t testing.TB) database {
 	path := filepath.Join(t.TempDir(), "fleet.db")
-	return database{fleetsql.SQLite, sqliteDSN(path), path}
+	return database{fleetsql.SQLite, sqliteDSN(path), path, 20 * time.Millisecond}
 }
 
 func sqliteDSN(path string) string {
@@ -73,7 +74,7 @@ func postgres(t testing.TB) database {
 
 func newSchema(t testing.TB, s *pgserver.Server) database {
 	t.Helper()
-	d := database{dialect: fleetsql.PostgreSQL, dsn: s.URL("postgres")}
+	d := database{dialect: fleetsql.PostgreSQL, dsn: s.URL("postgres"), poll: 20 * time.Millisecond}
 	schema := fmt.Sprintf("fleet%d", schemas.Add(1))
 	execSQL(t, d.open(t, nil), "CREATE SCHEMA "+schema)
 	d.dsn += "&search_path=" + schema
@@ -122,7 +123,7 @@ func (d database) connect(t testing.TB) *node {
 	db := d.open(t, g)
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
-	e, err := fleetsql.Open(ctx, db, d.dialect, fleetsql.Config{Poll: 20 * time.Millisecond})
+	e, err := fleetsql.Open(ctx, db, d.dialect, fleetsql.Config{Poll: d.poll})
 	if err != nil {
 		t.Fatal(err)
 	}

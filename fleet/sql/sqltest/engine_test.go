@@ -10,13 +10,11 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/svctoken/svctoken/fleet"
 	fleetsql "github.com/svctoken/svctoken/fleet/sql"
 	"github.com/svctoken/svctoken/indexsource/sqlindex/enginetest/pgserver"
-	"github.com/svctoken/svctoken/indexsource/sqlindex/pglisten"
 )
 
 func appended(t testing.TB, e fleet.Engine, entry fleet.Entry) fleet.Position {
@@ -115,6 +113,34 @@ func TestGoneAnotherWay(t *testing.T) {
 			t.Error("a follower began after the end of the log")
 		}
 	})
+}
+
+// TestAnotherLog: a log with another identity is not followed, though all else agrees.
+func TestAnotherLog(t *testing.T) {
+	each(t, func(t *testing.T, d database) {
+		e := d.connect(t)
+		f := following(t, e, appended(t, e, fleet.Entry{Key: "start", ID: "start"}))
+		if m, err := next(t, f); err != nil || m.Key != "start" {
+			t.Fatalf("got %+v, %v", m, err)
+		}
+		execSQL(t, e.db, "UPDATE svctoken_fleet_log SET uuid = 'another'")
+		appended(t, e, fleet.Entry{Key: "evict.1", ID: "1"})
+		if m, err := next(t, f); err == nil {
+			t.Errorf("the follower went on with %+v", m)
+		}
+	})
+}
+
+// TestKeysAreBytes: a prefix stands for all keys that begin with its bytes, whatever
+// order of texts the database has.
+func TestKeysAreBytes(t *testing.T) {
+	d := postgres(t)
+	e := d.connect(t)
+	var collation string
+	if err := e.db.QueryRow(`SELECT collname FROM pg_attribute a JOIN pg_collation c ON c.oid = a.attcollation
+		WHERE attrelid = 'svctoken_fleet_messages'::regclass AND attname = 'key'`).Scan(&collation); err != nil || collation != "C" {
+		t.Errorf("the keys' collation is %q, %v, want C", collation, err)
+	}
 }
 
 // TestPurge: what has passed its TTL goes, a little with each append, and so do the ids
@@ -281,7 +307,7 @@ func TestOpen(t *testing.T) {
 			t.Errorf("got %v, want ErrFormat", err)
 		}
 	})
-	memory := database{fleetsql.SQLite, "file::memory:?_pragma=synchronous(FULL)", ""}
+	memory := database{fleetsql.SQLite, "file::memory:?_pragma=synchronous(FULL)", "", 0}
 	db := memory.open(t, nil)
 	db.SetMaxOpenConns(1)
 	if _, err := fleetsql.Open(t.Context(), db, fleetsql.SQLite, fleetsql.Config{}); err == nil || !strings.Contains(err.Error(), "in memory") {
@@ -324,20 +350,7 @@ func TestNudge(t *testing.T) {
 	if m, err := next(t, f); err != nil || m.Key != "own" {
 		t.Errorf("got %+v, %v", m, err)
 	}
-	cfg, err := pgx.ParseConfig(d.dsn)
-	if err != nil {
-		t.Fatal(err)
-	}
-	listens := make(chan struct{}, 1)
-	l := pglisten.Listen(cfg, func(string) {
-		select {
-		case listens <- struct{}{}:
-		default:
-		}
-		e.Nudge()
-	}, pglisten.Config{})
-	defer l.Close()
-	<-listens
+	listen(t, d, e)
 	got := make(chan []byte, 1)
 	address, stop, err := e.Listen(func(data []byte) { got <- data })
 	if err != nil {

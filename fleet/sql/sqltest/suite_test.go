@@ -10,10 +10,13 @@ import (
 // TestSuite runs the kit. On PostgreSQL it has a server of its own where that is
 // restarted or restored.
 func TestSuite(t *testing.T) {
+	t.Parallel()
 	t.Run("SQLite", func(t *testing.T) {
+		t.Parallel()
 		fleettest.Suite(t, func(t *testing.T) fleettest.Bench { return sqlite(t).bench(t) })
 	})
 	t.Run("PostgreSQL", func(t *testing.T) {
+		t.Parallel()
 		s, err := pgserver.Start("fsync = off")
 		needed(t, err)
 		defer s.Close()
