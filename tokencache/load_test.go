@@ -483,6 +483,7 @@ func TestAllocations(t *testing.T) {
 		{"a hit", 0, token, "ok", 0},
 		{"a wrong secret", 0, mustToken(t, "a/a/a", "wrongsecret"), "refused", 1}, // the error
 		{"an absence", 0, mustToken(t, "a/a/b", "supersecret"), "refused", 1},
+		{"a secret that is too long", 0, mustToken(t, "a/a/a", strings.Repeat("s", 5000)), "refused", 1},
 		{"a miss", -1, token, "ok", 11}, // three of them are the source's
 	} {
 		g := tokencache.NewGroup(tokencache.GroupConfig{})

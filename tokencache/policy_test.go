@@ -5,6 +5,8 @@ import (
 	"math/rand/v2"
 	"slices"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -170,4 +172,34 @@ func TestUseCountsAndEnds(t *testing.T) {
 	if _, _, ok := c.Remembers(hot.ID()); ok {
 		t.Error("it is still remembered, though it is not used any more")
 	}
+}
+
+// TestARefreshIsNoUse: an entry that could not be loaded again ahead of its expiry makes
+// room like others once it is not used any more.
+func TestARefreshIsNoUse(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		src := newTestSource()
+		c := solo(t, src, tokencache.Config{MaxEntries: 10, TTL: time.Hour, Jitter: -1, RefreshAhead: 50 * time.Minute})
+		load := func(i int) tokencache.Token {
+			token := mustToken(t, fmt.Sprintf("a/a/%d", i), "supersecret")
+			src.set(token)
+			check(t, c, token, "ok")
+			return token
+		}
+		first := load(0)
+		time.Sleep(30 * time.Minute)
+		src.fail()
+		check(t, c, first, "ok")
+		synctest.Wait()
+		if got := c.Stats(); got.Loads != 2 || got.Errors != 1 {
+			t.Fatalf("got %+v, want that it was loaded again, in vain", got)
+		}
+		src.before = nil
+		for i := range 100 {
+			check(t, c, load(1+i), "ok") // which is its use
+		}
+		if _, _, ok := c.Remembers(first.ID()); ok {
+			t.Error("it is still remembered, though it is not used any more")
+		}
+	})
 }
