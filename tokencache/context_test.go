@@ -127,3 +127,30 @@ func TestLoadContext(t *testing.T) {
 		}
 	})
 }
+
+// TestOneContext: the source looks at its context in two goroutines at once. Both have to
+// wait for the group's mutex to have it made, and it is made once: another would end with
+// its deadline alone.
+func TestOneContext(t *testing.T) {
+	token := mustToken(t, "a/a/a", "supersecret")
+	src := newTestSource(token)
+	g := tokencache.NewGroup(tokencache.GroupConfig{})
+	c := newCache(t, g, "test", src, tokencache.Config{})
+	src.before = func(ctx context.Context, _ tokencache.TokenID) error {
+		channels := make(chan (<-chan struct{}), 2)
+		tokencache.WithMutexHeld(g, func() {
+			for range 2 {
+				go func() { channels <- ctx.Done() }()
+			}
+			stacks := make([]byte, 1<<20)
+			for strings.Count(string(stacks[:runtime.Stack(stacks, true)]), "(*loadContext).standard(") < 2 {
+				runtime.Gosched()
+			}
+		})
+		if one, other := <-channels, <-channels; one != other {
+			t.Error("the load has two contexts")
+		}
+		return nil
+	}
+	check(t, c, token, "ok")
+}

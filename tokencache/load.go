@@ -341,7 +341,7 @@ func (l *load) landLocked() (goesOn, hash bool) {
 // checkExpiry refuses a token that has expired while Ask ran: who joined meanwhile
 // may have come after the expiry.
 func (l *load) checkExpiry() {
-	if l.found.confirmed && l.registered && l.found.expiredBy(time.Now()) {
+	if l.found.confirmed && l.found.expiredBy(time.Now()) {
 		l.found.confirmed, l.found.reason = false, ReasonExpired
 	}
 }

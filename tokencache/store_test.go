@@ -461,6 +461,16 @@ func TestFailsBesideASuccess(t *testing.T) {
 	})
 }
 
+// TestDisabledAndExpired: of two reasons the first counts.
+func TestDisabledAndExpired(t *testing.T) {
+	c := solo(t, asked(func(context.Context, tokencache.TokenID) (tokencache.Answer[record], error) {
+		return tokencache.Answer[record]{Held: true, Disabled: true, Expires: time.Now().Add(-time.Hour)}, nil
+	}), tokencache.Config{})
+	if _, err := c.AuthenticateToken(t.Context(), mustToken(t, "a/a/a", "supersecret")); reasonOf(err) != tokencache.ReasonDisabled {
+		t.Errorf("got %v, want disabled", err)
+	}
+}
+
 // TestAbsenceInOneOfTwo: one source is asked again, and the absence that the other
 // cache remembers is no wrong secret.
 func TestAbsenceInOneOfTwo(t *testing.T) {
