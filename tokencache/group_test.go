@@ -107,6 +107,30 @@ func TestEmptyAndClosedGroupsDoNotRefuse(t *testing.T) {
 	}
 }
 
+// TestCloseAgain does nothing: a source is told once that its cache has gone.
+func TestCloseAgain(t *testing.T) {
+	src := &cancelled{testSource: newTestSource()}
+	g := tokencache.NewGroup(tokencache.GroupConfig{})
+	c, err := tokencache.New(g, "test", src, tokencache.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Close()
+	c.Close()
+	g.Close()
+	if err := g.Wait(t.Context()); err != nil || src.times != 1 {
+		t.Errorf("got %v, and the subscription ended %d times, want once", err, src.times)
+	}
+}
+
+// A cancelled source counts the ends of its subscriptions.
+type cancelled struct {
+	*testSource
+	times int
+}
+
+func (c *cancelled) Subscribe(tokencache.Invalidator) (cancel func()) { return func() { c.times++ } }
+
 // A sticky source does not come back from the end of its subscription.
 type sticky struct {
 	*testSource

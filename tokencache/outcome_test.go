@@ -23,6 +23,10 @@ func TestErrorTexts(t *testing.T) {
 		{&tokencache.NoAnswerError{Cache: "index", Token: id, Reason: tokencache.ReasonSourceFailed, Err: errors.New("down")}, `tokencache: cache "index": no answer (source_failed): down`},
 		{&tokencache.NoAnswerError{Cache: "index", Token: id, Reason: tokencache.ReasonOverloaded}, `tokencache: cache "index": no answer (overloaded)`},
 		{&tokencache.NoAnswerError{Token: id, Reason: tokencache.ReasonLapsed}, "tokencache: no answer (lapsed)"},
+		{tokencache.ErrNotServiceToken, "tokencache: not a service token"},
+		{tokencache.ErrRefused, "tokencache: token refused"},
+		{tokencache.ErrOverloaded, "tokencache: overloaded"},
+		{tokencache.ErrClosed, "tokencache: closed"},
 		{fmt.Errorf("host: %w", &tokencache.NoAnswerError{Reason: tokencache.ReasonClosed}), "host: tokencache: no answer (closed)"},
 	} {
 		if got := test.err.Error(); got != test.want {
