@@ -334,7 +334,7 @@ func (e *edit) written(d *draft, temp tempFile, now sighting) *draft {
 		d.layout.writeTo(&text) // a Builder does not fail
 		doc = parse(text.String(), nil)
 	}
-	if now.info == nil || !os.SameFile(now.info, temp.info) || now.info.Size() != temp.size || !now.info.ModTime().Equal(temp.modified) {
+	if now.info == nil || !os.SameFile(now.info, temp.info) || !now.info.ModTime().Equal(temp.modified) {
 		now.info = temp.info // another one, or written to already: the next look finds a difference
 	}
 	seen := sighting{info: now.info, content: temp.content, linked: d.seen.linked}

@@ -203,13 +203,15 @@ func TestBadFile(t *testing.T) {
 		" # not in column one",
 		"x/y/bcrypt:$2a$04$short",
 		"x/y/key:{SSHA256}short",
+		strings.Repeat("x", 600),
+		"x/y/"+strings.Repeat("z", 600)+":"+hashA,
 	)
 	_, err := filesource.Open(path, filesource.Config{Rest: -1})
 	formatErr, ok := errors.AsType[*filesource.FormatError](err)
 	if !ok {
 		t.Fatalf("got %v, want a FormatError", err)
 	}
-	want := "filesource: " + path + " has 9 bad lines, so none of it is used\n" + path + strings.Join([]string{
+	want := "filesource: " + path + " has 11 bad lines, so none of it is used\n" + path + strings.Join([]string{
 		":3: a line of 30 bytes: must be a qualified name, a colon and a hash; there is no colon",
 		":4: a line of 69 bytes: the qualified name before the colon must be namespace/service/token_name, exactly three parts",
 		":5: a line of 72 bytes: the token name before the colon must be 1 to 256 of A-Z a-z 0-9 _ -, not beginning with _",
@@ -219,11 +221,13 @@ func TestBadFile(t *testing.T) {
 		":9: a line of 19 bytes: must be a qualified name, a colon and a hash; there is no colon",
 		":10: x/y/bcrypt: a bcrypt hash must have 60 characters",
 		":11: x/y/key: an SSHA256 hash must be padded base64 of 8 bytes of salt, then of 32 bytes of key",
+		":12: a line of 600 bytes: must be a qualified name, a colon and a hash; there is no colon",
+		":13: a line of 670 bytes: the qualified name before the colon must have at most 514 bytes",
 	}, "\n"+path)
 	if diff := cmp.Diff(want, err.Error()); diff != "" {
 		t.Errorf("error (-want +got):\n%s", diff)
 	}
-	if formatErr.Path != path || len(formatErr.Lines) != 9 || formatErr.Lines[1].Line != 4 || formatErr.Lines[1].Token != "" || formatErr.Lines[3].Token != "x/y/cost" {
+	if formatErr.Path != path || len(formatErr.Lines) != 11 || formatErr.Lines[1].Line != 4 || formatErr.Lines[1].Token != "" || formatErr.Lines[3].Token != "x/y/cost" {
 		t.Errorf("got %+v", formatErr)
 	}
 	for _, secret := range []string{"perhaps a secret", "AAECAw", "9999", "short"} {

@@ -973,6 +973,11 @@ func TestGoneFile(t *testing.T) {
 			if st := file.Status(); !st.Missing || st.Tokens != 0 || st.Err != nil {
 				t.Errorf("got %+v", st)
 			}
+			applied := file.Status().Time
+			time.Sleep(3 * time.Second)
+			if again := file.Status().Time; !again.Equal(applied) {
+				t.Errorf("keep %v: that it is missing was applied at %v, and again at %v", test.keep, applied, again)
+			}
 			put(t, path, lineOne)
 			time.Sleep(3 * time.Second)
 			if st := file.Status(); !works(t, cache, one) || st.Missing {

@@ -115,9 +115,9 @@ func (l *layout) writeTo(w io.StringWriter) error {
 // A pieces writes pieces of a text: those that follow each other there as one.
 type pieces struct {
 	text       string
-	to         io.StringWriter
-	start, end int  // of what is still to be written
-	written    bool // whether anything was written
+	to         io.StringWriter // which fails again once it has failed, as those of bufio do
+	start, end int             // of what is still to be written
+	written    bool            // whether anything was written
 	err        error
 }
 
@@ -133,7 +133,7 @@ func (p *pieces) add(start, end int) {
 // insert writes what is still to be written, and then something else.
 func (p *pieces) insert(other string) {
 	for _, s := range []string{p.text[p.start:p.end], other} {
-		if s != "" && p.err == nil {
+		if s != "" {
 			_, p.err = p.to.WriteString(s)
 			p.written = true
 		}

@@ -402,3 +402,82 @@ func TestContextEndsAfterTheRename(t *testing.T) {
 		t.Errorf("got a token of %d bytes, %v", tok.Secret().Len(), err)
 	}
 }
+
+// TestEditAtEachMomentOfAReload: a token that is created while a reload is under way
+// is in force afterwards, before or after whichever of the reload's calls of the system that is.
+func TestEditAtEachMomentOfAReload(t *testing.T) {
+	moment := 0
+	for edited := true; edited; {
+		moment++
+		edited = false
+		synctest.Test(t, func(t *testing.T) {
+			path := put(t, tokensPath(t), lineOne)
+			armed, calls := false, 0
+			var file *filesource.File
+			at := func(string, string) {
+				if !armed {
+					return
+				}
+				if calls++; calls == moment {
+					armed, edited = false, true
+					if _, err := file.Create(t.Context(), fleet.TokenID("new")); err != nil {
+						t.Error(err)
+					}
+					armed = true
+				}
+			}
+			file, _ = openWith(t, path, filesource.Config{Poll: -1, Rest: -1}, filesource.Faults{
+				Before: func(op, path string) error { at(op, path); return nil },
+				After:  at, // of a stat, the last of which nothing follows
+			})
+			put(t, path, lineOne+lineTwo)
+			armed = true
+			err := file.Reload()
+			armed = false
+			if err != nil || !has(file, one, two) || has(file, "elastic/fleet-server/new") != edited {
+				t.Errorf("at moment %d: got %v, %v", moment, file.List(), err)
+			}
+		})
+	}
+	if moment < 5 {
+		t.Errorf("a reload has %d moments", moment-1)
+	}
+}
+
+// TestGrowsWhileItIsRead: a file that is small when it is opened, and has no end by
+// the time it is read, is not read to its end.
+func TestGrowsWhileItIsRead(t *testing.T) {
+	path := put(t, tokensPath(t), lineOne)
+	reads := 0
+	_, err := filesource.OpenWith(path, filesource.Config{Poll: -1, Rest: -1, MaxBytes: 1000}, filesource.Faults{Before: func(op, _ string) error {
+		if op == "read-read" {
+			if reads++; reads > 10 {
+				t.Fatal("it is read on and on")
+			}
+			put(t, path, lineOne+strings.Repeat("# more\n", reads*100_000))
+		}
+		return nil
+	}})
+	if err == nil || !strings.Contains(err.Error(), "has more than 1000 bytes (Config.MaxBytes)") {
+		t.Errorf("got %v", err)
+	}
+}
+
+// TestCreatedByAnotherMeanwhile: another file with a token of the same name takes the
+// place of the one that Create has just put there. The secret that Create made is good
+// for nothing, and so is not returned.
+func TestCreatedByAnotherMeanwhile(t *testing.T) {
+	path := put(t, tokensPath(t), lineOne)
+	renamed := false
+	file, _ := openWith(t, path, filesource.Config{Poll: -1, Rest: -1}, filesource.Faults{After: func(op, _ string) {
+		if op == "rename" && !renamed {
+			renamed = true
+			put(t, path+"~", lineOne+"elastic/fleet-server/new:"+hashA+"\n")
+			os.Rename(path+"~", path)
+		}
+	}})
+	token, err := file.Create(t.Context(), fleet.TokenID("new"))
+	if !errors.Is(err, filesource.ErrExists) || token.ID().Name != "" {
+		t.Errorf("got %v, %v", token, err)
+	}
+}

@@ -13,7 +13,6 @@ import (
 type tempFile struct {
 	name     string
 	info     fs.FileInfo
-	size     int64
 	modified time.Time
 	content  uint64
 }
@@ -62,6 +61,6 @@ func (f *File) writeTemp(d *draft, target string) (temp tempFile, err error) {
 		return temp, err
 	}
 	temp.content = hash.Sum64()
-	temp.size, temp.modified = temp.info.Size(), temp.info.ModTime().Add(-setBack)
+	temp.modified = temp.info.ModTime().Add(-setBack)
 	return temp, f.sys.chtimes(temp.name, temp.modified) // so that readers know that it is complete, see placed
 }
