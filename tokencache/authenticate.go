@@ -142,6 +142,7 @@ func (g *Group) parse(a *attempt, bearer string) error {
 		return g.reject(err)
 	}
 	if token.secret.Len() > g.maxSecret {
+		clear(token.secret.bytes())
 		return g.refuse(token.id, ReasonSecretLength)
 	}
 	a.token = token

@@ -56,6 +56,7 @@ func TestNoCopyOfASecretIsLeft(t *testing.T) {
 		again         time.Duration // when to send it once more
 		paused        bool          // while the source is left alone
 		other         bool          // another secret is remembered
+		maxSecret     int
 	}{
 		{name: "confirmed", service: "good", callers: 1},
 		{name: "confirmed for many", service: "good", callers: 8},
@@ -65,6 +66,7 @@ func TestNoCopyOfASecretIsLeft(t *testing.T) {
 		{name: "refused from memory", service: "good", callers: 1, other: true},
 		{name: "refused from memory, and long", service: "long", callers: 1, other: true},
 		{name: "refused", service: "wrong", callers: 1},
+		{name: "too long a secret", service: "good", callers: 1, maxSecret: 10},
 		{name: "unknown", service: "unknown", callers: 1},
 		{name: "unanswered", service: "failing", callers: 1},
 		{name: "given up", service: "hanging", callers: 1, gaveUp: true},
@@ -77,7 +79,7 @@ func TestNoCopyOfASecretIsLeft(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				src := &wipeSource{release: make(chan struct{})}
-				g := tokencache.NewGroup(tokencache.GroupConfig{})
+				g := tokencache.NewGroup(tokencache.GroupConfig{MaxSecret: test.maxSecret})
 				if !test.paused {
 					test.cfg.MaxBackoff = -1
 				}
