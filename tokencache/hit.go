@@ -90,9 +90,23 @@ func (g *Group) recall(only *store, q *query, v *Verdict[any]) recall {
 		return strange
 	case e != nil:
 		return g.hit(e, q, v)
+	case g.hidesNames(only):
+		q.digestOnce(g) // as if there were an entry of that name
+		return unknown
 	default:
 		return g.recallRefusal(only, q, v)
 	}
+}
+
+// hidesNames reports whether one of the caches hides names: memory refuses nothing then,
+// and takes as long to find that out of a name that it has as of one that it does not.
+func (g *Group) hidesNames(only *store) bool {
+	for _, s := range *g.stores.Load() {
+		if s.hideNames && (only == nil || s == only) {
+			return true
+		}
+	}
+	return false
 }
 
 // find returns the entry that confirms the query, of the first cache that has one;
@@ -177,11 +191,15 @@ func (g *Group) recallRefusal(only *store, q *query, v *Verdict[any]) recall {
 
 // confirms reports whether the query's secret is the entry's.
 func (e *entry) confirms(g *Group, q *query) bool {
+	q.digestOnce(g)
+	return e.digest.equal(&q.digest)
+}
+
+func (q *query) digestOnce(g *Group) {
 	if !q.digested {
 		digestTail(g, &q.digest, q.bearer[q.cut:])
 		q.digested = true
 	}
-	return e.digest.equal(&q.digest)
 }
 
 // mayRefuse reports whether a query that no cache confirms may be refused without
@@ -192,8 +210,6 @@ func (g *Group) mayRefuse(only *store, f *finding) bool {
 		bit := s.bit()
 		switch {
 		case only != nil && s != only:
-		case s.hideNames:
-			return false
 		case (f.mismatched|f.absent)&bit != 0:
 		case bit == 0, s.closed.Load(), s.holder == nil, s.holder.MayHold(f.named):
 			return false

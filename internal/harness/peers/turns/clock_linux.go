@@ -12,8 +12,8 @@ const (
 	threadTime  = 3
 )
 
-// now returns the processor's time so far.
-func now(c Clock) time.Duration {
+// Now returns the processor's time so far.
+func Now(c Clock) time.Duration {
 	id := uintptr(threadTime)
 	if c == Process {
 		id = processTime

@@ -6,5 +6,5 @@ import "time"
 
 var start = time.Now()
 
-// now returns the wall's time: the processor's is not known here.
-func now(Clock) time.Duration { return time.Since(start) }
+// Now returns the wall's time: the processor's is not known here.
+func Now(Clock) time.Duration { return time.Since(start) }

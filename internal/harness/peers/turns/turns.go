@@ -93,9 +93,9 @@ func timed(clock Clock, c Contestant, n int) time.Duration {
 	if c.Prepare != nil {
 		c.Prepare(n)
 	}
-	began := now(clock)
+	began := Now(clock)
 	c.Do(n)
-	return now(clock) - began
+	return Now(clock) - began
 }
 
 // Best returns the nanoseconds of the best round.
