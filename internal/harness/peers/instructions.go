@@ -3,6 +3,7 @@ package peers
 import (
 	"errors"
 	"os"
+	"strconv"
 )
 
 // ErrNoSteps is returned by Instructions where a program cannot be stepped: it needs
@@ -27,11 +28,12 @@ func Instructions() ([]InstructionCount, error) {
 	defer os.RemoveAll(dir)
 	var counts []InstructionCount
 	for _, n := range SecretLengths {
-		hit, err := instructions(binary, n, false)
+		secret := []string{"-secret", strconv.Itoa(n)}
+		hit, err := instructions(binary, secret...)
 		if err != nil {
 			return nil, err
 		}
-		floor, err := instructions(binary, n, true)
+		floor, err := instructions(binary, append(secret, "-floor")...)
 		if err != nil {
 			return nil, err
 		}

@@ -24,6 +24,7 @@ import (
 
 	theine "github.com/Yiling-J/theine-go"
 
+	"github.com/svctoken/svctoken/internal/harness/peers/options"
 	"github.com/svctoken/svctoken/tokencache"
 )
 
@@ -214,7 +215,7 @@ type versioned struct {
 }
 
 // Account is the account of Svctoken's tokens.
-var Account = tokencache.Account{Namespace: "elastic", Service: "fleet-server"}
+var Account = options.Account
 
 // Svctoken returns svctoken itself. Keys are token names of Account.
 func Svctoken(source Source) Peer {

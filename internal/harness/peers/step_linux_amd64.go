@@ -8,28 +8,28 @@ import (
 	"runtime"
 	"strconv"
 	"syscall"
+	"time"
 )
 
 // waitOwn waits for threads of every kind, but only of programs that this thread
 // started: others of the process may have programs of their own.
 const waitOwn = syscall.WALL | syscall.WNOTHREAD
 
-// instructions returns how many instructions one hit or floor takes: the difference
-// between 16 and 8 of them, so that what is around them does not count.
-func instructions(binary string, secret int, floor bool) (float64, error) {
-	args := []string{"-signal", "-secret", strconv.Itoa(secret)}
-	if floor {
-		args = append(args, "-floor")
-	}
-	few, err := steps(binary, append(args, "8"))
+// instructions returns how many instructions one hit or floor takes: a sixteenth of the
+// difference between 16 and none, so that what is around them does not count. One hit in
+// 16 looks at the clock.
+func instructions(binary string, args ...string) (float64, error) {
+	const many = 16
+	args = append(args, "-signal")
+	none, err := steps(binary, append(args, "0"))
 	if err != nil {
 		return 0, err
 	}
-	many, err := steps(binary, append(args, "16"))
+	all, err := steps(binary, append(args, strconv.Itoa(many)))
 	if err != nil {
 		return 0, err
 	}
-	return float64(many-few) / 8, nil
+	return float64(all-none) / many, nil
 }
 
 // steps runs the program, and counts the instructions of its first thread between
@@ -38,12 +38,15 @@ func steps(binary string, args []string) (count int, err error) {
 	runtime.LockOSThread() // only the thread that started the program may step it
 	defer runtime.UnlockOSThread()
 	cmd := exec.Command(binary, args...)
-	cmd.Env = append(os.Environ(), "GODEBUG=asyncpreemptoff=1")
+	// Other threads are stopped, some of which may have a share of GOMAXPROCS: the first
+	// one must find another, when it comes back from sending a signal.
+	cmd.Env = append(os.Environ(), "GODEBUG=asyncpreemptoff=1", "GOMAXPROCS=32")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Ptrace: true}
 	if err := cmd.Start(); err != nil {
 		return 0, fmt.Errorf("%w: %w", ErrNoSteps, err)
 	}
 	pid := cmd.Process.Pid
+	defer time.AfterFunc(time.Minute, func() { syscall.Kill(pid, syscall.SIGKILL) }).Stop() // a step that blocks has no end
 	defer cmd.Process.Release()
 	defer func() {
 		syscall.Kill(pid, syscall.SIGKILL)

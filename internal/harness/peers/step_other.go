@@ -2,4 +2,4 @@
 
 package peers
 
-func instructions(string, int, bool) (float64, error) { return 0, ErrNoSteps }
+func instructions(string, ...string) (float64, error) { return 0, ErrNoSteps }

@@ -1,7 +1,7 @@
 // Command hits hits a cache, for whoever watches that: see peers.Writes and
 // peers.Instructions.
 //
-//	hits [-floor] [-signal] [-secret BYTES] N
+//	hits [-floor] [-signal] [-secret BYTES] [-option NAME] N
 //
 // It prints the address of a variable that it sets to 1 before the N hits and to 2
 // afterwards, and one of the stack of the goroutine that does them. With -signal it
@@ -18,20 +18,25 @@ import (
 	"os"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
 	"unsafe"
 
+	"github.com/svctoken/svctoken/internal/harness/peers/options"
 	"github.com/svctoken/svctoken/tokencache"
 )
 
 var mark atomic.Int64
 
+func init() { runtime.LockOSThread() } // main runs on the first thread, which is the one that is watched
+
 func main() {
 	floor := flag.Bool("floor", false, "do what no cache can avoid, instead of hitting")
 	signal := flag.Bool("signal", false, "send SIGUSR1 before and after")
 	secret := flag.Int("secret", 22, "the secrets' length in `bytes`")
+	option := flag.String("option", options.None, "the `name` of what is set in the group and its cache: see package options")
 	flag.Parse()
 	n, err := strconv.Atoi(flag.Arg(0))
 	if err != nil {
@@ -39,8 +44,7 @@ func main() {
 		os.Exit(2)
 	}
 	debug.SetGCPercent(-1)
-	runtime.LockOSThread()
-	do := hitter(*secret)
+	do := hitter(*option, *secret)
 	if *floor {
 		do = floorer(*secret)
 	}
@@ -59,16 +63,19 @@ func main() {
 }
 
 // hitter returns what hits eight tokens in turn.
-func hitter(secret int) func(n int) {
-	g := tokencache.NewGroup(tokencache.GroupConfig{})
-	if _, err := tokencache.New(g, "hits", source{}, tokencache.Config{}); err != nil {
+func hitter(option string, secret int) func(n int) {
+	i := slices.IndexFunc(options.All, func(o options.Option) bool { return o.Name == option })
+	if i < 0 {
+		panic("no option " + option)
+	}
+	g, err := options.NewGroup(options.All[i], source{})
+	if err != nil {
 		panic(err)
 	}
 	headers := make([]string, 8)
-	account := tokencache.Account{Namespace: "elastic", Service: "fleet-server"}
 	for i := range headers {
 		value := strings.Repeat(strconv.Itoa(i), secret)
-		token, err := tokencache.NewToken(account.TokenID(fmt.Sprintf("token-%09d", i)), tokencache.NewSecret(value))
+		token, err := tokencache.NewToken(options.Account.TokenID(fmt.Sprintf("token-%09d", i)), tokencache.NewSecret(value))
 		if err != nil {
 			panic(err)
 		}

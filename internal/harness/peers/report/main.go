@@ -38,6 +38,7 @@ type section struct {
 var sections = []section{
 	{"hits", (*report).measureHits, (*report).writeHits},
 	{"instructions", (*report).measureInstructions, (*report).writeInstructions},
+	{"options", (*report).measureOptions, (*report).writeOptions},
 	{"many", (*report).measureMany, (*report).writeMany},
 	{"cores", (*report).measureCores, (*report).writeCores},
 	{"misses", (*report).measureMisses, (*report).writeMisses},
@@ -49,7 +50,7 @@ var sections = []section{
 
 func main() {
 	log.SetFlags(0)
-	only := flag.String("print", "", "measure this `section` alone, and print it: hits, instructions, many, cores, misses, evictions, memory, ratios, files")
+	only := flag.String("print", "", "measure this `section` alone, and print it: hits, instructions, options, many, cores, misses, evictions, memory, ratios, files")
 	flag.Parse()
 	if err := run(*only); err != nil {
 		log.Fatal(err)

@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/svctoken/svctoken/internal/harness/peers"
+	"github.com/svctoken/svctoken/internal/harness/peers/options"
 	"github.com/svctoken/svctoken/internal/harness/peers/turns"
 )
 
@@ -20,7 +21,9 @@ type report struct {
 	hits, many, cores, beside, crowd, evictions peers.Comparison
 
 	instructions    []peers.InstructionCount // nil: not known here
-	writes          []float64                // nil: not known here
+	options         []float64                // instructions by option; nil: not known here
+	optionTimes     peers.Comparison
+	writes          []float64 // nil: not known here
 	miss            turns.Times
 	missAllocations float64
 	full            peers.Full
@@ -115,6 +118,28 @@ func (r *report) writeInstructions(p *page) {
 	p.table("secret, bytes", "hit", "floor")
 	for _, c := range r.instructions {
 		p.line("| %d | %.0f | %.0f |", c.Secret, c.Hit, c.Floor)
+	}
+}
+
+func (r *report) measureOptions() (err error) {
+	if r.options, err = peers.OptionInstructions(); err != nil && !errors.Is(err, peers.ErrNoSteps) {
+		return err
+	}
+	r.optionTimes = peers.OptionTimes(rounds)
+	return nil
+}
+
+func (r *report) writeOptions(p *page) {
+	p.line("\n### What options cost a hit\n\n`go run -C internal/harness/peers ./report -print options`\n")
+	p.line("Each option alone, in a setting other than its default, and all at once. Where a name is in the table is chance, and adds up to ten")
+	p.line("instructions; one hit in 16 reads the clock, and a count without that one is 85 less. A lease is what a node of a fleet answers with: it reads the clock.")
+	p.table("set", "instructions", "ns", "against nothing set")
+	for i, o := range options.All {
+		count := "not known here"
+		if r.options != nil {
+			count = fmt.Sprintf("%.0f", r.options[i])
+		}
+		p.line("| %s | %s | %.0f | %s |", o.Name, count, r.optionTimes.Times[o.Name].Best(), show(r.optionTimes.Ratio(o.Name, options.None)))
 	}
 }
 
