@@ -142,7 +142,7 @@ func (s hashedTokens) add(name, secret string, rounds int) {
 		s[Account.TokenID(name)] = tokencache.NewSecret(secret).Equal
 		return
 	}
-	salt := []byte(fmt.Sprintf("salt of %-24s", name))
+	salt := fmt.Appendf(nil, "salt of %-24s", name)
 	hash := func(secret string) []byte {
 		return must(pbkdf2.Key(sha512.New, secret, salt, rounds, 32))
 	}
