@@ -117,6 +117,9 @@ func Bookkeeping(g *Group) (n int) {
 			n++
 		}
 	}
+	for _, waiting := range g.hashing.waitingOf {
+		n += max(waiting, -waiting)
+	}
 	return n + len(g.hashing.lines) + len(g.deadlines.loads) + g.linked
 }
 

@@ -302,6 +302,10 @@ func TestCostsAreLearned(t *testing.T) {
 		}
 		end()
 		time.Sleep(time.Minute)
+		g.Clear(t.Context(), tokencache.CauseAsked)
+		if got := tokencache.Bookkeeping(g); got != 0 {
+			t.Errorf("%d things are kept of loads that waited", got)
+		}
 	})
 }
 
