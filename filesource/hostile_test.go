@@ -615,6 +615,20 @@ func TestFolderReaderCannotBlockWriters(t *testing.T) {
 	}
 }
 
+// TestPipeInTheLocksPlace: an edit says what stands there, and does not wait for it.
+func TestPipeInTheLocksPlace(t *testing.T) {
+	path := put(t, tokensPath(t), lineOne)
+	lock := filepath.Join(filepath.Dir(path), ".service_tokens.lock")
+	if err := syscall.Mkfifo(lock, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	file, _ := open(t, path, filesource.Config{Poll: -1, Rest: -1})
+	_, err := file.Create(t.Context(), fleet.TokenID("new"))
+	if want := "filesource: " + lock + " is the lock of the tokens file, and not a regular file, but a pipe"; err == nil || err.Error() != want {
+		t.Errorf("got %v, want %s", err, want)
+	}
+}
+
 // TestOnlyALockIsShared: what stands in the lock's place and says something, or has
 // another name too, keeps its owner and its mode.
 func TestOnlyALockIsShared(t *testing.T) {
