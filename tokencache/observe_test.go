@@ -88,6 +88,9 @@ func TestObserverMayCallBack(t *testing.T) {
 			t.Errorf("got %+v", e)
 		}
 		cancel()
+		if e := take(); e.Kind != tokencache.EventLoad || e.Reason != tokencache.ReasonGaveUp || e.Token.Name != "1" {
+			t.Errorf("got %+v, want the load that had to wait, and for which nobody waits", e)
+		}
 		close(gate.open)
 		time.Sleep(time.Second)
 		mu.Lock()
