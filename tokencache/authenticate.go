@@ -109,10 +109,10 @@ func (g *Group) authenticateBearer(ctx context.Context, only *store, bearer stri
 	if err := g.parse(&a, bearer); err != nil {
 		return err
 	}
-	if done, err := g.answer(g.recall(only, &a.query, v), v); done {
-		return err
+	done, err := g.answer(g.recall(only, &a.query, v), v)
+	if !done {
+		err = g.load(ctx, &a, v)
 	}
-	err := g.load(ctx, &a, v)
 	g.wipe(&a)
 	return err
 }

@@ -43,8 +43,8 @@ func (s *wipeSource) Subscribe(tokencache.Invalidator) func() { return func() {}
 
 // TestNoCopyOfASecretIsLeft reads the process's own memory, as a core dump would have
 // it, without a collection: once authentications by header have ended, their secrets are
-// not in it, whatever came of them; see below for how many may be. It does not run under the race detector, whose own memory
-// is too large to be searched.
+// not in it, whatever came of them. It does not run under the race detector, whose own
+// memory is too large to be searched.
 func TestNoCopyOfASecretIsLeft(t *testing.T) {
 	defer debug.SetGCPercent(debug.SetGCPercent(-1))
 	const each = 50
@@ -56,6 +56,7 @@ func TestNoCopyOfASecretIsLeft(t *testing.T) {
 		again         time.Duration // when to send it once more
 		paused        bool          // while the source is left alone
 		other         bool          // another secret is remembered
+		longer        bool          // and it is longer, so that the bearer is decoded before memory refuses it
 		maxSecret     int
 	}{
 		{name: "confirmed", service: "good", callers: 1},
@@ -65,6 +66,7 @@ func TestNoCopyOfASecretIsLeft(t *testing.T) {
 		{name: "confirmed, and long, from memory", service: "long", callers: 1, again: time.Nanosecond},
 		{name: "refused from memory", service: "good", callers: 1, other: true},
 		{name: "refused from memory, and long", service: "long", callers: 1, other: true},
+		{name: "refused from memory, and shorter", service: "good", callers: 1, other: true, longer: true},
 		{name: "refused", service: "wrong", callers: 1},
 		{name: "too long a secret", service: "good", callers: 1, maxSecret: 10},
 		{name: "unknown", service: "unknown", callers: 1},
@@ -91,6 +93,9 @@ func TestNoCopyOfASecretIsLeft(t *testing.T) {
 				}
 				if test.other {
 					other := hidden("wipe-", strings.ToUpper(test.name))
+					if test.longer {
+						other = hidden("a longer one, ", strings.ToUpper(test.name))
+					}
 					for i := range each {
 						if _, err := g.Authenticate(t.Context(), hiddenHeader(test.service, i, other)); err != nil {
 							t.Fatal(err)
@@ -130,9 +135,7 @@ func TestNoCopyOfASecretIsLeft(t *testing.T) {
 				if st := c.Stats(); st.Strays+st.Loading+st.Waiting > 0 || (st.Refreshed == each) != (test.cfg.RefreshAhead > 0 && !test.paused) {
 					t.Errorf("got %+v", st)
 				}
-				// What is forgotten to be overwritten is found for each secret. In 2 of 12 runs
-				// one copy was found, which has not been explained.
-				if found := inMemory(t, m); found > each/10 {
+				if found := inMemory(t, m); found > 0 {
 					t.Errorf("%d copies of %d secrets are left", found, each)
 				}
 			})
