@@ -109,3 +109,26 @@ func TestDefaults(t *testing.T) {
 		}
 	})
 }
+
+// TestRemembersNoInvalidName: what no token can have is not remembered.
+func TestRemembersNoInvalidName(t *testing.T) {
+	c := solo(t, newTestSource(), tokencache.Config{})
+	if since, until, ok := c.Remembers(tokencache.TokenID{}); ok || !since.IsZero() || !until.IsZero() {
+		t.Errorf("got %v, %v, %v", since, until, ok)
+	}
+}
+
+// An eager source tells of a change while a cache subscribes.
+type eager struct{ *testSource }
+
+func (e eager) Subscribe(inv tokencache.Invalidator) (cancel func()) {
+	inv.Clear(context.Background(), tokencache.CauseSource)
+	return e.testSource.Subscribe(inv)
+}
+
+// TestChangeWhileSubscribing: a cache may be told of a change before it is a part of its
+// group.
+func TestChangeWhileSubscribing(t *testing.T) {
+	token := mustToken(t, "a/a/a", "supersecret")
+	check(t, solo(t, eager{newTestSource(token)}, tokencache.Config{}), token, "ok")
+}

@@ -70,6 +70,9 @@ func TestNoAnswerTexts(t *testing.T) {
 		{"it fails", func(context.Context, tokencache.TokenID) (tokencache.Answer[record], error) {
 			return tokencache.Answer[record]{}, errOutage
 		}, 0, "(source_failed): outage"},
+		{"a timeout of its own", func(context.Context, tokencache.TokenID) (tokencache.Answer[record], error) {
+			return tokencache.Answer[record]{}, context.DeadlineExceeded
+		}, 0, "(source_failed): context deadline exceeded"},
 		{"it has failed too often", func(context.Context, tokencache.TokenID) (tokencache.Answer[record], error) {
 			return tokencache.Answer[record]{}, errOutage
 		}, 5, "(unavailable): its source keeps failing, and is left alone for a moment: outage"},
