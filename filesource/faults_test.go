@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -59,6 +60,18 @@ func (s *script) count(op string) (n int) {
 		if o == op {
 			n++
 		}
+	}
+	s.ops = nil
+	return n
+}
+
+// tally counts the calls of all operations since the last count.
+func (s *script) tally() map[string]int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := make(map[string]int)
+	for _, op := range s.ops {
+		n[op]++
 	}
 	s.ops = nil
 	return n
@@ -125,15 +138,19 @@ func TestEditFaults(t *testing.T) {
 					}
 					return err
 				}
+				s.count("")
 				s.fail(op)
 				if err := edit(); !errors.Is(err, errFault) || !strings.HasPrefix(err.Error(), "filesource: ") {
 					t.Errorf("got %v, want %v", err, errFault)
+				}
+				if n := s.tally(); op != "open" && n["open"] != n["read-close"] {
+					t.Errorf("%d files were opened, %d closed", n["open"], n["read-close"])
 				}
 				if got := read(t, path); got != lineOne+lineTwo || !has(file, one) || len(file.List()) != 2 || sub.sels != nil {
 					t.Errorf("the file is %q, the File has %v and told %v", got, file.List(), sub.sels)
 				}
 				for _, name := range folder(t, path) {
-					if strings.HasSuffix(name, ".tmp") {
+					if strings.Contains(name, ".tmp") {
 						t.Errorf("%s was left behind", name)
 					}
 				}
@@ -143,6 +160,27 @@ func TestEditFaults(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// TestTempName: what an edit writes has the name that a later one sweeps away, should
+// the writer be killed.
+func TestTempName(t *testing.T) {
+	s := &script{}
+	path := put(t, tokensPath(t), lineOne)
+	file, _ := openWith(t, path, filesource.Config{Poll: -1, Rest: -1}, filesource.Faults{Before: s.Before})
+	name := ""
+	s.set(func(op, path string) error {
+		if op == "write" {
+			name = filepath.Base(path)
+		}
+		return nil
+	})
+	if _, err := file.Create(t.Context(), fleet.TokenID("new")); err != nil {
+		t.Fatal(err)
+	}
+	if !regexp.MustCompile(`^\.service_tokens-[0-9]+\.tmp$`).MatchString(name) {
+		t.Errorf("it wrote %q", name)
 	}
 }
 

@@ -185,10 +185,7 @@ func (f *File) readOnce(keep bool) (text string, s sighting) {
 		return "", s
 	}
 	file, err := f.sys.open(f.path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return "", sighting{}
-	}
-	if err != nil {
+	if err != nil { // it may have gone, which the next look sees
 		return "", f.unreadable(err)
 	}
 	defer file.Close()
