@@ -131,8 +131,11 @@ func TestFaults(t *testing.T) {
 func faults(t *testing.T, d database, s *pgserver.Server) {
 	const lease = time.Second
 	all := hosts(t, d, 3, lease)
+	var revocations int
+	var verdicts int64
 	for end := time.Now().Add(*faultsFor / 2); time.Now().Before(end); {
-		revokeOnce(t, all, func() {
+		revocations++
+		verdicts += revokeOnce(t, all, func() {
 			switch {
 			case s == nil || rand.N(4) == 0:
 			case rand.N(6) == 0:
@@ -144,6 +147,7 @@ func faults(t *testing.T, d database, s *pgserver.Server) {
 			}
 		})
 	}
+	t.Logf("%d revocations, %d verdicts", revocations, verdicts)
 	for _, h := range all {
 		h.wait(t)
 		report, err := h.member.Evict(t.Context(), account.Namespace, account.Service, "*")
@@ -154,8 +158,8 @@ func faults(t *testing.T, d database, s *pgserver.Server) {
 }
 
 // revokeOnce creates a token on one node, deletes it on another in the midst of what
-// happens, and asks all nodes all the while.
-func revokeOnce(t *testing.T, all []*host, happens func()) {
+// happens, and asks all nodes all the while. It returns how many verdicts they gave.
+func revokeOnce(t *testing.T, all []*host, happens func()) int64 {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
@@ -180,6 +184,7 @@ func revokeOnce(t *testing.T, all []*host, happens func()) {
 	if ctx.Err() != nil {
 		t.Errorf("the nodes refuse nothing: %d confirmed, %d refused", w.confirmed.Load(), w.refused.Load())
 	}
+	return w.confirmed.Load() + w.refused.Load()
 }
 
 var created atomic.Int64
