@@ -11,7 +11,7 @@
 // PostgreSQL, package indexsource/sqlindex/pglisten has nodes hear of each message at
 // once, where they would else look for it every [Config.Poll]:
 //
-//	listener := pglisten.Listen(conn, func(string) { engine.Nudge() }, pglisten.Config{})
+//	listener := pglisten.Listen(conn, engine.Notified, pglisten.Config{})
 //	defer listener.Close()
 //
 // # How it works
@@ -36,5 +36,5 @@
 //
 // An [Engine] is safe for concurrent use by multiple goroutines. It starts goroutines
 // only for what its node asks for: one that looks for answers from Listen until its stop
-// is called, and one for each answer that is being sent, 64 at most.
+// is called, and one while answers are being sent.
 package fleetsql

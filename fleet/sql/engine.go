@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -18,8 +19,8 @@ import (
 // production setting.
 type Config struct {
 	// Poll is how often a node looks for what others have written; zero: 100
-	// milliseconds. An eviction takes about twice that, where nothing calls
-	// [Engine.Nudge]. It must be less than a fifteenth of the fleet's lease, or heartbeats
+	// milliseconds. An eviction takes about that long, where nothing calls
+	// [Engine.Notified]. It must be less than a fifteenth of the fleet's lease, or heartbeats
 	// are taken for lost; from a millisecond to a minute.
 	Poll time.Duration
 
@@ -49,10 +50,12 @@ type Engine struct {
 	file    os.FileInfo
 	append  appendStatements
 	news    string
-	sending chan struct{} // a place for each Send that is on its way
+	written bell // for followers
 
-	mu    sync.Mutex    // guards the field below
-	wrote chan struct{} // closed when there may be something new
+	mu        sync.Mutex // guards the fields below
+	listeners map[string]*bell
+	answers   []answer // to be sent
+	sending   bool     // somebody sends them
 }
 
 var _ fleet.Engine = (*Engine)(nil)
@@ -71,7 +74,7 @@ func Open(ctx context.Context, db *sql.DB, dialect Dialect, cfg Config) (*Engine
 	}
 	e := &Engine{
 		db: db, dialect: dialect, cfg: cfg, append: newAppendStatements(dialect), news: dialect.sql(newsStatement),
-		sending: make(chan struct{}, 64), wrote: make(chan struct{}),
+		listeners: make(map[string]*bell),
 	}
 	if !cfg.Existing {
 		if err := e.create(ctx); err != nil {
@@ -114,32 +117,65 @@ func (e *Engine) checkFile() error {
 	return fmt.Errorf("fleetsql: %w", ErrReplaced)
 }
 
-// Nudge has the engine look for messages now, where it would else wait for
-// [Config.Poll] to pass. It is for whoever hears of them in another way, and does not
+// Notified is for whoever listens to PostgreSQL's notifications: pglisten.Listen calls
+// it. The engine looks for what the notification is about now, where it would else wait
+// for [Config.Poll] to pass, and for everything where it is about nothing. It does not
 // wait.
-func (e *Engine) Nudge() {
+func (e *Engine) Notified(payload string) {
+	about, addresses, _ := strings.Cut(payload, " ")
+	if about != "" && about != channelWord {
+		return // of an index that shares the database
+	}
+	if addresses == "" {
+		e.written.ring()
+	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	close(e.wrote)
-	e.wrote = make(chan struct{})
+	for address, b := range e.listeners {
+		if about == "" || slices.Contains(strings.Fields(addresses), address) {
+			b.ring()
+		}
+	}
 }
 
-// nudged returns a channel that is closed by the next Nudge.
-func (e *Engine) nudged() <-chan struct{} {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return e.wrote
+// channelWord is what the payload of an engine's notification begins with. Behind it are
+// the addresses of answers; without any it is about messages.
+const channelWord = "fleet"
+
+// A bell wakes who waits for it. The zero bell is ready.
+type bell struct {
+	mu   sync.Mutex // guards the field below
+	rung chan struct{}
 }
 
-// rest waits for a poll's time to pass, or for a nudge since the channel was got.
-func (e *Engine) rest(ctx context.Context, nudged <-chan struct{}) error {
+// next returns a channel that the next ring closes.
+func (b *bell) next() <-chan struct{} {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.rung == nil {
+		b.rung = make(chan struct{})
+	}
+	return b.rung
+}
+
+func (b *bell) ring() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.rung != nil {
+		close(b.rung)
+		b.rung = nil
+	}
+}
+
+// rest waits for a poll's time to pass, or for a ring.
+func (e *Engine) rest(ctx context.Context, rung <-chan struct{}) error {
 	timer := time.NewTimer(e.cfg.Poll)
 	defer timer.Stop()
 	select {
 	case <-ctx.Done():
 		return ctx.Err()
 	case <-timer.C:
-	case <-nudged:
+	case <-rung:
 	}
 	return nil
 }
@@ -173,7 +209,7 @@ func newAppendStatements(d Dialect) appendStatements {
 			(SELECT key FROM svctoken_fleet_messages WHERE expires < {now} ORDER BY expires LIMIT 4)`),
 	}
 	if d == PostgreSQL {
-		s.notify = "SELECT pg_notify('svctoken', '')"
+		s.notify = "SELECT pg_notify('svctoken', $1)"
 	}
 	return s
 }
@@ -195,7 +231,7 @@ func (e *Engine) Append(ctx context.Context, entry fleet.Entry) (fleet.Position,
 	if err != nil {
 		return 0, wrap("append", err)
 	}
-	e.Nudge()
+	e.written.ring()
 	return pos, nil
 }
 
@@ -247,7 +283,7 @@ func (e *Engine) appendIn(ctx context.Context, q querier, entry fleet.Entry) (fl
 		{e.append.note, []any{int64(pos), id}},
 		{e.append.purgeAppends, []any{int64(pos)}},
 		{e.append.purgeMessages, nil},
-		{e.append.notify, nil},
+		{e.append.notify, []any{channelWord}},
 	} {
 		if step.statement == "" {
 			continue

@@ -22,8 +22,8 @@ const newsStatement = `SELECT l.uuid, {server}, l.rev, c.id, b.id, m.position, m
 // lookTimeout is how long one look may take.
 const lookTimeout = 5 * time.Second
 
-// Follow implements fleet.Engine. It looks for messages every Config.Poll, and at each
-// Nudge.
+// Follow implements fleet.Engine. It looks for messages every Config.Poll, and when
+// it is notified.
 func (e *Engine) Follow(ctx context.Context, from fleet.Position) (fleet.Follower, error) {
 	f := &follower{engine: e, last: max(from, 1) - 1}
 	f.seen.rev = f.last
@@ -53,14 +53,14 @@ type sight struct {
 // Next implements fleet.Follower.
 func (f *follower) Next(ctx context.Context) (fleet.Message, error) {
 	for len(f.ready) == 0 {
-		nudged := f.engine.nudged()
+		rung := f.engine.written.next()
 		if err := f.look(ctx); err != nil {
 			return fleet.Message{}, err
 		}
 		if len(f.ready) > 0 {
 			break
 		}
-		if err := f.engine.rest(ctx, nudged); err != nil {
+		if err := f.engine.rest(ctx, rung); err != nil {
 			return fleet.Message{}, err
 		}
 	}

@@ -333,43 +333,94 @@ func TestOpenAtOnce(t *testing.T) {
 	})
 }
 
-// TestNudge: a follower that polls once a minute hears of an append at once, from its
-// own engine, and from another one over a connection that listens.
-func TestNudge(t *testing.T) {
-	d := postgres(t)
-	slow := func() *fleetsql.Engine {
-		e, err := fleetsql.Open(t.Context(), d.open(t, nil), d.dialect, fleetsql.Config{Poll: time.Minute})
+// TestNotified: a follower that polls once a minute hears of an append at once, from its
+// own engine, and from another one over a connection that listens; and so does a
+// listener of what was sent to it.
+func TestNotified(t *testing.T) {
+	each(t, func(t *testing.T, d database) {
+		d.poll = time.Minute
+		e, other := d.connect(t), d.connect(t)
+		f := following(t, e, 1)
+		time.AfterFunc(20*time.Millisecond, func() { e.Append(context.Background(), fleet.Entry{Key: "own", ID: "1"}) })
+		if m, err := next(t, f); err != nil || m.Key != "own" {
+			t.Errorf("got %+v, %v", m, err)
+		}
+		notified := func(string) {}
+		if d.dialect == fleetsql.PostgreSQL {
+			listen(t, d, e.Engine)
+		} else {
+			notified = e.Notified
+		}
+		time.AfterFunc(20*time.Millisecond, func() {
+			other.Append(context.Background(), fleet.Entry{Key: "other", ID: "2"})
+			notified("fleet")
+		})
+		if m, err := next(t, f); err != nil || m.Key != "other" {
+			t.Errorf("got %+v, %v", m, err)
+		}
+		got := make(chan string, 1000)
+		address, stop, err := e.Listen(func(data []byte) { got <- string(data) })
 		if err != nil {
 			t.Fatal(err)
 		}
-		return e
-	}
-	e, other := slow(), slow()
-	f := following(t, e, 1)
-	time.AfterFunc(20*time.Millisecond, func() { e.Append(context.Background(), fleet.Entry{Key: "own", ID: "1"}) })
-	if m, err := next(t, f); err != nil || m.Key != "own" {
-		t.Errorf("got %+v, %v", m, err)
-	}
-	listen(t, d, e)
-	got := make(chan []byte, 1)
-	address, stop, err := e.Listen(func(data []byte) { got <- data })
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer stop()
-	time.AfterFunc(20*time.Millisecond, func() { other.Append(context.Background(), fleet.Entry{Key: "other", ID: "2"}) })
-	if m, err := next(t, f); err != nil || m.Key != "other" {
-		t.Errorf("got %+v, %v", m, err)
-	}
-	other.Send(address, []byte("answer"))
-	select {
-	case data := <-got:
-		if string(data) != "answer" {
-			t.Errorf("got %q", data)
+		defer stop()
+		until := func(data string) {
+			t.Helper()
+			select {
+			case first := <-got:
+				if first != data {
+					t.Errorf("got %q, want %q", first, data)
+				}
+			case <-time.After(10 * time.Second):
+				t.Errorf("%q does not come", data)
+			}
 		}
-	case <-time.After(10 * time.Second):
-		t.Error("no answer came")
-	}
+		e.Send(address, []byte("own"))
+		until("own")
+		sendAndTell := func(data, payload string) {
+			other.Send(address, []byte(data))
+			for n := 0; n == 0; {
+				if err := e.db.QueryRow("SELECT count(*) FROM svctoken_fleet_sent").Scan(&n); err != nil {
+					t.Fatal(err)
+				}
+				n += len(got)
+			}
+			notified(payload)
+		}
+		sendAndTell("an answer", "fleet sql.somebody "+address)
+		until("an answer")
+		sendAndTell("an answer to a reconnect", "")
+		until("an answer to a reconnect")
+	})
+}
+
+// TestManyAnswers: what is sent at once arrives, up to a bound.
+func TestManyAnswers(t *testing.T) {
+	each(t, func(t *testing.T, d database) {
+		a, b := d.connect(t), d.connect(t)
+		got := make(chan string, 5000)
+		address, stop, err := a.Listen(func(data []byte) { got <- string(data) })
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer stop()
+		const sent = 1000
+		for i := range sent {
+			b.Send(address, fmt.Append(nil, i))
+		}
+		seen := make(map[string]bool)
+		for len(seen) < sent {
+			select {
+			case data := <-got:
+				if seen[data] {
+					t.Fatalf("%s came twice", data)
+				}
+				seen[data] = true
+			case <-time.After(10 * time.Second):
+				t.Fatalf("%d of %d have come", len(seen), sent)
+			}
+		}
+	})
 }
 
 // TestSent: what is read has gone from the table, and so does what nobody reads; an

@@ -300,12 +300,12 @@ func listen(t testing.TB, d database, e *fleetsql.Engine) {
 		t.Fatal(err)
 	}
 	listens := make(chan struct{}, 1)
-	l := pglisten.Listen(cfg, func(string) {
+	l := pglisten.Listen(cfg, func(payload string) {
 		select {
 		case listens <- struct{}{}:
 		default:
 		}
-		e.Nudge()
+		e.Notified(payload)
 	}, pglisten.Config{})
 	t.Cleanup(l.Close)
 	<-listens
