@@ -22,7 +22,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/svctoken/svctoken/filesource"
-	"github.com/svctoken/svctoken/tokencache"
 )
 
 var errFault = errors.New("injected fault")
@@ -96,22 +95,6 @@ func (s *script) fail(op string) {
 		}
 		return nil
 	})
-}
-
-func openWith(t testing.TB, path string, cfg filesource.Config, faults filesource.Faults) (*filesource.File, *tokencache.Cache[filesource.Record]) {
-	t.Helper()
-	file, err := filesource.OpenWith(path, cfg, faults)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(file.Close)
-	group := tokencache.NewGroup(tokencache.GroupConfig{})
-	cache, err := tokencache.New(group, "file", file, tokencache.Config{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(cache.Close)
-	return file, cache
 }
 
 // TestEditFaults: an error of any system call before the file is replaced leaves the

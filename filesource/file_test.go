@@ -33,10 +33,48 @@ func write(t testing.TB, path string, lines ...string) string {
 
 func tokensPath(t testing.TB) string { return filepath.Join(t.TempDir(), "service_tokens") }
 
+const (
+	lineOne = one + ":" + hashA + "\n"
+	lineTwo = two + ":" + hashA + "\n"
+)
+
+func has(file *filesource.File, names ...string) bool {
+	for _, name := range names {
+		if id, err := tokencache.ParseTokenID(name); err != nil || !file.MayHold(id) {
+			return false
+		}
+	}
+	return true
+}
+
+func put(t testing.TB, path, content string) string {
+	t.Helper()
+	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
 // open opens a file that is closed at the test's end, and a cache on it.
 func open(t testing.TB, path string, cfg filesource.Config) (*filesource.File, *tokencache.Cache[filesource.Record]) {
 	t.Helper()
 	file, err := filesource.Open(path, cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(file.Close)
+	group := tokencache.NewGroup(tokencache.GroupConfig{})
+	cache, err := tokencache.New(group, "file", file, tokencache.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(cache.Close)
+	return file, cache
+}
+
+func openWith(t testing.TB, path string, cfg filesource.Config, faults filesource.Faults) (*filesource.File, *tokencache.Cache[filesource.Record]) {
+	t.Helper()
+	file, err := filesource.OpenWith(path, cfg, faults)
 	if err != nil {
 		t.Fatal(err)
 	}

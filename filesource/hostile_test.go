@@ -26,11 +26,6 @@ import (
 	"github.com/svctoken/svctoken/tokencache"
 )
 
-const (
-	lineOne = one + ":" + hashA + "\n"
-	lineTwo = two + ":" + hashA + "\n"
-)
-
 // save writes a file in place, as slowly as the pauses say: one before each part but
 // the first, all after the file was emptied.
 func save(t testing.TB, path string, pause time.Duration, parts ...string) {
@@ -47,23 +42,6 @@ func save(t testing.TB, path string, pause time.Duration, parts ...string) {
 			t.Error(err)
 		}
 	}
-}
-
-func has(file *filesource.File, names ...string) bool {
-	for _, name := range names {
-		if id, err := tokencache.ParseTokenID(name); err != nil || !file.MayHold(id) {
-			return false
-		}
-	}
-	return true
-}
-
-func put(t testing.TB, path, content string) string {
-	t.Helper()
-	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	return path
 }
 
 // TestEditWaitsForAWriter: Create and Delete begin while another program has
