@@ -56,14 +56,16 @@ func ask(name string, h *Host, headers []string, refused bool) turns.Contestant 
 	ctx := context.Background()
 	next := 0
 	return turns.Contestant{Name: name, Do: func(n int) {
+		i := next // contestants that run at the same time may have their next in one line of the cache
 		for range n {
-			if _, err := h.Group.Authenticate(ctx, headers[next]); (err != nil) != refused {
+			if _, err := h.Group.Authenticate(ctx, headers[i]); (err != nil) != refused {
 				panic(fmt.Sprint(name, ": ", err))
 			}
-			if next++; next == len(headers) {
-				next = 0
+			if i++; i == len(headers) {
+				i = 0
 			}
 		}
+		next = i
 	}}
 }
 

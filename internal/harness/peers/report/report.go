@@ -64,9 +64,10 @@ func (r *report) writeTargets(p *page) {
 }
 
 // scaling returns how many times as much so many goroutines do as one, by what
-// each does of the processor's time.
+// each does of the processor's time. It goes by medians: that clock lags now and then,
+// and the best of rounds on two cores is then the one in which it lagged.
 func (r *report) scaling(name string, goroutines int) float64 {
-	of := func(n int) float64 { return r.cores.Times[fmt.Sprintf("%s, %d", name, n)].Best() }
+	of := func(n int) float64 { return r.cores.Times[fmt.Sprintf("%s, %d", name, n)].Median() }
 	return float64(goroutines) * of(1) / of(goroutines)
 }
 
@@ -168,7 +169,7 @@ func (r *report) writeCores(p *page) {
 	p.line("that has one for each connection. What takes no more for two than for one scales.")
 	p.table("what", "1 goroutine, ns", "2, ns", fmt.Sprintf("%d, ns", peers.Many), "2 against 1, throughput")
 	for _, name := range []string{"floor", "1000 tokens", "one hot token"} {
-		of := func(n int) float64 { return r.cores.Times[fmt.Sprintf("%s, %d", name, n)].Best() }
+		of := func(n int) float64 { return r.cores.Times[fmt.Sprintf("%s, %d", name, n)].Median() }
 		p.line("| %s | %.0f | %.0f | %.0f | %.2f × |", name, of(1), of(2), of(peers.Many), r.scaling(name, 2))
 	}
 	p.line("\nOne core hits, while the other does something without a pause:")
