@@ -90,7 +90,7 @@ type Config struct {
 	// HideNames has each refusal take a read of the source and a hash, also for
 	// tokens that the source does not hold, and for wrong secrets of remembered
 	// ones, so that the time which a refusal takes hardly tells which names exist:
-	// some 0.3 microseconds are left, see SECURITY.md. The hash is the first that the
+	// up to 0.3 microseconds are left, see SECURITY.md. The hash is the first that the
 	// source handed out; until then there is none. Off by default, as refusals are
 	// what attackers cause, and names are not secret.
 	HideNames bool

@@ -316,8 +316,9 @@ func (l *load) land() (hash bool) {
 	return false
 }
 
-// landLocked gives back what the phase had. It reports whether that is all for now: a
-// stray has ended, or the load goes on to its hash, at once or when it gets a turn.
+// landLocked gives back what the phase had. It reports whether there is nothing to
+// settle: a stray has ended, or the load goes on to its hash, at once or when it gets a
+// turn.
 func (l *load) landLocked() (goesOn, hash bool) {
 	s, g := l.store, l.store.group
 	switch l.phase {
