@@ -59,22 +59,18 @@ func put(t testing.TB, path, content string) string {
 func open(t testing.TB, path string, cfg filesource.Config) (*filesource.File, *tokencache.Cache[filesource.Record]) {
 	t.Helper()
 	file, err := filesource.Open(path, cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(file.Close)
-	group := tokencache.NewGroup(tokencache.GroupConfig{})
-	cache, err := tokencache.New(group, "file", file, tokencache.Config{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(cache.Close)
-	return file, cache
+	return cached(t, file, err)
 }
 
+// openWith is open on a system with faults.
 func openWith(t testing.TB, path string, cfg filesource.Config, faults filesource.Faults) (*filesource.File, *tokencache.Cache[filesource.Record]) {
 	t.Helper()
 	file, err := filesource.OpenWith(path, cfg, faults)
+	return cached(t, file, err)
+}
+
+func cached(t testing.TB, file *filesource.File, err error) (*filesource.File, *tokencache.Cache[filesource.Record]) {
+	t.Helper()
 	if err != nil {
 		t.Fatal(err)
 	}
