@@ -22,6 +22,7 @@ const (
 
 	mostAnswers = 1024 // wait to be sent
 	mostInBatch = 64
+	mostAddress = 64 // bytes: a notification of PostgreSQL, with a batch's addresses, has 8000 at most
 )
 
 // An answer is what Send was called with.
@@ -82,8 +83,8 @@ func (e *Engine) receive(ctx context.Context, address string) (all [][]byte) {
 
 // Send implements fleet.Engine. What waits is sent together; a message too many is lost.
 func (e *Engine) Send(address string, data []byte) {
-	if !strings.HasPrefix(address, addressPrefix) || strings.Contains(address, " ") {
-		return // an address of another engine
+	if !strings.HasPrefix(address, addressPrefix) || len(address) > mostAddress || strings.Contains(address, " ") {
+		return // an address of another engine, or of nobody: it comes from the log, which other tools may write
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -136,12 +137,12 @@ func (e *Engine) send(batch []answer) error {
 	ctx, cancel := context.WithTimeout(context.Background(), sendTimeout)
 	defer cancel()
 	values, args := make([]string, len(batch)), make([]any, 0, 2*len(batch))
-	payload := channelWord
+	payload := []string{channelWord}
 	for i, a := range batch {
 		values[i] = fmt.Sprintf("($%d, $%d, {now})", 2*i+1, 2*i+2)
 		args = append(args, a.address, notNull(a.data))
-		if !strings.Contains(payload, a.address) {
-			payload += " " + a.address
+		if !slices.Contains(payload, a.address) {
+			payload = append(payload, a.address)
 		}
 	}
 	return e.write(ctx, func(q querier) error {
@@ -151,7 +152,7 @@ func (e *Engine) send(batch []answer) error {
 		}{
 			{"DELETE FROM svctoken_fleet_sent WHERE n IN (SELECT n FROM svctoken_fleet_sent ORDER BY n LIMIT 4) AND written < {now} - $1", []any{sentFor.Milliseconds()}},
 			{"INSERT INTO svctoken_fleet_sent (address, data, written) VALUES " + strings.Join(values, ", "), args},
-			{e.append.notify, []any{payload}},
+			{e.append.notify, []any{strings.Join(payload, " ")}},
 		} {
 			if step.statement == "" {
 				continue

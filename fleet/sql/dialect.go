@@ -37,12 +37,17 @@ func (d Dialect) String() string {
 // {durable} for whether a commit waits until it is durable.
 func (d Dialect) sql(statement string) string {
 	if d == SQLite {
-		return strings.NewReplacer("$", "?", "{now}", "CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)",
-			"{server}", "''", "{durable}", "TRUE").Replace(statement)
+		return inSQLite.Replace(statement)
 	}
-	return strings.NewReplacer("{now}", "CAST(extract(epoch FROM clock_timestamp()) * 1000 AS BIGINT)",
-		"{server}", "pg_postmaster_start_time()::text", "{durable}", "current_setting('synchronous_commit') <> 'off'").Replace(statement)
+	return inPostgreSQL.Replace(statement)
 }
+
+var (
+	inSQLite = strings.NewReplacer("$", "?", "{now}", "CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)",
+		"{server}", "''", "{durable}", "TRUE")
+	inPostgreSQL = strings.NewReplacer("{now}", "CAST(extract(epoch FROM clock_timestamp()) * 1000 AS BIGINT)",
+		"{server}", "pg_postmaster_start_time()::text", "{durable}", "current_setting('synchronous_commit') NOT IN ('off', 'local')")
+)
 
 // A querier is a connection, a transaction, or a database.
 type querier interface {

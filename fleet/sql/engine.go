@@ -20,8 +20,8 @@ import (
 type Config struct {
 	// Poll is how often a node looks for what others have written; zero: 100
 	// milliseconds. An eviction takes about that long, where nothing calls
-	// [Engine.Notified]. It must be less than a fifteenth of the fleet's lease, or heartbeats
-	// are taken for lost; from a millisecond to a minute.
+	// [Engine.Notified]. From a millisecond to a minute; keep it well below the fleet's
+	// lease, or evictions wait for that instead.
 	Poll time.Duration
 
 	// Existing has Open fail where there are no tables, instead of creating them: for
@@ -35,8 +35,8 @@ type Config struct {
 var ErrReplaced = errors.New("another file stands in the place of the log's")
 
 // ErrNotDurable is wrapped by the error of an append that would be acknowledged before
-// it is durable, as synchronous_commit is off (PostgreSQL), or synchronous is below
-// FULL (SQLite). Nothing was written.
+// it is durable: synchronous_commit is off, or is local, which does not wait for a
+// standby (PostgreSQL), or synchronous is below FULL (SQLite). Nothing was written.
 var ErrNotDurable = errors.New("the database acknowledges before it has synced to disk")
 
 // An Engine is a log in a database. [Open] makes one.

@@ -176,24 +176,31 @@ func TestPurge(t *testing.T) {
 	})
 }
 
-// TestNotDurable: an append that could be lost with the power is refused, and nothing is
-// written.
+// TestNotDurable: an append that could be lost with the power, or with the primary, is
+// refused, and nothing is written.
 func TestNotDurable(t *testing.T) {
-	each(t, func(t *testing.T, d database) {
-		last := appended(t, d.connect(t), fleet.Entry{Key: "start", ID: "start"})
-		careless := d
-		careless.dsn = strings.Replace(d.dsn, "synchronous(FULL)", "synchronous(NORMAL)", 1)
-		if d.dialect == fleetsql.PostgreSQL {
-			careless.dsn += "&synchronous_commit=off"
-		}
-		e := careless.connect(t)
-		if _, err := e.Append(t.Context(), fleet.Entry{Key: "evict.1", ID: "1"}); !errors.Is(err, fleetsql.ErrNotDurable) {
-			t.Errorf("got %v, want ErrNotDurable", err)
-		}
-		if view, err := e.Read(t.Context(), "evict.1"); err != nil || len(view.Messages) != 0 || view.Position != last {
-			t.Errorf("got %+v, %v", view, err)
-		}
-	})
+	for _, test := range []struct {
+		name     string
+		make     func(testing.TB) database
+		careless func(dsn string) string
+	}{
+		{"SQLite, NORMAL", sqlite, func(dsn string) string { return strings.Replace(dsn, "synchronous(FULL)", "synchronous(NORMAL)", 1) }},
+		{"PostgreSQL, off", postgres, func(dsn string) string { return dsn + "&synchronous_commit=off" }},
+		{"PostgreSQL, local", postgres, func(dsn string) string { return dsn + "&synchronous_commit=local" }},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			d := test.make(t)
+			last := appended(t, d.connect(t), fleet.Entry{Key: "start", ID: "start"})
+			d.dsn = test.careless(d.dsn)
+			e := d.connect(t)
+			if _, err := e.Append(t.Context(), fleet.Entry{Key: "evict.1", ID: "1"}); !errors.Is(err, fleetsql.ErrNotDurable) {
+				t.Errorf("got %v, want ErrNotDurable", err)
+			}
+			if view, err := e.Read(t.Context(), "evict.1"); err != nil || len(view.Messages) != 0 || view.Position != last {
+				t.Errorf("got %+v, %v", view, err)
+			}
+		})
+	}
 }
 
 // TestReplica: a replica of PostgreSQL takes no append, and its views are of what it has.
@@ -457,6 +464,8 @@ func TestSent(t *testing.T) {
 			t.Fatal(err)
 		}
 		e.Send("_FLEET.svctoken.x", []byte("of NATS"))
+		e.Send("sql."+strings.Repeat("x", 10_000), []byte("longer than a notification"))
+		e.Send("sql.two words", nil)
 		e.Send("sql.nobody", []byte("lost"))
 		until("sql.nobody")
 		e.Send(address, []byte("hello"))
@@ -468,6 +477,19 @@ func TestSent(t *testing.T) {
 		execSQL(t, e.db, "UPDATE svctoken_fleet_sent SET written = 1")
 		e.Send("sql.nobody2", nil)
 		until("sql.nobody2")
+		e.Send(address, []byte("too late")) // nobody reads it any more
+		until("sql.nobody2", address)
+		heard := make(chan struct{})
+		another, stopAnother, err := d.connect(t).Listen(func([]byte) { heard <- struct{}{} })
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer stopAnother()
+		for range 5 { // each takes another engine a poll
+			e.Send(another, nil)
+			<-heard
+		}
+		until("sql.nobody2", address)
 		if len(got) > 0 {
 			t.Errorf("got %q as well", <-got)
 		}

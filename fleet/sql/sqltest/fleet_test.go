@@ -77,11 +77,12 @@ type watch struct {
 	confirmed atomic.Int64 // verdicts
 	wrong     atomic.Int64 // of those, that were asked for after the deletion had returned
 	refused   atomic.Int64
+	verdict   chan struct{} // holds one after a verdict
 	asking    sync.WaitGroup
 }
 
 func newWatch(ctx context.Context, token tokencache.Token, hosts []*host) *watch {
-	w := &watch{token: token}
+	w := &watch{token: token, verdict: make(chan struct{}, 1)}
 	for _, h := range hosts {
 		w.asking.Go(func() {
 			for ctx.Err() == nil {
@@ -107,6 +108,21 @@ func (w *watch) ask(ctx context.Context, h *host) {
 		}
 	case errors.Is(err, tokencache.ErrRefused):
 		w.refused.Add(1)
+	}
+	select {
+	case w.verdict <- struct{}{}:
+	default:
+	}
+}
+
+// until waits for n more of what is counted.
+func (w *watch) until(ctx context.Context, counted *atomic.Int64, n int64) {
+	for least := counted.Load() + n; counted.Load() < least; {
+		select {
+		case <-w.verdict:
+		case <-ctx.Done():
+			return
+		}
 	}
 }
 
@@ -166,16 +182,12 @@ func revokeOnce(t *testing.T, all []*host, happens func()) int64 {
 	token := create(ctx, t, all)
 	asking, stop := context.WithCancel(ctx)
 	w := newWatch(asking, token, all)
-	for w.confirmed.Load() < 10 && ctx.Err() == nil {
-		time.Sleep(time.Millisecond)
-	}
+	w.until(ctx, &w.confirmed, 10)
 	go happens()
 	revoke(ctx, t, all, token.ID())
 	now := time.Now()
 	w.revoked.Store(&now)
-	for before := w.refused.Load(); w.refused.Load() < before+30 && ctx.Err() == nil; {
-		time.Sleep(time.Millisecond)
-	}
+	w.until(ctx, &w.refused, 30)
 	stop()
 	w.asking.Wait()
 	if n := w.wrong.Load(); n > 0 {
