@@ -6,10 +6,10 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
-	"io"
 	"strings"
 
 	"github.com/svctoken/svctoken/fleet"
+	"github.com/svctoken/svctoken/internal/sqlerr"
 )
 
 // A Dialect is the SQL of a database engine.
@@ -96,8 +96,7 @@ func (e *Engine) writeSQLite(ctx context.Context, do func(querier) error) error 
 }
 
 // A databaseError has the text of what the driver answered. It unwraps to errors of the
-// standard library, and not to the driver's own: PostgreSQL's quote rows, with hashes
-// in them.
+// standard library alone: see package sqlerr.
 type databaseError struct {
 	text  string
 	known error
@@ -116,14 +115,5 @@ func wrap(op string, err error) error {
 			return err
 		}
 	}
-	e := &databaseError{text: "fleetsql: " + op + ": " + err.Error()}
-	for _, known := range []error{
-		context.DeadlineExceeded, context.Canceled, sql.ErrConnDone, sql.ErrTxDone, sql.ErrNoRows, driver.ErrBadConn, io.ErrUnexpectedEOF, io.EOF,
-	} {
-		if errors.Is(err, known) {
-			e.known = known
-			break
-		}
-	}
-	return e
+	return &databaseError{text: "fleetsql: " + op + ": " + err.Error(), known: sqlerr.Known(err)}
 }

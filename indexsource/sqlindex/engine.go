@@ -1,13 +1,11 @@
 package sqlindex
 
 import (
-	"context"
-	"database/sql"
-	"database/sql/driver"
 	"errors"
 	"fmt"
-	"io"
 	"strings"
+
+	"github.com/svctoken/svctoken/internal/sqlerr"
 )
 
 // An Engine is a database engine whose SQL the package speaks.
@@ -80,21 +78,15 @@ func wrap(op string, err error, secrets ...string) error {
 	if err == nil {
 		return nil
 	}
-	e := &EngineError{Op: op, Text: err.Error()}
+	e := &EngineError{Op: op, Text: err.Error(), known: sqlerr.Known(err)}
 	if state, ok := errors.AsType[interface {
 		error
 		SQLState() string
 	}](err); ok {
 		e.SQLState = state.SQLState()
 	}
-	for _, known := range []error{
-		context.DeadlineExceeded, context.Canceled, sql.ErrConnDone, sql.ErrTxDone, sql.ErrNoRows, driver.ErrBadConn,
-		io.ErrUnexpectedEOF, io.EOF, ErrClosed,
-	} {
-		if errors.Is(err, known) {
-			e.known = known
-			break
-		}
+	if errors.Is(err, ErrClosed) {
+		e.known = ErrClosed
 	}
 	if isNoTable(e) {
 		e.known = ErrFormat
