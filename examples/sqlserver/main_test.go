@@ -2,8 +2,6 @@ package main
 
 import (
 	"database/sql"
-	"errors"
-	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -38,12 +36,7 @@ func TestServers(t *testing.T) {
 	})
 	t.Run("PostgreSQL", func(t *testing.T) {
 		s, err := pgserver.Start("fsync = off")
-		if errors.Is(err, pgserver.ErrNotInstalled) && os.Getenv("CI") == "" {
-			t.Skip(err)
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
+		pgserver.Need(t, err)
 		defer s.Close()
 		db, err := sql.Open("pgx", s.URL("postgres"))
 		if err != nil {

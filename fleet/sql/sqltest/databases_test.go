@@ -3,7 +3,6 @@ package sqltest
 import (
 	"context"
 	"database/sql"
-	"errors"
 	"fmt"
 	"net"
 	"net/url"
@@ -35,17 +34,6 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// needed skips a test that has no PostgreSQL, unless CI is set.
-func needed(t testing.TB, err error) {
-	t.Helper()
-	if errors.Is(err, pgserver.ErrNotInstalled) && os.Getenv("CI") == "" {
-		t.Skip(err)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
 // A database is an empty database of SQLite, or an empty schema of PostgreSQL.
 type database struct {
 	dialect fleetsql.Dialect
@@ -68,7 +56,7 @@ var schemas atomic.Int64
 func postgres(t testing.TB) database {
 	t.Helper()
 	s, err := server()
-	needed(t, err)
+	pgserver.Need(t, err)
 	return newSchema(t, s)
 }
 

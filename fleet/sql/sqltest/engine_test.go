@@ -206,7 +206,7 @@ func TestNotDurable(t *testing.T) {
 // TestReplica: a replica of PostgreSQL takes no append, and its views are of what it has.
 func TestReplica(t *testing.T) {
 	s, err := pgserver.Start("fsync = off")
-	needed(t, err)
+	pgserver.Need(t, err)
 	defer s.Close()
 	d := newSchema(t, s)
 	primary := d.connect(t)

@@ -138,7 +138,7 @@ func TestFaults(t *testing.T) {
 	t.Run("PostgreSQL", func(t *testing.T) {
 		t.Parallel()
 		s, err := pgserver.Start()
-		needed(t, err)
+		pgserver.Need(t, err)
 		defer s.Close()
 		faults(t, newSchema(t, s), s)
 	})
@@ -263,7 +263,7 @@ func measureNodes(t *testing.T, kind string, n int) {
 		d = sqlite(t)
 	} else {
 		s, err := pgserver.Start() // which syncs
-		needed(t, err)
+		pgserver.Need(t, err)
 		t.Cleanup(func() { s.Close() })
 		d = newSchema(t, s)
 	}

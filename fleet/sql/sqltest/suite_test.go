@@ -18,7 +18,7 @@ func TestSuite(t *testing.T) {
 	t.Run("PostgreSQL", func(t *testing.T) {
 		t.Parallel()
 		s, err := pgserver.Start("fsync = off")
-		needed(t, err)
+		pgserver.Need(t, err)
 		defer s.Close()
 		fleettest.Suite(t, func(t *testing.T) fleettest.Bench {
 			b := newSchema(t, s).bench(t)

@@ -55,19 +55,8 @@ type database struct {
 func postgres(t testing.TB) database {
 	t.Helper()
 	s, err := server()
-	needed(t, err)
+	pgserver.Need(t, err)
 	return newSchema(t, s)
-}
-
-// needed skips a test that has no PostgreSQL, unless CI is set.
-func needed(t testing.TB, err error) {
-	t.Helper()
-	if errors.Is(err, pgserver.ErrNotInstalled) && os.Getenv("CI") == "" {
-		t.Skip(err)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
 }
 
 var schemas atomic.Int64

@@ -104,7 +104,7 @@ func TestLongTransactions(t *testing.T) {
 // was committed after one poll.
 func TestCrash(t *testing.T) {
 	s, err := pgserver.Start("fsync = off")
-	needed(t, err)
+	pgserver.Need(t, err)
 	defer s.Close()
 	d := newSchema(t, s)
 	d.migrate(t)
@@ -197,7 +197,7 @@ func TestBackup(t *testing.T) {
 	})
 	t.Run("PostgreSQL", func(t *testing.T) {
 		s, err := pgserver.Start("fsync = off")
-		needed(t, err)
+		pgserver.Need(t, err)
 		defer s.Close()
 		d := newSchema(t, s)
 		d.migrate(t)
@@ -315,7 +315,7 @@ func (d database) switchTo(t testing.TB, to database) {
 // TestReplica: a replica is refused, unless it is asked for.
 func TestReplica(t *testing.T) {
 	s, err := pgserver.Start("fsync = off")
-	needed(t, err)
+	pgserver.Need(t, err)
 	defer s.Close()
 	d := newSchema(t, s)
 	d.migrate(t)
@@ -349,7 +349,7 @@ func TestReplica(t *testing.T) {
 // has not, confirms nothing, and forgets nothing.
 func TestReplicaBehind(t *testing.T) {
 	s, err := pgserver.Start("fsync = off")
-	needed(t, err)
+	pgserver.Need(t, err)
 	defer s.Close()
 	d := newSchema(t, s)
 	d.migrate(t)

@@ -34,7 +34,7 @@ type scene struct {
 // what is in memory is confirmed.
 func TestManyNodes(t *testing.T) {
 	s, err := pgserver.Start("fsync = off")
-	needed(t, err)
+	pgserver.Need(t, err)
 	defer s.Close()
 	d := newSchema(t, s)
 	d.migrate(t)

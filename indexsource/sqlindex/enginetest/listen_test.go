@@ -52,7 +52,7 @@ func await(t testing.TB, told chan struct{}) {
 // after a cut of the connection and after a crash of the server too.
 func TestListen(t *testing.T) {
 	s, err := pgserver.Start("fsync = off")
-	needed(t, err)
+	pgserver.Need(t, err)
 	defer s.Close()
 	d := newSchema(t, s)
 	d.migrate(t)

@@ -114,7 +114,7 @@ func TestForged(t *testing.T) {
 // Replication's workers fire no triggers for statements.
 func TestLogicalReplication(t *testing.T) {
 	s, err := pgserver.Start("fsync = off", "wal_level = logical")
-	needed(t, err)
+	pgserver.Need(t, err)
 	defer s.Close()
 	var sides []database
 	for _, name := range []string{"publisher", "subscriber"} {

@@ -31,7 +31,7 @@ func startServer() int {
 // the server does not run as root.
 func TestServerEndsWithItsProcess(t *testing.T) {
 	if _, err := server(); err != nil {
-		needed(t, err)
+		pgserver.Need(t, err)
 	}
 	self, err := os.Executable()
 	if err != nil {

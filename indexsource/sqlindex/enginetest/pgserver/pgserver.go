@@ -17,11 +17,24 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"testing"
 )
 
 // ErrNotInstalled is returned by Start where there is no PostgreSQL. Debian's package
 // postgresql has one.
 var ErrNotInstalled = errors.New("pgserver: PostgreSQL is not installed (Debian: apt-get install postgresql)")
+
+// Need ends a test that got this error where it needs a server: it skips the test where
+// there is no PostgreSQL, unless CI is set.
+func Need(t testing.TB, err error) {
+	t.Helper()
+	if errors.Is(err, ErrNotInstalled) && os.Getenv("CI") == "" {
+		t.Skip(err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
 
 // A Server is a PostgreSQL server that runs. It is not safe for concurrent use.
 type Server struct {
