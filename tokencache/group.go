@@ -165,7 +165,11 @@ func (g *Group) Lease(until time.Time) {
 		g.lease.Store(0)
 		return
 	}
-	g.lease.Store(max(1, int64(until.Sub(g.clock.epoch))))
+	at := int64(until.Sub(g.clock.epoch))
+	if at == 0 {
+		at = -1 // over as well, and not the absence of a lease
+	}
+	g.lease.Store(at)
 }
 
 // lapsed reports whether a lease is needed and there is none. It reads the real

@@ -274,6 +274,22 @@ func TestLease(t *testing.T) {
 	})
 }
 
+// TestLeaseIsOverAtOnce: a lease that ends when the group begins, or before, lets it
+// answer nothing; as in the test of a host, where time stands still.
+func TestLeaseIsOverAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, ago := range []time.Duration{0, 1, time.Hour} {
+			token := mustToken(t, "elastic/fleet-server/token1", "supersecret")
+			g := tokencache.NewGroup(tokencache.GroupConfig{})
+			c := newCache(t, g, "test", newTestSource(token), tokencache.Config{})
+			g.Lease(time.Now().Add(-ago))
+			if _, err := c.AuthenticateToken(t.Context(), token); reasonOf(err) != tokencache.ReasonLapsed {
+				t.Errorf("%v ago: got %v, want that the lease has lapsed", ago, err)
+			}
+		}
+	})
+}
+
 // TestLeaseIsLookedAt: from its end on, nothing is confirmed nor refused, in whatever way.
 func TestLeaseIsLookedAt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
