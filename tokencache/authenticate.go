@@ -346,9 +346,7 @@ func (s *store) askLocked(ctx context.Context, a *attempt, v *Verdict[any]) (*lo
 	}
 	l, err := s.obtainLocked(ctx, &a.token, &a.query, false)
 	if err != nil {
-		if out, ok := s.staleLocked(id, &a.query); ok {
-			out.setVerdict(s, id, v)
-			g.outcomes.confirmed()
+		if s.staleLocked(a, v) {
 			return nil, nil
 		}
 		return nil, err
@@ -361,12 +359,13 @@ func (s *store) askLocked(ctx context.Context, a *attempt, v *Verdict[any]) (*lo
 	return l, nil
 }
 
-// take takes what came of a load, and reports whether that ends the attempt.
+// take takes what came of a load, and reports whether that ends the attempt. Where it
+// was an error, memory may have an answer by now: that of a load which began later.
 func (g *Group) take(ctx context.Context, a *attempt, l *load, v *Verdict[any]) (done bool, err error) {
 	s, out := l.store, &l.out
 	switch {
 	case out.confirmed:
-		out.setVerdict(s, a.token.id, v)
+		*v = Verdict[any]{Token: a.token.id, Cache: s.name, Record: out.record}
 		g.outcomes.confirmed()
 		a.lent = nil
 		return true, nil
@@ -377,18 +376,12 @@ func (g *Group) take(ctx context.Context, a *attempt, l *load, v *Verdict[any]) 
 		return false, nil
 	}
 	g.mu.Lock()
-	stale, ok := s.staleLocked(a.token.id, &a.query)
+	remembered := !g.lapsed() && (g.recallLocked(*g.stores.Load(), a, v) || s.staleLocked(a, v))
 	g.mu.Unlock()
-	if ok && !g.lapsed() {
-		stale.setVerdict(s, a.token.id, v)
-		g.outcomes.confirmed()
+	if remembered {
 		return true, nil
 	}
 	return true, g.fail(ctx, out.err)
-}
-
-func (out *outcome) setVerdict(s *store, id TokenID, v *Verdict[any]) {
-	*v = Verdict[any]{Token: id, Cache: s.name, Record: out.record, FromMemory: out.stale, Stale: out.stale}
 }
 
 // giveUp ends an attempt whose caller does not wait any more.

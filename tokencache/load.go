@@ -82,7 +82,6 @@ const (
 // error with its reason.
 type outcome struct {
 	confirmed bool
-	stale     bool // from an entry past its time
 	reason    Reason
 	record    any
 	expires   time.Time // when the token itself expires

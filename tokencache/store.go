@@ -202,18 +202,20 @@ func (g *Group) expireLocked(e *entry) {
 	s.unlinkLocked(e)
 }
 
-// staleLocked returns what the cache remembers of a token past its time, while its
-// source does not answer.
-func (s *store) staleLocked(id TokenID, q *query) (outcome, bool) {
+// staleLocked sets the verdict if the cache remembers the token past its time, while its
+// source does not answer. Nothing remembers it within its time.
+func (s *store) staleLocked(a *attempt, v *Verdict[any]) bool {
 	if s.stale <= 0 {
-		return outcome{}, false
+		return false
 	}
-	e := s.findLocked(q.hash, id)
-	if e == nil || e.absent || e.mortal || !e.digest.equal(&q.digest) || after(e.expires, s.stale) <= s.group.clock.now() {
-		return outcome{}, false
+	e := s.findLocked(a.query.hash, a.token.id)
+	if e == nil || e.absent || e.mortal || !e.digest.equal(&a.query.digest) || after(e.expires, s.stale) <= s.group.clock.now() {
+		return false
 	}
 	s.stats.Stale++
-	return outcome{confirmed: true, stale: true, record: e.record}, true
+	s.group.outcomes.confirmed()
+	*v = Verdict[any]{Token: a.token.id, Cache: s.name, Record: e.record, FromMemory: true, Stale: true}
+	return true
 }
 
 // keepDummy keeps a hash of the source's, so that dummy can take as long as it does.

@@ -440,25 +440,70 @@ func TestStaleEndsWhileALoadRuns(t *testing.T) {
 }
 
 // TestFailsBesideASuccess: a load that an eviction has taken off the register fails, when
-// a later one has had the token remembered. Its caller gets the error, and no stale answer
-// where there are none.
+// a later one, of this cache or of another, has had the token remembered. Its caller gets
+// that, and it is not stale.
 func TestFailsBesideASuccess(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		token := mustToken(t, "elastic/fleet-server/token1", "supersecret")
-		src, gate := newTestSource(token), newGate()
-		src.before = func(ctx context.Context, id tokencache.TokenID) error { gate.pass(ctx, id); return errOutage }
-		c := solo(t, src, tokencache.Config{})
-		fails := async(t.Context(), c, token)
-		synctest.Wait()
-		c.Evict(t.Context(), tokencache.CauseAsked, named(t, fleet, "token1"))
-		src.before = nil
-		check(t, c, token, "ok")
-		close(gate.open)
-		expect(t, fails, errOutage)
-		if got := c.Stats(); got.Stale != 0 || got.Entries != 1 {
-			t.Errorf("got %+v", got)
-		}
-	})
+	for _, test := range []struct {
+		name   string
+		other  bool // the later load is one of the other cache
+		lapsed bool
+		config tokencache.Config
+	}{
+		{name: "same cache"},
+		{name: "same cache, serve stale", config: tokencache.Config{ServeStale: time.Hour}},
+		{name: "another cache", other: true},
+		{name: "lapsed", lapsed: true},
+		{name: "lapsed, serve stale", lapsed: true, config: tokencache.Config{ServeStale: time.Hour}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				token := mustToken(t, "elastic/fleet-server/token1", "supersecret")
+				g, gate := tokencache.NewGroup(tokencache.GroupConfig{}), newGate()
+				src, otherSrc := newTestSource(token), newTestSource(token)
+				src.before = func(ctx context.Context, id tokencache.TokenID) error { gate.pass(ctx, id); return errOutage }
+				c, other := newCache(t, g, "test", src, test.config), newCache(t, g, "other", otherSrc, test.config)
+				type answer struct {
+					verdict tokencache.Verdict[any]
+					err     error
+				}
+				got := make(chan answer, 1)
+				go func() {
+					v, err := g.AuthenticateToken(t.Context(), token)
+					got <- answer{v, err}
+				}()
+				synctest.Wait()
+				c.Evict(t.Context(), tokencache.CauseAsked, named(t, fleet, "token1"))
+				src.before = nil
+				later := c
+				if test.other {
+					later = other
+				}
+				check(t, later, token, "ok")
+				if test.lapsed {
+					g.Lease(time.Now().Add(-time.Second))
+				}
+				close(gate.open)
+				a, want := <-got, tokencache.Verdict[any]{Token: token.ID(), Cache: later.Name(), Record: record{Version: 1}, FromMemory: true}
+				if test.lapsed {
+					if !errors.Is(a.err, errOutage) || a.verdict != (tokencache.Verdict[any]{}) {
+						t.Errorf("got %+v, %v, want %v", a.verdict, a.err, errOutage)
+					}
+				} else if a.err != nil || a.verdict != want {
+					t.Errorf("got %+v, %v, want %+v", a.verdict, a.err, want)
+				}
+				confirmed, hits := uint64(2), uint64(1)
+				if test.lapsed {
+					confirmed, hits = 1, 0
+				}
+				if got := g.Stats(); got.Confirmed != confirmed || got.NoAnswer != 2-confirmed {
+					t.Errorf("got %+v, want %d confirmed of 2", got, confirmed)
+				}
+				if got := later.Stats(); got.Hits != hits || got.Stale != 0 || got.Entries != 1 {
+					t.Errorf("got %+v, want %d hits, none stale", got, hits)
+				}
+			})
+		})
+	}
 }
 
 // TestDisabledAndExpired: of two reasons the first counts.
