@@ -23,6 +23,8 @@ type change struct {
 	equivalent bool // nobody can tell: see isLock
 }
 
+const swapped = "statements swapped"
+
 // apply returns the changed text of the file.
 func (c *change) apply() []byte {
 	return bytes.Join([][]byte{c.file.src[:c.start], []byte(c.text), c.file.src[c.end:]}, nil)
@@ -59,8 +61,9 @@ func lines(sign, text string) string {
 	return b.String()
 }
 
-// changes returns all changes of the package whose places match, in random order.
-func (p *pkg) changes(seed uint64, at *regexp.Regexp) []*change {
+// changes returns all changes of the package whose places match, with or without swaps
+// of statements, in random order.
+func (p *pkg) changes(seed uint64, at *regexp.Regexp, swaps bool) []*change {
 	random := rand.New(rand.NewPCG(seed, 0))
 	f := &finder{pkg: p, random: random}
 	for _, f.file = range p.files {
@@ -68,7 +71,7 @@ func (p *pkg) changes(seed uint64, at *regexp.Regexp) []*change {
 	}
 	var all []*change
 	for _, c := range f.found {
-		if at.MatchString(c.place) {
+		if at.MatchString(c.place) && (swaps || c.what != swapped) {
 			all = append(all, c)
 		}
 	}
@@ -174,7 +177,7 @@ func (f *finder) statements(list []ast.Stmt) {
 		if i+1 < len(list) {
 			t := list[i+1]
 			between := string(f.file.src[f.offset(s.End()):f.offset(t.Pos())])
-			c := f.add("statements swapped", s.Pos(), t.End(), f.text(t)+between+f.text(s), after)
+			c := f.add(swapped, s.Pos(), t.End(), f.text(t)+between+f.text(s), after)
 			c.equivalent = isLock(f.text(s) + between + f.text(t))
 		}
 	}

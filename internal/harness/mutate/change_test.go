@@ -155,6 +155,12 @@ func locked() {
 }
 
 var mu sync.Mutex
+
+func order() (s string) {
+	s += "a"
+	s += "b"
+	return s
+}
 `,
 		"p/p_test.go": `package p
 
@@ -172,7 +178,7 @@ func TestF(t *testing.T) {
 	}
 	locked()
 	locked()
-	if g() != 2 || wait(3) != 10 {
+	if g() != 2 || order() != "ab" || wait(3) != 10 {
 		t.Fatal("wrong")
 	}
 }
@@ -207,6 +213,8 @@ func TestSample(t *testing.T) {
 			"p/p.go:11: statement deleted: killed",
 			"p: killed 3/4 (75 %), 0 of them by the time limit; 1 more did not count\n", // in which order it adds
 		}, ""},
+		{"swaps", options{n: 100, at: "p.go:39$"}, true, []string{"p/p.go:39: statements swapped: killed", "p/p.go:39: statement deleted: killed"}, ""},
+		{"without swaps", options{n: 100, noSwaps: true, at: "p.go:39$"}, true, []string{"p/p.go:39: statement deleted: killed"}, "swapped"},
 		{"what is equivalent does not count", options{n: 100, at: "p.go:1[6-9]$"}, true, []string{"p/p.go:18: constant changed: killed"}, "p.go:17"},
 		{"what no test calls counts", options{n: 100, at: "p.go:22$"}, false, []string{"p/p.go:22: constant changed: SURVIVED"}, ""},
 		{"what hangs is killed", options{n: 100, timeout: time.Second, at: "p.go:26$"}, true, []string{"p/p.go:26: statement deleted: killed by the time limit"}, ""},

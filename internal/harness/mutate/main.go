@@ -40,6 +40,7 @@ type options struct {
 	timeout  time.Duration
 	at       string
 	race     bool
+	noSwaps  bool
 	verbose  bool
 }
 
@@ -53,6 +54,7 @@ func main() {
 	flag.DurationVar(&o.timeout, "timeout", 0, "end the tests of a change after this time, as killed (default: 20s and 4 times what the unchanged code takes)")
 	flag.StringVar(&o.at, "at", "", "only changes of places, as in directory/file.go:123, which match this `regexp`")
 	flag.BoolVar(&o.race, "race", false, "run the tests under the race detector, which notices changes of locking")
+	flag.BoolVar(&o.noSwaps, "noswaps", false, "swap no statements: nobody can tell the order of many that do not depend on each other")
 	flag.BoolVar(&o.verbose, "v", false, "print killed changes as well")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
@@ -109,7 +111,7 @@ func runPackage(ctx context.Context, o options, dir, tree string, at *regexp.Reg
 	if err := l.baseline(ctx); err != nil {
 		return false, err
 	}
-	all := p.changes(o.seed, at)
+	all := p.changes(o.seed, at, !o.noSwaps)
 	var score score
 	for score.total() < o.n && len(all) > 0 {
 		var round []*change
