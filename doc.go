@@ -52,11 +52,12 @@
 //     is in force when it has returned.
 //
 // Modules of their own hold what needs more dependencies: indexsource/sqlindex for
-// SQLite and PostgreSQL, fleet/nats, and under adapters those for Prometheus,
-// OpenTelemetry, gRPC and Kubernetes.
+// an index in SQLite or PostgreSQL, fleet/nats and fleet/sql for a fleet's log,
+// and under adapters those for Prometheus, OpenTelemetry, gRPC and Kubernetes.
 //
 // Of the programs under examples, each runnable with one command, quickstart takes a
-// minute to read, authserver is a server to try with curl and a browser, embedded is a
-// host with middleware, metrics, a source of its own and its tests, and cluster shows a
-// fleet of three while it breaks.
+// minute to read, authserver is a server to try with curl and a browser, sqlserver is
+// the same with its tokens in a database, embedded is a host with middleware, metrics,
+// a source of its own and its tests, cluster shows a fleet of three while it breaks,
+// and soak attacks a group beside good callers.
 package svctoken
