@@ -87,12 +87,12 @@ type Config struct {
 	// whose callers would not mind waiting. Must be below TTL.
 	RefreshAhead time.Duration
 
-	// HideNames has each refusal take a read of the source and a hash, also for
-	// tokens that the source does not hold, and for wrong secrets of remembered
-	// ones, so that the time which a refusal takes hardly tells which names exist:
-	// up to 0.3 microseconds are left, see SECURITY.md. The hash is the first that the
-	// source handed out; until then there is none. Off by default, as refusals are
-	// what attackers cause, and names are not secret.
+	// HideNames makes each refusal take a read of the source and a hash, also for
+	// tokens that the source does not hold, and for wrong secrets of remembered ones,
+	// so that the time which a refusal takes hardly tells which names exist: up to 0.3
+	// microseconds are left, see SECURITY.md. The hash is the first that the source
+	// handed out; until then there is none. Off by default, as refusals are what
+	// attackers cause, and names are not secret.
 	HideNames bool
 }
 
@@ -208,8 +208,8 @@ func (c *Cache[R]) Name() string { return c.store.name }
 func (c *Cache[R]) Stats() Stats { return c.store.snapshot() }
 
 // Remembers reports whether the cache remembers the token as confirmed, and since
-// when and until when. It counts as no use. The first time is zero where it is not
-// known, as the token's own expiry has shortened its entry's life.
+// when and until when. Asking does not count as a use. Since is zero where it is
+// not known: where the token's own expiry ends the entry before its TTL.
 func (c *Cache[R]) Remembers(id TokenID) (since, until time.Time, ok bool) {
 	s, g := c.store, c.store.group
 	if id.Validate() != nil {
@@ -241,5 +241,6 @@ func (c *Cache[R]) Close() { c.store.group.close([]*store{c.store}) }
 // context is done, whose error it returns. It is for after Close.
 func (c *Cache[R]) Wait(ctx context.Context) error { return c.store.running.wait(ctx) }
 
-// Format says what this is, for every verb: a cache leads to the key of its digests.
+// Format writes "tokencache.Cache" and the name for every verb, and nothing of the
+// contents: a cache leads to the key of its digests.
 func (c *Cache[R]) Format(f fmt.State, _ rune) { fmt.Fprintf(f, "tokencache.Cache %q", c.store.name) }

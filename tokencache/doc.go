@@ -46,8 +46,8 @@
 // instant. If anybody has seen its effect, nobody who looks afterwards sees the
 // state before it. The file evict.go has the argument.
 //
-// Exactness: an eviction removes what its selector names and nothing else. It
-// costs what goes, not what stays.
+// Exactness: an eviction removes what its selector names and nothing else. Its
+// cost depends on what it removes, not on what the caches hold.
 //
 // One load: any number of concurrent callers with the same token cause one
 // source read. A caller that gives up does not disturb the others. A source that

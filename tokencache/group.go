@@ -98,10 +98,10 @@ type GroupConfig struct {
 	KnownAccount func(Account) bool
 
 	// Observer is told of loads, evictions, displacements and overload; never of
-	// hits. It is called after the fact, in the goroutine in which that happened,
-	// by many at once, and under no lock. The context carries the values of the
-	// caller's. Two observers are one function that calls both. Nil: nobody is told,
-	// which costs nothing.
+	// hits. It is called after the event, in the goroutine where that happened, by
+	// many goroutines at once and under no lock. The context carries the values of
+	// the caller's. For two observers, pass a function that calls both. Nil: nobody
+	// is told, which costs nothing.
 	Observer func(context.Context, Event)
 }
 
@@ -229,7 +229,8 @@ func (g *Group) add(s *store) error {
 
 var errNoCaches = errors.New("the group has no caches")
 
-// Format says what this is, for every verb: a group holds the key of its digests.
+// Format writes how many caches the group has for every verb, and nothing of the
+// contents: a group holds the key of its digests.
 func (g *Group) Format(f fmt.State, _ rune) {
 	fmt.Fprintf(f, "tokencache.Group of %d caches", len(*g.stores.Load()))
 }

@@ -15,9 +15,11 @@ type Event struct {
 	Token  TokenID
 	Reason Reason // zero: the source confirmed the token
 
-	// Of a load.
-	Duration time.Duration // from its start to its end, with the wait for a turn to hash
-	Err      error         // a *NoAnswerError where there was no answer
+	// Duration is how long a load took, from its start to its end, with the wait for
+	// a turn to hash. Err is the *NoAnswerError of an overload, and of a load without
+	// an answer; nil where a load confirmed or refused the token.
+	Duration time.Duration
+	Err      error
 
 	// Of an eviction.
 	Cause     Cause

@@ -5,8 +5,8 @@
 //
 //	group := tokencache.NewGroup(tokencache.GroupConfig{Observer: tokenlog.New(logger)})
 //
-// Nothing is logged for each request, also during an attack or an outage: what
-// repeats is counted, and told once a minute.
+// Nothing is logged for each request, not even during an attack or an outage:
+// what repeats is counted, and told once a minute.
 //
 //	Error  a source has panicked: the first of each cache with its stack
 //	Error  every load of a cache has failed for a minute: told once for each outage
@@ -17,8 +17,8 @@
 //	Info   an eviction or a clearing, but for those below
 //	Debug  an eviction that a source asked for, as some of its tokens changed, or a Close
 //
-// Refusals are not logged: who sends wrong tokens must not fill the disk. They are
-// counted in tokencache.Stats.
+// Refusals are not logged: whoever sends wrong tokens must not fill the disk. They
+// are counted in tokencache.Stats.
 //
 // No line has a secret, as no event has one.
 package tokenlog

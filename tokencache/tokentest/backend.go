@@ -16,10 +16,10 @@ import (
 // For a source that follows changes of others, a file or a table, that is when
 // everything up to the caches' notice has happened: the function has to wait for it.
 type Backend struct {
-	// Create adds a token of this id, which there is none of, with a new secret.
+	// Create adds a token of this id, of which there is none, with a new secret.
 	Create func(ctx context.Context, id tokencache.TokenID) (tokencache.Token, error)
 
-	// Delete removes the token of this id, which there is one of.
+	// Delete removes the token of this id, which exists.
 	Delete func(ctx context.Context, id tokencache.TokenID) error
 
 	// Replace gives the token of this id a new secret. Nil: Delete, then Create.

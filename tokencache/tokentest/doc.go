@@ -33,7 +33,7 @@
 //	ChangeBeforeNotice  the caches are told when Lookup shows the change
 //	NoLock              Lookup works while the caches are told
 //	EverySubscriber     each of several caches is told
-//	EndOfSubscription   a cache is told nothing when it has ended its subscription
+//	EndOfSubscription   a cache is told nothing once it has ended its subscription
 //	Concurrency         Lookup answers right while others look up and change
 //	Freshness           through a cache, a change is in force when it is done
 //	Errors              an outage is an error, and is not remembered
@@ -44,5 +44,5 @@
 //
 //	Documents           Get returns the right document, with its hash
 //	EverySource         each of several sources is told
-//	EndOfWatch          a source is told nothing when it has ended its watch
+//	EndOfWatch          a source is told nothing once it has ended its watch
 package tokentest

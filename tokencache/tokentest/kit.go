@@ -20,8 +20,8 @@ type Kit[R any] struct {
 // and so on, which the test closes at its end. Tests of a single cache find it in
 // Caches[0].
 //
-// In cfg, a zero Jitter means none, other than in production: an entry's time ends
-// when its TTL does, and hits notice it within 2 seconds, see tokencache.Config.
+// In cfg, a zero Jitter means none, unlike in production, so that a success is
+// remembered for exactly its TTL; see tokencache.Config.
 func New[R any](t testing.TB, cfg tokencache.Config, sources ...tokencache.Source[R]) *Kit[R] {
 	t.Helper()
 	events := new(Recorder)

@@ -10,7 +10,7 @@ import (
 
 // RunIndex checks an implementation of indexsource.Index, as [RunSource] checks a
 // source: by the same properties, seen through indexsource.New, and by those of an
-// index. Each is a subtest with an instance of its own from open, which is to be
+// index. Each is a subtest with an instance of its own from open, which must be
 // empty.
 //
 // Open must clean up after itself, with t.Cleanup.

@@ -7,11 +7,11 @@ import (
 )
 
 // RunSource checks an implementation of tokencache.Source: each of its promises is
-// a subtest, with an instance of its own from open, which is to be empty. The
+// a subtest, with an instance of its own from open, which must be empty. The
 // package's documentation lists the properties.
 //
-// Open must clean up after itself, with t.Cleanup. What is unsafe for concurrent use
-// is found best under the race detector.
+// Open must clean up after itself, with t.Cleanup. Run it under the race detector to
+// find what is unsafe for concurrent use.
 func RunSource[R any](t *testing.T, open func(testing.TB) (tokencache.Source[R], Backend)) {
 	t.Helper()
 	for _, p := range sourceProperties {

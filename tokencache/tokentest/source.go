@@ -73,8 +73,8 @@ func (s *Source[R]) change(id tokencache.TokenID, change func()) {
 	s.caches.Evict(context.Background(), tokencache.CauseSource, sel)
 }
 
-// SetQuiet has the caches not be told of changes from now on, or told again, as by a
-// source that does not hear of them.
+// SetQuiet(true) has the caches told of no change from now on, as by a source that
+// does not hear of its changes; SetQuiet(false) has them told again.
 func (s *Source[R]) SetQuiet(quiet bool) { s.set(func() { s.quiet = quiet }) }
 
 // SetLatency has each Lookup that begins from now on take that long, or until its
