@@ -43,8 +43,8 @@
 // [File.Reload]. Both take a change only when the file has rested:
 //
 //	renamed or linked into place      10 ms: it is complete
-//	in place, and no token lacks      10 ms: nothing is lost if more comes
-//	in place, tokens lack or differ   Config.Rest, 400 ms
+//	in place, all tokens still there  10 ms: nothing is lost if more comes
+//	in place, tokens gone or changed  Config.Rest, 400 ms
 //	gone, or cannot be read           Config.Rest
 //	empty, without tokens, without a  five times Config.Rest: so an in-place save
 //	last line end, or badly formed    begins
