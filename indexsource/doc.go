@@ -14,9 +14,10 @@
 //
 // An adapter for a real engine implements [Index], which has two methods: one
 // gets a document, the other passes on the engine's changes, by calling
-// [Source.DocumentChanged] and [Source.StateChanged]. An engine that tells
-// nothing can leave the second one empty, and the host calls those two when it
-// hears of a change in another way.
+// [Source.DocumentChanged], [Source.EverythingChanged] and
+// [Source.StateChanged]. An engine that tells nothing can leave the second
+// method empty, and the host calls these three when it hears of a change in
+// another way.
 //
 // # Concurrency
 //
