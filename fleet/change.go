@@ -15,8 +15,8 @@ import (
 )
 
 // An UnconfirmedError reports a change that may not be in force on every node yet:
-// the caller's context ended, or the node was closed, before that was known. The
-// change may have happened.
+// the caller's context ended, or the node was closed, before that was known; or
+// the log may not have it, or has lost it. The change may have happened.
 type UnconfirmedError struct {
 	Nodes []evict.Node // that were told; those with an Err have not answered. Empty: it is not known who they are
 	Err   error        // why it was not waited for
@@ -50,9 +50,10 @@ var (
 // It returns when each node has answered, or cannot be serving any more: at the
 // latest a lease, and 0.2 % for the clocks' drift, after the log took the eviction.
 //
-// The error is a *evict.SelectorError, and then nothing was evicted, or an
+// The error is a *evict.SelectorError, and then nothing was evicted; or an
 // [*UnconfirmedError]: this node has evicted, and goes on to tell the others, also
-// after the context has ended. The report names the other nodes.
+// after the context has ended; or [ErrClosed]: this node was closed; its caches
+// have evicted, and no other node is told. The report names the other nodes.
 func (n *Node) Evict(ctx context.Context, namespace, service, names string) (evict.Report, error) {
 	sel, err := evict.Parse(namespace, service, names)
 	if err != nil {

@@ -24,8 +24,8 @@
 // that cannot renew its lease answers with errors, clears its caches, and joins anew.
 // docs/fleet.md has the protocol, its proof and its assumptions.
 //
-// Package fleet/fleettest has a log in memory, for tests. Engines for real logs lie
-// beneath this package, each a module of its own.
+// Package fleet/fleettest has a log in memory, for tests. Engines for real logs are
+// fleet/nats and fleet/sql, each a module of its own.
 //
 // # Concurrency
 //

@@ -125,9 +125,10 @@ func (n *Node) stateChanged(state indexsource.State) {
 	}
 }
 
-// Create adds an enabled token with a random secret, and returns it: the secret
-// cannot be read again. The creator is noted as it is. The error is a
-// *tokencache.NameError for an invalid id, wraps indexsource.ErrExists, or is as in Put.
+// Create adds an enabled token with a random secret, and returns it: the secret cannot
+// be read again. The creator is noted as it is. The error is a *tokencache.NameError for
+// an invalid id, wraps indexsource.ErrExists, or is as in Put. After an
+// [*UnconfirmedError] the token may exist, though its secret is lost: delete it.
 func (x Index) Create(ctx context.Context, id tokencache.TokenID, creator string) (tokencache.Token, error) {
 	token, err := tokencache.NewToken(id, tokencache.GenerateSecret())
 	if err != nil {
@@ -153,8 +154,10 @@ func (x Index) Create(ctx context.Context, id tokencache.TokenID, creator string
 	return token, nil
 }
 
-// Put adds or replaces a document. The error is a *tokencache.NameError for an
-// invalid id, wraps [ErrNotServing], or is an [*UnconfirmedError].
+// Put adds or replaces a document. The error is an [*UnconfirmedError] where
+// the change may have happened. Otherwise nothing was written: it is a
+// *tokencache.NameError for an invalid id, wraps [ErrNotServing], [ErrClosed]
+// or the context's error, or says why the log could not be read.
 func (x Index) Put(ctx context.Context, doc indexsource.Document) error {
 	if err := doc.Token.Validate(); err != nil {
 		return err
@@ -173,8 +176,9 @@ func (x Index) Put(ctx context.Context, doc indexsource.Document) error {
 	}
 }
 
-// SetEnabled enables or disables a token, and reports whether there is one. It
-// wraps [ErrConflict] where somebody else changed the token meanwhile.
+// SetEnabled enables or disables a token, and reports whether there is one. The
+// error is as in Put, or wraps [ErrConflict] where somebody else changed the
+// token meanwhile.
 func (x Index) SetEnabled(ctx context.Context, id tokencache.TokenID, enabled bool) (bool, error) {
 	doc, last, ok, err := x.document(ctx, id)
 	if err != nil || !ok {
@@ -184,8 +188,8 @@ func (x Index) SetEnabled(ctx context.Context, id tokencache.TokenID, enabled bo
 	return true, x.write(ctx, Entry{Key: docKey(id), Value: marshal(newDocRecord(doc, x.n.address)), If: &last})
 }
 
-// Delete removes a token, and reports whether there was one. It wraps [ErrConflict]
-// where somebody else changed the token meanwhile.
+// Delete removes a token, and reports whether there was one. The error is as in
+// Put, or wraps [ErrConflict] where somebody else changed the token meanwhile.
 func (x Index) Delete(ctx context.Context, id tokencache.TokenID) (bool, error) {
 	if err := id.Validate(); err != nil {
 		return false, err

@@ -34,15 +34,15 @@ type Config struct {
 	// Lease is for how long a node may answer without having heard of the log, and
 	// so how long an eviction may have to wait for a node that is cut off. It is a
 	// property of the log: the first node writes it there, and for all others what
-	// is written there counts. Zero: 15 s. Below what the engine needs to elect a
-	// new leader, each election stops the fleet.
+	// is written there counts. Zero: 15 s. Less than 100 ms is an error. Below
+	// what the engine needs to elect a new leader, each election stops the fleet.
 	Lease time.Duration
 
 	// Name is what reports call this node. Empty: the host name.
 	Name string
 
 	// Observer is called at each event, from the node's goroutines, one call at a
-	// time from each, and delays what it is told of. Nil: it is not.
+	// time from each, and delays what it is told of. Nil: nobody is told.
 	Observer func(Event)
 
 	clock  clock         // nil: the system's
@@ -91,6 +91,8 @@ var ErrClosed = errors.New("fleet: the node is closed")
 // New starts a node, which keeps the caches in step with the log until Close. It
 // returns at once: until the node has joined, and whenever it may have missed
 // something, the caches answer with errors. Wait waits for the node to serve.
+// The error is for a Config.Lease that is too short, or the engine's, which
+// could not listen for answers.
 func New(engine Engine, caches Caches, cfg Config) (*Node, error) {
 	if cfg.Lease == 0 {
 		cfg.Lease = defaultLease

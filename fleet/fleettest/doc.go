@@ -9,7 +9,7 @@
 //
 // [Suite] runs named tests against an engine:
 //
-//	func TestEngine(t *testing.T) { fleettest.Suite(t, harness) }
+//	func TestEngine(t *testing.T) { fleettest.Suite(t, bench) }
 //
 // All types are safe for concurrent use by multiple goroutines.
 package fleettest

@@ -293,7 +293,8 @@ func (e *Engine) Listen(deliver func([]byte)) (address string, stop func(), err 
 	return address, func() { sub.Unsubscribe() }, nil
 }
 
-// Send implements fleet.Engine. A message too many is lost.
+// Send implements fleet.Engine. While too many messages wait to be sent, further
+// ones are lost.
 func (e *Engine) Send(address string, data []byte) {
 	if !strings.HasPrefix(address, "_FLEET."+e.bucket+".") {
 		return // an address of another fleet, or of somebody who wants to be sent to elsewhere

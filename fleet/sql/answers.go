@@ -81,7 +81,8 @@ func (e *Engine) receive(ctx context.Context, address string) (all [][]byte) {
 	return all
 }
 
-// Send implements fleet.Engine. What waits is sent together; a message too many is lost.
+// Send implements fleet.Engine. What waits is sent together; while too many messages
+// wait, further ones are lost.
 func (e *Engine) Send(address string, data []byte) {
 	if !strings.HasPrefix(address, addressPrefix) || len(address) > mostAddress || strings.Contains(address, " ") {
 		return // an address of another engine, or of nobody: it comes from the log, which other tools may write

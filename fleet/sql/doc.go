@@ -25,13 +25,12 @@
 // # Durability
 //
 // The promise of package fleet assumes that acknowledged messages are not lost, and that
-// there is one primary. PostgreSQL: leave fsync on, and synchronous_commit neither off nor
-// local, which Append demands. A
-// standby that may be promoted must be a synchronous one (synchronous_standby_names), so
-// that the old primary can acknowledge nothing once it is cut off from it. With a
-// single server nothing needs to be set; while it is down, nothing is appended, and
-// nodes stop answering when their leases end. SQLite: WAL mode, synchronous = FULL, which
-// Append demands, and a busy timeout.
+// there is one primary. PostgreSQL: leave fsync on, and synchronous_commit neither off
+// nor local, which Append demands. A standby that may be promoted must be a synchronous
+// one (synchronous_standby_names), so that the old primary can acknowledge nothing once
+// it is cut off from it. With a single server nothing needs to be set; while it is down,
+// nothing is appended, and nodes stop answering when their leases end. SQLite: WAL mode,
+// synchronous = FULL, which Append demands, and a busy timeout.
 //
 // # Concurrency
 //
