@@ -22,8 +22,8 @@
 // one read have passed, no authentication on any node which reaches the database
 // confirms what the token was before. For changes through the node's own Index that
 // holds as soon as the method returns. While the database is not reachable,
-// authentications that need it fail, and are no refusals; what is in memory is
-// confirmed until its TTL, or for Config.GoneAfter.
+// authentications that need it fail with an error, which is no refusal; what is in
+// memory is confirmed until its TTL, or for Config.GoneAfter.
 //
 // # How changes are found
 //
@@ -38,9 +38,10 @@
 //
 // # SQLite
 //
-// Use a file, in WAL mode, with a busy timeout; databases in memory are of one
-// connection each. A poll asks PRAGMA data_version first, which reads no table. Replacing
-// the file of a running process is noticed, and ends the index; see [ErrReplaced].
+// Use a file, in WAL mode, with a busy timeout; each connection to a database in memory
+// has a database of its own. A poll asks PRAGMA data_version first, which reads no table.
+// Replacing the file of a running process is noticed, and ends the index; see
+// [ErrReplaced].
 //
 // The tests and the example use the driver github.com/ncruces/go-sqlite3, as it is pure
 // Go and small: 4 modules with 20 MB of source, where modernc.org/sqlite has 8 with 259 MB.
@@ -48,8 +49,8 @@
 //
 // # PostgreSQL
 //
-// Documents are read from the primary. A replica may lag behind an eviction, so it is
-// found out in each read and refused, unless Config.AllowReplicas is set; then no read
+// Documents are read from the primary. A replica may lag behind an eviction, so each
+// read checks for one, and fails, unless Config.AllowReplicas is set; then no read
 // goes back behind what the process has seen. The triggers notify of each change, with
 // the names of what it has changed if they are few: see package pglisten. Changes that
 // logical replication applies are counted as others are.

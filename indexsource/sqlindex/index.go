@@ -37,16 +37,16 @@ var (
 // recommended one.
 type Config struct {
 	// Poll is how often the index asks the database for changes while a source
-	// watches it: zero: 1 s. It bounds, with the time that one read takes, how long a
+	// watches it. Zero: 1 s. It bounds, with the time that one read takes, how long a
 	// change by another process stays unnoticed. If negative, the index polls only
 	// when Poll or Nudge is called.
 	Poll time.Duration
 
-	// Timeout is how long one poll may take; zero: 5 s.
+	// Timeout is how long one poll may take. Zero: 5 s.
 	Timeout time.Duration
 
-	// RedAfter is how long polls must have failed before the index's health is red;
-	// zero: 10 s. While it is red, the caches still answer from memory. They are
+	// RedAfter is how long polls must have failed before the index's health is red.
+	// Zero: 10 s. While it is red, the caches still answer from memory. They are
 	// cleared when the database is back.
 	RedAfter time.Duration
 

@@ -11,10 +11,11 @@ import (
 	"github.com/svctoken/svctoken/tokencache"
 )
 
-// Create adds an enabled token with a random secret, and returns it: the only time
-// that its secret can be read. The creator is noted as it is; it must be valid UTF-8
-// without NULs. The error is a *tokencache.NameError for an invalid id, or wraps
-// indexsource.ErrExists for a token that is there already, or [*EngineError].
+// Create adds an enabled token with a random secret, and returns it: the secret
+// cannot be read again. The creator is noted as it is; it must be valid UTF-8
+// without NULs. The error is a *tokencache.NameError for an invalid id, wraps
+// indexsource.ErrExists for a token that is there already, or is an
+// [*EngineError].
 //
 // After an EngineError of this or another method that writes, the change may be in
 // force or not: the answer can get lost. The caches of this process have forgotten
@@ -54,9 +55,9 @@ func (ix *Index) put(ctx context.Context, op string, doc indexsource.Document, c
 VALUES ($1, $2, $3, $4, $5, $6, $7) `+conflict, doc.Created.UnixMilli(), doc.Creator, doc.Enabled, doc.Hash.Reveal())
 }
 
-// Rotate gives a token a new random secret, and returns it: the only time that it can
-// be read. The old one is refused from then on. It reports false where there is no
-// such token. A token that is disabled stays so.
+// Rotate gives a token a new random secret, and returns it: the secret cannot be read
+// again. The old one is refused from then on. It reports false where there is no such
+// token. A token that is disabled stays so.
 func (ix *Index) Rotate(ctx context.Context, id tokencache.TokenID) (tokencache.Token, bool, error) {
 	token, err := tokencache.NewToken(id, tokencache.GenerateSecret())
 	if err != nil {

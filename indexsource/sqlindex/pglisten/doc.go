@@ -9,10 +9,9 @@
 //	defer listener.Close()
 //
 // A notification names the tokens of a change, if they are few, and the caches forget
-// them at once. The index goes on polling, and its polling carries the correctness:
-// PostgreSQL keeps no notification for a connection that is cut. After each connect the
-// listener listens first, and has the index poll then, so that nothing is missed in
-// between.
+// them at once. The index goes on polling, and relies on nothing else: PostgreSQL keeps
+// no notification for a connection that is cut. After each connect the listener listens
+// first, and has the index poll then, so that nothing is missed in between.
 //
 // A listener holds one connection, which must be a session of its own: through a pooler
 // that shares sessions, such as PgBouncer's transaction mode, LISTEN hears nothing.

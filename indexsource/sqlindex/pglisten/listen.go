@@ -40,9 +40,9 @@ type Listener struct {
 
 // Listen connects to the database, now and after every loss of the connection, and
 // calls notified until Close: with no payload after each connect, since nobody knows
-// what was missed, and with the payload of each notification. It must return soon;
-// sqlindex.Index.Notified does. Listen does not wait for the connection, and copies its
-// configuration, which comes from pgx.ParseConfig.
+// what was missed, and with the payload of each notification. Notified must return
+// soon; sqlindex.Index.Notified does. Listen does not wait for the connection, and
+// copies its configuration, which comes from pgx.ParseConfig.
 func Listen(conn *pgx.ConnConfig, notified func(payload string), cfg Config) *Listener {
 	if cfg.CheckEvery <= 0 {
 		cfg.CheckEvery = 15 * time.Second
