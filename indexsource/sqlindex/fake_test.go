@@ -86,10 +86,14 @@ func (s fakeStmt) ExecContext(_ context.Context, args []driver.NamedValue) (driv
 	return driver.RowsAffected(1), nil
 }
 
-func (s fakeStmt) QueryContext(_ context.Context, args []driver.NamedValue) (driver.Rows, error) {
+func (s fakeStmt) QueryContext(ctx context.Context, args []driver.NamedValue) (driver.Rows, error) {
 	var delay time.Duration
 	s.set(func() { delay = s.delay })
-	time.Sleep(delay)
+	select {
+	case <-time.After(delay):
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	lists, glances := strings.Contains(s.query, "UNION ALL"), strings.Contains(s.query, "JOIN svctoken_revs b")

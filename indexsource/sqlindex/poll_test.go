@@ -272,6 +272,35 @@ func TestTook(t *testing.T) {
 	})
 }
 
+// TestImpatience: a poll that fails as its caller's context is done says nothing of the
+// database, neither one that was asked for nor the one after a write. One that takes
+// Config.Timeout does.
+func TestImpatience(t *testing.T) {
+	for patience, want := range map[time.Duration]bool{time.Second: false, time.Hour: true} {
+		synctest.Test(t, func(t *testing.T) {
+			db, ix := openFake(t, sqlindex.Config{Poll: -1})
+			watched(t, ix)
+			synctest.Wait()
+			db.set(func() { db.delay = time.Minute })
+			for name, call := range map[string]func(context.Context) error{
+				"Poll": ix.Poll,
+				"Put": func(ctx context.Context) error {
+					return ix.Put(ctx, indexsource.Document{Token: fleet.TokenID("token1")})
+				},
+			} {
+				ctx, stop := context.WithTimeout(t.Context(), patience)
+				defer stop()
+				if err := call(ctx); (err != nil) != (name == "Poll") {
+					t.Errorf("%s with %v: got %v", name, patience, err)
+				}
+				if err := ix.Status().Err; (err != nil) != want {
+					t.Errorf("%s with %v: the status says %v", name, patience, err)
+				}
+			}
+		})
+	}
+}
+
 // TestAnotherFormat: a schema of another version is not up to date, and no document
 // of it counts.
 func TestAnotherFormat(t *testing.T) {
