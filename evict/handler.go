@@ -99,8 +99,9 @@ type HandlerConfig struct {
 	Header http.Header
 
 	// Audit is called after each eviction that was asked for over HTTP, before the
-	// answer. It may be one that not every node of the report has confirmed. Nil: it
-	// is not.
+	// answer. It may be one that not every node of the report has confirmed, or one
+	// that goes on without a report of which nodes there are. The context does not end
+	// with the request. Nil: it is not called.
 	Audit func(context.Context, User, Report)
 }
 
@@ -213,12 +214,13 @@ func (h *Handler) evict(w http.ResponseWriter, r *http.Request, user User, sel t
 		ctx = limited
 	}
 	report, err := h.ev.Apply(ctx, sel)
+	report.Selector = sel // where it failed, the Applier may not say
+	if h.cfg.Audit != nil {
+		h.cfg.Audit(context.WithoutCancel(r.Context()), user, report)
+	}
 	if err != nil && !slices.ContainsFunc(report.Nodes, func(n Node) bool { return n.Err != nil }) {
 		eswire.Fail(w, r, &eswire.Error{Status: http.StatusServiceUnavailable, Type: eswire.Unspecified, Reason: eswire.Plain(err)})
 		return
-	}
-	if h.cfg.Audit != nil {
-		h.cfg.Audit(r.Context(), user, report)
 	}
 	eswire.Reply(w, r, http.StatusOK, h.body(report))
 }

@@ -512,6 +512,38 @@ func TestUnconfirmed(t *testing.T) {
 	}
 }
 
+// TestAuditOfFailure: an eviction that is answered with 503 is audited, since it has
+// happened here and goes on elsewhere; so is one whose client has gone, with a context
+// that is still good for writing it down.
+func TestAuditOfFailure(t *testing.T) {
+	for name, applier := range map[string]evict.Applier{
+		"nodes that are not known": nothing{},
+		"a client that has gone":   fleet{},
+	} {
+		var audited []string
+		cfg := handlerConfig
+		cfg.Audit = func(ctx context.Context, user evict.User, report evict.Report) {
+			if ctx.Err() != nil {
+				t.Errorf("%s: audited with %v", name, ctx.Err())
+			}
+			audited = append(audited, user.Name, report.Selector.String())
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		serve(evict.NewHandler(applier, authenticate, cfg), request("POST", route+"a/_clear_cache", "operator", "").WithContext(ctx))
+		if diff := cmp.Diff([]string{"operator", "elastic/fleet-server/a"}, audited); diff != "" {
+			t.Errorf("%s: audited (-want +got):\n%s", name, diff)
+		}
+	}
+}
+
+// A nothing does not even say what it was asked for.
+type nothing struct{}
+
+func (nothing) Apply(context.Context, tokencache.Selector) (evict.Report, error) {
+	return evict.Report{}, errors.New("no quorum")
+}
+
 // A silent fleet has a node that does not answer.
 type silent struct{}
 

@@ -140,13 +140,13 @@ func (s *server) evictFromPage(w http.ResponseWriter, r *http.Request, c caller)
 		return
 	}
 	report, err := s.evictor.Apply(r.Context(), sel)
+	number := s.evicted(r.Context(), c.Name, report) // here, whatever is known of other nodes
 	if !told(report, err) {
 		p := s.page(r.Context(), c)
 		p.Form, p.Error = f, eswire.Plain(err)
 		p.write(w, http.StatusServiceUnavailable, "page")
 		return
 	}
-	number := s.evicted(r.Context(), c.Name, report)
 	http.Redirect(w, r, "?"+url.Values{"done": {strconv.Itoa(number)}}.Encode(), http.StatusSeeOther)
 }
 
