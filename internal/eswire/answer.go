@@ -166,4 +166,4 @@ func Plain(err error) string {
 	}
 }
 
-var rooms = []string{"tokencache", "filesource", "indexsource", "sqlindex", "evict", "fleet", "fleetnats"}
+var rooms = []string{"tokencache", "filesource", "indexsource", "sqlindex", "evict", "fleet", "fleetnats", "fleetsql"}

@@ -64,6 +64,7 @@ func TestPlain(t *testing.T) {
 	for text, want := range map[string]string{
 		"tokencache: invalid name":     "invalid name",
 		"evict: tokencache: too: long": "too: long",
+		"fleet: fleetsql: append":      "append",
 		"open /x: no such file":        "open /x: no such file",
 		"a tokencache: inside stays":   "a tokencache: inside stays",
 		"no colon":                     "no colon",
