@@ -75,6 +75,20 @@ func TestPlain(t *testing.T) {
 	}
 }
 
+// TestUnreadBody: an answer that leaves a body unread ends the connection, but not one of
+// HTTP/2, which other requests share.
+func TestUnreadBody(t *testing.T) {
+	for major, want := range map[int]string{1: "close", 2: ""} {
+		r := httptest.NewRequest("POST", "/", strings.NewReader("x"))
+		r.ProtoMajor = major
+		w := httptest.NewRecorder()
+		eswire.Unauthorized(w, r)
+		if got := w.Header().Get("Connection"); got != want {
+			t.Errorf("HTTP/%d: got Connection %q, want %q", major, got, want)
+		}
+	}
+}
+
 // TestNoCredentialsShown: what a client sent wrong is repeated but for its secret.
 func TestNoCredentialsShown(t *testing.T) {
 	r := httptest.NewRequest("GET", "/", nil)

@@ -41,7 +41,7 @@ func TestWrap(t *testing.T) {
 	src.PutAnswer(down.ID(), tokencache.Answer[string]{Held: true, Ask: func(context.Context, tokencache.Secret) (bool, error) { return false, outage }})
 
 	plain := tokenhttp.Config{}
-	open := tokenhttp.Config{Other: http.HandlerFunc(other), Challenges: []string{`Basic realm="users"`}, Realm: "tokens", KeepHeader: true}
+	open := tokenhttp.Config{Other: http.HandlerFunc(other), Challenges: []string{`Basic realm="users"`, "Negotiate"}, Realm: "tokens", KeepHeader: true}
 	for _, test := range []struct {
 		name       string
 		cfg        tokenhttp.Config
@@ -59,7 +59,7 @@ func TestWrap(t *testing.T) {
 		{"another scheme, and another handler", open, []string{"Basic dXNlcjpwYXNz"}, 200, "other false Basic dXNlcjpwYXNz", nil, ""},
 		{"another kind of bearer", open, []string{"Bearer eyJhbGciOi"}, 200, "other false Bearer eyJhbGciOi", nil, ""},
 		{"a wrong secret", plain, []string{tokentest.Authorization(wrong)}, 401, "Unauthorized\n", []string{`Bearer realm="security", error="invalid_token"`}, ""},
-		{"a wrong secret, and another handler", open, []string{tokentest.Authorization(wrong)}, 401, "Unauthorized\n", []string{`Basic realm="users"`, `Bearer realm="tokens", error="invalid_token"`}, ""},
+		{"a wrong secret, and another handler", open, []string{tokentest.Authorization(wrong)}, 401, "Unauthorized\n", []string{`Basic realm="users"`, "Negotiate", `Bearer realm="tokens", error="invalid_token"`}, ""},
 		{"an outage", open, []string{tokentest.Authorization(down)}, 503, "Service Unavailable\n", nil, "1"},
 		{"two headers", open, []string{tokentest.Authorization(good), "Basic dXNlcjpwYXNz"}, 400, "Bad Request\n", nil, ""},
 	} {
