@@ -12,7 +12,7 @@
 //	token := tokentest.NewToken(t, "elastic/fleet-server/token1", "")
 //	src.Put(token, "the record")
 //	kit.Group.AuthenticateToken(t.Context(), token)
-//	time.Sleep(time.Hour + 2*time.Second)
+//	time.Sleep(time.Hour)
 //	kit.Group.AuthenticateToken(t.Context(), token) // src.Reads() is 2
 //
 // # Conformance
