@@ -162,7 +162,8 @@ func New(db *sql.DB, engine Engine, cfg Config) (*Index, error) {
 }
 
 // Close ends what the index has started, and waits for it. Its methods fail
-// afterwards with [ErrClosed]. It does not close the database handle.
+// afterwards with [ErrClosed], and its health is none: the caches forget everything, as
+// nobody would tell them of changes any more. It does not close the database handle.
 func (ix *Index) Close() {
 	ix.mu.Lock()
 	ix.closed = true
@@ -174,6 +175,7 @@ func (ix *Index) Close() {
 	ix.pollers.Wait()
 	ix.polling.Lock()
 	defer ix.polling.Unlock()
+	ix.vanish()
 	ix.pinned.drop()
 	ix.get.close()
 	ix.poll.close()

@@ -409,6 +409,18 @@ func (ix *Index) failed(began time.Time, err error) {
 	}
 }
 
+// vanish tells the sources that the index is not there any more.
+func (ix *Index) vanish() {
+	ix.telling.Lock()
+	defer ix.telling.Unlock()
+	ix.mu.Lock()
+	ix.status.State = indexsource.State{}
+	ix.mu.Unlock()
+	for _, w := range ix.watching() {
+		w.StateChanged(indexsource.State{})
+	}
+}
+
 // stateLocked returns the state after failures that have lasted for some time.
 func (ix *Index) stateLocked(err error, lasted time.Duration) indexsource.State {
 	state := ix.status.State

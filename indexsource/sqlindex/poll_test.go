@@ -272,6 +272,35 @@ func TestTook(t *testing.T) {
 	})
 }
 
+// TestClosed: what is in memory when the index is closed is confirmed no more: nobody
+// would hear of its revocation.
+func TestClosed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		db, ix := openFake(t, sqlindex.Config{})
+		group := tokencache.NewGroup(tokencache.GroupConfig{})
+		defer group.Close()
+		if _, err := tokencache.New(group, "index", indexsource.New(ix), tokencache.Config{}); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		token, err := tokencache.NewToken(fleet.TokenID("token1"), tokencache.NewSecret("supersecret"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		db.set(func() { db.hash = indexsource.HashSecret(token.Secret()).Reveal() })
+		if _, err := group.AuthenticateToken(t.Context(), token); err != nil {
+			t.Fatal(err)
+		}
+		ix.Close()
+		if _, err := group.AuthenticateToken(t.Context(), token); !errors.Is(err, sqlindex.ErrClosed) {
+			t.Errorf("after Close: got %v, want ErrClosed", err)
+		}
+		if state := ix.Status().State; state != (indexsource.State{}) {
+			t.Errorf("after Close: got %+v", state)
+		}
+	})
+}
+
 // TestImpatience: a poll that fails as its caller's context is done says nothing of the
 // database, neither one that was asked for nor the one after a write. One that takes
 // Config.Timeout does.
