@@ -8,7 +8,7 @@
 // Nothing is logged for each request, not even during an attack or an outage:
 // what repeats is counted, and told once a minute.
 //
-//	Error  a source has panicked: the first of each cache with its stack
+//	Error  a source has panicked for the first time, with the stack; later panics are failures
 //	Error  every load of a cache has failed for a minute: told once for each outage
 //	Warn   loads of a cache fail: the first, and then how many each minute
 //	Warn   authentications are turned away: the first, and then how many each minute
