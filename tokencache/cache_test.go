@@ -132,3 +132,43 @@ func TestChangeWhileSubscribing(t *testing.T) {
 	token := mustToken(t, "a/a/a", "supersecret")
 	check(t, solo(t, eager{newTestSource(token)}, tokencache.Config{}), token, "ok")
 }
+
+// A restless source tells of changes, from a goroutine of its own, from when a cache
+// subscribes until that has become a part of its group, and after.
+type restless struct {
+	*testSource
+	told, end chan struct{}
+}
+
+func (r restless) Subscribe(inv tokencache.Invalidator) (cancel func()) {
+	begun := make(chan struct{})
+	go func() {
+		defer close(r.told)
+		for first := true; ; first = false {
+			inv.Clear(context.Background(), tokencache.CauseSource)
+			if first {
+				close(begun)
+			}
+			select {
+			case <-r.end:
+				return
+			default:
+			}
+		}
+	}()
+	<-begun
+	return r.testSource.Subscribe(inv)
+}
+
+// TestChangeWhileAdded: a cache becomes the second of its group while its source tells
+// of a change.
+func TestChangeWhileAdded(t *testing.T) {
+	for range 2000 {
+		g := tokencache.NewGroup(tokencache.GroupConfig{})
+		src := restless{newTestSource(), make(chan struct{}), make(chan struct{})}
+		newCache(t, g, "first", newTestSource(), tokencache.Config{})
+		newCache(t, g, "second", src, tokencache.Config{})
+		close(src.end)
+		<-src.told
+	}
+}

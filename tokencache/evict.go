@@ -78,10 +78,10 @@ type eviction struct {
 	at   int64 // clock reading: which entries had expired before
 
 	// guarded by the group's mutex
-	gone  []int    // live entries that went, by the store's index
-	cells []*cell  // marked ones
-	eras  []*era   // marked ones
-	names []*entry // entries with a marked owner
+	gone  map[*store]int // live entries that went
+	cells []*cell        // marked ones
+	eras  []*era         // marked ones
+	names []*entry       // entries with a marked owner
 }
 
 const unlinkStep = 64
@@ -143,7 +143,7 @@ func (g *Group) evict(ctx context.Context, why Cause, stores []*store, sels []Se
 	}
 	evicted := make(map[string]int, len(stores))
 	for _, s := range stores {
-		evicted[s.name] = ev.gone[s.index]
+		evicted[s.name] = ev.gone[s]
 	}
 	if g.observer != nil {
 		event := Event{Kind: EventEviction, Cause: why, Selectors: sels, Evicted: evicted}
@@ -157,7 +157,7 @@ func (g *Group) evict(ctx context.Context, why Cause, stores []*store, sels []Se
 
 // markLocked marks everything that is selected.
 func (g *Group) markLocked(why Cause, stores []*store, mark func(*store, *eviction)) *eviction {
-	ev := &eviction{at: g.clock.now(), gone: make([]int, max(1, len(*g.stores.Load())))}
+	ev := &eviction{at: g.clock.now(), gone: make(map[*store]int, len(stores))}
 	for _, s := range stores {
 		mark(s, ev)
 		if why == CauseSource || why == CauseState {

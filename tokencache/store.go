@@ -161,7 +161,7 @@ func (s *store) unlinkLocked(e *entry) {
 		s.policy.removeLocked(e)
 		g.lengths.removeLocked(e.length)
 		if ev := owner.evictedBy(); ev != nil && e.expires > ev.at {
-			ev.gone[s.index]++
+			ev.gone[s]++
 			s.stats.Evicted++
 		}
 	}
