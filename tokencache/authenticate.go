@@ -290,7 +290,7 @@ func (g *Group) stepLocked(ctx context.Context, stores []*store, a *attempt, v *
 // unableLocked returns why the group cannot answer at all, or nil.
 func (g *Group) unableLocked(stores []*store, a *attempt) *NoAnswerError {
 	switch {
-	case g.closed:
+	case g.closedLocked():
 		return &NoAnswerError{Token: a.token.id, Reason: ReasonClosed}
 	case len(stores) == 0:
 		return &NoAnswerError{Token: a.token.id, Reason: ReasonUnavailable, Err: errNoCaches}

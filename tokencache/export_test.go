@@ -168,6 +168,9 @@ func StopTicking(g *Group) {
 	g.ticking.Stop()
 }
 
+// BeginClose is what Group.Close does before the instant.
+func BeginClose(g *Group) { g.seal() }
+
 // HeldByEvict is Group.Evict. It returns for how long the mutex was held each time, by
 // this clock, first to mark, then for each step of unlinking.
 func HeldByEvict(g *Group, sel Selector, now func() time.Duration) []time.Duration {

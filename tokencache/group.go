@@ -47,8 +47,8 @@ type Group struct {
 
 	outcomes outcomeCounter
 
-	mu        sync.Mutex // guards the fields below, and every store's that say so; see evict.go
-	closed    bool
+	mu        sync.Mutex  // guards the fields below, and every store's that say so; see evict.go
+	sealed    bool        // no cache is added any more
 	ticking   *time.Timer // nil: the clock takes no notes
 	linked    int         // entries in the table
 	growing   bool        // an array is being made for the table
@@ -194,10 +194,21 @@ func (g *Group) Caches() iter.Seq2[string, Stats] {
 // Close closes every cache of the group, at one instant; see [Cache.Close]. From
 // then on every authentication ends with [ErrClosed].
 func (g *Group) Close() {
-	g.mu.Lock()
-	g.closed = true
-	g.mu.Unlock()
+	g.seal()
 	g.close(*g.stores.Load())
+}
+
+// seal has the group get no further cache.
+func (g *Group) seal() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.sealed = true
+}
+
+// closedLocked reports whether the group is closed. It is not before the instant at
+// which its caches are: until then hits are confirmed.
+func (g *Group) closedLocked() bool {
+	return g.sealed && !slices.ContainsFunc(*g.stores.Load(), func(s *store) bool { return !s.closed.Load() })
 }
 
 // Wait waits until nothing runs any more that the group's caches have started, or
@@ -217,7 +228,7 @@ func (g *Group) add(s *store) error {
 	defer g.mu.Unlock()
 	old := *g.stores.Load()
 	switch {
-	case g.closed:
+	case g.sealed:
 		return fmt.Errorf("%w: the group, before it got the cache %q", ErrClosed, s.name)
 	case slices.ContainsFunc(old, func(o *store) bool { return o.name == s.name }):
 		return fmt.Errorf("tokencache: the group has a cache of the name %q already", s.name)

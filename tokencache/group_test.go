@@ -107,6 +107,30 @@ func TestEmptyAndClosedGroupsDoNotRefuse(t *testing.T) {
 	}
 }
 
+// TestCloseIsOneInstant: until the caches are closed, nobody is told that the group is.
+func TestCloseIsOneInstant(t *testing.T) {
+	token, other := mustToken(t, "a/a/a", "supersecret"), mustToken(t, "a/a/other", "supersecret")
+	g, src := tokencache.NewGroup(tokencache.GroupConfig{}), newTestSource(token, other)
+	c := newCache(t, g, "test", src, tokencache.Config{})
+	check(t, c, token, "ok")
+	tokencache.BeginClose(g)
+	if _, err := tokencache.New(g, "late", newTestSource(), tokencache.Config{}); !errors.Is(err, tokencache.ErrClosed) {
+		t.Errorf("New: got %v", err)
+	}
+	if _, err := g.AuthenticateToken(t.Context(), other); err != nil {
+		t.Errorf("a miss: got %v", err)
+	}
+	if _, err := g.Authenticate(t.Context(), header(token)); err != nil {
+		t.Errorf("a hit after that miss: got %v", err)
+	}
+	g.Close()
+	for _, token := range []tokencache.Token{token, other} {
+		if _, err := g.AuthenticateToken(t.Context(), token); !errors.Is(err, tokencache.ErrClosed) {
+			t.Errorf("%v: got %v", token, err)
+		}
+	}
+}
+
 // TestCloseAgain does nothing: a source is told once that its cache has gone.
 func TestCloseAgain(t *testing.T) {
 	src := &cancelled{testSource: newTestSource()}
