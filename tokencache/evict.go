@@ -128,8 +128,15 @@ func markOf(sels []Selector) func(*store, *eviction) {
 	}
 }
 
-// evict is the one eviction. mark marks what it selects in a store.
+// evict is the one eviction, and tells the observer.
 func (g *Group) evict(ctx context.Context, why Cause, stores []*store, sels []Selector, mark func(*store, *eviction)) map[string]int {
+	evicted := g.forget(why, stores, mark)
+	g.tellEviction(ctx, why, stores, sels, evicted)
+	return evicted
+}
+
+// forget is evict without the observer. mark marks what is selected in a store.
+func (g *Group) forget(why Cause, stores []*store, mark func(*store, *eviction)) map[string]int {
 	g.mu.Lock()
 	ev := g.markLocked(why, stores, mark)
 	g.happenLocked(ev, why)
@@ -145,14 +152,18 @@ func (g *Group) evict(ctx context.Context, why Cause, stores []*store, sels []Se
 	for _, s := range stores {
 		evicted[s.name] = ev.gone[s]
 	}
-	if g.observer != nil {
-		event := Event{Kind: EventEviction, Cause: why, Selectors: sels, Evicted: evicted}
-		if len(stores) == 1 {
-			event.Cache = stores[0].name
-		}
-		g.observer(context.WithoutCancel(ctx), event)
-	}
 	return evicted
+}
+
+func (g *Group) tellEviction(ctx context.Context, why Cause, stores []*store, sels []Selector, evicted map[string]int) {
+	if g.observer == nil {
+		return
+	}
+	event := Event{Kind: EventEviction, Cause: why, Selectors: sels, Evicted: evicted}
+	if len(stores) == 1 {
+		event.Cache = stores[0].name
+	}
+	g.observer(context.WithoutCancel(ctx), event)
 }
 
 // markLocked marks everything that is selected.
@@ -286,26 +297,27 @@ func (ev *eviction) nextLocked() *entry {
 func (g *Group) close(stores []*store) {
 	var closing []*store
 	var ended []*load
-	g.evict(context.Background(), CauseClosed, stores, nil, func(s *store, ev *eviction) {
+	evicted := g.forget(CauseClosed, stores, func(s *store, ev *eviction) {
 		if s.closed.Load() {
 			return
 		}
 		s.closed.Store(true)
 		closing = append(closing, s)
+		s.running.add() // for the end of the subscription: whoever finds the store closed can wait for it
 		s.markAllLocked(ev)
 		ended = append(ended, s.stopLoadsLocked()...)
 	})
-	for _, l := range ended {
-		l.finish()
-	}
 	for _, s := range closing {
 		// Its source's code, for which nobody waits. It comes last: changes must
 		// arrive until nothing is served any more.
-		s.running.add()
 		go func() {
 			defer s.running.done()
 			s.cancel()
 		}()
+	}
+	finishAll(ended)
+	if len(closing) > 0 {
+		g.tellEviction(context.Background(), CauseClosed, stores, nil, evicted)
 	}
 }
 

@@ -413,7 +413,16 @@ func (l *load) settleLocked(out *outcome) {
 // finish wakes all who wait for a settled load, and tells the observer.
 func (l *load) finish() {
 	close(l.done)
-	if l.store.group.observer != nil {
+	l.tell()
+}
+
+// finishAll finishes settled loads. The observer, which may take its time, comes after
+// all who wait.
+func finishAll(loads []*load) {
+	for _, l := range loads {
+		close(l.done)
+	}
+	for _, l := range loads {
 		l.tell()
 	}
 }
@@ -421,6 +430,9 @@ func (l *load) finish() {
 // tell tells the observer of a settled load.
 func (l *load) tell() {
 	g := l.store.group
+	if g.observer == nil {
+		return
+	}
 	ev := Event{
 		Kind: EventLoad, Cache: l.store.name, Token: l.token.id, Reason: l.out.reason,
 		Duration: time.Duration(g.clock.now() - l.started),
@@ -547,9 +559,7 @@ func (g *Group) overdue() {
 	g.deadlines.fires = 0
 	g.deadlines.watchLocked()
 	g.mu.Unlock()
-	for _, l := range ended {
-		l.finish()
-	}
+	finishAll(ended)
 }
 
 // panicError describes a panic of a source. The value is shown only where the

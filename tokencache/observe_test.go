@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -164,4 +165,49 @@ func TestEventKindNames(t *testing.T) {
 	if got != "load eviction displacement overload unknown" {
 		t.Errorf("got %s", got)
 	}
+}
+
+// TestObserverDelaysNobody: who waits for a load that has taken too long, or whose cache
+// is closed, is told before the observer, which takes its time, of any of them. Closing
+// again tells it nothing.
+func TestObserverDelaysNobody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var closings atomic.Int32
+		g := tokencache.NewGroup(tokencache.GroupConfig{Observer: func(_ context.Context, e tokencache.Event) {
+			if e.Cause == tokencache.CauseClosed {
+				closings.Add(1)
+			}
+			time.Sleep(time.Second)
+		}})
+		src := newTestSource()
+		src.before = func(ctx context.Context, _ tokencache.TokenID) error { <-ctx.Done(); return ctx.Err() }
+		c := newCache(t, g, "test", src, tokencache.Config{})
+		ask := func(service string, after time.Duration) (answered *sync.WaitGroup) {
+			start, wg := time.Now(), new(sync.WaitGroup)
+			for i := range 5 {
+				wg.Go(func() {
+					c.AuthenticateToken(t.Context(), mustToken(t, fmt.Sprintf("a/%s/%d", service, i), "supersecret"))
+					if took := time.Since(start); took != after {
+						t.Errorf("%s: answered after %v, want %v", service, took, after)
+					}
+				})
+			}
+			synctest.Wait()
+			return wg
+		}
+		ask("overdue", 10*time.Second).Wait()
+		time.Sleep(time.Minute)
+		answered := ask("closed", 0)
+		go g.Close()
+		answered.Wait()
+		c.Close()
+		g.Close()
+		if err := g.Wait(t.Context()); err != nil || src.subscribers() != 0 {
+			t.Errorf("Wait: got %v, and %d subscriptions are left", err, src.subscribers())
+		}
+		time.Sleep(time.Minute)
+		if got := closings.Load(); got != 1 {
+			t.Errorf("the observer was told %d times of the closing", got)
+		}
+	})
 }
