@@ -97,6 +97,9 @@ const unlinkStep = 64
 // The context carries values to the observer; its end does not matter. The cause
 // is CauseAsked for what an operator or a program asks for.
 func (g *Group) Evict(ctx context.Context, why Cause, sels ...Selector) map[string]int {
+	if sels == nil {
+		sels = []Selector{} // to an observer, nil is everything
+	}
 	return g.evict(ctx, why, *g.stores.Load(), sels, markOf(sels))
 }
 
@@ -110,6 +113,9 @@ func (g *Group) Clear(ctx context.Context, why Cause) map[string]int {
 // Evict forgets the selected tokens in this cache alone, at one instant, with the
 // guarantees of [Group.Evict]. It returns how many live entries went.
 func (c *Cache[R]) Evict(ctx context.Context, why Cause, sels ...Selector) int {
+	if sels == nil {
+		sels = []Selector{} // to an observer, nil is everything
+	}
 	return c.store.group.evict(ctx, why, []*store{c.store}, sels, markOf(sels))[c.store.name]
 }
 

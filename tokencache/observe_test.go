@@ -167,6 +167,23 @@ func TestEventKindNames(t *testing.T) {
 	}
 }
 
+// TestEvictionOfNothing: an eviction without selectors is not told as one of everything.
+func TestEvictionOfNothing(t *testing.T) {
+	var events []tokencache.Event
+	g := tokencache.NewGroup(tokencache.GroupConfig{Observer: func(_ context.Context, e tokencache.Event) { events = append(events, e) }})
+	c := newCache(t, g, "test", newTestSource(), tokencache.Config{})
+	g.Evict(t.Context(), tokencache.CauseAsked)
+	c.Evict(t.Context(), tokencache.CauseAsked)
+	for _, e := range events {
+		if e.Selectors == nil || len(e.Selectors) > 0 {
+			t.Errorf("got the selectors %#v, want none", e.Selectors)
+		}
+	}
+	if len(events) != 2 {
+		t.Errorf("got %d events, want 2", len(events))
+	}
+}
+
 // TestObserverDelaysNobody: who waits for a load that has taken too long, or whose cache
 // is closed, is told before the observer, which takes its time, of any of them. Closing
 // again tells it nothing.
