@@ -483,6 +483,9 @@ func (l *load) stopLocked(out *outcome) {
 	s, account := l.store, l.token.id.Account
 	switch l.phase {
 	case queued, turning:
+		if l.phase == turning { // it has begun, and so is counted
+			l.countStopLocked(out.reason)
+		}
 		l.place.leaveLocked()
 		l.overLocked()
 	case reading:
@@ -493,6 +496,15 @@ func (l *load) stopLocked(out *outcome) {
 		s.group.hashing.giveBackLocked(account, int64(s.loadTimeout))
 	}
 	l.settleLocked(out)
+}
+
+// countStopLocked counts a load that was stopped while it waited for its turn to hash.
+func (l *load) countStopLocked(reason Reason) {
+	if reason == ReasonOverloaded {
+		l.store.stats.Errors++
+	} else {
+		l.store.stats.Discarded++ // nobody waits for it, or its cache was closed
+	}
 }
 
 // overLocked notes that nothing of the load uses its token's secret any more.
@@ -520,9 +532,6 @@ func (l *load) abandon() {
 	l.waiters--
 	unwanted := l.unwanted() && (l.phase == queued || l.phase == turning)
 	if unwanted {
-		if l.phase == turning {
-			l.store.stats.Discarded++
-		}
 		l.stopLocked(&outcome{reason: ReasonGaveUp})
 	}
 	g.mu.Unlock()

@@ -13,7 +13,7 @@ type Stats struct {
 	Loads      uint64 `json:"loads"`      // loads begun; one for each group of misses that share it, and refreshes
 	Refusals   uint64 `json:"refusals"`   // loads in which the source did not confirm the token
 	Errors     uint64 `json:"errors"`     // loads that failed
-	Discarded  uint64 `json:"discarded"`  // loads that were not stored, as an eviction came first, they took too long, or nobody waited any more
+	Discarded  uint64 `json:"discarded"`  // loads that were not stored, as an eviction or Close came first, they took too long, or nobody waited any more
 	Stored     uint64 `json:"stored"`     // verdicts stored
 	Refreshed  uint64 `json:"refreshed"`  // of these, stored ahead of an expiry
 	Stale      uint64 `json:"stale"`      // authentications confirmed past the time, as the source did not answer

@@ -1,6 +1,7 @@
 package tokencache_test
 
 import (
+	"context"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -82,5 +83,39 @@ func TestOutcomesAddUp(t *testing.T) {
 		if diff := cmp.Diff(want, st); name != "test" || diff != "" {
 			t.Errorf("cache %q (-want +got):\n%s", name, diff)
 		}
+	}
+}
+
+// TestLoadsAddUp: each load that has begun is stored, refused, an error or discarded,
+// also where it is stopped while it waits for its turn to hash.
+func TestLoadsAddUp(t *testing.T) {
+	for _, test := range []struct {
+		name  string
+		group tokencache.GroupConfig
+		stop  func(*tokencache.Cache[record], context.CancelFunc)
+		want  tokencache.Stats
+	}{
+		{"it waits too long", tokencache.GroupConfig{MaxWait: time.Millisecond}, nil, tokencache.Stats{Loads: 2, Misses: 2, Stored: 1, Errors: 1, Entries: 1}},
+		{"nobody waits", tokencache.GroupConfig{}, func(_ *tokencache.Cache[record], cancel context.CancelFunc) { cancel() }, tokencache.Stats{Loads: 2, Misses: 2, Stored: 1, Discarded: 1, Entries: 1}},
+		{"the cache is closed", tokencache.GroupConfig{}, func(c *tokencache.Cache[record], _ context.CancelFunc) { c.Close() }, tokencache.Stats{Loads: 2, Misses: 2, Discarded: 2}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				test.group.MaxHashing = 1
+				c := newCache(t, tokencache.NewGroup(test.group), "test", newSlowSource(t, "a/a/0", "a/a/1"), tokencache.Config{})
+				begin(t, c, "a/a/0", "supersecret")
+				ctx, cancel := context.WithCancel(t.Context())
+				defer cancel()
+				async(ctx, c, mustToken(t, "a/a/1", "supersecret"))
+				synctest.Wait()
+				if test.stop != nil {
+					test.stop(c, cancel)
+				}
+				time.Sleep(time.Minute)
+				if diff := statsDiff(c.Stats(), test.want); diff != "" {
+					t.Errorf("stats (-want +got):\n%s", diff)
+				}
+			})
+		})
 	}
 }
