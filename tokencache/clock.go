@@ -78,7 +78,9 @@ func (g *Group) tick() {
 		g.ticking.Reset(tick)
 	}
 	events := g.displacedLocked()
+	g.telling.add()
 	g.mu.Unlock()
+	defer g.telling.done()
 	g.tell(events)
 }
 

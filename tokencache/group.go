@@ -46,6 +46,7 @@ type Group struct {
 	_ [cacheLine]byte
 
 	outcomes outcomeCounter
+	telling  tally // the observer, of displacements
 
 	mu        sync.Mutex  // guards the fields below, and every store's that say so; see evict.go
 	sealed    bool        // no cache is added any more
@@ -99,9 +100,11 @@ type GroupConfig struct {
 
 	// Observer is told of loads, evictions, displacements and overload; never of
 	// hits. It is called after the event, in the goroutine where that happened, by
-	// many goroutines at once and under no lock. The context carries the values of
-	// the caller's. For two observers, pass a function that calls both. Nil: nobody
-	// is told, which costs nothing.
+	// many goroutines at once and under no lock. It should be quick: the goroutine
+	// is a caller's, or one beyond those that are bounded. It must not call Wait,
+	// which may wait for it. The context carries the values of the caller's. For two
+	// observers, pass a function that calls both. Nil: nobody is told, which costs
+	// nothing.
 	Observer func(context.Context, Event)
 }
 
@@ -219,7 +222,7 @@ func (g *Group) Wait(ctx context.Context) error {
 			return err
 		}
 	}
-	return nil
+	return g.telling.wait(ctx)
 }
 
 // add makes s a part of the group.

@@ -563,11 +563,17 @@ func (g *Group) overdue() {
 			s.stats.Errors++
 		}
 		l.stopLocked(&outcome{reason: err.Reason, err: err})
+		s.running.add() // the observer is still to be told
 		ended = append(ended, l)
 	}
 	g.deadlines.fires = 0
 	g.deadlines.watchLocked()
 	g.mu.Unlock()
+	defer func() {
+		for _, l := range ended {
+			l.store.running.done()
+		}
+	}()
 	finishAll(ended)
 }
 

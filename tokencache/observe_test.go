@@ -228,3 +228,63 @@ func TestObserverDelaysNobody(t *testing.T) {
 		}
 	})
 }
+
+// TestWaitWhileDisplacementsAreTold: Wait waits for the observer.
+func TestWaitWhileDisplacementsAreTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		told := false
+		g := tokencache.NewGroup(tokencache.GroupConfig{Observer: func(_ context.Context, e tokencache.Event) {
+			if e.Kind == tokencache.EventDisplacement {
+				time.Sleep(time.Minute)
+				told = true
+			}
+		}})
+		one, two := mustToken(t, "a/a/1", "supersecret"), mustToken(t, "a/a/2", "supersecret")
+		c := newCache(t, g, "test", newTestSource(one, two), tokencache.Config{MaxEntries: 1})
+		check(t, c, one, "ok")
+		check(t, c, two, "ok")
+		time.Sleep(2 * time.Second)
+		g.Close()
+		if err := g.Wait(t.Context()); err != nil || !told {
+			t.Errorf("Wait: got %v, while the observer was being told", err)
+		}
+	})
+}
+
+// TestWaitForTheObserver: Wait ends when the observer has been told of all loads, also of
+// those that were overdue or turned away.
+func TestWaitForTheObserver(t *testing.T) {
+	for _, test := range []struct {
+		name  string
+		group tokencache.GroupConfig
+		cfg   tokencache.Config
+	}{
+		{"overdue", tokencache.GroupConfig{}, tokencache.Config{LoadTimeout: time.Second}},
+		{"turned away", tokencache.GroupConfig{MaxQueue: 3}, tokencache.Config{MaxLoads: 1}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var told, ended atomic.Int32
+				test.group.Observer = func(_ context.Context, e tokencache.Event) {
+					if e.Kind == tokencache.EventLoad && e.Reason != tokencache.ReasonClosed {
+						told.Add(1)
+						time.Sleep(time.Minute)
+						ended.Add(1)
+					}
+				}
+				src := newTestSource()
+				src.before = func(ctx context.Context, _ tokencache.TokenID) error { <-ctx.Done(); return ctx.Err() }
+				g := tokencache.NewGroup(test.group)
+				c := newCache(t, g, "test", src, test.cfg)
+				for _, name := range []string{"a/a/1", "b/b/1", "b/b/2", "b/b/3", "c/c/1"} { // the last one has b/b/3 turned away
+					begin(t, c, name, "supersecret")
+				}
+				time.Sleep(2 * time.Second)
+				g.Close()
+				if err := g.Wait(t.Context()); err != nil || told.Load() == 0 || ended.Load() != told.Load() {
+					t.Errorf("Wait: got %v; the observer was told of %d loads, and of %d of them is still being told", err, told.Load(), told.Load()-ended.Load())
+				}
+			})
+		})
+	}
+}

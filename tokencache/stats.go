@@ -76,7 +76,7 @@ func (g *Group) Stats() GroupStats {
 // displacedLocked returns the events for what was displaced since the last call.
 func (g *Group) displacedLocked() (events []Event) {
 	for _, s := range *g.stores.Load() {
-		if s.displaced > 0 && g.observer != nil {
+		if s.displaced > 0 && g.observer != nil && !s.closed.Load() { // else Wait may have ended
 			events = append(events, Event{Kind: EventDisplacement, Cache: s.name, Count: s.displaced})
 		}
 		s.displaced = 0

@@ -332,7 +332,11 @@ func (t *turns) turnAwayLocked(ln *line) bool {
 	l := names.Back().Value.(*nameQueue).loads.Back().Value.(*load)
 	err := l.store.overloaded(l.token.id, t)
 	l.stopLocked(&outcome{reason: err.Reason, err: err})
-	go l.finish() // which must not be called under the mutex
+	l.store.running.add()
+	go func() { // as it must not be called under the mutex
+		defer l.store.running.done()
+		l.finish()
+	}()
 	return true
 }
 

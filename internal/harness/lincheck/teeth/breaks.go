@@ -289,7 +289,7 @@ var breaks = []brk{
 	{"turn away a hinted load of an account that waits with many", turnsGo,
 		"		return lane == hintedLane && t.turnAwayLocked(ln)\n", "		return false\n"},
 	{"tell the observer under the mutex", turnsGo,
-		"	go l.finish() // which", "	l.finish() // which"},
+		"	go func() { // as", "	func() { // as"},
 	{"leave a failing source no peace", failuresGo,
 		"	if f.longest > 0 && f.inARow >=", "	if f.longest < 0 && f.inARow >="},
 	{"leave a source alone though it has answered", failuresGo,
