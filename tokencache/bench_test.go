@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"crypto/subtle"
+	"errors"
 	"fmt"
 	"runtime"
 	"runtime/debug"
@@ -202,4 +203,45 @@ func BenchmarkHeld(b *testing.B) {
 			})
 		}
 	}
+}
+
+// BenchmarkTurnedAway asks what it costs to turn a caller away, where all places to wait
+// are taken by loads of as many accounts: whoever floods a group has it do that, under
+// the mutex that misses and evictions need. It must not depend on how many wait.
+func BenchmarkTurnedAway(b *testing.B) {
+	for _, places := range []int{1 << 6, 1 << 14} {
+		b.Run(fmt.Sprintf("waiting=%d", places), func(b *testing.B) {
+			g := tokencache.NewGroup(tokencache.GroupConfig{MaxQueue: places, MaxWait: time.Hour})
+			defer g.Close()
+			c, err := tokencache.New(g, "hangs", hangs{}, tokencache.Config{MaxLoads: 1, LoadTimeout: time.Hour})
+			if err != nil {
+				b.Fatal(err)
+			}
+			token := func(i int) tokencache.Token {
+				return mustToken(b, fmt.Sprintf("elastic/service-%d/token1", i), "0123456789abcdefghijkl")
+			}
+			for i := range places + 1 {
+				token := token(i)
+				go c.AuthenticateToken(b.Context(), token)
+			}
+			for st := c.Stats(); st.Loading+st.Waiting <= places; st = c.Stats() {
+				runtime.Gosched()
+			}
+			newcomer := token(places + 1)
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := c.AuthenticateToken(b.Context(), newcomer); !errors.Is(err, tokencache.ErrOverloaded) {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+// hangs is a source that answers when its context ends.
+type hangs struct{ open }
+
+func (hangs) Lookup(ctx context.Context, _ tokencache.TokenID) (tokencache.Answer[struct{}], error) {
+	<-ctx.Done()
+	return tokencache.Answer[struct{}]{}, ctx.Err()
 }

@@ -17,8 +17,8 @@ import (
 // remembers no other refusal and no error.
 //
 // A Cache is safe for concurrent use by multiple goroutines. It runs a goroutine
-// for each load that reads, at most Config.MaxLoads and as many strays, and for
-// each hash that is computed; [Cache.Close] ends them.
+// for each load that reads, at most Config.MaxLoads, for each hash that is computed,
+// and for each stray, see there; [Cache.Close] ends them.
 type Cache[R any] struct{ store *store }
 
 var _ Invalidator = (*Cache[any])(nil)
@@ -62,10 +62,11 @@ type Config struct {
 
 	// MaxLoads is how many loads may read at once. Further ones have to wait, see
 	// GroupConfig.MaxWait. One account may have an eighth of them, so that reads of
-	// one account that hang leave room for the others. As many loads again, and 64
-	// at least, may be strays, which run on after they have taken too long; an
-	// account that has its eighth of strays, or the cache that has all, begins no
-	// load until some have ended. Zero: 1024. Negative is an error.
+	// one account that hang leave room for the others. Loads that run on after they
+	// have taken too long are strays: while there are MaxLoads of them, and 64 at
+	// least, no load begins, nor one of an account that has an eighth of that. Loads
+	// that read or hash by then may still become strays. Zero: 1024. Negative is an
+	// error.
 	MaxLoads int
 
 	// MaxBackoff is the longest pause in which a source is left alone after its
@@ -195,7 +196,7 @@ func newStore(g *Group, name string, cfg Config) *store {
 	if s.ttl == 0 || s.hideNames {
 		s.absentTTL = 0
 	}
-	s.slots.blocked = s.strays.fullLocked
+	s.slots.strays = &s.strays
 	s.slots.setPlaces(g.maxQueue)
 	s.beginEraLocked()
 	return s

@@ -112,7 +112,7 @@ func Bookkeeping(g *Group) (n int) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	for _, s := range *g.stores.Load() {
-		n += len(s.cells) + len(s.slots.lines) + len(s.strays.of)
+		n += len(s.cells) + len(s.slots.lines) + cap(s.slots.ranks.first) + len(s.strays.of)
 		for c := s.era.cells; c != nil; c = c.next {
 			n++
 		}
@@ -120,7 +120,7 @@ func Bookkeeping(g *Group) (n int) {
 	for _, waiting := range g.hashing.waitingOf {
 		n += max(waiting, -waiting)
 	}
-	return n + len(g.hashing.lines) + len(g.deadlines.loads) + g.linked
+	return n + len(g.hashing.lines) + cap(g.hashing.ranks.first) + len(g.deadlines.loads) + g.linked
 }
 
 // ClearInSteps is Group.Clear; step is called under the mutex after the instant and

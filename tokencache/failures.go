@@ -69,4 +69,7 @@ func (s *strays) endLocked(a Account) {
 
 // fullLocked reports whether the account may begin no load, as too many have
 // become strays.
-func (s *strays) fullLocked(a Account) bool { return s.all >= s.limit || s.of[a] >= s.share }
+func (s *strays) fullLocked(a Account) bool { return s.allLocked() || s.of[a] >= s.share }
+
+// allLocked reports whether no account may.
+func (s *strays) allLocked() bool { return s.all >= s.limit }

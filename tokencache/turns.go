@@ -35,13 +35,14 @@ type turns struct {
 	placesAccount int // how many of one account
 
 	running, waiting int
-	waitingOf        [classes]int       // of these, by the class of their account
-	costs            *costs             // nil: what a turn is for costs the same for all
-	active           []*line            // those that have a turn, if costs are known
-	lines            map[Account]*line  // of the accounts that have a turn or wait
-	rings            [lanes]list.List   // of *line: the accounts that wait in the lane, the next one first
-	begin            func(*load)        // begins the phase of a load that was given a turn
-	blocked          func(Account) bool // reports whether an account may have no turn for another reason; nil: never
+	waitingOf        [classes]int      // of these, by the class of their account
+	costs            *costs            // nil: what a turn is for costs the same for all
+	active           []*line           // those that have a turn, if costs are known
+	lines            map[Account]*line // of the accounts that have a turn or wait
+	ranks            ranks             // of the lines that wait
+	rings            [lanes]list.List  // of *line: the accounts that wait in the lane, the next one first
+	begin            func(*load)       // begins the phase of a load that was given a turn
+	strays           *strays           // which may block an account, or all; nil: none do
 
 	mean  int64 // moving average of how long a turn takes, in nanoseconds
 	peak  int   // how many lines there were at once
@@ -60,6 +61,8 @@ type line struct {
 	account          Account
 	class            class
 	running, waiting int
+	rankPrev         *line // in the list of turns.ranks
+	rankNext         *line
 	lanes            [lanes]struct {
 		inRing *list.Element // of turns.rings; nil: nothing of the account waits in the lane
 		names  list.List     // of *nameQueue, the next one first
@@ -153,7 +156,7 @@ func (t *turns) mostLocked() class {
 
 // may reports whether the account can have a turn now.
 func (t *turns) may(l *line, most class) bool {
-	if t.blocked != nil && t.blocked(l.account) {
+	if t.strays != nil && t.strays.fullLocked(l.account) {
 		return false
 	}
 	if t.running < t.limit {
@@ -215,7 +218,7 @@ func (t *turns) handOnAllLocked() {
 // handOnLocked gives a turn to the next load that can have one.
 func (t *turns) handOnLocked() bool {
 	most := t.mostLocked()
-	if !t.waitsLocked(most) {
+	if !t.waitsLocked(most) || t.strays != nil && t.strays.allLocked() {
 		return false // without a look at each account: there may be thousands
 	}
 	for lane := range t.rings {
@@ -263,7 +266,7 @@ func (t *turns) queueLocked(l *load) bool {
 	ln = t.line(l.token.id.Account) // what was turned away may have been the last of its line
 	t.waiting++
 	t.waitingOf[ln.class]++
-	ln.waiting++
+	t.ranks.moveLocked(ln, 1)
 	in := &ln.lanes[lane]
 	if in.byName == nil {
 		in.byName = make(map[string]*list.Element)
@@ -296,7 +299,7 @@ func (p *place) leaveLocked() {
 	}
 	t.waiting--
 	t.waitingOf[ln.class]--
-	ln.waiting--
+	t.ranks.moveLocked(ln, -1)
 	*p = place{}
 	t.freeLocked(ln)
 }
@@ -311,11 +314,9 @@ func (t *turns) makeRoomLocked(ln *line, lane int) bool {
 	if t.waiting < t.places {
 		return true
 	}
-	longest := ln
-	for _, other := range t.lines {
-		if other.waiting > longest.waiting {
-			longest = other
-		}
+	longest := t.ranks.mostLocked() // as all places are taken, there is one
+	if longest.waiting == ln.waiting {
+		longest = ln
 	}
 	if longest.waiting <= ln.waiting+1 && lane != hintedLane {
 		return false

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -331,6 +333,43 @@ func TestTurnedAwayByItsOwnAccount(t *testing.T) {
 	})
 }
 
+// TestGoodComesIn: where all places are taken, each by another account, a secret that was
+// good takes the place of one that was not: of its own account where that has one.
+func TestGoodComesIn(t *testing.T) {
+	for _, test := range []struct{ waits, out string }{{"b/b/b", "b/b/b a/a/a"}, {"v/v/bad", "v/v/bad"}} {
+		synctest.Test(t, func(t *testing.T) {
+			good := mustToken(t, "v/v/good", "supersecret")
+			src, gate := newTestSource(good), newGate()
+			c := newCache(t, tokencache.NewGroup(tokencache.GroupConfig{MaxQueue: 2}), "test", src, tokencache.Config{MaxLoads: 1})
+			check(t, c, good, "ok")
+			c.Clear(t.Context(), tokencache.CauseAsked)
+			src.before = gate.pass
+			begin(t, c, "x/x/x", "supersecret")
+			waiting := map[string]<-chan result{}
+			for _, name := range []string{test.waits, "a/a/a"} {
+				waiting[name] = begin(t, c, name, "never-good")
+			}
+			in := async(t.Context(), c, good)
+			synctest.Wait()
+			var out strings.Builder
+			for name, ch := range waiting {
+				select {
+				case r := <-ch:
+					if out.WriteString(name); !errors.Is(r.err, tokencache.ErrOverloaded) {
+						t.Errorf("%s: got %v", name, r.err)
+					}
+				default:
+				}
+			}
+			if !slices.Contains(strings.Fields(test.out), out.String()) {
+				t.Errorf("with %s: got %q turned away, want one of %q", test.waits, out.String(), test.out)
+			}
+			close(gate.open)
+			expect(t, in, nil)
+		})
+	}
+}
+
 // TestNothingIsLeftOfWhoFoundNoPlace: nobody waits with more than one load, so a
 // newcomer is turned away, and forgotten.
 func TestNothingIsLeftOfWhoFoundNoPlace(t *testing.T) {
@@ -397,6 +436,88 @@ func TestRetryAfterGrowsWithTheWork(t *testing.T) {
 			for _, ch := range results {
 				<-ch
 			}
+		})
+	}
+}
+
+// TestWhoIsTurnedAway: where all places are taken, and whatever came and went before, a
+// newcomer takes the place of an account that waits with the most loads, and with two
+// more than its own.
+func TestWhoIsTurnedAway(t *testing.T) {
+	type waiter struct {
+		account int
+		cancel  context.CancelFunc
+		result  <-chan result
+	}
+	const places, accounts = 64, 14
+	const most = places / 8
+	for seed := range uint64(20) {
+		synctest.Test(t, func(t *testing.T) {
+			random, turnedAway, refused := rand.New(rand.NewPCG(seed, 0)), 0, 0
+			g, gate := tokencache.NewGroup(tokencache.GroupConfig{MaxQueue: places, MaxWait: time.Hour}), newGate()
+			src := newTestSource()
+			src.before = gate.pass
+			c := newCache(t, g, "test", src, tokencache.Config{MaxLoads: 1, LoadTimeout: time.Hour})
+			slot := begin(t, c, "x/x/x", "supersecret")
+			var waiting []waiter
+			var with [accounts]int
+			gone := func() (gone []int) { // the accounts of those that were turned away since the last call
+				waiting = slices.DeleteFunc(waiting, func(w waiter) bool {
+					select {
+					case r := <-w.result:
+						if !errors.Is(r.err, tokencache.ErrOverloaded) {
+							t.Errorf("got %v", r.err)
+						}
+						gone = append(gone, w.account)
+						return true
+					default:
+						return false
+					}
+				})
+				return gone
+			}
+			for round := range 600 {
+				if len(waiting) > 0 && random.IntN(5) == 0 {
+					i := random.IntN(len(waiting))
+					waiting[i].cancel()
+					synctest.Wait()
+					<-waiting[i].result
+					with[waiting[i].account]--
+					waiting = slices.Delete(waiting, i, i+1)
+					continue
+				}
+				account := min(random.IntN(accounts), random.IntN(accounts))
+				ctx, cancel := context.WithCancel(t.Context())
+				defer cancel()
+				before, longest := with, slices.Max(with[:])
+				waiting = append(waiting, waiter{account, cancel, async(ctx, c, mustToken(t, fmt.Sprintf("a/%d/%d", account, round), "supersecret"))})
+				synctest.Wait()
+				with[account]++
+				out := gone()
+				for _, account := range out {
+					with[account]--
+				}
+				full := len(waiting)+len(out)-1 == places
+				switch {
+				case before[account] == most || full && longest <= before[account]+1:
+					refused++
+					if !slices.Equal(out, []int{account}) || with != before {
+						t.Fatalf("accounts that waited with %v: got %v turned away, want the newcomer of %d", before, out, account)
+					}
+				case full:
+					turnedAway++
+					if len(out) != 1 || before[out[0]] != longest || out[0] == account {
+						t.Fatalf("accounts that waited with %v: got %v turned away by %d, want one that waited with %d", before, out, account, longest)
+					}
+				case len(out) > 0:
+					t.Fatalf("accounts that waited with %v: got %v turned away by %d, though there was a place", before, out, account)
+				}
+			}
+			if turnedAway == 0 || refused == 0 {
+				t.Errorf("%d were turned away, and %d newcomers refused: this shows nothing", turnedAway, refused)
+			}
+			close(gate.open)
+			<-slot
 		})
 	}
 }

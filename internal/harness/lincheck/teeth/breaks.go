@@ -16,6 +16,7 @@ const (
 	hintsGo        = "tokencache/hints.go"
 	hitGo          = "tokencache/hit.go"
 	loadGo         = "tokencache/load.go"
+	ranksGo        = "tokencache/ranks.go"
 	storeGo        = "tokencache/store.go"
 	tableGo        = "tokencache/table.go"
 	turnsGo        = "tokencache/turns.go"
@@ -286,6 +287,10 @@ var breaks = []brk{
 		"	if t.waiting < t.places {", "	if t.waiting >= 0 {"},
 	{"turn away the newcomer, and not the account that waits with most", turnsGo,
 		"	return t.turnAwayLocked(longest)\n", "	return false\n"},
+	{"turn away a load of another account, and not the newcomer's own", turnsGo,
+		"		longest = ln\n", "		_ = ln\n"},
+	{"turn away a load of an account that waits with few", ranksGo,
+		"return r.first[len(r.first)-1] }", "for _, l := range r.first {\n\t\tif l != nil {\n\t\t\treturn l\n\t\t}\n\t}\n\treturn nil\n}"},
 	{"turn away a hinted load of an account that waits with many", turnsGo,
 		"		return lane == hintedLane && t.turnAwayLocked(ln)\n", "		return false\n"},
 	{"tell the observer under the mutex", turnsGo,
@@ -303,13 +308,13 @@ var breaks = []brk{
 	{"pause longer and longer", failuresGo,
 		"int64(min(pause, f.longest))", "int64(pause)"},
 	{"let the strays of one account end the loads of all", failuresGo,
-		"s.all >= s.limit || s.of[a] >= s.share", "s.all >= s.share || s.of[a] >= s.share"},
+		"s.allLocked() || s.of[a] >= s.share", "s.all >= s.share || s.of[a] >= s.share"},
 	{"never forget a stray", loadGo,
 		"		s.strays.endLocked(l.token.id.Account)\n", ""},
 	{"hand nothing on when a stray has ended", loadGo,
 		"		s.slots.handOnAllLocked()\n		s.stats", "		s.stats"},
 	{"count no strays", failuresGo,
-		"return s.all >= s.limit || s.of[a] >= s.share }", "return s.all > 1<<30 }"},
+		"{ return s.all >= s.limit }", "{ return s.all > 1<<30 }"},
 	{"keep the turn of a load that is overdue", loadGo,
 		"		s.strays.beginLocked(account)\n		s.slots.giveBackLocked(account, int64(s.loadTimeout))\n", "		s.strays.beginLocked(account)\n"},
 	{"ignore the lease on a hit", hitGo,
