@@ -121,10 +121,10 @@ func (n *Node) spread(ctx context.Context, entry Entry, here bool) ([]evict.Node
 
 // carry appends, and appends anew what a log that was replaced has lost.
 func (n *Node) carry(ctx context.Context, entry Entry, here bool, latest *atomic.Pointer[progress]) ([]evict.Node, error) {
-	if strings.HasPrefix(entry.Key, evictPrefix) {
-		entry.TTL = keep * n.lease()
-	}
 	for {
+		if strings.HasPrefix(entry.Key, evictPrefix) {
+			entry.TTL = keep * n.lease()
+		}
 		c := n.expect(entry, here)
 		nodes, err := n.attempt(ctx, c, latest)
 		n.forget(c)
@@ -139,12 +139,16 @@ func (n *Node) carry(ctx context.Context, entry Entry, here bool, latest *atomic
 	}
 }
 
-// lease returns the log's lease, or the configured one where this node is in none.
+// lease returns the longest lease that a log was seen to have, or the configured one,
+// if that is longer.
 func (n *Node) lease() time.Duration {
-	if s := n.current.Load(); s != nil {
-		return max(s.meta.Lease, n.cfg.Lease)
+	return max(time.Duration(n.longest.Load()), n.cfg.Lease)
+}
+
+func (n *Node) learnLease(lease time.Duration) {
+	for longest := n.longest.Load(); int64(lease) > longest && !n.longest.CompareAndSwap(longest, int64(lease)); {
+		longest = n.longest.Load()
 	}
-	return n.cfg.Lease
 }
 
 func (n *Node) attempt(ctx context.Context, c *change, latest *atomic.Pointer[progress]) ([]evict.Node, error) {
@@ -260,7 +264,7 @@ func (n *Node) confirm(ctx context.Context, p *progress, latest *atomic.Pointer[
 		if p.lease == 0 {
 			p = p.withLease(n)
 		}
-		if p.lease > 0 {
+		if p.lease > 0 && !p.fleeting() {
 			left := p.t1.Add(allow(p.lease)).Sub(n.cfg.clock.Now())
 			if left <= 0 {
 				return p.report(n, true), nil
@@ -270,7 +274,7 @@ func (n *Node) confirm(ctx context.Context, p *progress, latest *atomic.Pointer[
 		if p.complete(n) {
 			return p.report(n, false), nil
 		}
-		if p.lost(n) {
+		if p.lost(n) || p.fleeting() {
 			return nil, errLost
 		}
 		select {
@@ -296,6 +300,10 @@ func (p *progress) lost(n *Node) bool {
 	defer n.mu.Unlock()
 	return n.fence.t0.After(p.t1) && n.fence.pos < p.pos
 }
+
+// fleeting reports whether the change, appended while the log's lease was not known,
+// goes from the log before everybody must have come by it.
+func (p *progress) fleeting() bool { return p.entry.TTL > 0 && p.entry.TTL < keep*p.lease }
 
 // withLease takes the lease from this node's own session, which has applied the
 // change, where the roll has not been read.
@@ -377,6 +385,7 @@ func (n *Node) readRoll(ctx context.Context, key string, pos Position) (*roll, e
 	}
 	r := &roll{}
 	json.Unmarshal(view.Messages[metaKey].Value, &r.meta)
+	n.learnLease(r.meta.Lease)
 	r.settled = string(view.Messages[settledKey].Value) == r.meta.Log
 	r.members = members(view)
 	return r, nil

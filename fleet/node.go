@@ -71,6 +71,7 @@ type Node struct {
 	running    sync.WaitGroup
 
 	current atomic.Pointer[session] // nil: not serving
+	longest atomic.Int64            // lease that a log was seen to have, in nanoseconds
 
 	mu       sync.Mutex         // guards the fields below
 	changes  map[string]*change // that wait for answers, by ID

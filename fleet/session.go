@@ -103,13 +103,18 @@ func (s *session) join(ctx context.Context) error {
 	defer cancel()
 	now := s.n.cfg.clock.Now()
 	s.until.Store(&now)
-	s.beat = s.newBeat(heartbeat{First: true}, 0)
-	pos, err := s.n.append(ctx, s.beat.entry)
-	if err != nil {
-		return fmt.Errorf("fleet: join: %w", err)
-	}
-	if err := s.learnLog(ctx, pos); err != nil {
-		return fmt.Errorf("fleet: join: %w", err)
+	var pos Position
+	// Twice where the log's lease is longer than was known: a heartbeat that went from
+	// the log before its lease is over would have nobody wait for this node.
+	for s.beat == nil || s.beat.entry.TTL < keep*s.meta.Lease {
+		var err error
+		s.beat = s.newBeat(heartbeat{First: true}, pos)
+		if pos, err = s.n.append(ctx, s.beat.entry); err != nil {
+			return fmt.Errorf("fleet: join: %w", err)
+		}
+		if err := s.learnLog(ctx, pos); err != nil {
+			return fmt.Errorf("fleet: join: %w", err)
+		}
 	}
 	s.last = pos
 	s.applied.Store(uint64(pos) - 1)
@@ -152,6 +157,7 @@ func (s *session) adopt(meta, settled Message) error {
 	if err := json.Unmarshal(meta.Value, &s.meta); err != nil || s.meta.Log == "" || s.meta.Lease < minLease {
 		return fmt.Errorf("fleet: the log's key %q is malformed", metaKey)
 	}
+	s.n.learnLease(s.meta.Lease)
 	s.settled = string(settled.Value) == s.meta.Log && !settled.Deleted
 	s.metaSeen = s.n.cfg.clock.Now()
 	return nil
@@ -234,7 +240,7 @@ func (s *session) timer(d time.Duration) *time.Timer { return time.NewTimer(s.re
 func (s *session) newBeat(h heartbeat, last Position) *beat {
 	h.Name = s.n.cfg.Name
 	t0 := s.n.cfg.clock.Now()
-	lease := max(s.meta.Lease, s.n.cfg.Lease)
+	lease := s.n.lease()
 	entry := Entry{Key: s.id.key(), Value: marshal(h), ID: s.n.cfg.newID(), If: &last, TTL: keep * lease}
 	return &beat{entry: entry, t0: t0, acked: make(chan Position, 1), fail: make(chan error, 1), stop: func() {}, waits: lease / 15}
 }

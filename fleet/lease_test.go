@@ -1,0 +1,92 @@
+package fleet_test
+
+import (
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/svctoken/svctoken/fleet"
+	"github.com/svctoken/svctoken/fleet/fleettest"
+)
+
+// startLease starts a node that is configured with a lease.
+func startLease(t *testing.T, log *fleettest.Log, name string, lease time.Duration) *station {
+	t.Helper()
+	s := &station{conn: log.Connect(), caches: &recorder{}}
+	node, err := fleet.New(s.conn, s.caches, fleet.Config{Name: name, Lease: lease})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Node = node
+	t.Cleanup(node.Close)
+	return s
+}
+
+// TestLogsLeaseIsLonger: a node that is configured with less than the log's lease is
+// waited for as long as it serves, cut off right after it joined.
+func TestLogsLeaseIsLonger(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := fleettest.NewLog()
+		const lease = 2 * time.Minute
+		a := startLease(t, log, "a", lease)
+		if err := a.Wait(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(2 * lease)
+		b := startLease(t, log, "b", 0)
+		if err := b.Wait(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		b.conn.Cut(true, true)
+		time.Sleep(lease / 2)
+		if _, err := a.Evict(t.Context(), "elastic", "fleet-server", "t0"); err != nil {
+			t.Fatal(err)
+		}
+		if b.caches.serves() {
+			t.Errorf("an eviction has returned, and a node that has not heard of it serves until %v later", time.Until(b.Status().Until))
+		}
+	})
+}
+
+// TestEvictionOutlivesTheLease: an eviction by a node that is configured with less than
+// the log's lease, and has not joined yet, is there when a slow node gets to it.
+func TestEvictionOutlivesTheLease(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := fleettest.NewLog()
+		const lease = 2 * time.Minute
+		a := startLease(t, log, "a", lease)
+		if err := a.Wait(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(2 * lease)
+		a.conn.Cut(false, true)
+		if _, err := log.Connect().Append(t.Context(), fleet.Entry{Key: "held up"}); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait() // it is on its way to a, and all that follows waits behind it
+		log.Stop()
+		b := startLease(t, log, "b", 0)
+		done := make(chan error)
+		go func() {
+			_, err := b.Evict(t.Context(), "elastic", "fleet-server", "t0")
+			done <- err
+		}()
+		synctest.Wait() // it waits for the log, as b's first heartbeat does
+		log.Start()
+		synctest.Wait() // b has learned who serves
+		b.conn.Cut(true, true)
+		time.Sleep(lease / 2)
+		a.caches.take()
+		a.conn.Break()
+		a.conn.Heal()
+		if err := <-done; err != nil {
+			t.Fatal(err)
+		}
+		calls := a.caches.take()
+		evicted := slices.Contains(calls, "evict elastic/fleet-server/t0 (node)") || slices.Contains(calls, "clear")
+		if a.caches.serves() && !evicted {
+			t.Errorf("an eviction has returned, and a node that serves has done %q", calls)
+		}
+	})
+}
