@@ -1,7 +1,9 @@
 package fleet_test
 
 import (
+	"context"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -87,6 +89,47 @@ func TestEvictionOutlivesTheLease(t *testing.T) {
 		evicted := slices.Contains(calls, "evict elastic/fleet-server/t0 (node)") || slices.Contains(calls, "clear")
 		if a.caches.serves() && !evicted {
 			t.Errorf("an eviction has returned, and a node that serves has done %q", calls)
+		}
+	})
+}
+
+// unsure is an engine whose log has what it never acknowledges, while it is set.
+type unsure struct {
+	*fleettest.Conn
+	set atomic.Bool
+}
+
+func (u *unsure) Append(ctx context.Context, entry fleet.Entry) (fleet.Position, error) {
+	pos, err := u.Conn.Append(ctx, entry)
+	if u.set.Load() {
+		<-ctx.Done()
+		return 0, ctx.Err()
+	}
+	return pos, err
+}
+
+// TestHeartbeatIsNotAcknowledged: a heartbeat that comes by and is not acknowledged
+// proves nothing, as on a primary that has lost its standby.
+func TestHeartbeatIsNotAcknowledged(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		engine, caches := &unsure{Conn: fleettest.NewLog().Connect()}, &recorder{}
+		node, err := fleet.New(engine, caches, fleet.Config{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer node.Close()
+		if err := node.Wait(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(simLease)
+		engine.set.Store(true)
+		time.Sleep(simLease + time.Second)
+		if caches.serves() {
+			t.Errorf("it serves until %v later", time.Until(node.Status().Until))
+		}
+		engine.set.Store(false)
+		if err := node.Wait(t.Context()); err != nil {
+			t.Fatal(err)
 		}
 	})
 }

@@ -18,9 +18,10 @@ import (
 // with a heartbeat under a key of its own, serves once that heartbeat has come by in
 // the followed order and the caches are clear, and ends for good at the first doubt.
 //
-// Each heartbeat that comes by extends the lease, to a lease's length after its
-// *first sending*: whatever was acknowledged before that has a lower position, and
-// so has been applied. See docs/fleet.md for the proof.
+// Each heartbeat that was acknowledged and comes by extends the lease, to a lease's
+// length after its *first sending*: whatever was acknowledged before that has a lower
+// position, and so has been applied. See docs/fleet.md for the proof. Coming by is not
+// enough: a PostgreSQL that has lost its standby shows what it could not acknowledge.
 //
 // A log keeps one message of each key, so a follower that lags misses those which a
 // later one has superseded, and that one may be behind the heartbeat. So a heartbeat
@@ -42,7 +43,7 @@ type session struct {
 	anchor  atomic.Uint64 // last, for other goroutines
 	until   atomic.Pointer[time.Time]
 
-	beat     *beat    // sent, and not seen yet
+	beat     *beat    // sent, and not acknowledged or not seen yet
 	last     Position // of the own heartbeat that was seen last, or of the first one
 	trail    *trail
 	settled  bool // the log is known to be older than a lease
@@ -65,7 +66,9 @@ type beat struct {
 	acked chan Position // receives once
 	fail  chan error    // receives once, in acked's place
 	stop  context.CancelFunc
-	void  bool          // something was skipped since it was sent
+	known bool          // it was acknowledged
+	at    Position      // where it came by; zero: it has not yet
+	void  bool          // something was skipped between its sending and its coming by
 	waits time.Duration // how long to wait for it to come by, once it is acknowledged
 }
 
@@ -190,11 +193,6 @@ func (s *session) follow(ctx context.Context) error {
 			if err := s.handle(ctx, m); err != nil {
 				return err
 			}
-			if s.began && m.Position == s.last {
-				now, until := s.n.cfg.clock.Now(), *s.until.Load()
-				lapse.Reset(s.real(until.Sub(now)))
-				renew.Reset(s.real(until.Add(lease/5 - lease).Sub(now)))
-			}
 		case err := <-s.follower.failed:
 			if errors.Is(err, ErrGap) {
 				return err
@@ -228,6 +226,14 @@ func (s *session) follow(ctx context.Context) error {
 				return errSuspended
 			}
 			sleep.Reset(s.real(lease / 60))
+		}
+		if s.beat != nil && s.beat.known && s.beat.at > 0 {
+			if err := s.extend(); err != nil {
+				return err
+			}
+			now, until := s.n.cfg.clock.Now(), *s.until.Load()
+			lapse.Reset(s.real(until.Sub(now)))
+			renew.Reset(s.real(until.Add(lease/5 - lease).Sub(now)))
 		}
 	}
 }
@@ -280,9 +286,10 @@ func (s *session) settle(ctx context.Context) {
 // acknowledged checks the position of a heartbeat: a log that was rolled back gives
 // one that has been passed, unless the heartbeat itself came by already.
 func (s *session) acknowledged(pos Position) error {
-	if pos <= Position(s.applied.Load()) {
+	if pos != s.beat.at && (s.beat.at > 0 || pos <= Position(s.applied.Load())) {
 		return fmt.Errorf("%w: it gave a position that was passed", errLog)
 	}
+	s.beat.known = true
 	return nil
 }
 
@@ -309,7 +316,7 @@ func (s *session) handle(ctx context.Context, m Message) error {
 	if err := s.overlap(m); err != nil {
 		return err
 	}
-	if m.Skipped && s.beat != nil && s.began {
+	if m.Skipped && s.beat != nil && s.beat.at == 0 && s.began {
 		s.beat.void = true
 	}
 	if m.Position <= Position(s.applied.Load()) {
@@ -323,7 +330,9 @@ func (s *session) handle(ctx context.Context, m Message) error {
 	s.advance(m.Position)
 	s.answer(m, counts)
 	if m.Key == s.id.key() {
-		return s.beaten(m)
+		s.beat.at, s.last = m.Position, m.Position
+		s.anchor.Store(uint64(m.Position))
+		s.trail.restart(m)
 	}
 	return nil
 }
@@ -338,7 +347,7 @@ func (s *session) overlap(m Message) error {
 		}
 		return nil
 	}
-	if first && m.Position > s.last && s.beat == nil {
+	if first && m.Position > s.last && (s.beat == nil || s.beat.at > 0) {
 		return fmt.Errorf("%w: the heartbeat at position %d has gone", errLog, s.last)
 	}
 	return nil
@@ -349,7 +358,7 @@ func (s *session) overlap(m Message) error {
 func (s *session) own(m Message) error {
 	switch m.Key {
 	case s.id.key():
-		if s.beat == nil || m.ID != s.beat.entry.ID {
+		if s.beat == nil || s.beat.at > 0 || m.ID != s.beat.entry.ID {
 			return fmt.Errorf("%w: somebody else wrote this node's heartbeat", errLog)
 		}
 	case metaKey:
@@ -415,16 +424,13 @@ func (s *session) answer(m Message, counts map[string]int) {
 	}
 }
 
-// beaten extends the lease: all that was acknowledged before the heartbeat was sent
+// extend extends the lease: all that was acknowledged before the heartbeat was sent
 // has been applied.
-func (s *session) beaten(m Message) error {
+func (s *session) extend() error {
 	b := s.beat
 	s.beat = nil
 	b.stop()
-	s.last = m.Position
-	s.anchor.Store(uint64(m.Position))
-	s.trail.restart(m)
-	s.n.fenced(b.t0, m.Position)
+	s.n.fenced(b.t0, b.at)
 	now, until := s.n.cfg.clock.Now(), b.t0.Add(s.meta.Lease)
 	if now.After(until) || s.began && now.After(*s.until.Load()) {
 		return errLapsed
@@ -441,7 +447,7 @@ func (s *session) beaten(m Message) error {
 		return nil
 	}
 	s.n.caches.Lease(until)
-	s.n.tell(Event{Kind: EventRenewed, Position: m.Position, Took: now.Sub(b.t0)})
+	s.n.tell(Event{Kind: EventRenewed, Position: b.at, Took: now.Sub(b.t0)})
 	return nil
 }
 

@@ -222,9 +222,6 @@ func (e *Engine) Append(ctx context.Context, entry fleet.Entry) (fleet.Position,
 		pos, err = e.appendIn(ctx, q, entry)
 		return err
 	})
-	if again, ok := errors.AsType[repeated](err); ok {
-		return fleet.Position(again), e.checkFile()
-	}
 	if err == nil {
 		err = e.checkFile() // in a file that nobody sees any more, it is not committed
 	}
@@ -234,12 +231,6 @@ func (e *Engine) Append(ctx context.Context, entry fleet.Entry) (fleet.Position,
 	e.written.ring()
 	return pos, nil
 }
-
-// repeated is the error that takes back a transaction whose entry was appended before,
-// at this position.
-type repeated fleet.Position
-
-func (repeated) Error() string { return "fleetsql: it was appended before" }
 
 // appendIn appends in a transaction.
 func (e *Engine) appendIn(ctx context.Context, q querier, entry fleet.Entry) (fleet.Position, error) {
@@ -259,7 +250,11 @@ func (e *Engine) appendIn(ctx context.Context, q querier, entry fleet.Entry) (fl
 		return 0, err
 	}
 	if before.Valid {
-		return 0, repeated(before.Int64)
+		// Written all the same: only a commit that has something to write waits until
+		// a standby has what is before it. The first attempt may have ended while it
+		// waited for that, and is then in the log without having been acknowledged.
+		_, err := q.ExecContext(ctx, "UPDATE svctoken_fleet_log SET rev = rev - 1")
+		return fleet.Position(before.Int64), err
 	}
 	if entry.If != nil && fleet.Position(last.Int64) != *entry.If {
 		return 0, fmt.Errorf("fleetsql: append: %w: %.60s has position %d, not %d", fleet.ErrConflict, entry.Key, last.Int64, *entry.If)

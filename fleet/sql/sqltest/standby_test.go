@@ -1,0 +1,58 @@
+package sqltest
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/svctoken/svctoken/fleet"
+	"github.com/svctoken/svctoken/indexsource/sqlindex/enginetest/pgserver"
+)
+
+// TestStandbyIsAway: an append that the synchronous standby does not have is not
+// acknowledged, however often it is tried, though PostgreSQL shows it once a client has
+// given up. When the standby need not be waited for any more, it is, where it was.
+func TestStandbyIsAway(t *testing.T) {
+	s, err := pgserver.Start("fsync = off")
+	pgserver.Need(t, err)
+	defer s.Close()
+	d := newSchema(t, s)
+	e := d.connect(t)
+	try := func(key, id string) error {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second/2)
+		defer cancel()
+		_, err := e.Append(ctx, fleet.Entry{Key: key, ID: id})
+		return err
+	}
+	setStandby(t, e, "nobody")
+	for i := 0; try("evict.before", fmt.Sprint("before", i)) == nil; i++ {
+		if i > 1000 {
+			t.Fatal("the server does not wait for the standby")
+		}
+	}
+	for i := range 3 {
+		if try("evict.1", "1") == nil {
+			t.Errorf("attempt %d was acknowledged without the standby", i+1)
+		}
+	}
+	setStandby(t, e, "")
+	pos := appended(t, e, fleet.Entry{Key: "evict.1", ID: "1"})
+	if again := appended(t, e, fleet.Entry{Key: "evict.1", ID: "1"}); again != pos {
+		t.Errorf("it got position %d, and then %d", pos, again)
+	}
+	if next := appended(t, e, fleet.Entry{Key: "evict.2", ID: "2"}); next != pos+1 {
+		t.Errorf("the next one got position %d, want %d", next, pos+1)
+	}
+	view, err := e.Read(t.Context(), "evict.1")
+	if err != nil || view.Messages["evict.1"].Position != pos || view.Position != pos+1 {
+		t.Errorf("got %+v, %v, want position %d of %d", view, err, pos, pos+1)
+	}
+}
+
+// setStandby sets the standby that commits wait for.
+func setStandby(t *testing.T, e *node, name string) {
+	t.Helper()
+	execSQL(t, e.db, "ALTER SYSTEM SET synchronous_standby_names = '"+name+"'")
+	execSQL(t, e.db, "SELECT pg_reload_conf()")
+}
