@@ -122,8 +122,11 @@ func (n *Node) spread(ctx context.Context, entry Entry, here bool) ([]evict.Node
 // carry appends, and appends anew what a log that was replaced has lost.
 func (n *Node) carry(ctx context.Context, entry Entry, here bool, latest *atomic.Pointer[progress]) ([]evict.Node, error) {
 	for {
-		if strings.HasPrefix(entry.Key, evictPrefix) {
+		switch {
+		case strings.HasPrefix(entry.Key, evictPrefix):
 			entry.TTL = keep * n.lease()
+		case entry.Delete:
+			entry.TTL = max(keep*n.lease(), keepDeleted)
 		}
 		c := n.expect(entry, here)
 		nodes, err := n.attempt(ctx, c, latest)

@@ -653,3 +653,29 @@ func TestSessionEndsBesideAStuckEngine(t *testing.T) {
 		}
 	})
 }
+
+// TestDeletedDocumentGoes: the log does not keep for ever that there was a token.
+func TestDeletedDocumentGoes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, a, _ := pair(t)
+		x, id := a.Index(), account.TokenID("t0")
+		if err := x.Put(t.Context(), indexsource.Document{Token: id, Enabled: true, Hash: aHash}); err != nil {
+			t.Fatal(err)
+		}
+		if ok, err := x.Delete(t.Context(), id); !ok || err != nil {
+			t.Fatalf("got %v, %v", ok, err)
+		}
+		key := "doc.elastic.fleet-server.t0"
+		time.Sleep(59 * time.Minute)
+		if view, err := a.conn.Read(t.Context(), key, "meta"); err != nil || !view.Messages[key].Deleted {
+			t.Errorf("within an hour: %+v, %v", view, err)
+		}
+		time.Sleep(2 * time.Minute)
+		if view, err := a.conn.Read(t.Context(), key, "meta"); err != nil || view.Messages[key].Position > 0 {
+			t.Errorf("after more than an hour: %+v, %v", view, err)
+		}
+		if err := x.Put(t.Context(), indexsource.Document{Token: id, Enabled: true, Hash: aHash}); err != nil {
+			t.Error(err)
+		}
+	})
+}

@@ -31,6 +31,10 @@ const (
 // do: nobody with a valid lease has been away for longer.
 const keep = 3
 
+// keepDeleted is how long it stays in the log at least that a document was deleted.
+// For ever, it would count against what an engine can read at once of an account.
+const keepDeleted = time.Hour
+
 // metaRecord says which log this is. The engine's own notion is not enough: a stream that was
 // deleted and made anew has the same name, and may have the same positions.
 type metaRecord struct {
