@@ -268,11 +268,21 @@ func (e *Engine) collect(ctx context.Context, sub *nats.Subscription) (fleet.Vie
 
 // stored reads a message of a direct get.
 func (e *Engine) stored(msg *nats.Msg) (fleet.Message, error) {
-	seq, err := strconv.ParseUint(msg.Header.Get("Nats-Sequence"), 10, 64)
+	seq, err := strconv.ParseUint(added(msg.Header, "Nats-Sequence"), 10, 64)
 	if err != nil {
 		return fleet.Message{}, fmt.Errorf("fleetnats: read: %w", err)
 	}
-	return e.message(msg.Header.Get("Nats-Subject"), seq, msg.Header, msg.Data), nil
+	return e.message(added(msg.Header, "Nats-Subject"), seq, msg.Header, msg.Data), nil
+}
+
+// added returns a header that the server adds: behind those that the writer of the
+// message gave it, which may have the same name.
+func added(header nats.Header, name string) string {
+	values := header.Values(name)
+	if len(values) == 0 {
+		return ""
+	}
+	return values[len(values)-1]
 }
 
 func (e *Engine) message(subject string, seq uint64, header nats.Header, data []byte) fleet.Message {
