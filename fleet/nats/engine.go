@@ -233,13 +233,19 @@ func (e *Engine) Read(ctx context.Context, keys ...string) (fleet.View, error) {
 }
 
 // collect receives one message for each key, and then one that says where the
-// replica stands.
+// replica stands. Each names the position of the one before: some are lost where a
+// connection is made anew meanwhile, and a roll without a member would have nobody
+// wait for that.
 func (e *Engine) collect(ctx context.Context, sub *nats.Subscription) (fleet.View, error) {
 	view := fleet.View{Messages: make(map[string]fleet.Message)}
+	last := "0"
 	for {
 		msg, err := sub.NextMsgWithContext(ctx)
 		if err != nil {
 			return fleet.View{}, fmt.Errorf("fleetnats: read: %w", err)
+		}
+		if before := added(msg.Header, "Nats-Last-Sequence"); before != "" && before != last {
+			return fleet.View{}, fmt.Errorf("fleetnats: read: the answer has %s after %s, and what is between is lost", before, last)
 		}
 		switch status := msg.Header.Get("Status"); status {
 		case "":
@@ -248,6 +254,7 @@ func (e *Engine) collect(ctx context.Context, sub *nats.Subscription) (fleet.Vie
 				return fleet.View{}, err
 			}
 			view.Messages[m.Key] = m
+			last = strconv.FormatUint(uint64(m.Position), 10)
 		case "204":
 			if pending := msg.Header.Get("Nats-Num-Pending"); pending != "0" {
 				return fleet.View{}, fmt.Errorf("fleetnats: read: the answer is not complete, %s are missing", pending)
