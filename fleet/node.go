@@ -200,6 +200,7 @@ func (n *Node) run() {
 		n.stopped = err
 		n.mu.Unlock()
 		if n.sleep(n.ctx, n.backoff(n.cfg.Lease/50)) != nil {
+			s.leave()
 			return
 		}
 	}

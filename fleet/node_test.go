@@ -520,6 +520,26 @@ func TestCloseLeaves(t *testing.T) {
 	})
 }
 
+// TestCloseBetweenSessions: a node that is closed while it waits to join anew leaves, too.
+func TestCloseBetweenSessions(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, a, b := pair(t)
+		key := "node." + b.Status().ID + ".1"
+		if _, err := a.conn.Append(t.Context(), fleet.Entry{Key: key, ID: "another", Value: []byte("{}")}); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if b.Status().Serving {
+			t.Fatal("it serves, though somebody else wrote its heartbeat")
+		}
+		b.Close()
+		report, err := a.Evict(t.Context(), "elastic", "fleet-server", "t0")
+		if err != nil || report.Took > 0 || len(report.Nodes) != 0 {
+			t.Errorf("got %+v, %v; want an eviction that waits for nobody", report, err)
+		}
+	})
+}
+
 func TestSuspend(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		_, a, _ := pair(t)
