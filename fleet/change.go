@@ -52,8 +52,9 @@ var (
 //
 // The error is a *evict.SelectorError, and then nothing was evicted; or an
 // [*UnconfirmedError]: this node has evicted, and goes on to tell the others, also
-// after the context has ended; or [ErrClosed]: this node was closed; its caches
-// have evicted, and no other node is told. The report names the other nodes.
+// after the context has ended, until it is closed; or [ErrClosed], for a call after
+// Close: its caches have evicted, and no other node is told. The report names the
+// other nodes.
 func (n *Node) Evict(ctx context.Context, namespace, service, names string) (evict.Report, error) {
 	sel, err := evict.Parse(namespace, service, names)
 	if err != nil {

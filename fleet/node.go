@@ -67,7 +67,7 @@ type Node struct {
 	address    string // where other nodes' answers come in
 	stopListen func()
 	ctx        context.Context // ends with Close
-	cancel     context.CancelFunc
+	cancel     context.CancelCauseFunc
 	running    sync.WaitGroup
 
 	current atomic.Pointer[session] // nil: not serving
@@ -121,7 +121,7 @@ func New(engine Engine, caches Caches, cfg Config) (*Node, error) {
 		return nil, fmt.Errorf("fleet: listen for answers: %w", err)
 	}
 	n.address, n.stopListen = address, stop
-	n.ctx, n.cancel = context.WithCancel(context.Background())
+	n.ctx, n.cancel = context.WithCancelCause(context.Background())
 	n.running.Go(n.run)
 	return n, nil
 }
@@ -133,7 +133,7 @@ func (n *Node) Close() {
 	n.mu.Lock()
 	n.closed = true
 	n.mu.Unlock()
-	n.cancel()
+	n.cancel(ErrClosed)
 	n.running.Wait()
 	n.stopListen()
 }

@@ -520,6 +520,34 @@ func TestCloseLeaves(t *testing.T) {
 	})
 }
 
+// TestCloseEndsEvictions: whoever waits for an eviction is told that the node was closed,
+// not that a context has ended which was not theirs.
+func TestCloseEndsEvictions(t *testing.T) {
+	for name, cut := range map[string]func(log *fleettest.Log, b *station){
+		"not appended":  func(log *fleettest.Log, _ *station) { log.Stop() },
+		"not confirmed": func(_ *fleettest.Log, b *station) { b.conn.Cut(true, true) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				log, a, b := pair(t)
+				cut(log, b)
+				done := make(chan error)
+				go func() {
+					_, err := a.Evict(t.Context(), "elastic", "fleet-server", "t0")
+					done <- err
+				}()
+				synctest.Wait()
+				a.Close()
+				err := <-done
+				if unconfirmed := new(*fleet.UnconfirmedError); !errors.As(err, unconfirmed) || !errors.Is(err, fleet.ErrClosed) {
+					t.Errorf("got %v, want an UnconfirmedError that wraps ErrClosed", err)
+				}
+				log.Start()
+			})
+		})
+	}
+}
+
 // TestCloseBetweenSessions: a node that is closed while it waits to join anew leaves, too.
 func TestCloseBetweenSessions(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
