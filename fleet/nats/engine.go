@@ -107,6 +107,9 @@ func (e *Engine) check(c jetstream.StreamConfig) error {
 	}{
 		{len(c.Subjects) != 1 || c.Subjects[0] != e.subject(">"), "its subjects must be " + e.subject(">")},
 		{c.Storage != jetstream.FileStorage, "its storage must be file"},
+		{c.SubjectTransform != nil, "it must leave subjects as they are"},
+		{c.PersistMode != jetstream.DefaultPersistMode, "its persist mode must be the default"},
+		{c.NoAck, "it must acknowledge"},
 		{c.MaxMsgsPerSubject != 1, "it must keep one message for each subject"},
 		{c.Retention != jetstream.LimitsPolicy, "its retention must be limits"},
 		{c.Discard != jetstream.DiscardNew, "it must discard new messages when it is full"},

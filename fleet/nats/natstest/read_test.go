@@ -1,13 +1,11 @@
 package natstest_test
 
 import (
-	"encoding/json"
 	"fmt"
 	"sync/atomic"
 	"testing"
 	"time"
 
-	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -18,30 +16,7 @@ import (
 // TestReadLosesSome: a view of which a part was lost on its way is an error, whichever
 // part that is. A stand-in answers for JetStream.
 func TestReadLosesSome(t *testing.T) {
-	s, err := server.NewServer(&server.Options{Port: -1, NoLog: true, NoSigs: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.Start()
-	t.Cleanup(s.Shutdown)
-	if !s.ReadyForConnections(10 * time.Second) {
-		t.Fatal("the server does not start")
-	}
-	nc, err := nats.Connect(s.ClientURL())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(nc.Close)
-	answer(t, nc, "$JS.API.STREAM.INFO.KV_test", func(m *nats.Msg) {
-		data, err := json.Marshal(jetstream.StreamInfo{Config: jetstream.StreamConfig{
-			Name: "KV_test", Subjects: []string{"$KV.test.>"}, Storage: jetstream.FileStorage, MaxMsgsPerSubject: 1, Discard: jetstream.DiscardNew,
-			AllowDirect: true, AllowMsgTTL: true, DenyDelete: true, DenyPurge: true, Duplicates: time.Minute,
-		}})
-		if err != nil {
-			t.Error(err)
-		}
-		m.Respond(data)
-	})
+	nc := standIn(t, func() jetstream.StreamConfig { return goodStream })
 	var lost atomic.Int64
 	answer(t, nc, "$JS.API.DIRECT.GET.KV_test", func(m *nats.Msg) {
 		for i := 1; i <= 3; i++ {
@@ -68,13 +43,6 @@ func TestReadLosesSome(t *testing.T) {
 		if view, err := e.Read(t.Context(), "node.*"); (err == nil) != (part == 0) {
 			t.Errorf("with part %d lost: %d messages, %v", part, len(view.Messages), err)
 		}
-	}
-}
-
-func answer(t *testing.T, nc *nats.Conn, subject string, deliver nats.MsgHandler) {
-	t.Helper()
-	if _, err := nc.Subscribe(subject, deliver); err != nil {
-		t.Fatal(err)
 	}
 }
 
