@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"math"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -350,9 +351,9 @@ func TestMaxBytes(t *testing.T) {
 	for _, test := range []struct {
 		most int64
 		ok   bool
-	}{{size, true}, {size - 1, false}, {-1, true}, {0, true}} {
-		_, err := filesource.Open(path, filesource.Config{Poll: -1, MaxBytes: test.most})
-		if (err == nil) != test.ok {
+	}{{size, true}, {size - 1, false}, {-1, true}, {0, true}, {math.MaxInt64, true}} {
+		file, err := filesource.Open(path, filesource.Config{Poll: -1, MaxBytes: test.most})
+		if (err == nil) != test.ok || err == nil && !has(file, one) {
 			t.Errorf("MaxBytes %d: got %v", test.most, err)
 		}
 	}

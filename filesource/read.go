@@ -7,6 +7,7 @@ import (
 	"hash/maphash"
 	"io"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -219,7 +220,7 @@ func (f *File) readText(file io.Reader, size int64, keep bool) (text string, con
 		b.Grow(int(min(max(size, 0), maxGrow)))
 		to = io.MultiWriter(&b, hash)
 	}
-	if f.cfg.MaxBytes > 0 {
+	if f.cfg.MaxBytes > 0 && f.cfg.MaxBytes < math.MaxInt64 { // else one more would be less than none
 		file = io.LimitReader(file, f.cfg.MaxBytes+1)
 	}
 	n, err := io.Copy(to, file)
