@@ -56,7 +56,7 @@ func (f *File) applyLocked(ctx context.Context, d *draft) {
 	case d.err != nil:
 		present, st.Warnings, st.MoreWarnings = old, f.Status().Warnings, f.Status().MoreWarnings
 	case d.seen.missing() && f.cfg.KeepMissing > 0 && !f.keptTooLong(next):
-		present = old
+		present.tokens = old.tokens // not its error: a file that is missing is none
 	default:
 		present.tokens, st.Warnings, st.MoreWarnings = d.doc.tokens, d.doc.warnings.first, d.doc.warnings.more
 	}

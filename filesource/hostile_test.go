@@ -1017,6 +1017,23 @@ func TestKeptTokens(t *testing.T) {
 	})
 }
 
+// TestGoneAfterAnOutage: with FailClosed, a bad file has no tokens that could be kept
+// when it is gone, and its error is over.
+func TestGoneAfterAnOutage(t *testing.T) {
+	path := put(t, tokensPath(t), lineOne)
+	file, cache := open(t, path, filesource.Config{Poll: -1, Rest: -1, FailClosed: true, KeepMissing: time.Minute})
+	put(t, path, "bad\n")
+	if err := file.Reload(); err == nil || !has(file, one) {
+		t.Fatalf("got %v", err)
+	}
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	if err := file.Reload(); err != nil || has(file, one) || works(t, cache, one) { // works allows no error but a refusal
+		t.Errorf("got %v, %+v", err, file.Status())
+	}
+}
+
 // TestLineEnds: a lone CR ends a line, and counts.
 func TestLineEnds(t *testing.T) {
 	const name = "a/b/"
