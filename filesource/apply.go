@@ -15,6 +15,15 @@ import (
 type view struct {
 	tokens map[string]string // hashes by qualified name
 	err    error             // with Config.FailClosed: why there are no tokens
+	before map[string]string // where there is an error: the tokens before it, as need asks whether a text lacks any
+}
+
+// lastGood returns the tokens of the last text that was good.
+func (v *view) lastGood() map[string]string {
+	if v.err != nil {
+		return v.before
+	}
+	return v.tokens
 }
 
 // apply makes a draft's tokens the present ones and tells the caches. It reports
@@ -53,6 +62,7 @@ func (f *File) applyLocked(ctx context.Context, d *draft) {
 	switch {
 	case d.err != nil && f.cfg.FailClosed:
 		present.err = fmt.Errorf("filesource: no token of %s is accepted: %w", f.path, d.err)
+		present.before = old.lastGood()
 	case d.err != nil:
 		present, st.Warnings, st.MoreWarnings = old, f.Status().Warnings, f.Status().MoreWarnings
 	case d.seen.missing() && f.cfg.KeepMissing > 0 && !f.keptTooLong(next):

@@ -263,7 +263,7 @@ func (d *draft) parse(text string, edit bool) {
 // complete.
 func (f *File) need(who reader, known *knowledge, d *draft) time.Duration {
 	rest := f.cfg.Rest
-	old := *f.view.Load()
+	old := f.view.Load().lastGood()
 	switch {
 	case rest < 0, known.loaded && d.seen.sameOutcome(known.seen) && (who != editing || known.trusted(d)):
 		return 0
@@ -277,14 +277,14 @@ func (f *File) need(who reader, known *knowledge, d *draft) time.Duration {
 			return glance
 		}
 		return 0
-	case d.err != nil || !ends(d.text) || len(d.doc.tokens) == 0 && len(old.tokens) > 0:
+	case d.err != nil || !ends(d.text) || len(d.doc.tokens) == 0 && len(old) > 0:
 		if who == opening {
 			return rest
 		}
 		return unfinished * rest
 	case who == opening:
 		return 0
-	case who == following && keeps(old.tokens, d.doc.tokens):
+	case who == following && keeps(old, d.doc.tokens):
 		return glance
 	default:
 		return rest

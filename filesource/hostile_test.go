@@ -1017,6 +1017,31 @@ func TestKeptTokens(t *testing.T) {
 	})
 }
 
+// TestOutageDoesNotEndInTheMiddle: with FailClosed, the first half of the text that
+// mends a bad file does not make refusals of the outage's errors.
+func TestOutageDoesNotEndInTheMiddle(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		path := put(t, tokensPath(t), lineOne+lineTwo)
+		file, cache := open(t, path, filesource.Config{Poll: 50 * time.Millisecond, FailClosed: true})
+		for _, bad := range []string{"bad\n", "worse\nbad\n"} {
+			put(t, path, bad)
+			time.Sleep(3 * time.Second)
+		}
+		go save(t, path, 250*time.Millisecond, lineOne, lineTwo)
+		for range 100 {
+			time.Sleep(10 * time.Millisecond)
+			if _, err := cache.AuthenticateToken(t.Context(), token(t, two, "supersecret")); errors.Is(err, tokencache.ErrRefused) {
+				t.Error(err)
+				break
+			}
+		}
+		time.Sleep(time.Second)
+		if !works(t, cache, two) {
+			t.Errorf("got %+v", file.Status())
+		}
+	})
+}
+
 // TestGoneAfterAnOutage: with FailClosed, a bad file has no tokens that could be kept
 // when it is gone, and its error is over.
 func TestGoneAfterAnOutage(t *testing.T) {
