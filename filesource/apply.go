@@ -158,14 +158,21 @@ func (f *File) report(ctx context.Context, poller bool) {
 	defer func() { f.busy = false }()
 	for len(f.news) > 0 && ctx.Err() == nil {
 		st := f.news[0]
-		f.news = f.news[1:]
-		f.tellHost(st, poller)
+		if !f.logged {
+			f.logged = true
+			f.callHost(poller, func() { f.log(st) })
+			continue // Close may have returned meanwhile
+		}
+		f.news, f.logged = f.news[1:], false
+		if f.cfg.OnReload != nil {
+			f.callHost(poller, func() { f.cfg.OnReload(st) })
+		}
 	}
 }
 
-// tellHost calls the logger and Config.OnReload. It is called with reporting
-// locked, and unlocks it meanwhile.
-func (f *File) tellHost(st Status, poller bool) {
+// callHost calls the logger or Config.OnReload. It is called with reporting locked,
+// and unlocks it meanwhile.
+func (f *File) callHost(poller bool, call func()) {
 	f.pollerCalls = poller
 	f.changedState.Broadcast() // Close does not wait for a call, which may have called it
 	f.reporting.Unlock()
@@ -173,10 +180,7 @@ func (f *File) tellHost(st Status, poller bool) {
 		f.reporting.Lock()
 		f.pollerCalls = false
 	}()
-	f.log(st)
-	if f.cfg.OnReload != nil {
-		f.cfg.OnReload(st)
-	}
+	call()
 }
 
 func (f *File) log(st Status) {

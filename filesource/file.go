@@ -41,6 +41,7 @@ type File struct {
 	pollerTells  bool       // whether the poller is telling the caches
 	busy         bool       // whether somebody is calling the host
 	news         []Status   // what the host is still to be told
+	logged       bool       // whether the logger has been told of the first
 
 	stop context.CancelFunc // ends the poller
 }
@@ -171,10 +172,11 @@ func (f *File) runPoller(ctx context.Context) {
 }
 
 // Close stops following the file, and waits until the poller has ended, but not
-// for a call of Config.OnReload that it is in the middle of, nor for the caches
-// that it is telling of a change: Close may be called there. The poller makes no
-// call after Close has returned, but to the caches of that change. The tokens stay
-// as they are; Reload, Create and Delete work on. Close may be called again.
+// for a call of Config.OnReload or Config.Logger that it is in the middle of, nor
+// for the caches that it is telling of a change: Close may be called there. The
+// poller begins nothing else after Close has returned: what the host has not been
+// told by then, the next Reload, Create or Delete tells it. They work on, and the
+// tokens stay as they are. Close may be called again.
 func (f *File) Close() {
 	f.stop()
 	f.reporting.Lock()

@@ -869,6 +869,48 @@ func TestCloseDuringACallback(t *testing.T) {
 	})
 }
 
+// TestCloseWhileTheLogIsWritten: OnReload is not called after Close has returned, and
+// is told later by who reports next; the log says it once.
+func TestCloseWhileTheLogIsWritten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		path := tokensPath(t)
+		log := &stuckLog{begun: make(chan struct{}), release: make(chan struct{})}
+		var told []int
+		file, _ := open(t, path, filesource.Config{Poll: time.Second, Rest: -1, Logger: slog.New(log), OnReload: func(st filesource.Status) {
+			told = append(told, st.Tokens)
+		}})
+		put(t, path, lineOne)
+		<-log.begun
+		file.Close()
+		close(log.release)
+		synctest.Wait()
+		if told != nil {
+			t.Errorf("called after Close: %v", told)
+		}
+		put(t, path, lineOne+lineTwo)
+		if err := file.Reload(); err != nil || !slices.Equal(told, []int{1, 2}) || log.lines != 2 {
+			t.Errorf("got %v with %d lines, %v", told, log.lines, err)
+		}
+	})
+}
+
+// A stuckLog takes its time for its first line.
+type stuckLog struct {
+	slog.Handler
+	begun, release chan struct{}
+	lines          int
+}
+
+func (l *stuckLog) Enabled(context.Context, slog.Level) bool { return true }
+
+func (l *stuckLog) Handle(context.Context, slog.Record) error {
+	if l.lines++; l.lines == 1 {
+		close(l.begun)
+		<-l.release
+	}
+	return nil
+}
+
 // TestCallbackPanics: a panic of the host's own reaches it, and nothing is stuck.
 func TestCallbackPanics(t *testing.T) {
 	path := put(t, tokensPath(t), lineOne)
