@@ -75,6 +75,9 @@ func (f *File) Create(ctx context.Context, id tokencache.TokenID) (tokencache.To
 // otherwise like Create. The error wraps [ErrNotFound] where the file has no such
 // token.
 func (f *File) Delete(ctx context.Context, id tokencache.TokenID) error {
+	if err := id.Validate(); err != nil {
+		return err
+	}
 	name := id.String()
 	_, err := f.edit(ctx, func(d *draft, again bool) (bool, error) {
 		if d.layout.remove(name) {

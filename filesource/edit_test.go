@@ -73,6 +73,23 @@ func TestCreateAndDelete(t *testing.T) {
 	}
 }
 
+// TestEditsOfInvalidNames touch nothing.
+func TestEditsOfInvalidNames(t *testing.T) {
+	path := tokensPath(t)
+	file, _ := open(t, path, filesource.Config{Poll: -1, Rest: -1})
+	for _, id := range []tokencache.TokenID{{}, fleet.TokenID(""), fleet.TokenID("a\nb"), fleet.TokenID("*")} {
+		_, created := file.Create(t.Context(), id)
+		for what, err := range map[string]error{"Create": created, "Delete": file.Delete(t.Context(), id)} {
+			if _, ok := errors.AsType[*tokencache.NameError](err); !ok {
+				t.Errorf("%s %q: got %q", what, id.Name, err)
+			}
+		}
+	}
+	if entries, err := os.ReadDir(filepath.Dir(path)); err != nil || len(entries) > 0 {
+		t.Errorf("got %v, %v", entries, err)
+	}
+}
+
 func TestEditKeepsTheRest(t *testing.T) {
 	lines := []string{
 		"# Managed by ops", "", "# for the second", "x/y/b:" + hashA, "", "# weak", "x/y/c:{SHA}x",
