@@ -1424,6 +1424,27 @@ func TestTouchedWriteIsAWrite(t *testing.T) {
 	})
 }
 
+// TestModeSetDuringAWrite is no sign of a rename either, also where the File has not
+// seen the file rest.
+func TestModeSetDuringAWrite(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		path := put(t, tokensPath(t), lineOne)
+		file, _ := open(t, path, filesource.Config{Poll: -1})
+		if err := errors.Join(appendTo(path, lineTwo), file.Reload()); err != nil || !has(file, one, two) { // without rest: it lacks nothing
+			t.Fatal(err, file.List())
+		}
+		put(t, path, lineTwo)
+		age(t, path) // as chmod does after a pause: the two times differ
+		start := time.Now()
+		if err := file.Reload(); err != nil || has(file, one) {
+			t.Errorf("got %v", err)
+		}
+		if took := time.Since(start); took < 400*time.Millisecond {
+			t.Errorf("took %v", took)
+		}
+	})
+}
+
 // TestDeleteKeepsComments, those of the last token too.
 func TestDeleteKeepsComments(t *testing.T) {
 	path := put(t, tokensPath(t), "# top\n\n# of one\n"+lineOne+"# of two\n"+lineTwo+"# end\n")
