@@ -91,7 +91,8 @@
 // condition that another is as it was. So between the last check and the rename,
 // some microseconds, an edit can collide with them:
 //
-//	somebody appends whole lines        they are put into the new file
+//	somebody appends whole lines        they are put into the new file; on Windows
+//	                                    they are lost
 //	the same, and the edit is killed    they are lost, if it is killed after the
 //	                                    rename and before it has put them in
 //	somebody writes otherwise, or       that is lost, and the file is what the edit

@@ -296,6 +296,9 @@ func (e *edit) put(d *draft, temp, target string) error {
 // openOld opens the file that is about to be replaced, to see afterwards whether
 // somebody has written to it. It returns nil where that is not to be seen.
 func (e *edit) openOld(target string) handle {
+	if !e.sys.replacesOpen {
+		return nil
+	}
 	old, err := e.sys.open(target)
 	if err != nil {
 		return nil

@@ -20,6 +20,9 @@ type Faults struct {
 	// Info changes what a look at the file sees; nil: nothing.
 	Info func(fs.FileInfo) fs.FileInfo
 
+	// Windows has no file be replaced while it is open.
+	Windows bool
+
 	// Now is what the file system's stamps are compared with; nil: time.Now.
 	Now func() time.Time
 }
@@ -46,6 +49,7 @@ func faulty(faults Faults) *system {
 	if faults.Now != nil {
 		sys.now = faults.Now
 	}
+	sys.replacesOpen = sys.replacesOpen && !faults.Windows
 	sys.stat = func(path string) (fs.FileInfo, error) {
 		info, err := try(before, "stat", path, real.stat)
 		if err != nil {

@@ -775,6 +775,29 @@ func TestAppendedAtTheLastMoment(t *testing.T) {
 	}
 }
 
+// TestNothingIsOpenAtTheRename where the system does not replace a file that is open.
+func TestNothingIsOpenAtTheRename(t *testing.T) {
+	path := put(t, tokensPath(t), lineOne)
+	open, renames := 0, 0
+	file, _ := openWith(t, path, filesource.Config{Poll: -1, Rest: -1}, filesource.Faults{Windows: true, Before: func(op, _ string) error {
+		switch op { // what is written is closed: an edit closes it twice
+		case "open":
+			open++
+		case "read-close":
+			open--
+		case "rename":
+			if renames++; open > 0 {
+				t.Errorf("%d files are open", open)
+			}
+		}
+		return nil
+	}})
+	_, err := file.Create(t.Context(), fleet.TokenID("new"))
+	if err := errors.Join(err, file.Delete(t.Context(), fleet.TokenID("one"))); err != nil || renames != 2 {
+		t.Errorf("got %d renames, %v", renames, err)
+	}
+}
+
 // TestOtherWritesAtTheLastMoment are lost, as whenever a file is replaced; they
 // spoil nothing.
 func TestOtherWritesAtTheLastMoment(t *testing.T) {

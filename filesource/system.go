@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"syscall"
 	"time"
 )
@@ -12,6 +13,8 @@ import (
 // A system is every call of the operating system that this package makes, so that
 // tests can have each of them fail.
 type system struct {
+	replacesOpen bool // whether a file that is open can be replaced by a rename
+
 	now        func() time.Time // to compare with what the file system stamps
 	stat       func(path string) (fs.FileInfo, error)
 	resolve    func(path string) (string, error)
@@ -41,6 +44,8 @@ type handle interface {
 
 func realSystem() *system {
 	return &system{
+		replacesOpen: runtime.GOOS != "windows", // os.Open has no FILE_SHARE_DELETE
+
 		now:        time.Now,
 		stat:       os.Stat,
 		resolve:    filepath.EvalSymlinks,
