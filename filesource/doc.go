@@ -93,8 +93,10 @@
 //
 //	somebody appends whole lines        they are put into the new file; on Windows
 //	                                    they are lost
-//	the same, and the edit is killed    they are lost, if it is killed after the
-//	                                    rename and before it has put them in
+//	the same, and the edit is killed    they are lost, if that is after the rename
+//	or fails                            and before it has put them in; an error says
+//	                                    so. That its context is done only limits it
+//	                                    to ten seconds more
 //	somebody writes otherwise, or       that is lost, and the file is what the edit
 //	renames another file into place     read, with its change
 //

@@ -116,13 +116,32 @@ func (f *File) edit(ctx context.Context, c change) (replaced bool, err error) {
 	}
 	defer f.report(context.Background(), false)
 	e := &edit{File: f, change: c}
+	err = e.attempts(ctx)
+	if err != nil && e.late != "" && ctx.Err() != nil {
+		// What others appended is not to be lost because our caller has gone.
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), mostRescue)
+		defer cancel()
+		if rescue := e.attempts(ctx); e.late == "" {
+			err = rescue
+		}
+	}
+	if err != nil && e.late != "" {
+		err = fmt.Errorf("%w; %d bytes that others appended to it meanwhile are lost", err, len(e.late))
+	}
+	return e.replaced, err
+}
+
+// mostRescue is for how long an edit whose context is done goes on, at most, to put
+// into the file what others appended.
+const mostRescue = 10 * time.Second
+
+func (e *edit) attempts(ctx context.Context) error {
 	for {
-		err := e.attempt(ctx)
-		if err != errAgain {
-			return e.replaced, err
+		if err := e.attempt(ctx); err != errAgain {
+			return err
 		}
 		if err := wait(ctx, glance); err != nil {
-			return e.replaced, fmt.Errorf("filesource: %s is changed by others: %w", f.path, err)
+			return fmt.Errorf("filesource: %s is changed by others: %w", e.path, err)
 		}
 	}
 }

@@ -5,6 +5,7 @@ package filesource_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -229,6 +230,50 @@ func TestAppendedButNotDurable(t *testing.T) {
 	tok, err := file.Create(t.Context(), fleet.TokenID("new"))
 	if !errors.Is(err, filesource.ErrNotDurable) || tok.Secret().Len() == 0 || !has(file, one, "x/y/z", "elastic/fleet-server/new") {
 		t.Errorf("got %v, %v", err, file.List())
+	}
+}
+
+// TestAppendedAndTheContextEnds: what others appended is not lost as the edit's caller
+// has gone.
+func TestAppendedAndTheContextEnds(t *testing.T) {
+	s := &script{}
+	path := put(t, tokensPath(t), lineOne)
+	file, _ := openWith(t, path, filesource.Config{Poll: -1, Rest: -1}, filesource.Faults{Before: s.Before})
+	ctx, cancel := context.WithCancel(t.Context())
+	s.on("rename", func() error { cancel(); return appendTo(path, extra) })
+	tok, err := file.Create(ctx, fleet.TokenID("new"))
+	if err != nil || tok.Secret().Len() == 0 || !has(file, one, "x/y/z", "elastic/fleet-server/new") || !strings.Contains(read(t, path), extra) {
+		t.Errorf("got %v, %v", err, file.List())
+	}
+}
+
+// TestAppendedAndLost: where they cannot be put in, the error says so.
+func TestAppendedAndLost(t *testing.T) {
+	for _, gone := range []bool{false, true} {
+		s := &script{}
+		path := put(t, tokensPath(t), lineOne)
+		file, _ := openWith(t, path, filesource.Config{Poll: -1, Rest: -1}, filesource.Faults{Before: s.Before})
+		ctx, cancel := context.WithCancel(t.Context())
+		renamed := false
+		s.set(func(op, _ string) error {
+			switch {
+			case op == "rename":
+				renamed = true
+				if gone {
+					cancel()
+				}
+				return appendTo(path, extra)
+			case op == "createtemp" && renamed:
+				return errFault
+			}
+			return nil
+		})
+		tok, err := file.Create(ctx, fleet.TokenID("new"))
+		cancel()
+		if err == nil || !strings.HasSuffix(err.Error(), fmt.Sprintf("; %d bytes that others appended to it meanwhile are lost", len(extra))) ||
+			errors.Is(err, context.Canceled) != gone || errors.Is(err, errFault) == gone || tok.Secret().Len() == 0 {
+			t.Errorf("gone %v: got a token of %d bytes, %v", gone, tok.Secret().Len(), err)
+		}
 	}
 }
 
