@@ -585,6 +585,32 @@ func TestTouchedFileIsReadOnce(t *testing.T) {
 	})
 }
 
+// TestTimeToCome: a modification time in the future does not have the file read at
+// every look.
+func TestTimeToCome(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &script{}
+		path := put(t, tokensPath(t), lineOne)
+		base, began := ctime(t, path), time.Now()
+		if err := os.Chtimes(path, time.Time{}, base.Add(24*time.Hour+time.Millisecond)); err != nil {
+			t.Fatal(err)
+		}
+		file, _ := openWith(t, path, filesource.Config{}, filesource.Faults{Before: s.Before, Now: func() time.Time { return base.Add(time.Since(began)) }})
+		time.Sleep(5500 * time.Millisecond)
+		s.count("")
+		time.Sleep(5 * time.Second)
+		if n := s.count("open"); n != 0 {
+			t.Errorf("read %d times", n)
+		}
+		put(t, path, strings.Replace(lineOne, "one", "two", 1))
+		time.Sleep(2 * time.Second)
+		if has(file, one) || !has(file, two) {
+			t.Errorf("got %v", file.List())
+		}
+		file.Close()
+	})
+}
+
 // TestOldFileIsEditedAtOnce: a file whose stamps are long past has rested, and so has
 // one that this package or a rename has just put in place; any other is waited for.
 func TestOldFileIsEditedAtOnce(t *testing.T) {

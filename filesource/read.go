@@ -76,7 +76,11 @@ func settled(info fs.FileInfo, now time.Time) bool {
 	if info.ModTime().Nanosecond() == 0 {
 		tick = coarseTick
 	}
-	return now.Sub(stamp(info)) > tick
+	last := stamp(info)
+	if changed := changeTime(info); last.After(now) && changed.Unix() > 0 {
+		last = changed // somebody set a time to come: any write sets another
+	}
+	return now.Sub(last) > tick
 }
 
 // stamp returns when the file was last changed, according to the file system.
