@@ -54,8 +54,9 @@
 // place, it costs Config.Rest more, as nobody can tell a file that is complete from
 // one whose writer pauses at the end of a line. A rename is told from a write by the
 // file's times: one within 20 ms of the last write counts as a write, as does every
-// rename on a system other than Linux. An empty file, and a file behind a swapped
-// link that was written to afterwards, count as written in place.
+// rename, and every swap of a link, on a system other than Linux. An empty file, and
+// a file behind a swapped link that was written to afterwards, count as written in
+// place.
 //
 // A file that never rests is taken without rest after ten times Config.Rest, if it
 // looks complete; after twenty times it is reported as one that cannot be read. Time

@@ -189,9 +189,10 @@ func (f *File) Close() {
 // Reload has the host's own watcher take the poller's place: it loads what the file
 // says, once that has rested, as the poller does. It waits for as long as
 // Config.Rest and the package's documentation say, and for a file that never rests
-// at most twenty times Config.Rest. When it returns, the caches have forgotten
-// what the change made wrong. It returns why the file could not be loaded, as
-// [Open] does; what was loaded before stays, unless Config.FailClosed.
+// at most twenty times Config.Rest; before that, it waits for its turn, as the
+// poller and each Reload look one after the other. When it returns, the caches have
+// forgotten what the change made wrong. It returns why the file could not be loaded,
+// as [Open] does; what was loaded before stays, unless Config.FailClosed.
 func (f *File) Reload() error {
 	if err := f.untilTold(context.Background()); err != nil {
 		return fmt.Errorf("filesource: %s: %w", f.path, err)
