@@ -67,6 +67,7 @@ func (f *File) applyLocked(ctx context.Context, d *draft) {
 		present, st.Warnings, st.MoreWarnings = old, f.Status().Warnings, f.Status().MoreWarnings
 	case d.seen.missing() && f.cfg.KeepMissing > 0 && !f.keptTooLong(next):
 		present.tokens = old.tokens // not its error: a file that is missing is none
+		st.Warnings, st.MoreWarnings = f.Status().Warnings, f.Status().MoreWarnings
 	default:
 		present.tokens, st.Warnings, st.MoreWarnings = d.doc.tokens, d.doc.warnings.first, d.doc.warnings.more
 	}

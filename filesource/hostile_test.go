@@ -1101,6 +1101,24 @@ func TestGoneAfterAnOutage(t *testing.T) {
 	}
 }
 
+// TestWarningsWhileMissing: a file that is gone, and whose tokens are kept, keeps the
+// warnings of its lines too.
+func TestWarningsWhileMissing(t *testing.T) {
+	path := put(t, tokensPath(t), lineOne+strings.Repeat("a/b/w:x\n", 22))
+	file, _ := open(t, path, filesource.Config{Poll: -1, Rest: -1, KeepMissing: time.Minute})
+	want := file.Status()
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	if err := file.Reload(); err != nil {
+		t.Fatal(err)
+	}
+	got := file.Status()
+	if diff := cmp.Diff(want.Warnings, got.Warnings); diff != "" || got.MoreWarnings != 2 || got.Tokens != 1 || !got.Missing {
+		t.Errorf("got %d more warnings, %d tokens, missing %v, and warnings (-want +got):\n%s", got.MoreWarnings, got.Tokens, got.Missing, diff)
+	}
+}
+
 // TestLineEnds: a lone CR ends a line, and counts.
 func TestLineEnds(t *testing.T) {
 	const name = "a/b/"
