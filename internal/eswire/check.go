@@ -2,6 +2,7 @@ package eswire
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"maps"
 	"mime"
@@ -19,6 +20,11 @@ const (
 	filterPath = "filter_path"
 	format     = "format"
 )
+
+// maxFilterPath bounds what a filter_path can cost, which grows with its length times
+// the body's. Elasticsearch takes 4 KiB for all of a request's first line
+// (http.max_initial_line_length).
+const maxFilterPath = 4 << 10
 
 var flags = []string{"error_trace", "human", "pretty"}
 
@@ -55,6 +61,9 @@ func CheckQuery(r *http.Request, params ...string) *Error {
 		if _, err := flag(query, name); err != nil {
 			return err
 		}
+	}
+	if n := len(query.Get(filterPath)); n > maxFilterPath {
+		return Illegal(fmt.Sprintf("filter_path has %d bytes, and may have %d", n, maxFilterPath))
 	}
 	switch got := query.Get(format); got {
 	case "", "json":

@@ -16,6 +16,8 @@ import (
 // Package evict tests the rest of what Check refuses.
 func TestParameters(t *testing.T) {
 	for target, want := range map[string]string{
+		"/?filter_path=" + strings.Repeat("a", 4096):                            "",
+		"/?filter_path=" + strings.Repeat("a", 4097):                            "filter_path has 4097 bytes, and may have 4096",
 		"/?refresh=x&pretty&human=true&error_trace=false&filter_path=a&format=": "",
 		"/?Refresh=x":                         "request [/] contains unrecognized parameter: [Refresh]",
 		"/?human=1":                           "Failed to parse value [1] as only [true] or [false] are allowed.",
