@@ -37,7 +37,8 @@ type observer struct {
 // A state is what has been said of a cache.
 type state struct {
 	failing   time.Time // when the present outage began; zero: there is none
-	failures  int       // loads that failed in it
+	last      time.Time // when a load failed last
+	failures  int       // loads that failed in the outage
 	announced bool      // whether it has been told of; a source that fails now and then is not, each time
 	escalated bool      // whether it has been called an error
 	panicked  bool      // whether a stack has been shown
@@ -163,9 +164,10 @@ func (s *state) answered(ev tokencache.Event, now time.Time) []line {
 }
 
 func (s *state) failedLoad(ev tokencache.Event, now time.Time) (lines []line) {
-	if s.failing.IsZero() {
-		s.failing = now
+	if s.failing.IsZero() || !s.escalated && now.Sub(s.last) > outage { // nobody asked: that is no outage
+		s.failing, s.failures = now, 0
 	}
+	s.last = now
 	s.failures++
 	attrs := []slog.Attr{slog.String("cache", ev.Cache), slog.String("reason", ev.Reason.String()), slog.Any("err", ev.Err)}
 	if ev.Reason == tokencache.ReasonSourcePanicked && !s.panicked {

@@ -79,6 +79,27 @@ func TestOutage(t *testing.T) {
 	})
 }
 
+// TestFailuresFarApart: two loads that fail with an hour between them in which nobody
+// asked the source are no outage of an hour; the second begins one.
+func TestFailuresFarApart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		logger, out := newLogger()
+		observe := tokenlog.New(logger)
+		failure := tokencache.Event{Cache: "index", Reason: tokencache.ReasonSourceFailed, Err: errors.New("no route")}
+		const first = `level=WARN msg="the source fails" cache=index reason=source_failed err="no route" times=1`
+		for range 3 {
+			observe(t.Context(), failure)
+			expect(t, out, "after an hour", first)
+			time.Sleep(time.Hour)
+		}
+		observe(t.Context(), failure)
+		expect(t, out, "the begin", first)
+		time.Sleep(time.Minute)
+		observe(t.Context(), failure)
+		expect(t, out, "a minute later", `level=ERROR msg="the source has not answered for a minute" cache=index reason=source_failed err="no route" failures=2`)
+	})
+}
+
 func TestFlappingIsQuiet(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		logger, out := newLogger()
