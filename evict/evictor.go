@@ -65,9 +65,9 @@ type Node struct {
 	// Evicted is how many live entries went from each of its caches, where it said.
 	Evicted map[string]int
 
-	// NotServingSince is, where it has not answered, when it had lost the right to
-	// answer from before the eviction at the latest. Zero: it has evicted, or Err
-	// is set.
+	// NotServingSince is, for a node that has not answered, the latest time at
+	// which it lost the right to answer from before the eviction. Zero: it has
+	// evicted, or Err is set.
 	NotServingSince time.Time
 
 	Err error // why it may not have evicted, or nil: it answers nothing from before

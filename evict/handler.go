@@ -21,9 +21,10 @@ import (
 //	POST /_security/service/{namespace}/{service}/credential/token/{names}/_clear_cache
 //
 // It reads the end of the request's path itself, so that it can be mounted under
-// any prefix, with or without http.StripPrefix; HandlerConfig.Prefix pins one. As a pattern of http.ServeMux it
-// works but for the empty list of names, …/token//_clear_cache, which the mux
-// redirects before any handler sees it; [Handler.Wrap] goes round the mux.
+// any prefix, with or without http.StripPrefix; HandlerConfig.Prefix pins one.
+// As a pattern of http.ServeMux it works but for the empty list of names,
+// …/token//_clear_cache, which the mux redirects before any handler sees it;
+// [Handler.Wrap] goes round the mux.
 //
 // In the names, a percent-encoded comma separates like a plain one. Other than in
 // [Parse], an empty list and _all mean every token of the account, and empty names
