@@ -168,6 +168,9 @@ func StopTicking(g *Group) {
 	g.ticking.Stop()
 }
 
+// Tick is what the group's timer does once a second.
+func Tick(g *Group) { g.tick() }
+
 // BeginClose is what Group.Close does before the instant.
 func BeginClose(g *Group) { g.seal() }
 

@@ -251,6 +251,25 @@ func TestWaitWhileDisplacementsAreTold(t *testing.T) {
 	})
 }
 
+// TestNothingIsToldAfterClose: a tick that comes as the group is closed tells nothing, as
+// Wait may have returned by then.
+func TestNothingIsToldAfterClose(t *testing.T) {
+	g := tokencache.NewGroup(tokencache.GroupConfig{Observer: func(_ context.Context, e tokencache.Event) {
+		if e.Kind == tokencache.EventDisplacement {
+			t.Errorf("told of %+v", e)
+		}
+	}})
+	one, two := mustToken(t, "a/a/1", "supersecret"), mustToken(t, "a/a/2", "supersecret")
+	c := newCache(t, g, "test", newTestSource(one, two), tokencache.Config{MaxEntries: 1})
+	check(t, c, one, "ok")
+	check(t, c, two, "ok")
+	if got := c.Stats().Displaced; got != 1 {
+		t.Fatalf("%d were displaced, so the test shows nothing", got)
+	}
+	g.Close()
+	tokencache.Tick(g)
+}
+
 // TestWaitForTheObserver: Wait ends when the observer has been told of all loads, also of
 // those that were overdue or turned away.
 func TestWaitForTheObserver(t *testing.T) {
