@@ -320,7 +320,7 @@ var breaks = []brk{
 	{"ignore the lease on a hit", hitGo,
 		"	if s == nil || g.lapsed() || !e.live() {", "	if s == nil || !e.live() {"},
 	{"ignore the lease on a miss", authenticateGo,
-		"	case g.lapsed():\n", "	case g.closed && g.lapsed():\n"},
+		"	case g.lapsed():\n", "	case len(stores) < 0 && g.lapsed():\n"},
 	{"ignore the lease in a refusal from memory", hitGo,
 		"	return !g.lapsed()\n", "	return true\n"},
 	{"hit for an account that the host has dropped", hitGo,
