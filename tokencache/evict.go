@@ -97,10 +97,7 @@ const unlinkStep = 64
 // The context carries values to the observer; its end does not matter. The cause
 // is CauseAsked for what an operator or a program asks for.
 func (g *Group) Evict(ctx context.Context, why Cause, sels ...Selector) map[string]int {
-	if sels == nil {
-		sels = []Selector{} // to an observer, nil is everything
-	}
-	return g.evict(ctx, why, *g.stores.Load(), sels, markOf(sels))
+	return g.evictSelected(ctx, why, *g.stores.Load(), sels)
 }
 
 // Clear forgets everything in every cache of the group, at one instant, with the
@@ -113,10 +110,7 @@ func (g *Group) Clear(ctx context.Context, why Cause) map[string]int {
 // Evict forgets the selected tokens in this cache alone, at one instant, with the
 // guarantees of [Group.Evict]. It returns how many live entries went.
 func (c *Cache[R]) Evict(ctx context.Context, why Cause, sels ...Selector) int {
-	if sels == nil {
-		sels = []Selector{} // to an observer, nil is everything
-	}
-	return c.store.group.evict(ctx, why, []*store{c.store}, sels, markOf(sels))[c.store.name]
+	return c.store.group.evictSelected(ctx, why, []*store{c.store}, sels)[c.store.name]
 }
 
 // Clear forgets everything in this cache alone, at one instant, with the
@@ -125,13 +119,16 @@ func (c *Cache[R]) Clear(ctx context.Context, why Cause) int {
 	return c.store.group.evict(ctx, why, []*store{c.store}, nil, (*store).markAllLocked)[c.store.name]
 }
 
-// markOf returns what marks the selected tokens in a store.
-func markOf(sels []Selector) func(*store, *eviction) {
-	return func(s *store, ev *eviction) {
+// evictSelected evicts what the selectors select.
+func (g *Group) evictSelected(ctx context.Context, why Cause, stores []*store, sels []Selector) map[string]int {
+	if sels == nil {
+		sels = []Selector{} // to an observer, nil is everything
+	}
+	return g.evict(ctx, why, stores, sels, func(s *store, ev *eviction) {
 		for _, sel := range sels {
 			s.markLocked(ev, sel)
 		}
-	}
+	})
 }
 
 // evict is the one eviction, and tells the observer.

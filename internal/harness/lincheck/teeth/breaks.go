@@ -78,7 +78,7 @@ var breaks = []brk{
 	{"evict from the first cache alone", evictGo,
 		"	for _, s := range stores {\n		mark(s, ev)", "	for _, s := range stores[:min(1, len(stores))] {\n		mark(s, ev)"},
 	{"evict from all caches where one was meant", evictGo,
-		"	return c.store.group.evict(ctx, why, []*store{c.store}, sels,", "	return c.store.group.evict(ctx, why, *c.store.group.stores.Load(), sels,"},
+		"	return c.store.group.evictSelected(ctx, why, []*store{c.store}, sels)", "	return c.store.group.evictSelected(ctx, why, *c.store.group.stores.Load(), sels)"},
 	{"evict the names of a list one after the other", evictGo,
 		"		e.owner.Store(owner)\n		ev.names", "		e.owner.Store(owner)\n		ev.done.Store(true)\n		ev.names"},
 	{"done after the entries are unlinked", evictGo,
