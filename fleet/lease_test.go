@@ -25,17 +25,24 @@ func startLease(t *testing.T, log *fleettest.Log, name string, lease time.Durati
 	return s
 }
 
+// longLease starts a node in a log whose lease is longer than that of other nodes, and
+// which is old enough.
+func longLease(t *testing.T) (log *fleettest.Log, a *station, lease time.Duration) {
+	t.Helper()
+	log, lease = fleettest.NewLog(), 2*time.Minute
+	a = startLease(t, log, "a", lease)
+	if err := a.Wait(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(2 * lease)
+	return log, a, lease
+}
+
 // TestLogsLeaseIsLonger: a node that is configured with less than the log's lease is
 // waited for as long as it serves, cut off right after it joined.
 func TestLogsLeaseIsLonger(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		log := fleettest.NewLog()
-		const lease = 2 * time.Minute
-		a := startLease(t, log, "a", lease)
-		if err := a.Wait(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-		time.Sleep(2 * lease)
+		log, a, lease := longLease(t)
 		b := startLease(t, log, "b", 0)
 		if err := b.Wait(t.Context()); err != nil {
 			t.Fatal(err)
@@ -55,13 +62,7 @@ func TestLogsLeaseIsLonger(t *testing.T) {
 // the log's lease, and has not joined yet, is there when a slow node gets to it.
 func TestEvictionOutlivesTheLease(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		log := fleettest.NewLog()
-		const lease = 2 * time.Minute
-		a := startLease(t, log, "a", lease)
-		if err := a.Wait(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-		time.Sleep(2 * lease)
+		log, a, lease := longLease(t)
 		a.conn.Cut(false, true)
 		if _, err := log.Connect().Append(t.Context(), fleet.Entry{Key: "held up"}); err != nil {
 			t.Fatal(err)
