@@ -27,8 +27,8 @@ func permissions(publish string, subscribe ...string) *server.Permissions {
 func TestPermissions(t *testing.T) {
 	const api = ` _FLEET.test.> $JS.API.STREAM.INFO.KV_test $JS.API.STREAM.MSG.GET.KV_test $JS.API.DIRECT.GET.KV_test
 		$JS.API.CONSUMER.CREATE.KV_test.> $JS.API.CONSUMER.MSG.NEXT.KV_test.> $JS.API.CONSUMER.DELETE.KV_test.>`
-	s, err := server.NewServer(&server.Options{
-		Port: -1, NoLog: true, NoSigs: true, JetStream: true, StoreDir: t.TempDir(),
+	s := serve(t, &server.Options{
+		JetStream: true, StoreDir: t.TempDir(),
 		Users: []*server.User{
 			{Username: "operator", Permissions: permissions("$JS.API.STREAM.CREATE.KV_test $JS.API.STREAM.INFO.KV_test", "_INBOX.>")},
 			{Username: "writing", Permissions: permissions("$KV.test.>"+api, "_INBOX.>", "_FLEET.test.>")},
@@ -36,14 +36,6 @@ func TestPermissions(t *testing.T) {
 			{Username: "evicting", Permissions: permissions("$KV.test.evict.>", "_INBOX.>")},
 		},
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.Start()
-	t.Cleanup(s.Shutdown)
-	if !s.ReadyForConnections(10 * time.Second) {
-		t.Fatal("the server does not start")
-	}
 	open := func(user string, existing bool) (*nats.Conn, *fleetnats.Engine) {
 		t.Helper()
 		nc, err := nats.Connect(s.ClientURL(), nats.UserInfo(user, ""), nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { t.Errorf("%s: %v", user, err) }))

@@ -73,15 +73,7 @@ var goodStream = jetstream.StreamConfig{
 // of bucket test is configured.
 func standIn(t *testing.T, config func() jetstream.StreamConfig) *nats.Conn {
 	t.Helper()
-	s, err := server.NewServer(&server.Options{Port: -1, NoLog: true, NoSigs: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.Start()
-	t.Cleanup(s.Shutdown)
-	if !s.ReadyForConnections(10 * time.Second) {
-		t.Fatal("the server does not start")
-	}
+	s := serve(t, &server.Options{})
 	nc, err := nats.Connect(s.ClientURL())
 	if err != nil {
 		t.Fatal(err)
@@ -95,6 +87,22 @@ func standIn(t *testing.T, config func() jetstream.StreamConfig) *nats.Conn {
 		m.Respond(data)
 	})
 	return nc
+}
+
+// serve starts a server on a port of its own.
+func serve(t *testing.T, options *server.Options) *server.Server {
+	t.Helper()
+	options.Port, options.NoLog, options.NoSigs = -1, true, true
+	s, err := server.NewServer(options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Start()
+	t.Cleanup(s.Shutdown)
+	if !s.ReadyForConnections(10 * time.Second) {
+		t.Fatal("the server does not start")
+	}
+	return s
 }
 
 func answer(t *testing.T, nc *nats.Conn, subject string, deliver nats.MsgHandler) {
