@@ -52,7 +52,7 @@
 //     is in force when it has returned.
 //
 // Modules of their own hold what needs more dependencies: indexsource/sqlindex for
-// an index in SQLite or PostgreSQL, fleet/nats and fleet/sql for a fleet's log,
+// an index in SQLite or PostgreSQL, fleet/fleetnats and fleet/fleetsql for a fleet's log,
 // and under adapters those for Prometheus, OpenTelemetry, gRPC and Kubernetes.
 //
 // Of the programs under examples, each runnable with one command, quickstart takes a

@@ -79,7 +79,7 @@ func TestReadmeRooms(t *testing.T) {
 	if err != nil || len(examples) < 5 {
 		t.Fatalf("got examples %v, %v", examples, err)
 	}
-	for _, dir := range slices.Concat(examples, slices.Sorted(maps.Keys(rooms)), []string{"adapters", "fleet/nats", "fleet/sql", "indexsource/sqlindex"}) {
+	for _, dir := range slices.Concat(examples, slices.Sorted(maps.Keys(rooms)), []string{"adapters", "fleet/fleetnats", "fleet/fleetsql", "indexsource/sqlindex"}) {
 		if !strings.Contains(readme, "]("+filepath.ToSlash(dir)+")") {
 			t.Errorf("README.md does not link to %s", dir)
 		}

@@ -25,7 +25,7 @@
 // docs/fleet.md has the protocol, its proof and its assumptions.
 //
 // Package fleet/fleettest has a log in memory, for tests. Engines for real logs are
-// fleet/nats and fleet/sql, each a module of its own.
+// fleet/fleetnats and fleet/fleetsql, each a module of its own.
 //
 // # Concurrency
 //

@@ -15,7 +15,7 @@ import (
 
 func Example() {
 	ctx := context.Background()
-	shared := fleettest.NewLog() // a real fleet has an engine such as fleet/nats
+	shared := fleettest.NewLog() // a real fleet has an engine such as fleet/fleetnats
 	start := func(name string) (*tokencache.Group, *fleet.Node) {
 		group := tokencache.NewGroup(tokencache.GroupConfig{})
 		node, err := fleet.New(shared.Connect(), group, fleet.Config{Name: name})

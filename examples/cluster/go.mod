@@ -6,8 +6,8 @@ require (
 	github.com/nats-io/nats-server/v2 v2.15.2
 	github.com/nats-io/nats.go v1.55.0
 	github.com/svctoken/svctoken v0.0.0
-	github.com/svctoken/svctoken/fleet/nats v0.0.0
-	github.com/svctoken/svctoken/fleet/nats/natstest v0.0.0-00010101000000-000000000000
+	github.com/svctoken/svctoken/fleet/fleetnats v0.0.0
+	github.com/svctoken/svctoken/fleet/fleetnats/natstest v0.0.0-00010101000000-000000000000
 )
 
 require (
@@ -26,6 +26,6 @@ require (
 
 replace (
 	github.com/svctoken/svctoken => ../..
-	github.com/svctoken/svctoken/fleet/nats => ../../fleet/nats
-	github.com/svctoken/svctoken/fleet/nats/natstest => ../../fleet/nats/natstest
+	github.com/svctoken/svctoken/fleet/fleetnats => ../../fleet/fleetnats
+	github.com/svctoken/svctoken/fleet/fleetnats/natstest => ../../fleet/fleetnats/natstest
 )

@@ -13,7 +13,7 @@ import (
 
 	"github.com/svctoken/svctoken/examples/authserver/server"
 	"github.com/svctoken/svctoken/fleet"
-	fleetnats "github.com/svctoken/svctoken/fleet/nats"
+	fleetnats "github.com/svctoken/svctoken/fleet/fleetnats"
 )
 
 // A natsConfig is how to reach NATS, and which log of it.

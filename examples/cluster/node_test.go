@@ -19,7 +19,7 @@ import (
 	natsserver "github.com/nats-io/nats-server/v2/server"
 
 	"github.com/svctoken/svctoken/examples/authserver/servertest"
-	"github.com/svctoken/svctoken/fleet/nats/natstest"
+	"github.com/svctoken/svctoken/fleet/fleetnats/natstest"
 )
 
 const (

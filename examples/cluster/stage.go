@@ -14,7 +14,7 @@ import (
 
 	"github.com/svctoken/svctoken/examples/authserver/server"
 	"github.com/svctoken/svctoken/fleet"
-	"github.com/svctoken/svctoken/fleet/nats/natstest"
+	"github.com/svctoken/svctoken/fleet/fleetnats/natstest"
 )
 
 const servers = 3

@@ -5,7 +5,7 @@ go 1.26.0
 require (
 	github.com/prometheus/client_golang v1.25.0
 	github.com/svctoken/svctoken v0.0.0-00010101000000-000000000000
-	github.com/svctoken/svctoken/adapters/prometheus v0.0.0-00010101000000-000000000000
+	github.com/svctoken/svctoken/adapters/tokenprom v0.0.0-00010101000000-000000000000
 )
 
 require (
@@ -23,5 +23,5 @@ require (
 
 replace (
 	github.com/svctoken/svctoken => ../..
-	github.com/svctoken/svctoken/adapters/prometheus => ../../adapters/prometheus
+	github.com/svctoken/svctoken/adapters/tokenprom => ../../adapters/tokenprom
 )

@@ -16,7 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
-	tokenprom "github.com/svctoken/svctoken/adapters/prometheus"
+	tokenprom "github.com/svctoken/svctoken/adapters/tokenprom"
 	"github.com/svctoken/svctoken/evict"
 	"github.com/svctoken/svctoken/tokencache"
 	"github.com/svctoken/svctoken/tokencache/tokenhttp"

@@ -1,4 +1,4 @@
-// Package dashboard runs the queries of adapters/prometheus/dashboard.json on what
+// Package dashboard runs the queries of adapters/tokenprom/dashboard.json on what
 // the collector exports, with the query engine of Prometheus, and draws what they
 // return. Grafana has no part in it: the dashboard's layout, titles, queries and
 // legends are those of the file, but how a panel looks is this package's.

@@ -14,7 +14,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	tokenprom "github.com/svctoken/svctoken/adapters/prometheus"
+	tokenprom "github.com/svctoken/svctoken/adapters/tokenprom"
 	"github.com/svctoken/svctoken/internal/harness/dashboard"
 	"github.com/svctoken/svctoken/tokencache"
 	"github.com/svctoken/svctoken/tokencache/tokentest"
@@ -26,7 +26,7 @@ var update = flag.Bool("update", false, "write docs/dashboard.svg")
 // each returns series, with the labels that its legend asks for, and each panel
 // shows something other than zero.
 func TestDashboard(t *testing.T) {
-	d, err := dashboard.Load("../../../adapters/prometheus/dashboard.json")
+	d, err := dashboard.Load("../../../adapters/tokenprom/dashboard.json")
 	if err != nil {
 		t.Fatal(err)
 	}

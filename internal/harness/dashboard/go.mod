@@ -6,7 +6,7 @@ require (
 	github.com/prometheus/client_golang v1.25.0
 	github.com/prometheus/prometheus v0.316.0
 	github.com/svctoken/svctoken v0.0.0-00010101000000-000000000000
-	github.com/svctoken/svctoken/adapters/prometheus v0.0.0-00010101000000-000000000000
+	github.com/svctoken/svctoken/adapters/tokenprom v0.0.0-00010101000000-000000000000
 	gonum.org/v1/plot v0.17.0
 )
 
@@ -45,5 +45,5 @@ require (
 
 replace (
 	github.com/svctoken/svctoken => ../../..
-	github.com/svctoken/svctoken/adapters/prometheus => ../../../adapters/prometheus
+	github.com/svctoken/svctoken/adapters/tokenprom => ../../../adapters/tokenprom
 )

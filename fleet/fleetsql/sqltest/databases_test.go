@@ -1,0 +1,228 @@
+package sqltest
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"net"
+	"net/url"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/stdlib"
+	_ "github.com/ncruces/go-sqlite3/driver"
+
+	"github.com/svctoken/svctoken/fleet"
+	fleetsql "github.com/svctoken/svctoken/fleet/fleetsql"
+	"github.com/svctoken/svctoken/fleet/fleettest"
+	"github.com/svctoken/svctoken/indexsource/sqlindex/enginetest/pgserver"
+)
+
+// server is the PostgreSQL that the tests share, each with a schema of its own.
+var server = sync.OnceValues(func() (*pgserver.Server, error) { return pgserver.Start("fsync = off") })
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if s, err := server(); err == nil {
+		s.Close()
+	}
+	os.Exit(code)
+}
+
+// A database is an empty database of SQLite, or an empty schema of PostgreSQL.
+type database struct {
+	dialect fleetsql.Dialect
+	dsn     string
+	path    string // of SQLite's file
+	poll    time.Duration
+}
+
+func sqlite(t testing.TB) database {
+	path := filepath.Join(t.TempDir(), "fleet.db")
+	return database{fleetsql.SQLite, sqliteDSN(path), path, 20 * time.Millisecond}
+}
+
+func sqliteDSN(path string) string {
+	return "file:" + (&url.URL{Path: path}).EscapedPath() + "?_pragma=busy_timeout(10000)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)"
+}
+
+var schemas atomic.Int64
+
+func postgres(t testing.TB) database {
+	t.Helper()
+	s, err := server()
+	pgserver.Need(t, err)
+	return newSchema(t, s)
+}
+
+func newSchema(t testing.TB, s *pgserver.Server) database {
+	t.Helper()
+	d := database{dialect: fleetsql.PostgreSQL, dsn: s.URL("postgres"), poll: 20 * time.Millisecond}
+	schema := fmt.Sprintf("fleet%d", schemas.Add(1))
+	execSQL(t, d.open(t, nil), "CREATE SCHEMA "+schema)
+	d.dsn += "&search_path=" + schema
+	return d
+}
+
+// each runs a test on SQLite and on PostgreSQL.
+func each(t *testing.T, test func(*testing.T, database)) {
+	t.Run("SQLite", func(t *testing.T) { test(t, sqlite(t)) })
+	t.Run("PostgreSQL", func(t *testing.T) { test(t, postgres(t)) })
+}
+
+// open opens the database, on PostgreSQL through the gate, if there is one.
+func (d database) open(t testing.TB, g *gate) *sql.DB {
+	t.Helper()
+	var db *sql.DB
+	if d.dialect == fleetsql.SQLite {
+		var err error
+		if db, err = sql.Open("sqlite3", d.dsn); err != nil {
+			t.Fatal(err)
+		}
+	} else {
+		cfg, err := pgx.ParseConfig(d.dsn)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if g != nil {
+			cfg.DialFunc = g.dial
+		}
+		db = stdlib.OpenDB(*cfg)
+	}
+	t.Cleanup(func() { db.Close() })
+	return db
+}
+
+// A node is an engine, and what is between it and its database.
+type node struct {
+	*fleetsql.Engine
+	db   *sql.DB
+	gate *gate
+}
+
+func (d database) connect(t testing.TB) *node {
+	t.Helper()
+	g := newGate()
+	db := d.open(t, g)
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	e, err := fleetsql.Open(ctx, db, d.dialect, fleetsql.Config{Poll: d.poll})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &node{e, db, g}
+}
+
+// bench is what the suite needs. SQLite's file cannot be cut off, and has no server.
+func (d database) bench(t *testing.T) fleettest.Bench {
+	b := fleettest.Bench{
+		Connect: func(t *testing.T) fleet.Engine { return d.connect(t) },
+		Recreate: func() {
+			db := d.open(t, nil)
+			d.drop(t, db)
+			if _, err := fleetsql.Open(t.Context(), db, d.dialect, fleetsql.Config{}); err != nil {
+				t.Fatal(err)
+			}
+		},
+	}
+	if d.dialect == fleetsql.PostgreSQL {
+		b.Cut = func(e fleet.Engine) { e.(*node).gate.cut() }
+		b.Heal = func(e fleet.Engine) { e.(*node).gate.heal() }
+	}
+	return b
+}
+
+func (d database) drop(t testing.TB, db *sql.DB) {
+	for _, table := range []string{"log", "messages", "appends", "sent"} {
+		execSQL(t, db, "DROP TABLE svctoken_fleet_"+table)
+	}
+}
+
+func execSQL(t testing.TB, db *sql.DB, statement string, args ...any) {
+	t.Helper()
+	if _, err := db.ExecContext(t.Context(), statement, args...); err != nil {
+		t.Fatalf("%s: %v", statement, err)
+	}
+}
+
+// A gate is where connections go through. While it is cut, what is written is lost,
+// nothing arrives, and nobody connects. The connections that were there end when it is
+// healed.
+type gate struct {
+	mu     sync.Mutex    // guards the fields below
+	opened chan struct{} // closed while connections go through
+	conns  []*gated      // made since the last cut
+}
+
+func newGate() *gate {
+	g := &gate{opened: make(chan struct{})}
+	close(g.opened)
+	return g
+}
+
+func (g *gate) state() <-chan struct{} {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.opened
+}
+
+func (g *gate) cut() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.opened = make(chan struct{})
+}
+
+func (g *gate) heal() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	close(g.opened)
+	for _, c := range g.conns {
+		c.Conn.Close()
+	}
+	g.conns = nil
+}
+
+func (g *gate) dial(ctx context.Context, network, address string) (net.Conn, error) {
+	opened := g.state()
+	select {
+	case <-opened:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	conn, err := new(net.Dialer).DialContext(ctx, network, address)
+	if err != nil {
+		return nil, err
+	}
+	c := &gated{Conn: conn, gate: g, opened: opened}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.conns = append(g.conns, c)
+	return c, nil
+}
+
+// gated is a connection that was made while the gate's channel was this one.
+type gated struct {
+	net.Conn
+	gate   *gate
+	opened <-chan struct{}
+}
+
+func (c *gated) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	for err == nil && c.gate.state() != c.opened {
+		n, err = c.Conn.Read(b) // what came meanwhile is lost
+	}
+	return n, err
+}
+
+func (c *gated) Write(b []byte) (int, error) {
+	if c.gate.state() != c.opened {
+		return len(b), nil
+	}
+	return c.Conn.Write(b)
+}
