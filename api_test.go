@@ -30,17 +30,18 @@ const module = "github.com/svctoken/svctoken/"
 var rooms = map[string]int{
 	"tokencache": 35, "filesource": 20, "indexsource": 16, "evict": 16, "tokencache/tokentest": 16,
 	"fleet":                22,
-	"tokencache/tokenhttp": 6, "tokencache/tokenlog": 2,
+	"tokencache/tokenhash": 6, "tokencache/tokenhttp": 6, "tokencache/tokenlog": 2,
 }
 
 // imports are the packages of this module that each package may import.
 var imports = map[string][]string{
 	"tokencache":           {"internal/quote"},
 	"filesource":           {"internal/passhash", "internal/quote", "tokencache"},
-	"indexsource":          {"internal/passhash", "tokencache"},
+	"indexsource":          {"tokencache", "tokencache/tokenhash"},
 	"evict":                {"internal/eswire", "internal/quote", "tokencache"},
-	"fleet":                {"evict", "indexsource", "tokencache"},
+	"fleet":                {"evict", "indexsource", "tokencache", "tokencache/tokenhash"},
 	"fleet/fleettest":      {"fleet", "tokencache"},
+	"tokencache/tokenhash": {"internal/passhash", "tokencache"},
 	"tokencache/tokenhttp": {"tokencache"},
 	"tokencache/tokenlog":  {"tokencache"},
 	"tokencache/tokentest": {"evict", "indexsource", "tokencache"},

@@ -48,6 +48,8 @@
 //   - [github.com/svctoken/svctoken/tokencache/tokenhttp]: middleware for net/http.
 //   - [github.com/svctoken/svctoken/tokencache/tokenlog]: what an operator must know,
 //     for log/slog.
+//   - [github.com/svctoken/svctoken/tokencache/tokenhash]: password hashes of secrets,
+//     for any source.
 //   - [github.com/svctoken/svctoken/fleet]: many nodes, on each of which an eviction
 //     is in force when it has returned.
 //

@@ -9,6 +9,7 @@ import (
 	"github.com/svctoken/svctoken/evict"
 	"github.com/svctoken/svctoken/indexsource"
 	"github.com/svctoken/svctoken/tokencache"
+	"github.com/svctoken/svctoken/tokencache/tokenhash"
 )
 
 // host has two caches over indexes of their own, as the tests need no files.
@@ -31,7 +32,7 @@ func newHost(t testing.TB, names ...string) *host {
 		t.Cleanup(c.Close)
 		h.caches[i] = c
 	}
-	hash, err := indexsource.ParseHash("{SSHA256}AAECAwQFBgc=wWZbSSQlbfWMkwfCRhqHNxCEGLEUTKc/nNCOWZOfNzc=")
+	hash, err := tokenhash.Parse("{SSHA256}AAECAwQFBgc=wWZbSSQlbfWMkwfCRhqHNxCEGLEUTKc/nNCOWZOfNzc=")
 	if err != nil {
 		t.Fatal(err)
 	}

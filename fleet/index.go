@@ -12,6 +12,7 @@ import (
 
 	"github.com/svctoken/svctoken/indexsource"
 	"github.com/svctoken/svctoken/tokencache"
+	"github.com/svctoken/svctoken/tokencache/tokenhash"
 )
 
 // An Index is the documents of the log. A method that changes one returns once the
@@ -142,7 +143,7 @@ func (x Index) Create(ctx context.Context, id tokencache.TokenID, creator string
 	if last.Position != 0 && !last.Deleted {
 		return tokencache.Token{}, fmt.Errorf("%w: %s", indexsource.ErrExists, id)
 	}
-	hash := indexsource.HashSecret(token.Secret())
+	hash := tokenhash.New(token.Secret())
 	doc := indexsource.Document{Token: id, Created: time.Now(), Creator: creator, Enabled: true, Hash: hash}
 	err = x.write(ctx, Entry{Key: docKey(id), Value: marshal(newDocRecord(doc, x.n.address)), If: &last.Position})
 	if errors.Is(err, ErrConflict) {

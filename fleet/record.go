@@ -10,6 +10,7 @@ import (
 	"github.com/svctoken/svctoken/evict"
 	"github.com/svctoken/svctoken/indexsource"
 	"github.com/svctoken/svctoken/tokencache"
+	"github.com/svctoken/svctoken/tokencache/tokenhash"
 )
 
 // This file is what stands in the log: JSON under these keys.
@@ -117,7 +118,7 @@ func newDocRecord(doc indexsource.Document, address string) docRecord {
 }
 
 func (r docRecord) document(id tokencache.TokenID) (indexsource.Document, error) {
-	hash, err := indexsource.ParseHash(r.Hash)
+	hash, err := tokenhash.Parse(r.Hash)
 	return indexsource.Document{Token: id, Created: r.Created, Creator: r.Creator, Enabled: r.Enabled, Hash: hash}, err
 }
 

@@ -19,6 +19,7 @@ import (
 	"github.com/svctoken/svctoken/fleet/fleettest"
 	"github.com/svctoken/svctoken/indexsource"
 	"github.com/svctoken/svctoken/tokencache"
+	"github.com/svctoken/svctoken/tokencache/tokenhash"
 )
 
 var (
@@ -104,7 +105,7 @@ const (
 var (
 	account = tokencache.Account{Namespace: "elastic", Service: "fleet-server"}
 	keys    = []string{"t0", "t1"}
-	aHash   = indexsource.HashSecret(tokencache.GenerateSecret())
+	aHash   = tokenhash.New(tokencache.GenerateSecret())
 )
 
 // A world is one simulated fleet.

@@ -4,9 +4,11 @@ import (
 	"context"
 	"fmt"
 	"log"
+	"time"
 
 	"github.com/svctoken/svctoken/indexsource"
 	"github.com/svctoken/svctoken/tokencache"
+	"github.com/svctoken/svctoken/tokencache/tokenhash"
 )
 
 func Example() {
@@ -80,13 +82,21 @@ func ExampleIndex() {
 	if _, err := tokencache.New(group, "store", indexsource.New(s), tokencache.Config{}); err != nil {
 		log.Fatal(err)
 	}
-	hash, err := indexsource.ParseHash("{PBKDF2}10000$Jjp4F6YYEcvJUnfxgjCNbQ5FEZf+wYpn9ilu3JCNvtM=$P54fRWFSJkJnrCFmHBHDLpjIUZE6ejWbHqVkRMxyR4E=")
-	fmt.Println(hash, len(hash.Reveal()), err)
+	hash, err := tokenhash.Parse("{PBKDF2}10000$Jjp4F6YYEcvJUnfxgjCNbQ5FEZf+wYpn9ilu3JCNvtM=$P54fRWFSJkJnrCFmHBHDLpjIUZE6ejWbHqVkRMxyR4E=")
+	if err != nil {
+		log.Fatal(err)
+	}
 	id := tokencache.Account{Namespace: "elastic", Service: "fleet-server"}.TokenID("token1")
-	s.put(indexsource.Document{Token: id, Hash: hash, Enabled: true})
+	s.put(indexsource.Document{Token: id, Hash: hash, Enabled: true, Expires: time.Now().AddDate(1, 0, 0)})
+
+	// Its secret is replaced. The old one is good for an hour more.
+	now := time.Now()
+	s.put(indexsource.Document{
+		Token: id, Hash: tokenhash.New(tokencache.GenerateSecret()), Enabled: true, Expires: now.AddDate(1, 0, 0),
+		Rotated: now, RotatedBy: "operator", Previous: hash, PreviousExpires: now.Add(time.Hour),
+	})
 	fmt.Println(s.health(indexsource.HealthNone), s.health(indexsource.HealthRed), s.health(indexsource.HealthGreen))
 	s.source.EverythingChanged() // after a gap in what the engine tells
 	// Output:
-	// [redacted] 103 <nil>
 	// true false true
 }

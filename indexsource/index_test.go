@@ -1,21 +1,19 @@
 package indexsource_test
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"log/slog"
-	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/svctoken/svctoken/indexsource"
 	"github.com/svctoken/svctoken/tokencache"
+	"github.com/svctoken/svctoken/tokencache/tokenhash"
 )
 
 var fleet = tokencache.Account{Namespace: "elastic", Service: "fleet-server"}
@@ -107,7 +105,7 @@ func TestDocumentChanges(t *testing.T) {
 			index.SetEnabled(token.ID(), true)
 		}, "ok"},
 		{"replace", func(index *indexsource.Memory, token tokencache.Token) {
-			index.Put(indexsource.Document{Token: token.ID(), Enabled: true, Hash: indexsource.HashSecret(tokencache.NewSecret("another-secret"))})
+			index.Put(indexsource.Document{Token: token.ID(), Enabled: true, Hash: tokenhash.New(tokencache.NewSecret("another-secret"))})
 		}, "refused"},
 		{"replace without a hash", func(index *indexsource.Memory, token tokencache.Token) {
 			index.Put(indexsource.Document{Token: token.ID(), Enabled: true})
@@ -148,7 +146,7 @@ func TestCreateEvicts(t *testing.T) {
 		early := make(chan string)
 		go func() { early <- outcome(t, cache, token) }()
 		synctest.Wait()
-		gated.Put(indexsource.Document{Token: token.ID(), Enabled: true, Hash: indexsource.HashSecret(secret)})
+		gated.Put(indexsource.Document{Token: token.ID(), Enabled: true, Hash: tokenhash.New(secret)})
 		later := make(chan string)
 		go func() { later <- outcome(t, cache, token) }()
 		synctest.Wait()
@@ -365,36 +363,47 @@ func (w *watchedIndex) Watch(s *indexsource.Source) func() {
 	return func() { w.watching--; cancel() }
 }
 
-func TestHashSilence(t *testing.T) {
-	text := "{SSHA256}AAECAwQFBgc=wWZbSSQlbfWMkwfCRhqHNxCEGLEUTKc/nNCOWZOfNzc="
-	hash, err := indexsource.ParseHash(text)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !hash.Verify(tokencache.NewSecret("supersecret")) || hash.Verify(tokencache.NewSecret("wrong-secret")) || hash.Reveal() != text {
-		t.Error("the hash is not what was parsed")
-	}
-	if text, err := hash.MarshalText(); err != nil || string(text) != "[redacted]" || fmt.Sprint(hash) != "[redacted]" {
-		t.Errorf("it prints as %v, and marshals as %s, %v", hash, text, err)
-	}
-	doc := indexsource.Document{Hash: hash}
-	var out bytes.Buffer
-	for _, v := range []any{hash, doc, &doc, []any{doc}} {
-		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%d", "%x"} {
-			fmt.Fprintf(&out, verb, v)
-		}
-		b, err := json.Marshal(v)
+// TestExpires: a document is refused from its Expires on, without a read.
+func TestExpires(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var index indexsource.Memory
+		_, cache := newCache(t, &index)
+		defer cache.Close()
+		secret := tokencache.GenerateSecret()
+		token, err := tokencache.NewToken(fleet.TokenID("a"), secret)
 		if err != nil {
 			t.Fatal(err)
 		}
-		out.Write(b)
-		slog.New(slog.NewTextHandler(&out, nil)).Info("m", "v", v)
+		index.Put(indexsource.Document{Token: token.ID(), Enabled: true, Expires: time.Now().Add(time.Minute), Hash: tokenhash.New(secret)})
+		for _, want := range []string{"ok", "ok"} {
+			if got := outcome(t, cache, token); got != want {
+				t.Errorf("before: got %s, want %s", got, want)
+			}
+			time.Sleep(59 * time.Second / 2)
+		}
+		time.Sleep(2 * time.Second)
+		if got := outcome(t, cache, token); got != "refused" {
+			t.Errorf("a second after its expiry: got %s", got)
+		}
+	})
+}
+
+// TestRecordHasNoHash: what a verdict hands to the host outlives the load.
+func TestRecordHasNoHash(t *testing.T) {
+	var index indexsource.Memory
+	_, cache := newCache(t, &index)
+	token := create(t, &index, "a")
+	doc, _, _ := index.Get(t.Context(), token.ID())
+	doc.Previous, doc.PreviousExpires = doc.Hash, time.Now().Add(time.Hour)
+	doc.Rotated, doc.RotatedBy = time.Now(), "operator"
+	index.Put(doc)
+	v, err := cache.AuthenticateToken(t.Context(), token)
+	if err != nil {
+		t.Fatal(err)
 	}
-	if strings.Contains(out.String(), "wWZb") || strings.Contains(out.String(), fmt.Sprintf("%x", text)) {
-		t.Errorf("the hash shows:\n%s", out.String())
-	}
-	if _, err := indexsource.ParseHash("supersecret"); err == nil || strings.Contains(err.Error(), "supersecret") {
-		t.Errorf("ParseHash of plaintext: got %v", err)
+	doc.Hash, doc.Previous = tokenhash.Hash{}, tokenhash.Hash{}
+	if v.Record != doc {
+		t.Errorf("got the record %+v, want %+v", v.Record, doc)
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/svctoken/svctoken/tokencache"
+	"github.com/svctoken/svctoken/tokencache/tokenhash"
 )
 
 // ErrExists is wrapped by the error of [Memory.Create] for a token that the index
@@ -70,7 +71,7 @@ func (m *Memory) Create(id tokencache.TokenID, creator string) (tokencache.Token
 	if err != nil {
 		return tokencache.Token{}, err
 	}
-	doc := Document{Token: id, Created: time.Now(), Creator: creator, Enabled: true, Hash: HashSecret(token.Secret())}
+	doc := Document{Token: id, Created: time.Now(), Creator: creator, Enabled: true, Hash: tokenhash.New(token.Secret())}
 	if !m.insert(doc) {
 		return tokencache.Token{}, fmt.Errorf("%w: %s", ErrExists, id)
 	}

@@ -5,6 +5,7 @@ import (
 	"sync"
 
 	"github.com/svctoken/svctoken/tokencache"
+	"github.com/svctoken/svctoken/tokencache/tokenhash"
 )
 
 // A Source answers from an [Index], and tells its caches of the index's changes.
@@ -32,15 +33,15 @@ func New(index Index) *Source {
 }
 
 // Lookup gets the token's document, for a cache. A document that is disabled is
-// refused.
+// refused, and so is one past its Expires, by the cache's clock.
 func (s *Source) Lookup(ctx context.Context, id tokencache.TokenID) (tokencache.Answer[Document], error) {
 	doc, ok, err := s.index.Get(ctx, id)
 	if err != nil || !ok {
 		return tokencache.Answer[Document]{}, err
 	}
 	hash := doc.Hash
-	doc.Hash = Hash{} // the record outlives the load
-	return tokencache.Answer[Document]{Held: true, Disabled: !doc.Enabled, Record: doc, Verify: hash.Verify}, nil
+	doc.Hash, doc.Previous = tokenhash.Hash{}, tokenhash.Hash{} // the record outlives the load
+	return tokencache.Answer[Document]{Held: true, Disabled: !doc.Enabled, Record: doc, Expires: doc.Expires, Verify: hash.Verify}, nil
 }
 
 // Subscribe has the cache told of every change; see tokencache.Source.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/svctoken/svctoken/indexsource"
 	"github.com/svctoken/svctoken/tokencache"
+	"github.com/svctoken/svctoken/tokencache/tokenhash"
 )
 
 // A rotation gives one token a new secret, again and again, and removes it now and
@@ -29,7 +30,7 @@ func (r *rotation) rotate(ctx context.Context) {
 	each(ctx, 50*time.Millisecond, func(i int) {
 		gen := r.made.Load()
 		secret := tokencache.GenerateSecret()
-		next := document(r.id, indexsource.HashSecret(secret))
+		next := document(r.id, tokenhash.Stretched(secret))
 		r.ending.Store(gen)
 		if i%3 == 0 {
 			r.index.Delete(r.id)

@@ -19,6 +19,7 @@ import (
 
 	"github.com/svctoken/svctoken/indexsource"
 	"github.com/svctoken/svctoken/tokencache"
+	"github.com/svctoken/svctoken/tokencache/tokenhash"
 )
 
 // A world is a group of two caches with good tokens and with victims.
@@ -28,7 +29,7 @@ type world struct {
 	file       *indexsource.Memory // stands for the file
 	index      *flaky
 	secret     tokencache.Secret // of all good tokens that do not change
-	hash       indexsource.Hash  // of the secret; making one takes as long as checking it
+	hash       tokenhash.Hash    // of the secret; making one takes as long as checking it
 	long       string            // the header of a token with a secret of 700 kB
 	fresh      atomic.Int64      // how many of the fresh tokens have been made
 	rotations  []*rotation
@@ -71,7 +72,7 @@ func newWorld(bcryptCost int) (*world, error) {
 		secret: tokencache.GenerateSecret(),
 	}
 	w.turns.group = w.group
-	w.hash = indexsource.HashSecret(w.secret) // PBKDF2 with 10 000 rounds
+	w.hash = tokenhash.Stretched(w.secret) // PBKDF2 with 10 000 rounds
 	token, err := tokencache.NewToken(victim.TokenID("t-1"), tokencache.NewSecret(strings.Repeat("x", 700_000)))
 	if err != nil {
 		return nil, err
@@ -80,7 +81,7 @@ func newWorld(bcryptCost int) (*world, error) {
 	var errs []error
 	put := func(index interface {
 		Put(indexsource.Document) error
-	}, id tokencache.TokenID, hash indexsource.Hash) {
+	}, id tokencache.TokenID, hash tokenhash.Hash) {
 		errs = append(errs, index.Put(document(id, hash)))
 	}
 	for i := range cachedTokens {
@@ -110,7 +111,7 @@ func newWorld(bcryptCost int) (*world, error) {
 }
 
 // dearHashes makes hashes that no secret here matches, of both kinds.
-func dearHashes(bcryptCost int) (hashes [2]indexsource.Hash, err error) {
+func dearHashes(bcryptCost int) (hashes [2]tokenhash.Hash, err error) {
 	bc, err := bcrypt.GenerateFromPassword([]byte(rand.Text()), bcryptCost)
 	if err != nil {
 		return hashes, err
@@ -123,7 +124,7 @@ func dearHashes(bcryptCost int) (hashes [2]indexsource.Hash, err error) {
 	}
 	encode := base64.StdEncoding.EncodeToString
 	for i, text := range []string{string(bc), "{PBKDF2}100000$" + encode(salt) + "$" + encode(key)} {
-		if hashes[i], err = indexsource.ParseHash(text); err != nil {
+		if hashes[i], err = tokenhash.Parse(text); err != nil {
 			return hashes, err
 		}
 	}
@@ -153,7 +154,7 @@ func (w *world) oneHash() time.Duration {
 	return quantile(took, 0.5)
 }
 
-func document(id tokencache.TokenID, hash indexsource.Hash) indexsource.Document {
+func document(id tokencache.TokenID, hash tokenhash.Hash) indexsource.Document {
 	return indexsource.Document{Token: id, Created: time.Now(), Creator: "soak", Enabled: true, Hash: hash}
 }
 

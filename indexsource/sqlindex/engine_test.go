@@ -11,6 +11,7 @@ import (
 	"github.com/svctoken/svctoken/indexsource"
 	"github.com/svctoken/svctoken/indexsource/sqlindex"
 	"github.com/svctoken/svctoken/tokencache"
+	"github.com/svctoken/svctoken/tokencache/tokenhash"
 )
 
 // TestErrorsShowNoHash: a driver that quotes the parameters does not get a password
@@ -21,7 +22,7 @@ func TestErrorsShowNoHash(t *testing.T) {
 		db.err = func(args []driver.NamedValue) error { return quoting{fmt.Sprintf("violates: %v", args)} }
 	})
 	const text = "{SSHA256}AAECAwQFBgc=wWZbSSQlbfWMkwfCRhqHNxCEGLEUTKc/nNCOWZOfNzc="
-	hash, err := indexsource.ParseHash(text)
+	hash, err := tokenhash.Parse(text)
 	if err != nil {
 		t.Fatal(err)
 	}

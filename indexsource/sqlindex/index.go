@@ -11,6 +11,7 @@ import (
 
 	"github.com/svctoken/svctoken/indexsource"
 	"github.com/svctoken/svctoken/tokencache"
+	"github.com/svctoken/svctoken/tokencache/tokenhash"
 )
 
 var (
@@ -303,7 +304,7 @@ func (c columns) document(id tokencache.TokenID) (indexsource.Document, error) {
 		return doc, nil
 	}
 	var err error
-	if doc.Hash, err = indexsource.ParseHash(c.hash.String); err != nil {
+	if doc.Hash, err = tokenhash.Parse(c.hash.String); err != nil {
 		return indexsource.Document{}, fmt.Errorf("sqlindex: token %s: %w", id, err)
 	}
 	return doc, nil

@@ -10,6 +10,7 @@ import (
 	"github.com/svctoken/svctoken/indexsource"
 	"github.com/svctoken/svctoken/indexsource/sqlindex"
 	"github.com/svctoken/svctoken/tokencache"
+	"github.com/svctoken/svctoken/tokencache/tokenhash"
 )
 
 var (
@@ -287,7 +288,7 @@ func TestClosed(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		db.set(func() { db.hash = indexsource.HashSecret(token.Secret()).Reveal() })
+		db.set(func() { db.hash = tokenhash.New(token.Secret()).Reveal() })
 		if _, err := group.AuthenticateToken(t.Context(), token); err != nil {
 			t.Fatal(err)
 		}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/svctoken/svctoken/indexsource"
 	"github.com/svctoken/svctoken/tokencache"
+	"github.com/svctoken/svctoken/tokencache/tokenhash"
 )
 
 // Create adds an enabled token with a random secret, and returns it: the secret
@@ -25,7 +26,7 @@ func (ix *Index) Create(ctx context.Context, id tokencache.TokenID, creator stri
 	if err != nil {
 		return tokencache.Token{}, err
 	}
-	doc := indexsource.Document{Token: id, Created: time.Now(), Creator: creator, Enabled: true, Hash: indexsource.HashSecret(token.Secret())}
+	doc := indexsource.Document{Token: id, Created: time.Now(), Creator: creator, Enabled: true, Hash: tokenhash.New(token.Secret())}
 	created, err := ix.put(ctx, "create", doc, `ON CONFLICT (namespace, service, name) DO NOTHING`)
 	if err != nil {
 		return tokencache.Token{}, err
@@ -63,7 +64,7 @@ func (ix *Index) Rotate(ctx context.Context, id tokencache.TokenID) (tokencache.
 	if err != nil {
 		return tokencache.Token{}, false, err
 	}
-	hash := indexsource.HashSecret(token.Secret())
+	hash := tokenhash.New(token.Secret())
 	found, err := ix.write(ctx, "rotate", id, hash, `UPDATE svctoken_tokens SET hash = $4 WHERE namespace = $1 AND service = $2 AND name = $3`, hash.Reveal())
 	if !found {
 		return tokencache.Token{}, false, err
@@ -73,17 +74,17 @@ func (ix *Index) Rotate(ctx context.Context, id tokencache.TokenID) (tokencache.
 
 // SetEnabled enables or disables a token, and reports whether there is one.
 func (ix *Index) SetEnabled(ctx context.Context, id tokencache.TokenID, enabled bool) (bool, error) {
-	return ix.write(ctx, "set enabled", id, indexsource.Hash{}, `UPDATE svctoken_tokens SET enabled = $4 WHERE namespace = $1 AND service = $2 AND name = $3`, enabled)
+	return ix.write(ctx, "set enabled", id, tokenhash.Hash{}, `UPDATE svctoken_tokens SET enabled = $4 WHERE namespace = $1 AND service = $2 AND name = $3`, enabled)
 }
 
 // Delete removes a token, and reports whether there was one.
 func (ix *Index) Delete(ctx context.Context, id tokencache.TokenID) (bool, error) {
-	return ix.write(ctx, "delete", id, indexsource.Hash{}, `DELETE FROM svctoken_tokens WHERE namespace = $1 AND service = $2 AND name = $3`)
+	return ix.write(ctx, "delete", id, tokenhash.Hash{}, `DELETE FROM svctoken_tokens WHERE namespace = $1 AND service = $2 AND name = $3`)
 }
 
 // write runs one statement, which is a transaction of its own, and then tells the
 // sources of this process: of what has happened, and of what may have.
-func (ix *Index) write(ctx context.Context, op string, id tokencache.TokenID, secret indexsource.Hash, query string, args ...any) (bool, error) {
+func (ix *Index) write(ctx context.Context, op string, id tokencache.TokenID, secret tokenhash.Hash, query string, args ...any) (bool, error) {
 	if _, err := ix.ready(); err != nil {
 		return false, err
 	}

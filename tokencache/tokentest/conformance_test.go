@@ -11,6 +11,7 @@ import (
 	"github.com/svctoken/svctoken/filesource"
 	"github.com/svctoken/svctoken/indexsource"
 	"github.com/svctoken/svctoken/tokencache"
+	"github.com/svctoken/svctoken/tokencache/tokenhash"
 	"github.com/svctoken/svctoken/tokencache/tokentest"
 )
 
@@ -35,7 +36,7 @@ func memoryBackend(index *indexsource.Memory) tokentest.Backend {
 			if err != nil {
 				return tokencache.Token{}, err
 			}
-			return token, index.Put(indexsource.Document{Token: id, Enabled: true, Hash: indexsource.HashSecret(token.Secret())})
+			return token, index.Put(indexsource.Document{Token: id, Enabled: true, Hash: tokenhash.New(token.Secret())})
 		},
 		SetEnabled: func(_ context.Context, id tokencache.TokenID, enabled bool) error {
 			if !index.SetEnabled(id, enabled) {

@@ -17,6 +17,7 @@ import (
 
 	"github.com/svctoken/svctoken/indexsource"
 	"github.com/svctoken/svctoken/tokencache"
+	"github.com/svctoken/svctoken/tokencache/tokenhash"
 	"github.com/svctoken/svctoken/tokencache/tokentest"
 )
 
@@ -512,7 +513,7 @@ func putFast(index *indexsource.Memory, id tokencache.TokenID) (tokencache.Token
 		return tokencache.Token{}, err
 	}
 	_, text, _ := strings.Cut(strings.TrimSpace(tokentest.ServiceTokens(token)), ":")
-	hash, err := indexsource.ParseHash(text)
+	hash, err := tokenhash.Parse(text)
 	if err != nil {
 		return tokencache.Token{}, err
 	}

@@ -13,6 +13,7 @@ import (
 	fleetnats "github.com/svctoken/svctoken/fleet/fleetnats"
 	"github.com/svctoken/svctoken/indexsource"
 	"github.com/svctoken/svctoken/tokencache"
+	"github.com/svctoken/svctoken/tokencache/tokenhash"
 )
 
 // permissions are those of the table in docs/fleet.md.
@@ -69,7 +70,7 @@ func TestPermissions(t *testing.T) {
 		nodes = append(nodes, n)
 	}
 	id := tokencache.Account{Namespace: "elastic", Service: "fleet-server"}.TokenID("t")
-	doc := indexsource.Document{Token: id, Enabled: true, Hash: indexsource.HashSecret(tokencache.GenerateSecret())}
+	doc := indexsource.Document{Token: id, Enabled: true, Hash: tokenhash.New(tokencache.GenerateSecret())}
 	if err := nodes[0].Index().Put(t.Context(), doc); err != nil {
 		t.Error(err)
 	}

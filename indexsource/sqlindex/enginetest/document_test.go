@@ -14,6 +14,7 @@ import (
 	"github.com/svctoken/svctoken/indexsource"
 	"github.com/svctoken/svctoken/indexsource/sqlindex"
 	"github.com/svctoken/svctoken/tokencache"
+	"github.com/svctoken/svctoken/tokencache/tokenhash"
 )
 
 // TestDocuments: what is written is what is read, and what is not there is said not to
@@ -56,7 +57,7 @@ func TestDocuments(t *testing.T) {
 			t.Error("rotated: not the new secret, or still the old one")
 		}
 		afterRotate := get()
-		put := indexsource.Document{Token: id, Created: time.UnixMilli(1_700_000_000_123), Creator: "barney", Enabled: true, Hash: indexsource.HashSecret(token.Secret())}
+		put := indexsource.Document{Token: id, Created: time.UnixMilli(1_700_000_000_123), Creator: "barney", Enabled: true, Hash: tokenhash.New(token.Secret())}
 		if err := ix.Put(ctx, put); err != nil {
 			t.Fatal(err)
 		}
@@ -217,7 +218,7 @@ func TestRealErrorsShowNoHash(t *testing.T) {
 			execSQL(t, db, "ALTER TABLE svctoken_tokens ADD CHECK (length(hash) < 10)")
 		}
 		secret := tokencache.GenerateSecret()
-		hash := indexsource.HashSecret(secret)
+		hash := tokenhash.New(secret)
 		err := ix.Put(t.Context(), indexsource.Document{Token: fleet.TokenID("x"), Hash: hash})
 		if err == nil {
 			t.Fatal("it was written")

@@ -22,6 +22,7 @@ import (
 	"github.com/svctoken/svctoken/indexsource/sqlindex"
 	"github.com/svctoken/svctoken/indexsource/sqlindex/enginetest/pgserver"
 	"github.com/svctoken/svctoken/tokencache"
+	"github.com/svctoken/svctoken/tokencache/tokenhash"
 )
 
 // server is the PostgreSQL that the tests share, each with a schema of its own.
@@ -220,7 +221,7 @@ func newToken(t testing.TB, name string) tokencache.Token {
 }
 
 // hashOf returns what an index keeps of the token's secret.
-func hashOf(token tokencache.Token) string { return indexsource.HashSecret(token.Secret()).Reveal() }
+func hashOf(token tokencache.Token) string { return tokenhash.New(token.Secret()).Reveal() }
 
 func (n *node) create(t testing.TB, name string) tokencache.Token {
 	t.Helper()

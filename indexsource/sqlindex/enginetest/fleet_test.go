@@ -13,6 +13,7 @@ import (
 	"github.com/svctoken/svctoken/indexsource/sqlindex/enginetest/pgserver"
 	"github.com/svctoken/svctoken/indexsource/sqlindex/pglisten"
 	"github.com/svctoken/svctoken/tokencache"
+	"github.com/svctoken/svctoken/tokencache/tokenhash"
 )
 
 const fleetPoll = 200 * time.Millisecond
@@ -115,7 +116,7 @@ func (s *scene) created(name string) tokencache.Token {
 	if err != nil {
 		s.Fatal(err)
 	}
-	hash, err := indexsource.ParseHash(hashOfSupersecret)
+	hash, err := tokenhash.Parse(hashOfSupersecret)
 	if err != nil {
 		s.Fatal(err)
 	}

@@ -8,6 +8,7 @@ import (
 	"github.com/svctoken/svctoken/indexsource"
 	"github.com/svctoken/svctoken/indexsource/sqlindex"
 	"github.com/svctoken/svctoken/tokencache"
+	"github.com/svctoken/svctoken/tokencache/tokenhash"
 )
 
 // TestForeignWriters: whatever is done to a token by SQL behind the library's back,
@@ -85,7 +86,7 @@ func TestForeignCreation(t *testing.T) {
 			t.Fatal(err)
 		}
 		n.want(t, token, "refused")
-		insert := "INSERT INTO svctoken_tokens (namespace, service, name, hash) VALUES ('elastic', 'fleet-server', 'new', '" + indexsource.HashSecret(token.Secret()).Reveal() + "')"
+		insert := "INSERT INTO svctoken_tokens (namespace, service, name, hash) VALUES ('elastic', 'fleet-server', 'new', '" + tokenhash.New(token.Secret()).Reveal() + "')"
 		transaction(t, d, insert)
 		n.poll(t)
 		n.want(t, token, "confirmed")

@@ -14,6 +14,7 @@ import (
 	"github.com/svctoken/svctoken/indexsource"
 	"github.com/svctoken/svctoken/indexsource/sqlindex"
 	"github.com/svctoken/svctoken/tokencache"
+	"github.com/svctoken/svctoken/tokencache/tokenhash"
 )
 
 var histories = flag.Int("histories", 15, "how many histories TestHistories runs")
@@ -152,7 +153,7 @@ type confirmation struct {
 
 func (h *history) run() {
 	rng := rand.New(rand.NewPCG(uint64(h.number), 1))
-	hash, err := indexsource.ParseHash(hashOfSupersecret)
+	hash, err := tokenhash.Parse(hashOfSupersecret)
 	if err != nil {
 		h.t.Fatal(err)
 	}

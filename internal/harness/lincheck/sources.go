@@ -17,6 +17,7 @@ import (
 	"github.com/svctoken/svctoken/filesource"
 	"github.com/svctoken/svctoken/indexsource"
 	"github.com/svctoken/svctoken/tokencache"
+	"github.com/svctoken/svctoken/tokencache/tokenhash"
 )
 
 var cacheNames = [caches]string{"file", "index"}
@@ -258,7 +259,7 @@ func (m *index) change(token int, v version, _ time.Time) versions {
 		}
 		return only(version(token))
 	}
-	hash, err := indexsource.ParseHash(hashText(secretOf(slot(1, token), v)))
+	hash, err := tokenhash.Parse(hashText(secretOf(slot(1, token), v)))
 	if err != nil {
 		panic(err)
 	}

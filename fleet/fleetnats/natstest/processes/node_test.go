@@ -21,6 +21,7 @@ import (
 	fleetnats "github.com/svctoken/svctoken/fleet/fleetnats"
 	"github.com/svctoken/svctoken/indexsource"
 	"github.com/svctoken/svctoken/tokencache"
+	"github.com/svctoken/svctoken/tokencache/tokenhash"
 )
 
 // An answer is what a node says of a token.
@@ -79,7 +80,7 @@ type host struct {
 	group    *tokencache.Group
 	engine   *timed
 	secret   tokencache.Secret
-	hash     indexsource.Hash
+	hash     tokenhash.Hash
 	sessions atomic.Int64
 	last     atomic.Pointer[string]
 }
@@ -101,7 +102,7 @@ func runNode(c config, l net.Listener) error {
 
 func newHost(c config) (*host, error) {
 	secret := tokencache.NewSecret(c.Node.Secret)
-	h := &host{secret: secret, hash: indexsource.HashSecret(secret), group: tokencache.NewGroup(tokencache.GroupConfig{})}
+	h := &host{secret: secret, hash: tokenhash.New(secret), group: tokencache.NewGroup(tokencache.GroupConfig{})}
 	if _, err := tokencache.New(h.group, "stamps", stamps{secret}, tokencache.Config{}); err != nil {
 		return nil, err
 	}
