@@ -30,6 +30,7 @@ const module = "github.com/svctoken/svctoken/"
 var rooms = map[string]int{
 	"tokencache": 35, "filesource": 20, "indexsource": 16, "evict": 16, "tokencache/tokentest": 16,
 	"fleet":                22,
+	"fleet/fleetlog":       12,
 	"tokencache/tokenhash": 6, "tokencache/tokenhttp": 6, "tokencache/tokenlog": 2,
 }
 
@@ -39,8 +40,9 @@ var imports = map[string][]string{
 	"filesource":           {"internal/passhash", "internal/quote", "tokencache"},
 	"indexsource":          {"tokencache", "tokencache/tokenhash"},
 	"evict":                {"internal/eswire", "internal/quote", "tokencache"},
-	"fleet":                {"evict", "indexsource", "tokencache", "tokencache/tokenhash"},
-	"fleet/fleettest":      {"fleet", "tokencache"},
+	"fleet":                {"evict", "fleet/fleetlog", "indexsource", "tokencache", "tokencache/tokenhash"},
+	"fleet/fleetlog":       nil,
+	"fleet/fleettest":      {"fleet", "fleet/fleetlog", "tokencache"},
 	"tokencache/tokenhash": {"internal/passhash", "tokencache"},
 	"tokencache/tokenhttp": {"tokencache"},
 	"tokencache/tokenlog":  {"tokencache"},

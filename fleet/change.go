@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/svctoken/svctoken/evict"
+	"github.com/svctoken/svctoken/fleet/fleetlog"
 	"github.com/svctoken/svctoken/tokencache"
 )
 
@@ -72,7 +73,7 @@ func (n *Node) Apply(ctx context.Context, sel tokencache.Selector) (evict.Report
 		return report, nil
 	}
 	id := n.cfg.newID()
-	entry := Entry{Key: evictPrefix + id, ID: id, Value: marshal(newEvictionRecord(sel, n.address))}
+	entry := fleetlog.Entry{Key: evictPrefix + id, ID: id, Value: marshal(newEvictionRecord(sel, n.address))}
 	nodes, err := n.spread(ctx, entry, true)
 	report.Nodes, report.Took = nodes, time.Since(start)
 	return report, err
@@ -82,7 +83,7 @@ var _ evict.Applier = (*Node)(nil)
 
 // A change is what waits for answers.
 type change struct {
-	entry Entry
+	entry fleetlog.Entry
 	here  bool // this process's caches need not be waited for
 
 	// These are guarded by the node's mu.
@@ -94,7 +95,7 @@ type change struct {
 
 // spread appends a change and waits until it is in force on every node. It goes on
 // when the context ends: a revocation must not depend on its caller's patience.
-func (n *Node) spread(ctx context.Context, entry Entry, here bool) ([]evict.Node, error) {
+func (n *Node) spread(ctx context.Context, entry fleetlog.Entry, here bool) ([]evict.Node, error) {
 	type result struct {
 		nodes []evict.Node
 		err   error
@@ -121,7 +122,7 @@ func (n *Node) spread(ctx context.Context, entry Entry, here bool) ([]evict.Node
 }
 
 // carry appends, and appends anew what a log that was replaced has lost.
-func (n *Node) carry(ctx context.Context, entry Entry, here bool, latest *atomic.Pointer[progress]) ([]evict.Node, error) {
+func (n *Node) carry(ctx context.Context, entry fleetlog.Entry, here bool, latest *atomic.Pointer[progress]) ([]evict.Node, error) {
 	for {
 		switch {
 		case strings.HasPrefix(entry.Key, evictPrefix):
@@ -157,7 +158,7 @@ func (n *Node) learnLease(lease time.Duration) {
 
 func (n *Node) attempt(ctx context.Context, c *change, latest *atomic.Pointer[progress]) ([]evict.Node, error) {
 	pos, err := n.append(ctx, c.entry)
-	if err != nil && !errors.Is(err, ErrConflict) {
+	if err != nil && !errors.Is(err, fleetlog.ErrConflict) {
 		return nil, &UnconfirmedError{nil, err}
 	}
 	if err != nil {
@@ -169,7 +170,7 @@ func (n *Node) attempt(ctx context.Context, c *change, latest *atomic.Pointer[pr
 }
 
 // expect registers a change for answers, before it is appended.
-func (n *Node) expect(entry Entry, here bool) *change {
+func (n *Node) expect(entry fleetlog.Entry, here bool) *change {
 	c := &change{entry: entry, here: here, answers: make(map[sessionID]answer), news: make(chan struct{}, 1)}
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -185,7 +186,7 @@ func (n *Node) forget(c *change) {
 
 // fenced notes the position of an own heartbeat, and when that was sent, and has the
 // changes that wait look at it.
-func (n *Node) fenced(t0 time.Time, pos Position) {
+func (n *Node) fenced(t0 time.Time, pos fleetlog.Position) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.fence = fence{t0, pos}
@@ -194,7 +195,7 @@ func (n *Node) fenced(t0 time.Time, pos Position) {
 	}
 }
 
-// answered takes another node's answer from the engine.
+// answered takes another node's answer from the log.
 func (n *Node) answered(data []byte) {
 	var a answer
 	if json.Unmarshal(data, &a) == nil {
@@ -229,7 +230,7 @@ func (c *change) wake() {
 // position in the log that has it.
 type fence struct {
 	t0  time.Time
-	pos Position
+	pos fleetlog.Position
 }
 
 // A roll is the sessions that may be serving, from a view that was read after the
@@ -243,14 +244,14 @@ type roll struct {
 type member struct {
 	id   sessionID
 	beat heartbeat
-	pos  Position // of the heartbeat
-	left bool     // it was closed
+	pos  fleetlog.Position // of the heartbeat
+	left bool              // it was closed
 }
 
 // A progress is how far a change has come. It is not changed once it is published.
 type progress struct {
 	*change
-	pos   Position
+	pos   fleetlog.Position
 	t1    time.Time     // after the log acknowledged it
 	roll  *roll         // nil: not read yet
 	lease time.Duration // zero: not known yet
@@ -327,7 +328,7 @@ func (p *progress) complete(n *Node) bool {
 // awaits reports whether a session may serve without having applied the change. A
 // heartbeat names changes, not a position: after the log was rolled back, a session
 // that has not noticed yet may have passed the change's position in the log before.
-func (n *Node) awaits(c *change, m member, pos Position) bool {
+func (n *Node) awaits(c *change, m member, pos fleetlog.Position) bool {
 	if m.id.process == n.id && c.here {
 		return false
 	}
@@ -346,7 +347,7 @@ type polled struct {
 }
 
 // poll reads the roll at once, and every fifth of a lease, in case answers are lost.
-func (n *Node) poll(ctx context.Context, c *change, pos Position) (polls chan polled, stop func()) {
+func (n *Node) poll(ctx context.Context, c *change, pos fleetlog.Position) (polls chan polled, stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	polls = make(chan polled)
 	n.running.Go(func() {
@@ -369,8 +370,8 @@ func (n *Node) poll(ctx context.Context, c *change, pos Position) (polls chan po
 }
 
 // readRoll reads who may be serving, from a view that has the change.
-func (n *Node) readRoll(ctx context.Context, key string, pos Position) (*roll, error) {
-	valid := func(v View) error {
+func (n *Node) readRoll(ctx context.Context, key string, pos fleetlog.Position) (*roll, error) {
+	valid := func(v fleetlog.View) error {
 		var meta metaRecord
 		switch {
 		case v.Position < pos:
@@ -397,7 +398,7 @@ func (n *Node) readRoll(ctx context.Context, key string, pos Position) (*roll, e
 
 // members returns the last session of each process: it began after those before it
 // had ended.
-func members(view View) []member {
+func members(view fleetlog.View) []member {
 	last := make(map[string]member)
 	for key, m := range view.Messages {
 		id, ok := parseNodeKey(key)

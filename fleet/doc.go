@@ -2,10 +2,10 @@
 // of a token's document has returned on any node, no authentication that starts
 // afterwards on any node gets an answer from before it.
 //
-// For most uses, make a [Node] for the group of caches, beside an [Engine]:
+// For most uses, make a [Node] for the group of caches, beside a log:
 //
 //	group := tokencache.NewGroup(tokencache.GroupConfig{})
-//	node, err := fleet.New(engine, group, fleet.Config{})
+//	node, err := fleet.New(log, group, fleet.Config{})
 //	source := indexsource.New(node.Index())
 //	cache, err := tokencache.New(group, "index", source, tokencache.Config{})
 //	report, err := node.Evict(ctx, "elastic", "fleet-server", "token1")
@@ -17,15 +17,16 @@
 //
 // All nodes share a log. Evictions, documents and the nodes' own heartbeats are
 // messages of it, so that all of them have one order. A node follows the log and
-// applies what comes by. It answers from memory while it has a lease, which lasts for
-// a fixed time from the sending of its last heartbeat that came by; what was
-// acknowledged before the sending has come by, too. An eviction waits until each node
+// applies each message as it is delivered. It answers from memory while it has a lease, which lasts for
+// a fixed time from the sending of its last heartbeat that was delivered; what was
+// acknowledged before the sending has been delivered, too. An eviction waits until each node
 // has said that it applied it, or until no lease from before it can be valid. A node
 // that cannot renew its lease answers with errors, clears its caches, and joins anew.
 // docs/fleet.md has the protocol, its proof and its assumptions.
 //
-// Package fleet/fleettest has a log in memory, for tests. Engines for real logs are
-// fleet/fleetnats and fleet/fleetsql, each a module of its own.
+// Package fleet/fleettest has a log in memory, for tests. Real logs are fleet/fleetnats
+// and fleet/fleetsql, each a module of its own. Package fleet/fleetlog is the contract
+// for those who write another.
 //
 // # Concurrency
 //

@@ -1,6 +1,18 @@
 package fleet
 
-import "time"
+import (
+	"time"
+
+	"github.com/svctoken/svctoken/fleet/fleetlog"
+)
+
+// Caches is what stands in for a group in tests.
+type Caches = caches
+
+// NewWith is New with something else than a group.
+func NewWith(log fleetlog.Log, caches Caches, cfg Config) (*Node, error) {
+	return newNode(log, caches, cfg)
+}
 
 // Clock is a clock that a test makes.
 type Clock = clock

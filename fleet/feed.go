@@ -1,29 +1,33 @@
 package fleet
 
-import "context"
+import (
+	"context"
+
+	"github.com/svctoken/svctoken/fleet/fleetlog"
+)
 
 // A feed passes on a follower's messages to a session's loop.
 type feed struct {
-	messages chan Message
+	messages chan fleetlog.Message
 	failed   chan error // receives once
 	stop     context.CancelFunc
 }
 
 // openFeed follows from a position on. Where the follower cannot be opened, failed
 // says so, after a pause, so that the session does not spin.
-func (n *Node) openFeed(ctx context.Context, from Position) (*feed, error) {
+func (n *Node) openFeed(ctx context.Context, from fleetlog.Position) (*feed, error) {
 	ctx, stop := context.WithCancel(ctx)
-	f := &feed{messages: make(chan Message), failed: make(chan error, 1), stop: stop}
+	f := &feed{messages: make(chan fleetlog.Message), failed: make(chan error, 1), stop: stop}
 	n.running.Go(func() {
-		err := f.pass(ctx, n.engine, from)
+		err := f.pass(ctx, n.log, from)
 		n.sleep(ctx, n.backoff(n.cfg.Lease/100))
 		f.failed <- err
 	})
 	return f, nil
 }
 
-func (f *feed) pass(ctx context.Context, engine Engine, from Position) error {
-	follower, err := engine.Follow(ctx, from)
+func (f *feed) pass(ctx context.Context, log fleetlog.Log, from fleetlog.Position) error {
+	follower, err := log.Follow(ctx, from)
 	if err != nil {
 		return err
 	}
@@ -41,6 +45,6 @@ func (f *feed) pass(ctx context.Context, engine Engine, from Position) error {
 	}
 }
 
-// close does not wait for the engine: a client that is about to reconnect may not look
+// close does not wait for the log: a client that is about to reconnect may not look
 // at its context for seconds, and a session has to end when its lease does.
 func (f *feed) close() { f.stop() }

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/svctoken/svctoken/fleet/fleetlog"
 	"github.com/svctoken/svctoken/indexsource"
 	"github.com/svctoken/svctoken/tokencache"
 	"github.com/svctoken/svctoken/tokencache/tokenhash"
@@ -29,7 +30,7 @@ type watcher struct{ *indexsource.Source }
 func (n *Node) Index() Index { return Index{n} }
 
 // Get returns the document of a token as it is at the position that this node has
-// applied, or later. It asks again while the engine answers from before that, and
+// applied, or later. It asks again while the log answers from before that, and
 // fails when the context ends, or the session. Without a session it fails at once.
 func (x Index) Get(ctx context.Context, id tokencache.TokenID) (indexsource.Document, bool, error) {
 	if err := id.Validate(); err != nil {
@@ -44,19 +45,19 @@ func (x Index) Get(ctx context.Context, id tokencache.TokenID) (indexsource.Docu
 }
 
 // view reads keys, not before what this node has seen.
-func (x Index) view(ctx context.Context, keys ...string) (View, error) {
+func (x Index) view(ctx context.Context, keys ...string) (fleetlog.View, error) {
 	s := x.n.current.Load()
 	if s == nil {
-		return View{}, ErrNotServing
+		return fleetlog.View{}, ErrNotServing
 	}
 	// Nobody may be told what is read after the session, so nobody need wait for it.
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	defer context.AfterFunc(s.life, func() { cancel(ErrNotServing) })()
-	least, anchor := Position(s.seen.Load()), Position(s.anchor.Load())
-	view, err := x.n.read(ctx, func(v View) error { return s.recent(v, least, anchor) }, append(keys, s.id.key())...)
+	least, anchor := fleetlog.Position(s.seen.Load()), fleetlog.Position(s.anchor.Load())
+	view, err := x.n.read(ctx, func(v fleetlog.View) error { return s.recent(v, least, anchor) }, append(keys, s.id.key())...)
 	if err != nil {
-		return View{}, err
+		return fleetlog.View{}, err
 	}
 	for seen := s.seen.Load(); seen < uint64(view.Position) && !s.seen.CompareAndSwap(seen, uint64(view.Position)); {
 		seen = s.seen.Load()
@@ -66,7 +67,7 @@ func (x Index) view(ctx context.Context, keys ...string) (View, error) {
 
 // recent checks that a view is not older than least, and of the session's log: the
 // one that has the session's own heartbeat.
-func (s *session) recent(v View, least, anchor Position) error {
+func (s *session) recent(v fleetlog.View, least, anchor fleetlog.Position) error {
 	if v.Position < least {
 		return errBehind
 	}
@@ -76,7 +77,7 @@ func (s *session) recent(v View, least, anchor Position) error {
 	return nil
 }
 
-func parseDoc(m Message, id tokencache.TokenID) (indexsource.Document, bool, error) {
+func parseDoc(m fleetlog.Message, id tokencache.TokenID) (indexsource.Document, bool, error) {
 	if m.Position == 0 || m.Deleted {
 		return indexsource.Document{}, false, nil
 	}
@@ -145,8 +146,8 @@ func (x Index) Create(ctx context.Context, id tokencache.TokenID, creator string
 	}
 	hash := tokenhash.New(token.Secret())
 	doc := indexsource.Document{Token: id, Created: time.Now(), Creator: creator, Enabled: true, Hash: hash}
-	err = x.write(ctx, Entry{Key: docKey(id), Value: marshal(newDocRecord(doc, x.n.address)), If: &last.Position})
-	if errors.Is(err, ErrConflict) {
+	err = x.write(ctx, fleetlog.Entry{Key: docKey(id), Value: marshal(newDocRecord(doc, x.n.address)), If: &last.Position})
+	if errors.Is(err, fleetlog.ErrConflict) {
 		return tokencache.Token{}, fmt.Errorf("%w: %s", indexsource.ErrExists, id)
 	}
 	if err != nil {
@@ -171,7 +172,7 @@ func (x Index) Put(ctx context.Context, doc indexsource.Document) error {
 		}
 		// On a condition, so that an attempt which arrives late overwrites nothing.
 		last := view.Messages[key].Position
-		if err = x.write(ctx, Entry{Key: key, Value: value, If: &last}); !errors.Is(err, ErrConflict) {
+		if err = x.write(ctx, fleetlog.Entry{Key: key, Value: value, If: &last}); !errors.Is(err, fleetlog.ErrConflict) {
 			return err
 		}
 	}
@@ -186,7 +187,7 @@ func (x Index) SetEnabled(ctx context.Context, id tokencache.TokenID, enabled bo
 		return false, err
 	}
 	doc.Enabled = enabled
-	return true, x.write(ctx, Entry{Key: docKey(id), Value: marshal(newDocRecord(doc, x.n.address)), If: &last})
+	return true, x.write(ctx, fleetlog.Entry{Key: docKey(id), Value: marshal(newDocRecord(doc, x.n.address)), If: &last})
 }
 
 // Delete removes a token, and reports whether there was one. The error is as in
@@ -203,10 +204,10 @@ func (x Index) Delete(ctx context.Context, id tokencache.TokenID) (bool, error) 
 	if m.Position == 0 || m.Deleted {
 		return false, nil
 	}
-	return true, x.write(ctx, Entry{Key: docKey(id), Delete: true, Value: marshal(docRecord{Answer: x.n.address}), If: &m.Position})
+	return true, x.write(ctx, fleetlog.Entry{Key: docKey(id), Delete: true, Value: marshal(docRecord{Answer: x.n.address}), If: &m.Position})
 }
 
-func (x Index) document(ctx context.Context, id tokencache.TokenID) (indexsource.Document, Position, bool, error) {
+func (x Index) document(ctx context.Context, id tokencache.TokenID) (indexsource.Document, fleetlog.Position, bool, error) {
 	if err := id.Validate(); err != nil {
 		return indexsource.Document{}, 0, false, err
 	}
@@ -244,7 +245,7 @@ func (x Index) List(ctx context.Context, account tokencache.Account) ([]indexsou
 }
 
 // write appends a document's change and waits until it is in force everywhere.
-func (x Index) write(ctx context.Context, entry Entry) error {
+func (x Index) write(ctx context.Context, entry fleetlog.Entry) error {
 	entry.ID = x.n.cfg.newID()
 	_, err := x.n.spread(ctx, entry, false)
 	return err

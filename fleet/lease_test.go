@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/svctoken/svctoken/fleet"
+	"github.com/svctoken/svctoken/fleet/fleetlog"
 	"github.com/svctoken/svctoken/fleet/fleettest"
 )
 
@@ -16,7 +17,7 @@ import (
 func startLease(t *testing.T, log *fleettest.Log, name string, lease time.Duration) *station {
 	t.Helper()
 	s := &station{conn: log.Connect(), caches: &recorder{}}
-	node, err := fleet.New(s.conn, s.caches, fleet.Config{Name: name, Lease: lease})
+	node, err := fleet.NewWith(s.conn, s.caches, fleet.Config{Name: name, Lease: lease})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -31,7 +32,7 @@ func longLease(t *testing.T) (log *fleettest.Log, a *station, lease time.Duratio
 	t.Helper()
 	log, lease = fleettest.NewLog(), 2*time.Minute
 	a = startLease(t, log, "a", lease)
-	if err := a.Wait(t.Context()); err != nil {
+	if err := a.Ready(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	time.Sleep(2 * lease)
@@ -44,7 +45,7 @@ func TestLogsLeaseIsLonger(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log, a, lease := longLease(t)
 		b := startLease(t, log, "b", 0)
-		if err := b.Wait(t.Context()); err != nil {
+		if err := b.Ready(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		b.conn.Cut(true, true)
@@ -64,7 +65,7 @@ func TestEvictionOutlivesTheLease(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log, a, lease := longLease(t)
 		a.conn.Cut(false, true)
-		if _, err := log.Connect().Append(t.Context(), fleet.Entry{Key: "held up"}); err != nil {
+		if _, err := log.Connect().Append(t.Context(), fleetlog.Entry{Key: "held up"}); err != nil {
 			t.Fatal(err)
 		}
 		synctest.Wait() // it is on its way to a, and all that follows waits behind it
@@ -94,13 +95,13 @@ func TestEvictionOutlivesTheLease(t *testing.T) {
 	})
 }
 
-// unsure is an engine whose log has what it never acknowledges, while it is set.
+// unsure is a log whose log has what it never acknowledges, while it is set.
 type unsure struct {
 	*fleettest.Conn
 	set atomic.Bool
 }
 
-func (u *unsure) Append(ctx context.Context, entry fleet.Entry) (fleet.Position, error) {
+func (u *unsure) Append(ctx context.Context, entry fleetlog.Entry) (fleetlog.Position, error) {
 	pos, err := u.Conn.Append(ctx, entry)
 	if u.set.Load() {
 		<-ctx.Done()
@@ -113,23 +114,23 @@ func (u *unsure) Append(ctx context.Context, entry fleet.Entry) (fleet.Position,
 // proves nothing, as on a primary that has lost its standby.
 func TestHeartbeatIsNotAcknowledged(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		engine, caches := &unsure{Conn: fleettest.NewLog().Connect()}, &recorder{}
-		node, err := fleet.New(engine, caches, fleet.Config{})
+		log, caches := &unsure{Conn: fleettest.NewLog().Connect()}, &recorder{}
+		node, err := fleet.NewWith(log, caches, fleet.Config{})
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer node.Close()
-		if err := node.Wait(t.Context()); err != nil {
+		if err := node.Ready(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(simLease)
-		engine.set.Store(true)
+		log.set.Store(true)
 		time.Sleep(simLease + time.Second)
 		if caches.serves() {
 			t.Errorf("it serves until %v later", time.Until(node.Status().Until))
 		}
-		engine.set.Store(false)
-		if err := node.Wait(t.Context()); err != nil {
+		log.set.Store(false)
+		if err := node.Ready(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 	})

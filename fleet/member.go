@@ -5,15 +5,17 @@ import (
 	"encoding/json"
 	"slices"
 	"time"
+
+	"github.com/svctoken/svctoken/fleet/fleetlog"
 )
 
 // A Member is a node of the fleet, as another one has last heard of it.
 type Member struct {
 	ID, Name string
-	Session  int       // which of its sessions this is, from 1
-	Applied  Position  // up to which it had applied the log when it sent its last heartbeat; zero: that was its first
-	Heard    time.Time // when that heartbeat came by
-	Until    time.Time // if it sends no other one, it answers nothing after this, by this node's clock
+	Session  int               // which of its sessions this is, from 1
+	Applied  fleetlog.Position // up to which it had applied the log when it sent its last heartbeat; zero: that was its first
+	Heard    time.Time         // when that heartbeat came by
+	Until    time.Time         // if it sends no other one, it answers nothing after this, by this node's clock
 }
 
 // Members returns the nodes whose heartbeats have come by, this one included, sorted
@@ -33,7 +35,7 @@ func (n *Node) Members() []Member {
 
 // hear notes a heartbeat that came by. Its sender has read the clock before it was
 // sent, so its lease ends within a lease from now.
-func (n *Node) hear(m Message, lease time.Duration) {
+func (n *Node) hear(m fleetlog.Message, lease time.Duration) {
 	id, ok := parseNodeKey(m.Key)
 	if !ok {
 		return

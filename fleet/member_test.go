@@ -8,6 +8,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/svctoken/svctoken/fleet"
+	"github.com/svctoken/svctoken/fleet/fleetlog"
 )
 
 func names(members []fleet.Member) []string {
@@ -69,12 +70,12 @@ func TestMembers(t *testing.T) {
 		// It comes back as another session of the same process, and is forgotten when
 		// it leaves.
 		b.conn.Heal()
-		if err := b.Wait(t.Context()); err != nil {
+		if err := b.Ready(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(simLease / 4) // between two renewals
 		synctest.Wait()
-		if _, err := b.conn.Append(t.Context(), fleet.Entry{Key: key, ID: "late", Value: []byte(`{"name":"b","applied":1}`)}); err != nil {
+		if _, err := b.conn.Append(t.Context(), fleetlog.Entry{Key: key, ID: "late", Value: []byte(`{"name":"b","applied":1}`)}); err != nil {
 			t.Fatal(err)
 		}
 		synctest.Wait()
@@ -89,7 +90,7 @@ func TestMembers(t *testing.T) {
 		if diff := cmp.Diff([]string{"a"}, names(a.Members())); diff != "" {
 			t.Errorf("after b has left, a knows (-want +got):\n%s", diff)
 		}
-		if _, err := a.conn.Append(t.Context(), fleet.Entry{Key: "node.z1.1", ID: "z", Value: []byte(`{"name":"_"}`)}); err != nil {
+		if _, err := a.conn.Append(t.Context(), fleetlog.Entry{Key: "node.z1.1", ID: "z", Value: []byte(`{"name":"_"}`)}); err != nil {
 			t.Fatal(err)
 		}
 		synctest.Wait()

@@ -10,23 +10,21 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/svctoken/svctoken/fleet/fleetlog"
 	"github.com/svctoken/svctoken/tokencache"
 )
 
-// Caches is what a node keeps in step with the fleet: a *tokencache.Group, and
-// nothing else outside of tests. All methods must be safe for concurrent use by
-// multiple goroutines.
-type Caches interface {
+// caches is what a node keeps in step with the fleet: a *tokencache.Group, and
+// something simpler in tests.
+type caches interface {
 	// Evict and Clear forget, loads in flight included, before they return, and say
 	// how many entries went from each cache.
 	Evict(ctx context.Context, why tokencache.Cause, sels ...tokencache.Selector) map[string]int
 	Clear(ctx context.Context, why tokencache.Cause) map[string]int
-	// Lease has the caches answer until this instant, and not after it: every
+	// Lease lets the caches answer until this instant, and not after it: every
 	// authentication compares it with a reading of the monotonic clock.
 	Lease(until time.Time)
 }
-
-var _ Caches = (*tokencache.Group)(nil)
 
 // Config holds the options of a [Node]. The zero value is the recommended
 // production setting.
@@ -35,7 +33,7 @@ type Config struct {
 	// so how long an eviction may have to wait for a node that is cut off. It is a
 	// property of the log: the first node writes it there, and for all others what
 	// is written there counts. Zero: 15 s. Less than 100 ms is an error. Below
-	// what the engine needs to elect a new leader, each election stops the fleet.
+	// what the log needs to elect a new leader, each election stops the fleet.
 	Lease time.Duration
 
 	// Name is what reports call this node. Empty: the host name.
@@ -59,8 +57,8 @@ const (
 //
 // It is safe for concurrent use by multiple goroutines.
 type Node struct {
-	engine Engine
-	caches Caches
+	log    fleetlog.Log
+	caches caches
 	cfg    Config
 	id     string
 
@@ -91,10 +89,14 @@ var ErrClosed = errors.New("fleet: the node is closed")
 
 // New starts a node, which keeps the caches in step with the log until Close. It
 // returns at once: until the node has joined, and whenever it may have missed
-// something, the caches answer with errors. Wait waits for the node to serve.
-// The error is for a Config.Lease that is too short, or the engine's, which
+// something, the caches answer with errors. Ready waits for the node to serve.
+// The error is for a Config.Lease that is too short, or the log's, which
 // could not listen for answers.
-func New(engine Engine, caches Caches, cfg Config) (*Node, error) {
+func New(log fleetlog.Log, group *tokencache.Group, cfg Config) (*Node, error) {
+	return newNode(log, group, cfg)
+}
+
+func newNode(log fleetlog.Log, caches caches, cfg Config) (*Node, error) {
 	if cfg.Lease == 0 {
 		cfg.Lease = defaultLease
 	}
@@ -113,10 +115,10 @@ func New(engine Engine, caches Caches, cfg Config) (*Node, error) {
 	if cfg.jitter == nil {
 		cfg.jitter = rand.Float64
 	}
-	n := &Node{engine: engine, caches: caches, cfg: cfg, id: cfg.newID(),
+	n := &Node{log: log, caches: caches, cfg: cfg, id: cfg.newID(),
 		changes: make(map[string]*change), serving: make(chan struct{}), watchers: make(map[*watcher]struct{}), heard: make(map[string]Member)}
 	caches.Lease(cfg.clock.Now()) // nothing is answered before the first session
-	address, stop, err := engine.Listen(n.answered)
+	address, stop, err := log.Listen(n.answered)
 	if err != nil {
 		return nil, fmt.Errorf("fleet: listen for answers: %w", err)
 	}
@@ -128,7 +130,7 @@ func New(engine Engine, caches Caches, cfg Config) (*Node, error) {
 
 // Close leaves the fleet: the caches answer no more, the other nodes need not wait
 // for this one, and whoever waits for an eviction gets an error. It waits for the
-// node's goroutines, a second at most for the engine.
+// node's goroutines, a second at most for the log.
 func (n *Node) Close() {
 	n.mu.Lock()
 	n.closed = true
@@ -138,9 +140,9 @@ func (n *Node) Close() {
 	n.stopListen()
 }
 
-// Wait waits until the node serves. The error is the context's, with the reason
+// Ready waits until the node serves. The error is the context's, with the reason
 // why the node does not serve, or [ErrClosed].
-func (n *Node) Wait(ctx context.Context) error {
+func (n *Node) Ready(ctx context.Context) error {
 	n.mu.Lock()
 	serving := n.serving
 	n.mu.Unlock()
@@ -162,19 +164,19 @@ func (n *Node) Wait(ctx context.Context) error {
 // A Status is how a node stands.
 type Status struct {
 	ID, Name string
-	Address  string        // where the other nodes send their answers
-	Serving  bool          // whether it has a session; its lease may have run out all the same
-	Until    time.Time     // until when it may answer
-	Lease    time.Duration // the log's: how long a heartbeat lets a node answer
-	Applied  Position      // up to which it has applied the log
-	Log      string        // the log's identity
+	Address  string            // where the other nodes send their answers
+	Serving  bool              // whether it has a session; its lease may have run out all the same
+	Until    time.Time         // until when it may answer
+	Lease    time.Duration     // the log's: how long a heartbeat lets a node answer
+	Applied  fleetlog.Position // up to which it has applied the log
+	Log      string            // the log's identity
 }
 
 // Status returns how this node stands.
 func (n *Node) Status() Status {
 	st := Status{ID: n.id, Name: n.cfg.Name, Address: n.address}
 	if s := n.current.Load(); s != nil {
-		st.Serving, st.Applied, st.Log = true, Position(s.applied.Load()), s.meta.Log
+		st.Serving, st.Applied, st.Log = true, fleetlog.Position(s.applied.Load()), s.meta.Log
 		st.Until, st.Lease = *s.until.Load(), s.meta.Lease
 	}
 	return st
@@ -191,7 +193,7 @@ func (n *Node) run() {
 			return
 		}
 		if s.began {
-			n.tell(Event{Kind: EventStopped, Position: Position(s.applied.Load()), Err: err})
+			n.tell(Event{Kind: EventStopped, Position: fleetlog.Position(s.applied.Load()), Err: err})
 			ended = n.cfg.clock.Now()
 		} else {
 			n.tell(Event{Kind: EventJoinFailed, Err: err})
@@ -226,13 +228,13 @@ func (n *Node) sleep(ctx context.Context, d time.Duration) error {
 
 // append appends, and tries again until the outcome is known. Each attempt has the
 // entry's ID, so that at most one is written.
-func (n *Node) append(ctx context.Context, entry Entry) (Position, error) {
+func (n *Node) append(ctx context.Context, entry fleetlog.Entry) (fleetlog.Position, error) {
 	patience := max(n.cfg.Lease/5, 100*time.Millisecond)
 	for {
 		attempt, cancel := context.WithTimeout(ctx, n.cfg.clock.Real(patience))
-		pos, err := n.engine.Append(attempt, entry)
+		pos, err := n.log.Append(attempt, entry)
 		cancel()
-		if err == nil || errors.Is(err, ErrConflict) {
+		if err == nil || errors.Is(err, fleetlog.ErrConflict) {
 			return pos, err
 		}
 		if n.sleep(ctx, n.backoff(n.cfg.Lease/50)) != nil {
@@ -242,12 +244,12 @@ func (n *Node) append(ctx context.Context, entry Entry) (Position, error) {
 }
 
 // read reads a view that valid accepts, and tries again until it has one.
-func (n *Node) read(ctx context.Context, valid func(View) error, keys ...string) (View, error) {
+func (n *Node) read(ctx context.Context, valid func(fleetlog.View) error, keys ...string) (fleetlog.View, error) {
 	patience := max(n.cfg.Lease/5, 100*time.Millisecond)
 	wait := n.cfg.Lease / 1000
 	for {
 		attempt, cancel := context.WithTimeout(ctx, n.cfg.clock.Real(patience))
-		view, err := n.engine.Read(attempt, keys...)
+		view, err := n.log.Read(attempt, keys...)
 		cancel()
 		if err == nil {
 			err = valid(view)
@@ -256,7 +258,7 @@ func (n *Node) read(ctx context.Context, valid func(View) error, keys ...string)
 			return view, err
 		}
 		if n.sleep(ctx, n.backoff(wait)) != nil {
-			return View{}, errors.Join(context.Cause(ctx), err)
+			return fleetlog.View{}, errors.Join(context.Cause(ctx), err)
 		}
 		wait = min(2*wait, n.cfg.Lease/20)
 	}

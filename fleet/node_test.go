@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/svctoken/svctoken/fleet"
+	"github.com/svctoken/svctoken/fleet/fleetlog"
 	"github.com/svctoken/svctoken/fleet/fleettest"
 	"github.com/svctoken/svctoken/indexsource"
 	"github.com/svctoken/svctoken/tokencache"
@@ -99,7 +100,7 @@ func startWith(t *testing.T, log *fleettest.Log, name string, caches *recorder) 
 		return 0
 	}
 	s.conn.Replica = func() fleettest.Replica {
-		return fleettest.Replica{Behind: fleet.Position(s.behind.Load()), Past: int(s.past.Load())}
+		return fleettest.Replica{Behind: fleetlog.Position(s.behind.Load()), Past: int(s.past.Load())}
 	}
 	n := 0
 	var mu sync.Mutex
@@ -109,7 +110,7 @@ func startWith(t *testing.T, log *fleettest.Log, name string, caches *recorder) 
 		n++
 		return fmt.Sprintf("%s%d", name, n)
 	}
-	node, err := fleet.New(s.conn, s.caches, fleet.Config{Name: name}.WithTest(s.clock, newID, func() float64 { return 0.5 }))
+	node, err := fleet.NewWith(s.conn, s.caches, fleet.Config{Name: name}.WithTest(s.clock, newID, func() float64 { return 0.5 }))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -124,7 +125,7 @@ func pair(t *testing.T) (log *fleettest.Log, a, b *station) {
 	log = fleettest.NewLog()
 	a, b = start(t, log, "a"), start(t, log, "b")
 	for _, s := range []*station{a, b} {
-		if err := s.Wait(t.Context()); err != nil {
+		if err := s.Ready(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		s.caches.take()
@@ -145,7 +146,7 @@ func TestJoinClearsBeforeItServes(t *testing.T) {
 		t0 := time.Now()
 		time.Sleep(2 * time.Second)
 		log.Start()
-		if err := a.Wait(t.Context()); err != nil {
+		if err := a.Ready(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		synctest.Wait()
@@ -199,7 +200,7 @@ func TestAnswerComesAfterApplying(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log, a, _ := pair(t)
 		slow := startWith(t, log, "c", &recorder{evicting: make(chan struct{})})
-		if err := slow.Wait(t.Context()); err != nil {
+		if err := slow.Ready(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		done := make(chan error)
@@ -230,13 +231,13 @@ func TestReadsOfAnOldLog(t *testing.T) {
 			t.Fatal(err)
 		}
 		for i := range 100 {
-			if _, err := a.conn.Append(t.Context(), fleet.Entry{Key: "else", ID: fmt.Sprint(i)}); err != nil {
+			if _, err := a.conn.Append(t.Context(), fleetlog.Entry{Key: "else", ID: fmt.Sprint(i)}); err != nil {
 				t.Fatal(err)
 			}
 		}
 		log.Recreate()
 		time.Sleep(2 * simLease)
-		if err := a.Wait(t.Context()); err != nil {
+		if err := a.Ready(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		a.past.Store(1)
@@ -271,7 +272,7 @@ func TestEvictWaitsForTheLeaseOfANodeThatIsCutOff(t *testing.T) {
 			t.Errorf("the report says %+v", n)
 		}
 		b.conn.Heal()
-		if err := b.Wait(t.Context()); err != nil {
+		if err := b.Ready(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 	})
@@ -376,7 +377,7 @@ func TestRollBack(t *testing.T) {
 		log.RollBack(before)
 		other := log.Connect()
 		value := []byte(`{"namespace":"elastic","service":"fleet-server","names":"t1"}`)
-		if _, err := other.Append(t.Context(), fleet.Entry{Key: "evict.x", Value: value, ID: "x"}); err != nil {
+		if _, err := other.Append(t.Context(), fleetlog.Entry{Key: "evict.x", Value: value, ID: "x"}); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(2 * time.Second)
@@ -394,7 +395,7 @@ func TestRecreated(t *testing.T) {
 		b.conn.Cut(true, true)
 		log.Recreate()
 		time.Sleep(simLease / 4) // a notices when it renews
-		if err := a.Wait(t.Context()); err != nil {
+		if err := a.Ready(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		if !b.caches.serves() {
@@ -417,7 +418,7 @@ func TestLostChange(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log, a, b := pair(t)
 		for i := range 1000 {
-			if _, err := b.conn.Append(t.Context(), fleet.Entry{Key: "else", ID: fmt.Sprint("before", i)}); err != nil {
+			if _, err := b.conn.Append(t.Context(), fleetlog.Entry{Key: "else", ID: fmt.Sprint("before", i)}); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -429,7 +430,7 @@ func TestLostChange(t *testing.T) {
 				}
 				return 0
 			})
-			if _, err := b.conn.Append(t.Context(), fleet.Entry{Key: "else", ID: id}); err != nil {
+			if _, err := b.conn.Append(t.Context(), fleetlog.Entry{Key: "else", ID: id}); err != nil {
 				t.Error(err)
 			}
 			synctest.Wait()
@@ -472,17 +473,17 @@ func TestLostChange(t *testing.T) {
 func TestOtherToolsMayWrite(t *testing.T) {
 	for _, tt := range []struct {
 		name  string
-		entry fleet.Entry
+		entry fleetlog.Entry
 		want  []string
 	}{
-		{"an eviction", fleet.Entry{Key: "evict.1", Value: []byte(`{"namespace":"elastic","service":"fleet-server","names":"*"}`)}, []string{"evict elastic/fleet-server/* (node)"}},
-		{"an eviction that cannot be read", fleet.Entry{Key: "evict.1", Value: []byte(`{`)}, []string{"clear"}},
-		{"an eviction that names nothing", fleet.Entry{Key: "evict.1", Value: []byte(`{"namespace":"elastic","service":"fleet-server"}`)}, []string{"clear"}},
-		{"an eviction taken away", fleet.Entry{Key: "evict.1", Delete: true}, nil},
-		{"a document's key that cannot be read", fleet.Entry{Key: "doc.elastic"}, []string{"clear"}},
-		{"something else", fleet.Entry{Key: "else"}, nil},
-		{"the log's identity", fleet.Entry{Key: "meta", Value: []byte(`{"log":"x","lease_ns":15000000000}`)}, []string{"lapse", "clear", "clear", "lease"}},
-		{"the node's heartbeat", fleet.Entry{Key: "node.a1.1", Value: []byte(`{}`)}, []string{"lapse", "clear", "clear", "lease"}},
+		{"an eviction", fleetlog.Entry{Key: "evict.1", Value: []byte(`{"namespace":"elastic","service":"fleet-server","names":"*"}`)}, []string{"evict elastic/fleet-server/* (node)"}},
+		{"an eviction that cannot be read", fleetlog.Entry{Key: "evict.1", Value: []byte(`{`)}, []string{"clear"}},
+		{"an eviction that names nothing", fleetlog.Entry{Key: "evict.1", Value: []byte(`{"namespace":"elastic","service":"fleet-server"}`)}, []string{"clear"}},
+		{"an eviction taken away", fleetlog.Entry{Key: "evict.1", Delete: true}, nil},
+		{"a document's key that cannot be read", fleetlog.Entry{Key: "doc.elastic"}, []string{"clear"}},
+		{"something else", fleetlog.Entry{Key: "else"}, nil},
+		{"the log's identity", fleetlog.Entry{Key: "meta", Value: []byte(`{"log":"x","lease_ns":15000000000}`)}, []string{"lapse", "clear", "clear", "lease"}},
+		{"the node's heartbeat", fleetlog.Entry{Key: "node.a1.1", Value: []byte(`{}`)}, []string{"lapse", "clear", "clear", "lease"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -514,7 +515,7 @@ func TestCloseLeaves(t *testing.T) {
 		if _, err := b.Evict(t.Context(), "elastic", "fleet-server", "t0"); !errors.Is(err, fleet.ErrClosed) {
 			t.Errorf("a closed node evicts with error %v", err)
 		}
-		if err := b.Wait(t.Context()); !errors.Is(err, fleet.ErrClosed) {
+		if err := b.Ready(t.Context()); !errors.Is(err, fleet.ErrClosed) {
 			t.Errorf("a closed node serves with error %v", err)
 		}
 	})
@@ -553,7 +554,7 @@ func TestCloseBetweenSessions(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		_, a, b := pair(t)
 		key := "node." + b.Status().ID + ".1"
-		if _, err := a.conn.Append(t.Context(), fleet.Entry{Key: key, ID: "another", Value: []byte("{}")}); err != nil {
+		if _, err := a.conn.Append(t.Context(), fleetlog.Entry{Key: key, ID: "another", Value: []byte("{}")}); err != nil {
 			t.Fatal(err)
 		}
 		synctest.Wait()
@@ -593,7 +594,7 @@ func TestAllow(t *testing.T) {
 }
 
 func TestConfig(t *testing.T) {
-	_, err := fleet.New(fleettest.NewLog().Connect(), &recorder{}, fleet.Config{Lease: time.Millisecond})
+	_, err := fleet.NewWith(fleettest.NewLog().Connect(), &recorder{}, fleet.Config{Lease: time.Millisecond})
 	if want := "fleet: Config.Lease: 1ms is less than 100ms"; err == nil || err.Error() != want {
 		t.Errorf("got error %v, want %s", err, want)
 	}
@@ -656,31 +657,31 @@ func TestReadsEndWithTheSession(t *testing.T) {
 	})
 }
 
-// A stuck engine does not look at its context while it opens a follower, as a client
+// A stuck log does not look at its context while it opens a follower, as a client
 // does that is about to reconnect.
 type stuck struct {
 	*fleettest.Conn
 	hold atomic.Pointer[chan struct{}] // nil: it is not stuck
 }
 
-func (e *stuck) Follow(ctx context.Context, from fleet.Position) (fleet.Follower, error) {
+func (e *stuck) Follow(ctx context.Context, from fleetlog.Position) (fleetlog.Follower, error) {
 	if hold := e.hold.Load(); hold != nil {
 		<-*hold
 	}
 	return e.Conn.Follow(ctx, from)
 }
 
-// TestSessionEndsBesideAStuckEngine: a session ends when its lease does, whatever the
-// engine is busy with.
-func TestSessionEndsBesideAStuckEngine(t *testing.T) {
+// TestSessionEndsBesideAStuckLog: a session ends when its lease does, whatever the
+// log is busy with.
+func TestSessionEndsBesideAStuckLog(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		caches, e := &recorder{}, &stuck{Conn: fleettest.NewLog().Connect()}
-		node, err := fleet.New(e, caches, fleet.Config{Name: "a"})
+		node, err := fleet.NewWith(e, caches, fleet.Config{Name: "a"})
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer node.Close()
-		if err := node.Wait(t.Context()); err != nil {
+		if err := node.Ready(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		hold := make(chan struct{})
@@ -696,7 +697,7 @@ func TestSessionEndsBesideAStuckEngine(t *testing.T) {
 		e.Heal()
 		e.hold.Store(nil)
 		close(hold)
-		if err := node.Wait(t.Context()); err != nil {
+		if err := node.Ready(t.Context()); err != nil {
 			t.Error(err)
 		}
 	})

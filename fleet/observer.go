@@ -1,6 +1,10 @@
 package fleet
 
-import "time"
+import (
+	"time"
+
+	"github.com/svctoken/svctoken/fleet/fleetlog"
+)
 
 // An EventKind is what happened to a node.
 type EventKind int
@@ -34,8 +38,8 @@ func (k EventKind) String() string {
 // An Event is what an observer is told.
 type Event struct {
 	Kind     EventKind
-	Node     string   // the node's ID
-	Position Position // up to which the node has applied the log
+	Node     string            // the node's ID
+	Position fleetlog.Position // up to which the node has applied the log
 	Took     time.Duration
 	Err      error
 }

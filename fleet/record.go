@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/svctoken/svctoken/evict"
+	"github.com/svctoken/svctoken/fleet/fleetlog"
 	"github.com/svctoken/svctoken/indexsource"
 	"github.com/svctoken/svctoken/tokencache"
 	"github.com/svctoken/svctoken/tokencache/tokenhash"
@@ -33,10 +34,10 @@ const (
 const keep = 3
 
 // keepDeleted is how long it stays in the log at least that a document was deleted.
-// For ever, it would count against what an engine can read at once of an account.
+// For ever, it would count against what a log can read at once of an account.
 const keepDeleted = time.Hour
 
-// metaRecord says which log this is. The engine's own notion is not enough: a stream that was
+// metaRecord says which log this is. The servers' own notion is not enough: a stream that was
 // deleted and made anew has the same name, and may have the same positions.
 type metaRecord struct {
 	Log   string        `json:"log"`
@@ -44,10 +45,10 @@ type metaRecord struct {
 }
 
 type heartbeat struct {
-	Name    string   `json:"name,omitempty"`
-	First   bool     `json:"first,omitempty"`   // of its session: before it, the session serves nothing
-	Applied Position `json:"applied"`           // everything up to here, for operators
-	Changes []string `json:"changes,omitempty"` // the IDs of the changes that were applied of late
+	Name    string            `json:"name,omitempty"`
+	First   bool              `json:"first,omitempty"`   // of its session: before it, the session serves nothing
+	Applied fleetlog.Position `json:"applied"`           // everything up to here, for operators
+	Changes []string          `json:"changes,omitempty"` // the IDs of the changes that were applied of late
 }
 
 type evictionRecord struct {

@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/svctoken/svctoken/fleet/fleetlog"
 	"github.com/svctoken/svctoken/indexsource"
 	"github.com/svctoken/svctoken/tokencache"
 )
@@ -43,8 +44,8 @@ type session struct {
 	anchor  atomic.Uint64 // last, for other goroutines
 	until   atomic.Pointer[time.Time]
 
-	beat     *beat    // sent, and not acknowledged or not seen yet
-	last     Position // of the own heartbeat that was seen last, or of the first one
+	beat     *beat             // sent, and not acknowledged or not seen yet
+	last     fleetlog.Position // of the own heartbeat that was seen last, or of the first one
 	trail    *trail
 	settled  bool // the log is known to be older than a lease
 	metaSeen time.Time
@@ -61,15 +62,15 @@ const maxChanges = 64
 
 // A beat is a heartbeat on its way.
 type beat struct {
-	entry Entry
-	t0    time.Time     // before its first sending
-	acked chan Position // receives once
-	fail  chan error    // receives once, in acked's place
+	entry fleetlog.Entry
+	t0    time.Time              // before its first sending
+	acked chan fleetlog.Position // receives once
+	fail  chan error             // receives once, in acked's place
 	stop  context.CancelFunc
-	known bool          // it was acknowledged
-	at    Position      // where it came by; zero: it has not yet
-	void  bool          // something was skipped between its sending and its coming by
-	waits time.Duration // how long to wait for it to come by, once it is acknowledged
+	known bool              // it was acknowledged
+	at    fleetlog.Position // where it came by; zero: it has not yet
+	void  bool              // something was skipped between its sending and its coming by
+	waits time.Duration     // how long to wait for it to come by, once it is acknowledged
 }
 
 var (
@@ -106,7 +107,7 @@ func (s *session) join(ctx context.Context) error {
 	defer cancel()
 	now := s.n.cfg.clock.Now()
 	s.until.Store(&now)
-	var pos Position
+	var pos fleetlog.Position
 	// Twice where the log's lease is longer than was known: a heartbeat that went from
 	// the log before its lease is over would have nobody wait for this node.
 	for s.beat == nil || s.beat.entry.TTL < keep*s.meta.Lease {
@@ -128,9 +129,9 @@ func (s *session) join(ctx context.Context) error {
 
 // learnLog reads the log's identity beside the heartbeat at pos, so that it is the
 // identity of the log which has that heartbeat, and writes it where there is none.
-func (s *session) learnLog(ctx context.Context, pos Position) error {
+func (s *session) learnLog(ctx context.Context, pos fleetlog.Position) error {
 	key := s.id.key()
-	tied := func(v View) error {
+	tied := func(v fleetlog.View) error {
 		if v.Position < pos {
 			return errBehind
 		}
@@ -149,14 +150,14 @@ func (s *session) learnLog(ctx context.Context, pos Position) error {
 		}
 		meta := metaRecord{Log: s.n.cfg.newID(), Lease: s.n.cfg.Lease}
 		last := view.Messages[metaKey].Position
-		entry := Entry{Key: metaKey, Value: marshal(meta), ID: s.n.cfg.newID(), If: &last}
-		if _, err := s.n.append(ctx, entry); err != nil && !errors.Is(err, ErrConflict) {
+		entry := fleetlog.Entry{Key: metaKey, Value: marshal(meta), ID: s.n.cfg.newID(), If: &last}
+		if _, err := s.n.append(ctx, entry); err != nil && !errors.Is(err, fleetlog.ErrConflict) {
 			return err
 		}
 	}
 }
 
-func (s *session) adopt(meta, settled Message) error {
+func (s *session) adopt(meta, settled fleetlog.Message) error {
 	if err := json.Unmarshal(meta.Value, &s.meta); err != nil || s.meta.Log == "" || s.meta.Lease < minLease {
 		return fmt.Errorf("fleet: the log's key %q is malformed", metaKey)
 	}
@@ -181,7 +182,7 @@ func (s *session) follow(ctx context.Context) error {
 		defer t.Stop()
 	}
 	for {
-		var acked chan Position
+		var acked chan fleetlog.Position
 		var failed chan error
 		if s.beat != nil {
 			acked, failed = s.beat.acked, s.beat.fail
@@ -194,7 +195,7 @@ func (s *session) follow(ctx context.Context) error {
 				return err
 			}
 		case err := <-s.follower.failed:
-			if errors.Is(err, ErrGap) {
+			if errors.Is(err, fleetlog.ErrGap) {
 				return err
 			}
 			if err := s.reopen(ctx, err); err != nil {
@@ -243,12 +244,12 @@ func (s *session) real(d time.Duration) time.Duration { return s.n.cfg.clock.Rea
 func (s *session) timer(d time.Duration) *time.Timer { return time.NewTimer(s.real(d)) }
 
 // newBeat makes a heartbeat and notes the time: before it is sent for the first time.
-func (s *session) newBeat(h heartbeat, last Position) *beat {
+func (s *session) newBeat(h heartbeat, last fleetlog.Position) *beat {
 	h.Name = s.n.cfg.Name
 	t0 := s.n.cfg.clock.Now()
 	lease := s.n.lease()
-	entry := Entry{Key: s.id.key(), Value: marshal(h), ID: s.n.cfg.newID(), If: &last, TTL: keep * lease}
-	return &beat{entry: entry, t0: t0, acked: make(chan Position, 1), fail: make(chan error, 1), stop: func() {}, waits: lease / 15}
+	entry := fleetlog.Entry{Key: s.id.key(), Value: marshal(h), ID: s.n.cfg.newID(), If: &last, TTL: keep * lease}
+	return &beat{entry: entry, t0: t0, acked: make(chan fleetlog.Position, 1), fail: make(chan error, 1), stop: func() {}, waits: lease / 15}
 }
 
 // renew sends a heartbeat, unless one is on its way: that one's time is the one that
@@ -258,7 +259,7 @@ func (s *session) renew(ctx context.Context) {
 		return
 	}
 	s.settle(ctx)
-	h := heartbeat{Applied: Position(s.applied.Load()), Changes: slices.Concat(s.changes[0], s.changes[1])}
+	h := heartbeat{Applied: fleetlog.Position(s.applied.Load()), Changes: slices.Concat(s.changes[0], s.changes[1])}
 	s.changes = [2][]string{nil, s.changes[0]}
 	b := s.newBeat(h, s.last)
 	ctx, b.stop = context.WithCancel(ctx)
@@ -279,14 +280,14 @@ func (s *session) settle(ctx context.Context) {
 	if s.settled || s.n.cfg.clock.Now().Sub(s.metaSeen) < allow(s.meta.Lease) {
 		return
 	}
-	entry := Entry{Key: settledKey, Value: []byte(s.meta.Log), ID: s.n.cfg.newID()}
-	s.n.running.Go(func() { s.n.engine.Append(ctx, entry) }) // the next renewal tries again
+	entry := fleetlog.Entry{Key: settledKey, Value: []byte(s.meta.Log), ID: s.n.cfg.newID()}
+	s.n.running.Go(func() { s.n.log.Append(ctx, entry) }) // the next renewal tries again
 }
 
 // acknowledged checks the position of a heartbeat: a log that was rolled back gives
 // one that has been passed, unless the heartbeat itself came by already.
-func (s *session) acknowledged(pos Position) error {
-	if pos != s.beat.at && (s.beat.at > 0 || pos <= Position(s.applied.Load())) {
+func (s *session) acknowledged(pos fleetlog.Position) error {
+	if pos != s.beat.at && (s.beat.at > 0 || pos <= fleetlog.Position(s.applied.Load())) {
 		return fmt.Errorf("%w: it gave a position that was passed", errLog)
 	}
 	s.beat.known = true
@@ -306,20 +307,20 @@ func (s *session) open(ctx context.Context) error {
 
 // reopen replaces the follower. The lease goes on meanwhile.
 func (s *session) reopen(ctx context.Context, why error) error {
-	s.n.tell(Event{Kind: EventReopened, Position: Position(s.applied.Load()), Err: why})
+	s.n.tell(Event{Kind: EventReopened, Position: fleetlog.Position(s.applied.Load()), Err: why})
 	s.follower.close()
 	return s.open(ctx)
 }
 
 // handle applies a message, or compares it with what was applied at its position.
-func (s *session) handle(ctx context.Context, m Message) error {
+func (s *session) handle(ctx context.Context, m fleetlog.Message) error {
 	if err := s.overlap(m); err != nil {
 		return err
 	}
 	if m.Skipped && s.beat != nil && s.beat.at == 0 && s.began {
 		s.beat.void = true
 	}
-	if m.Position <= Position(s.applied.Load()) {
+	if m.Position <= fleetlog.Position(s.applied.Load()) {
 		return nil
 	}
 	if err := s.own(m); err != nil {
@@ -338,10 +339,10 @@ func (s *session) handle(ctx context.Context, m Message) error {
 }
 
 // overlap checks that the log goes on where it was left.
-func (s *session) overlap(m Message) error {
+func (s *session) overlap(m fleetlog.Message) error {
 	first := s.fresh
 	s.fresh = false
-	if m.Position <= Position(s.applied.Load()) {
+	if m.Position <= fleetlog.Position(s.applied.Load()) {
 		if !s.trail.matches(m) {
 			return fmt.Errorf("%w: position %d holds another message", errLog, m.Position)
 		}
@@ -355,7 +356,7 @@ func (s *session) overlap(m Message) error {
 
 // own ends the session where somebody else wrote what only this session writes, or
 // another identity.
-func (s *session) own(m Message) error {
+func (s *session) own(m fleetlog.Message) error {
 	switch m.Key {
 	case s.id.key():
 		if s.beat == nil || s.beat.at > 0 || m.ID != s.beat.entry.ID {
@@ -374,7 +375,7 @@ func (s *session) own(m Message) error {
 
 // apply puts a message in force, and returns what it evicted. What cannot be
 // understood may mean anything.
-func (s *session) apply(ctx context.Context, m Message) map[string]int {
+func (s *session) apply(ctx context.Context, m fleetlog.Message) map[string]int {
 	switch {
 	case strings.HasPrefix(m.Key, evictPrefix) && !m.Deleted:
 		var record evictionRecord
@@ -396,7 +397,7 @@ func (s *session) apply(ctx context.Context, m Message) map[string]int {
 	return nil
 }
 
-func (s *session) advance(pos Position) {
+func (s *session) advance(pos fleetlog.Position) {
 	s.applied.Store(uint64(pos))
 	for seen := s.seen.Load(); seen < uint64(pos) && !s.seen.CompareAndSwap(seen, uint64(pos)); {
 		seen = s.seen.Load()
@@ -404,7 +405,7 @@ func (s *session) advance(pos Position) {
 }
 
 // answer tells who asked for a change that it is in force here.
-func (s *session) answer(m Message, counts map[string]int) {
+func (s *session) answer(m fleetlog.Message, counts map[string]int) {
 	if !strings.HasPrefix(m.Key, evictPrefix) && !strings.HasPrefix(m.Key, docPrefix) {
 		return
 	}
@@ -420,7 +421,7 @@ func (s *session) answer(m Message, counts map[string]int) {
 	if to.Answer == s.n.address {
 		s.n.applied(a, s.meta.Lease)
 	} else if to.Answer != "" {
-		s.n.engine.Send(to.Answer, marshal(a))
+		s.n.log.Send(to.Answer, marshal(a))
 	}
 }
 
@@ -462,7 +463,7 @@ func (s *session) begin(until time.Time) {
 	s.n.mu.Lock()
 	close(s.n.serving)
 	s.n.mu.Unlock()
-	s.n.tell(Event{Kind: EventServing, Position: Position(s.applied.Load()), Took: s.n.cfg.clock.Now().Sub(s.ended)})
+	s.n.tell(Event{Kind: EventServing, Position: fleetlog.Position(s.applied.Load()), Took: s.n.cfg.clock.Now().Sub(s.ended)})
 }
 
 func (s *session) state(health indexsource.Health) indexsource.State {
@@ -491,5 +492,5 @@ func (s *session) end() {
 func (s *session) leave() {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
-	s.n.engine.Append(ctx, Entry{Key: s.id.key(), Delete: true, ID: s.n.cfg.newID(), TTL: keep * s.n.cfg.Lease})
+	s.n.log.Append(ctx, fleetlog.Entry{Key: s.id.key(), Delete: true, ID: s.n.cfg.newID(), TTL: keep * s.n.cfg.Lease})
 }

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/svctoken/svctoken/fleet"
+	"github.com/svctoken/svctoken/fleet/fleetlog"
 	"github.com/svctoken/svctoken/fleet/fleettest"
 	"github.com/svctoken/svctoken/indexsource"
 	"github.com/svctoken/svctoken/tokencache"
@@ -138,7 +139,7 @@ type world struct {
 type sample struct {
 	at   time.Time
 	tick int64
-	last fleet.Position
+	last fleetlog.Position
 }
 
 // A slot is where one node runs, one process after the other.
@@ -209,7 +210,7 @@ func (w *world) boot(i int, rng *rand.Rand) *slot {
 	s.conn.Repeat = func() bool { return s.roll(10) == 0 }
 	s.conn.Copies = func() int { return s.roll(4) }
 	cfg := fleet.Config{Lease: simLease, Name: "node" + strconv.Itoa(i), Observer: s.observe}
-	node, err := fleet.New(simEngine{s.conn, s}, s.caches, cfg.WithTest(s.clock, s.newID, s.float))
+	node, err := fleet.NewWith(simLog{s.conn, s}, s.caches, cfg.WithTest(s.clock, s.newID, s.float))
 	if err != nil {
 		panic(err)
 	}
@@ -247,7 +248,7 @@ func (s *slot) replica() fleettest.Replica {
 	defer s.mu.Unlock()
 	r := fleettest.Replica{Past: s.past}
 	if s.behind > 0 && s.rng.IntN(4) > 0 {
-		r.Behind = fleet.Position(s.rng.IntN(s.behind))
+		r.Behind = fleetlog.Position(s.rng.IntN(s.behind))
 	}
 	return r
 }
@@ -289,13 +290,13 @@ func (s *slot) sleep(ctx context.Context, d time.Duration) {
 	}
 }
 
-// simEngine has a stopped process neither send nor receive.
-type simEngine struct {
+// simLog has a stopped process neither send nor receive.
+type simLog struct {
 	*fleettest.Conn
 	s *slot
 }
 
-func (e simEngine) Append(ctx context.Context, entry fleet.Entry) (fleet.Position, error) {
+func (e simLog) Append(ctx context.Context, entry fleetlog.Entry) (fleetlog.Position, error) {
 	e.s.gate(ctx)
 	pos, err := e.Conn.Append(ctx, entry)
 	e.s.gate(ctx)
@@ -307,13 +308,13 @@ func (e simEngine) Append(ctx context.Context, entry fleet.Entry) (fleet.Positio
 	return pos, err
 }
 
-func (e simEngine) Read(ctx context.Context, keys ...string) (fleet.View, error) {
+func (e simLog) Read(ctx context.Context, keys ...string) (fleetlog.View, error) {
 	e.s.gate(ctx)
 	defer e.s.gate(ctx)
 	return e.Conn.Read(ctx, keys...)
 }
 
-func (e simEngine) Send(address string, data []byte) {
+func (e simLog) Send(address string, data []byte) {
 	e.s.gate(context.Background())
 	e.Conn.Send(address, data)
 }
@@ -463,7 +464,7 @@ func (w *world) complain(format string, args ...any) {
 func (w *world) settle() {
 	for i := range w.slots {
 		ctx, cancel := context.WithTimeout(w.ctx, 3*simLease)
-		if err := w.slots[i].node.Wait(ctx); err != nil {
+		if err := w.slots[i].node.Ready(ctx); err != nil {
 			w.complain("node %d does not serve again: %v", i, err)
 		}
 		cancel()

@@ -1,6 +1,10 @@
 package fleet
 
-import "hash/maphash"
+import (
+	"hash/maphash"
+
+	"github.com/svctoken/svctoken/fleet/fleetlog"
+)
 
 // A trail is what a session remembers of the messages that it has applied since its
 // own last heartbeat. A follower that is opened anew starts at that heartbeat, and
@@ -16,26 +20,26 @@ import "hash/maphash"
 // then it must be known, too.
 type trail struct {
 	seed maphash.Seed
-	seen map[Position]uint64
+	seen map[fleetlog.Position]uint64
 }
 
-func newTrail() *trail { return &trail{maphash.MakeSeed(), make(map[Position]uint64)} }
+func newTrail() *trail { return &trail{maphash.MakeSeed(), make(map[fleetlog.Position]uint64)} }
 
-func (t *trail) add(m Message) { t.seen[m.Position] = t.print(m) }
+func (t *trail) add(m fleetlog.Message) { t.seen[m.Position] = t.print(m) }
 
 // restart forgets what is before the session's own heartbeat.
-func (t *trail) restart(m Message) {
+func (t *trail) restart(m fleetlog.Message) {
 	clear(t.seen)
 	t.add(m)
 }
 
 // matches reports whether the message is what was there before.
-func (t *trail) matches(m Message) bool {
+func (t *trail) matches(m fleetlog.Message) bool {
 	print, ok := t.seen[m.Position]
 	return ok && print == t.print(m)
 }
 
-func (t *trail) print(m Message) uint64 {
+func (t *trail) print(m fleetlog.Message) uint64 {
 	var h maphash.Hash
 	h.SetSeed(t.seed)
 	for _, s := range []string{m.ID, m.Key, string(m.Value)} {

@@ -14,7 +14,7 @@ import (
 
 	"github.com/svctoken/svctoken/examples/authserver/server"
 	"github.com/svctoken/svctoken/examples/authserver/servertest"
-	fleetnats "github.com/svctoken/svctoken/fleet/fleetnats"
+	"github.com/svctoken/svctoken/fleet/fleetnats"
 )
 
 var long = flag.Bool("long", false, "run the show with a lease of 10 s, as its command does")

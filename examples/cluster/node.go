@@ -13,7 +13,7 @@ import (
 
 	"github.com/svctoken/svctoken/examples/authserver/server"
 	"github.com/svctoken/svctoken/fleet"
-	fleetnats "github.com/svctoken/svctoken/fleet/fleetnats"
+	"github.com/svctoken/svctoken/fleet/fleetnats"
 )
 
 // A natsConfig is how to reach NATS, and which log of it.
@@ -74,16 +74,16 @@ func (c *config) runNode(ctx context.Context, o server.Options) error {
 		return fmt.Errorf("-join: %w", err)
 	}
 	defer nc.Close()
-	engine, err := openLog(ctx, nc, c.nats.log)
+	log, err := openLog(ctx, nc, c.nats.log)
 	if err != nil {
 		return err
 	}
 	return server.RunFleet(ctx, o, server.Fleet{
-		Engine: engine, Kind: "NATS JetStream, bucket " + c.nats.log.Bucket, Config: fleet.Config{Lease: c.lease},
+		Log: log, Kind: "NATS JetStream, bucket " + c.nats.log.Bucket, Config: fleet.Config{Lease: c.lease},
 	})
 }
 
-func openLog(ctx context.Context, nc *nats.Conn, cfg fleetnats.Config) (*fleetnats.Engine, error) {
+func openLog(ctx context.Context, nc *nats.Conn, cfg fleetnats.Config) (*fleetnats.Log, error) {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
 	return fleetnats.Open(ctx, nc, cfg)

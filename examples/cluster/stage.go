@@ -96,7 +96,7 @@ func (st *stage) start(i int) (err error) {
 	if n.nc, err = nats.Connect(n.proxy.URL(), append(reconnecting(), nats.Name(st.name(i)))...); err != nil {
 		return err
 	}
-	engine, err := openLog(context.Background(), n.nc, st.c.nats.log)
+	log, err := openLog(context.Background(), n.nc, st.c.nats.log)
 	if err != nil {
 		return err
 	}
@@ -113,7 +113,7 @@ func (st *stage) start(i int) (err error) {
 	n.stop = stop
 	go func() {
 		n.ended <- server.RunFleet(ctx, o, server.Fleet{
-			Engine: engine, Kind: "NATS JetStream, bucket " + st.c.nats.log.Bucket,
+			Log: log, Kind: "NATS JetStream, bucket " + st.c.nats.log.Bucket,
 			Config: fleet.Config{Lease: st.c.lease, Observer: func(e fleet.Event) { st.told(o.Name, e) }},
 		})
 	}()

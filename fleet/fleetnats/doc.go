@@ -3,8 +3,8 @@
 // For most uses, connect, open the log and give it to a node:
 //
 //	nc, err := nats.Connect(url, nats.MaxReconnects(-1))
-//	engine, err := fleetnats.Open(ctx, nc, fleetnats.Config{})
-//	node, err := fleet.New(engine, group, fleet.Config{})
+//	log, err := fleetnats.Open(ctx, nc, fleetnats.Config{})
+//	node, err := fleet.New(log, group, fleet.Config{})
 //
 // TLS, credentials and all other options of the connection are the host's. It must
 // not give up reconnecting, since a connection that is closed ends the node's service.
@@ -21,6 +21,6 @@
 //
 // # Concurrency
 //
-// All types are safe for concurrent use by multiple goroutines. An [Engine] starts
+// All types are safe for concurrent use by multiple goroutines. A [Log] starts
 // goroutines only for what its node asks for.
 package fleetnats

@@ -8,7 +8,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
-	"github.com/svctoken/svctoken/fleet"
+	"github.com/svctoken/svctoken/fleet/fleetlog"
 )
 
 const (
@@ -22,13 +22,13 @@ const (
 	inactive = 30 * time.Second
 )
 
-// Follow implements fleet.Engine. Its consumer lives in the memory of one server, so
+// Follow implements fleetlog.Log. Its consumer lives in the memory of one server, so
 // that it ends when the stream is deleted, and begins anew, counting from one, when
 // its server is restarted: either way the follower fails, and never goes on in a log
 // that was replaced. It has a name, so that a request which is sent again makes no
 // second one.
-func (e *Engine) Follow(ctx context.Context, from fleet.Position) (fleet.Follower, error) {
-	consumer, err := e.js.CreateConsumer(ctx, e.stream(), jetstream.ConsumerConfig{
+func (l *Log) Follow(ctx context.Context, from fleetlog.Position) (fleetlog.Follower, error) {
+	consumer, err := l.js.CreateConsumer(ctx, l.stream(), jetstream.ConsumerConfig{
 		Name:              "fleet_" + rand.Text(),
 		DeliverPolicy:     jetstream.DeliverByStartSequencePolicy,
 		OptStartSeq:       uint64(max(from, 1)),
@@ -44,48 +44,48 @@ func (e *Engine) Follow(ctx context.Context, from fleet.Position) (fleet.Followe
 	if err != nil {
 		return nil, fmt.Errorf("fleetnats: follow: %w", err)
 	}
-	return &follower{engine: e, name: consumer.CachedInfo().Name, messages: messages, last: max(from, 1) - 1}, nil
+	return &follower{log: l, name: consumer.CachedInfo().Name, messages: messages, last: max(from, 1) - 1}, nil
 }
 
 type follower struct {
-	engine    *Engine
+	log       *Log
 	name      string
 	messages  jetstream.MessagesContext
-	last      fleet.Position // delivered last
-	delivered uint64         // how many messages
+	last      fleetlog.Position // delivered last
+	delivered uint64            // how many messages
 }
 
-// Next implements fleet.Follower.
-func (f *follower) Next(ctx context.Context) (fleet.Message, error) {
+// Next implements fleetlog.Follower.
+func (f *follower) Next(ctx context.Context) (fleetlog.Message, error) {
 	msg, err := f.messages.Next(jetstream.NextContext(ctx))
 	if err != nil {
-		return fleet.Message{}, fmt.Errorf("fleetnats: follow: %w", err)
+		return fleetlog.Message{}, fmt.Errorf("fleetnats: follow: %w", err)
 	}
 	meta, err := msg.Metadata()
 	if err != nil {
-		return fleet.Message{}, fmt.Errorf("fleetnats: follow: %w", err)
+		return fleetlog.Message{}, fmt.Errorf("fleetnats: follow: %w", err)
 	}
 	// The client drops messages where it is slow, and says so elsewhere; and a
 	// consumer that lost its state with its server begins anew.
 	if f.delivered++; meta.Sequence.Consumer != f.delivered {
-		return fleet.Message{}, fmt.Errorf("fleetnats: follow: message %d of the consumer came as its %d", meta.Sequence.Consumer, f.delivered)
+		return fleetlog.Message{}, fmt.Errorf("fleetnats: follow: message %d of the consumer came as its %d", meta.Sequence.Consumer, f.delivered)
 	}
-	m := f.engine.message(msg.Subject(), meta.Sequence.Stream, msg.Headers(), msg.Data())
+	m := f.log.message(msg.Subject(), meta.Sequence.Stream, msg.Headers(), msg.Data())
 	if m.Position <= f.last {
-		return fleet.Message{}, fmt.Errorf("fleetnats: follow: position %d came after %d", m.Position, f.last)
+		return fleetlog.Message{}, fmt.Errorf("fleetnats: follow: position %d came after %d", m.Position, f.last)
 	}
 	m.Skipped = m.Position != f.last+1
 	f.last = m.Position
 	return m, nil
 }
 
-// Close implements fleet.Follower. The server forgets the consumer at once where it
+// Close implements fleetlog.Follower. The server forgets the consumer at once where it
 // can be told, and after a while where not.
 func (f *follower) Close() {
 	f.messages.Stop()
 	go func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 		defer cancel()
-		f.engine.js.DeleteConsumer(ctx, f.engine.stream(), f.name)
+		f.log.js.DeleteConsumer(ctx, f.log.stream(), f.name)
 	}()
 }

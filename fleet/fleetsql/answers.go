@@ -31,42 +31,42 @@ type answer struct {
 	data    []byte
 }
 
-// Listen implements fleet.Engine.
-func (e *Engine) Listen(deliver func([]byte)) (address string, stop func(), err error) {
+// Listen implements fleetlog.Log.
+func (l *Log) Listen(deliver func([]byte)) (address string, stop func(), err error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	address = addressPrefix + rand.Text()
 	sent := &bell{}
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.listeners[address] = sent
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.listeners[address] = sent
 	go func() {
 		for ctx.Err() == nil {
 			rung := sent.next()
-			for _, data := range e.receive(ctx, address) {
+			for _, data := range l.receive(ctx, address) {
 				deliver(data)
 			}
-			e.rest(ctx, rung)
+			l.rest(ctx, rung)
 		}
 	}()
 	return address, func() {
 		cancel()
-		e.mu.Lock()
-		defer e.mu.Unlock()
-		delete(e.listeners, address)
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		delete(l.listeners, address)
 	}, nil
 }
 
 // receive takes what was sent to the address. Of an error it returns nothing: the next
 // look finds what there is.
-func (e *Engine) receive(ctx context.Context, address string) (all [][]byte) {
+func (l *Log) receive(ctx context.Context, address string) (all [][]byte) {
 	ctx, cancel := context.WithTimeout(ctx, sendTimeout)
 	defer cancel()
 	var n int
-	err := e.db.QueryRowContext(ctx, e.dialect.sql("SELECT count(*) FROM svctoken_fleet_sent WHERE address = $1"), address).Scan(&n)
+	err := l.db.QueryRowContext(ctx, l.dialect.sql("SELECT count(*) FROM svctoken_fleet_sent WHERE address = $1"), address).Scan(&n)
 	if err != nil || n == 0 {
 		return nil // without a write, which SQLite has one of at a time
 	}
-	rows, err := e.db.QueryContext(ctx, e.dialect.sql("DELETE FROM svctoken_fleet_sent WHERE address = $1 RETURNING data"), address)
+	rows, err := l.db.QueryContext(ctx, l.dialect.sql("DELETE FROM svctoken_fleet_sent WHERE address = $1 RETURNING data"), address)
 	if err != nil {
 		return nil
 	}
@@ -81,60 +81,60 @@ func (e *Engine) receive(ctx context.Context, address string) (all [][]byte) {
 	return all
 }
 
-// Send implements fleet.Engine. What waits is sent together; while too many messages
+// Send implements fleetlog.Log. What waits is sent together; while too many messages
 // wait, further ones are lost.
-func (e *Engine) Send(address string, data []byte) {
+func (l *Log) Send(address string, data []byte) {
 	if !strings.HasPrefix(address, addressPrefix) || len(address) > mostAddress || strings.Contains(address, " ") {
-		return // an address of another engine, or of nobody: it comes from the log, which other tools may write
+		return // an address of another log, or of nobody: it comes from the log, which other tools may write
 	}
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if len(e.answers) >= mostAnswers {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.answers) >= mostAnswers {
 		return
 	}
-	e.answers = append(e.answers, answer{address, bytes.Clone(data)})
-	if !e.sending {
-		e.sending = true
-		go e.sendAll()
+	l.answers = append(l.answers, answer{address, bytes.Clone(data)})
+	if !l.sending {
+		l.sending = true
+		go l.sendAll()
 	}
 }
 
 // sendAll sends until nothing waits.
-func (e *Engine) sendAll() {
-	for batch := e.nextBatch(); batch != nil; batch = e.nextBatch() {
-		if e.send(batch) == nil {
-			e.ringFor(batch)
+func (l *Log) sendAll() {
+	for batch := l.nextBatch(); batch != nil; batch = l.nextBatch() {
+		if l.send(batch) == nil {
+			l.ringFor(batch)
 		} // else they are lost: nothing but speed depends on them
 	}
 }
 
 // nextBatch takes answers that wait; nil, and nobody sends any more: there are none.
-func (e *Engine) nextBatch() []answer {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	n := min(len(e.answers), mostInBatch)
-	batch := slices.Clone(e.answers[:n])
-	e.answers = slices.Delete(e.answers, 0, n)
+func (l *Log) nextBatch() []answer {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	n := min(len(l.answers), mostInBatch)
+	batch := slices.Clone(l.answers[:n])
+	l.answers = slices.Delete(l.answers, 0, n)
 	if n == 0 {
-		e.sending = false
+		l.sending = false
 		return nil
 	}
 	return batch
 }
 
-// ringFor wakes listeners of this engine.
-func (e *Engine) ringFor(batch []answer) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
+// ringFor wakes listeners of this log.
+func (l *Log) ringFor(batch []answer) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	for _, a := range batch {
-		if b := e.listeners[a.address]; b != nil {
+		if b := l.listeners[a.address]; b != nil {
 			b.ring()
 		}
 	}
 }
 
 // send puts answers into the table, and takes out a few that nobody has read.
-func (e *Engine) send(batch []answer) error {
+func (l *Log) send(batch []answer) error {
 	ctx, cancel := context.WithTimeout(context.Background(), sendTimeout)
 	defer cancel()
 	values, args := make([]string, len(batch)), make([]any, 0, 2*len(batch))
@@ -146,19 +146,19 @@ func (e *Engine) send(batch []answer) error {
 			payload = append(payload, a.address)
 		}
 	}
-	return e.write(ctx, func(q querier) error {
+	return l.write(ctx, func(q querier) error {
 		for _, step := range []struct {
 			statement string
 			args      []any
 		}{
 			{"DELETE FROM svctoken_fleet_sent WHERE n IN (SELECT n FROM svctoken_fleet_sent ORDER BY n LIMIT 4) AND written < {now} - $1", []any{sentFor.Milliseconds()}},
 			{"INSERT INTO svctoken_fleet_sent (address, data, written) VALUES " + strings.Join(values, ", "), args},
-			{e.append.notify, []any{strings.Join(payload, " ")}},
+			{l.append.notify, []any{strings.Join(payload, " ")}},
 		} {
 			if step.statement == "" {
 				continue
 			}
-			if _, err := q.ExecContext(ctx, e.dialect.sql(step.statement), step.args...); err != nil {
+			if _, err := q.ExecContext(ctx, l.dialect.sql(step.statement), step.args...); err != nil {
 				return err
 			}
 		}

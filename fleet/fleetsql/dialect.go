@@ -8,7 +8,7 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/svctoken/svctoken/fleet"
+	"github.com/svctoken/svctoken/fleet/fleetlog"
 	"github.com/svctoken/svctoken/internal/sqlerr"
 )
 
@@ -58,11 +58,11 @@ type querier interface {
 
 // write runs do in a transaction that nobody else's writes come between, and commits it
 // unless do returns an error.
-func (e *Engine) write(ctx context.Context, do func(querier) error) error {
-	if e.dialect == SQLite {
-		return e.writeSQLite(ctx, do)
+func (l *Log) write(ctx context.Context, do func(querier) error) error {
+	if l.dialect == SQLite {
+		return l.writeSQLite(ctx, do)
 	}
-	tx, err := e.db.BeginTx(ctx, &sql.TxOptions{Isolation: sql.LevelReadCommitted}) // each statement sees what was committed before it
+	tx, err := l.db.BeginTx(ctx, &sql.TxOptions{Isolation: sql.LevelReadCommitted}) // each statement sees what was committed before it
 	if err != nil {
 		return err
 	}
@@ -75,8 +75,8 @@ func (e *Engine) write(ctx context.Context, do func(querier) error) error {
 
 // writeSQLite begins as a writer: a transaction that has read cannot become one after
 // somebody else has written.
-func (e *Engine) writeSQLite(ctx context.Context, do func(querier) error) error {
-	conn, err := e.db.Conn(ctx)
+func (l *Log) writeSQLite(ctx context.Context, do func(querier) error) error {
+	conn, err := l.db.Conn(ctx)
 	if err != nil {
 		return err
 	}
@@ -110,7 +110,7 @@ func wrap(op string, err error) error {
 	if err == nil {
 		return nil
 	}
-	for _, own := range []error{fleet.ErrConflict, ErrFormat, ErrNotDurable, ErrReplaced} {
+	for _, own := range []error{fleetlog.ErrConflict, ErrFormat, ErrNotDurable, ErrReplaced} {
 		if errors.Is(err, own) {
 			return err
 		}

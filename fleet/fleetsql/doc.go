@@ -4,14 +4,14 @@
 // For most uses, open a database, open the log in it, and give it to a node:
 //
 //	db, err := sql.Open("pgx", "postgres:///tokens")
-//	engine, err := fleetsql.Open(ctx, db, fleetsql.PostgreSQL, fleetsql.Config{})
-//	node, err := fleet.New(engine, group, fleet.Config{})
+//	log, err := fleetsql.Open(ctx, db, fleetsql.PostgreSQL, fleetsql.Config{})
+//	node, err := fleet.New(log, group, fleet.Config{})
 //
 // The driver is the host's choice; this package uses database/sql and imports none. On
 // PostgreSQL, package indexsource/sqlindex/pglisten has nodes hear of each message at
 // once, where they would else look for it every [Config.Poll]:
 //
-//	listener := pglisten.Listen(conn, engine.Notified, pglisten.Config{})
+//	listener := pglisten.Listen(conn, log.Notified, pglisten.Config{})
 //	defer listener.Close()
 //
 // # How it works
@@ -34,7 +34,7 @@
 //
 // # Concurrency
 //
-// An [Engine] is safe for concurrent use by multiple goroutines. It starts goroutines
+// A [Log] is safe for concurrent use by multiple goroutines. It starts goroutines
 // only for what its node asks for: one that looks for answers from Listen until its stop
 // is called, and one while answers are being sent.
 package fleetsql

@@ -7,7 +7,7 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/svctoken/svctoken/fleet"
+	"github.com/svctoken/svctoken/fleet/fleetlog"
 )
 
 // newsStatement reads, as of one moment, which log this is, the last position, the id of
@@ -22,10 +22,10 @@ const newsStatement = `SELECT l.uuid, {server}, l.rev, c.id, b.id, m.position, m
 // lookTimeout is how long one look may take.
 const lookTimeout = 5 * time.Second
 
-// Follow implements fleet.Engine. It looks for messages every Config.Poll, and when
+// Follow implements fleetlog.Log. It looks for messages every Config.Poll, and when
 // it is notified.
-func (e *Engine) Follow(ctx context.Context, from fleet.Position) (fleet.Follower, error) {
-	f := &follower{engine: e, last: max(from, 1) - 1}
+func (l *Log) Follow(ctx context.Context, from fleetlog.Position) (fleetlog.Follower, error) {
+	f := &follower{log: l, last: max(from, 1) - 1}
 	f.seen.rev = f.last
 	if err := f.look(ctx); err != nil {
 		return nil, err
@@ -36,32 +36,32 @@ func (e *Engine) Follow(ctx context.Context, from fleet.Position) (fleet.Followe
 // A follower has an identity of the log: when it is another one, or the log has gone
 // back, or has gone another way since the follower looked last, the follower fails.
 type follower struct {
-	engine *Engine
-	last   fleet.Position // delivered last
-	ready  []fleet.Message
-	seen   sight
+	log   *Log
+	last  fleetlog.Position // delivered last
+	ready []fleetlog.Message
+	seen  sight
 }
 
 // A sight is what a log was seen to be. The server is one that has not been restarted:
 // whoever restores files has to.
 type sight struct {
 	uuid, server string
-	rev          fleet.Position
+	rev          fleetlog.Position
 	id           string // of the append that has position rev
 }
 
-// Next implements fleet.Follower.
-func (f *follower) Next(ctx context.Context) (fleet.Message, error) {
+// Next implements fleetlog.Follower.
+func (f *follower) Next(ctx context.Context) (fleetlog.Message, error) {
 	for len(f.ready) == 0 {
-		rung := f.engine.written.next()
+		rung := f.log.written.next()
 		if err := f.look(ctx); err != nil {
-			return fleet.Message{}, err
+			return fleetlog.Message{}, err
 		}
 		if len(f.ready) > 0 {
 			break
 		}
-		if err := f.engine.rest(ctx, rung); err != nil {
-			return fleet.Message{}, err
+		if err := f.log.rest(ctx, rung); err != nil {
+			return fleetlog.Message{}, err
 		}
 	}
 	m := f.ready[0]
@@ -71,24 +71,24 @@ func (f *follower) Next(ctx context.Context) (fleet.Message, error) {
 	return m, nil
 }
 
-// Close implements fleet.Follower.
+// Close implements fleetlog.Follower.
 func (f *follower) Close() {}
 
 // look reads what is new, and checks that it is new in the same log.
 func (f *follower) look(ctx context.Context) error {
-	if err := f.engine.checkFile(); err != nil {
+	if err := f.log.checkFile(); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, lookTimeout) // a connection that was cut without a word is waited on for ever
 	defer cancel()
-	rows, err := f.engine.db.QueryContext(ctx, f.engine.news, int64(f.seen.rev), int64(f.last))
+	rows, err := f.log.db.QueryContext(ctx, f.log.news, int64(f.seen.rev), int64(f.last))
 	if err != nil {
 		return wrap("follow", err)
 	}
 	defer rows.Close()
 	var now sight
 	var id, before sql.NullString
-	var found []fleet.Message
+	var found []fleetlog.Message
 	for rows.Next() {
 		var m storedMessage
 		if err := rows.Scan(append([]any{&now.uuid, &now.server, &now.rev, &id, &before}, m.columns()...)...); err != nil {

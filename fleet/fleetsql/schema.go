@@ -38,13 +38,13 @@ func Schema(d Dialect) ([]string, error) {
 }
 
 // create creates the tables that are missing. Any number of processes may do so at once.
-func (e *Engine) create(ctx context.Context) error {
-	statements, err := Schema(e.dialect)
+func (l *Log) create(ctx context.Context) error {
+	statements, err := Schema(l.dialect)
 	if err != nil {
 		return err
 	}
-	return wrap("create", e.write(ctx, func(q querier) error {
-		if e.dialect == PostgreSQL {
+	return wrap("create", l.write(ctx, func(q querier) error {
+		if l.dialect == PostgreSQL {
 			statements = append([]string{"SELECT pg_advisory_xact_lock(hashtext('svctoken_fleet'))"}, statements...)
 		}
 		for _, s := range statements {
@@ -57,9 +57,9 @@ func (e *Engine) create(ctx context.Context) error {
 }
 
 // check returns an error where the tables are not those that the package knows.
-func (e *Engine) check(ctx context.Context) error {
+func (l *Log) check(ctx context.Context) error {
 	var found int
-	if err := e.db.QueryRowContext(ctx, "SELECT format FROM svctoken_fleet_log").Scan(&found); err != nil {
+	if err := l.db.QueryRowContext(ctx, "SELECT format FROM svctoken_fleet_log").Scan(&found); err != nil {
 		return wrap("open", err)
 	}
 	if found != format {

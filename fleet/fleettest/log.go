@@ -12,7 +12,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/svctoken/svctoken/fleet"
+	"github.com/svctoken/svctoken/fleet/fleetlog"
 )
 
 // A Log is a log in memory. It keeps everything that was ever appended, so that a
@@ -32,12 +32,12 @@ type Log struct {
 type history struct {
 	all   []stored // by position, superseded ones as well
 	last  map[string]int
-	ids   map[string]fleet.Position
-	first fleet.Position // whoever asks for an earlier one has missed something
+	ids   map[string]fleetlog.Position
+	first fleetlog.Position // whoever asks for an earlier one has missed something
 }
 
 type stored struct {
-	fleet.Message
+	fleetlog.Message
 	expires    time.Time // zero: never
 	superseded bool
 }
@@ -48,10 +48,10 @@ func NewLog() *Log {
 }
 
 func newHistory() *history {
-	return &history{last: make(map[string]int), ids: make(map[string]fleet.Position)}
+	return &history{last: make(map[string]int), ids: make(map[string]fleetlog.Position)}
 }
 
-// Connect returns an engine for one node.
+// Connect returns the log for one node.
 func (l *Log) Connect() *Conn {
 	return &Conn{log: l, changed: make(chan struct{})}
 }
@@ -62,13 +62,13 @@ func (l *Log) changedLocked() {
 }
 
 // Last returns the position of the last message.
-func (l *Log) Last() fleet.Position {
+func (l *Log) Last() fleetlog.Position {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.history.end()
 }
 
-func (h *history) end() fleet.Position { return fleet.Position(len(h.all)) }
+func (h *history) end() fleetlog.Position { return fleetlog.Position(len(h.all)) }
 
 // Stop has appends wait, as while the servers elect a leader, until Start.
 func (l *Log) Stop() { l.setDown(true) }
@@ -93,7 +93,7 @@ func (l *Log) Recreate() {
 
 // RollBack takes away all messages after a position, as if the store had been
 // restored from a backup.
-func (l *Log) RollBack(to fleet.Position) {
+func (l *Log) RollBack(to fleetlog.Position) {
 	l.mu.Lock()
 	old := l.history
 	l.mu.Unlock()
@@ -122,7 +122,7 @@ func (l *Log) Compact() {
 }
 
 // add appends a message, which has its position already or gets it.
-func (h *history) add(m stored) fleet.Position {
+func (h *history) add(m stored) fleetlog.Position {
 	m.Position = h.end() + 1
 	if i, ok := h.last[m.Key]; ok {
 		h.all[i].superseded = true
@@ -138,7 +138,7 @@ func (h *history) add(m stored) fleet.Position {
 func (m stored) gone(now time.Time) bool { return !m.expires.IsZero() && !now.Before(m.expires) }
 
 // append commits an entry.
-func (l *Log) append(e fleet.Entry, forgetIDs bool) (fleet.Position, error) {
+func (l *Log) append(e fleetlog.Entry, forgetIDs bool) (fleetlog.Position, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	h := l.history
@@ -146,15 +146,15 @@ func (l *Log) append(e fleet.Entry, forgetIDs bool) (fleet.Position, error) {
 		return pos, nil
 	}
 	if e.If != nil {
-		var last fleet.Position
+		var last fleetlog.Position
 		if i, ok := h.last[e.Key]; ok && !h.all[i].gone(time.Now()) {
 			last = h.all[i].Position
 		}
 		if last != *e.If {
-			return 0, fmt.Errorf("%w: %s is at %d, not %d", fleet.ErrConflict, e.Key, last, *e.If)
+			return 0, fmt.Errorf("%w: %s is at %d, not %d", fleetlog.ErrConflict, e.Key, last, *e.If)
 		}
 	}
-	m := stored{Message: fleet.Message{Key: e.Key, Value: slices.Clone(e.Value), Deleted: e.Delete, ID: e.ID}}
+	m := stored{Message: fleetlog.Message{Key: e.Key, Value: slices.Clone(e.Value), Deleted: e.Delete, ID: e.ID}}
 	if e.TTL > 0 {
 		m.expires = time.Now().Add(e.TTL)
 	}
@@ -164,9 +164,9 @@ func (l *Log) append(e fleet.Entry, forgetIDs bool) (fleet.Position, error) {
 }
 
 // view shows a history as it was at a position.
-func (h *history) view(at fleet.Position, keys []string) fleet.View {
+func (h *history) view(at fleetlog.Position, keys []string) fleetlog.View {
 	now := time.Now()
-	v := fleet.View{Position: min(at, h.end()), Messages: make(map[string]fleet.Message)}
+	v := fleetlog.View{Position: min(at, h.end()), Messages: make(map[string]fleetlog.Message)}
 	for _, m := range h.all[:v.Position] {
 		if !slices.ContainsFunc(keys, func(key string) bool { return covers(key, m.Key) }) {
 			continue
@@ -192,11 +192,11 @@ func covers(pattern, key string) bool {
 
 // A Replica is which past of the log a read is answered from.
 type Replica struct {
-	Past   int            // 0: the present log; 1: the one that was there before the last Recreate, and so on
-	Behind fleet.Position // how many of its last messages it does not know
+	Past   int               // 0: the present log; 1: the one that was there before the last Recreate, and so on
+	Behind fleetlog.Position // how many of its last messages it does not know
 }
 
-// A Conn is one node's engine on a [Log]. Its hooks are for simulations; set them
+// A Conn is one node's connection to a [Log]. Its hooks are for simulations; set them
 // before it is used.
 type Conn struct {
 	// Delay is how long a message is on its way: "request", "reply", "deliver",
@@ -219,7 +219,7 @@ type Conn struct {
 	changed chan struct{} // closed at each change
 }
 
-var _ fleet.Engine = (*Conn)(nil)
+var _ fleetlog.Log = (*Conn)(nil)
 
 // Cut cuts the connection: requests do not arrive, or answers and deliveries do not
 // come back, or both. What is on its way waits, as TCP has it, until Heal.
@@ -296,8 +296,8 @@ func (l *Log) leader(ctx context.Context) error {
 	}
 }
 
-// Append implements fleet.Engine.
-func (c *Conn) Append(ctx context.Context, e fleet.Entry) (fleet.Position, error) {
+// Append implements fleetlog.Log.
+func (c *Conn) Append(ctx context.Context, e fleetlog.Entry) (fleetlog.Position, error) {
 	if err := cmp.Or(c.request(ctx), c.log.leader(ctx)); err != nil {
 		return 0, err
 	}
@@ -308,10 +308,10 @@ func (c *Conn) Append(ctx context.Context, e fleet.Entry) (fleet.Position, error
 	return pos, err
 }
 
-// Read implements fleet.Engine.
-func (c *Conn) Read(ctx context.Context, keys ...string) (fleet.View, error) {
+// Read implements fleetlog.Log.
+func (c *Conn) Read(ctx context.Context, keys ...string) (fleetlog.View, error) {
 	if err := c.request(ctx); err != nil {
-		return fleet.View{}, err
+		return fleetlog.View{}, err
 	}
 	view := c.log.read(c.replica(), keys)
 	return view, c.reply(ctx, "reply")
@@ -324,7 +324,7 @@ func (c *Conn) replica() Replica {
 	return c.Replica()
 }
 
-func (l *Log) read(r Replica, keys []string) fleet.View {
+func (l *Log) read(r Replica, keys []string) fleetlog.View {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	h := l.history
@@ -334,7 +334,7 @@ func (l *Log) read(r Replica, keys []string) fleet.View {
 	return h.view(h.end()-min(r.Behind, h.end()), keys)
 }
 
-// Listen implements fleet.Engine.
+// Listen implements fleetlog.Log.
 func (c *Conn) Listen(deliver func([]byte)) (address string, stop func(), err error) {
 	l := c.log
 	l.mu.Lock()
@@ -356,7 +356,7 @@ func (c *Conn) Listen(deliver func([]byte)) (address string, stop func(), err er
 	}, nil
 }
 
-// Send implements fleet.Engine. While the connection is cut, what is sent is lost.
+// Send implements fleetlog.Log. While the connection is cut, what is sent is lost.
 func (c *Conn) Send(address string, data []byte) {
 	l := c.log
 	l.mu.Lock()
@@ -377,8 +377,8 @@ func (c *Conn) Send(address string, data []byte) {
 	}
 }
 
-// Follow implements fleet.Engine.
-func (c *Conn) Follow(ctx context.Context, from fleet.Position) (fleet.Follower, error) {
+// Follow implements fleetlog.Log.
+func (c *Conn) Follow(ctx context.Context, from fleetlog.Position) (fleetlog.Follower, error) {
 	if err := c.request(ctx); err != nil {
 		return nil, err
 	}
@@ -391,7 +391,7 @@ func (c *Conn) Follow(ctx context.Context, from fleet.Position) (fleet.Follower,
 		return nil, err
 	}
 	if tooLate {
-		return nil, fleet.ErrGap
+		return nil, fleetlog.ErrGap
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -401,26 +401,26 @@ func (c *Conn) Follow(ctx context.Context, from fleet.Position) (fleet.Follower,
 type follower struct {
 	conn    *Conn
 	history *history
-	next    fleet.Position
-	prev    fleet.Position // delivered last
+	next    fleetlog.Position
+	prev    fleetlog.Position // delivered last
 	broken  int
 }
 
 var errBroken = errors.New("fleettest: the follower broke")
 
-// Next implements fleet.Follower.
-func (f *follower) Next(ctx context.Context) (fleet.Message, error) {
+// Next implements fleetlog.Follower.
+func (f *follower) Next(ctx context.Context) (fleetlog.Message, error) {
 	for {
 		f.conn.mu.Lock()
 		broken := f.conn.changed
 		f.conn.mu.Unlock()
 		m, ok, changed, err := f.find(ctx)
 		if err != nil {
-			return fleet.Message{}, err
+			return fleetlog.Message{}, err
 		}
 		if ok {
 			if err := f.conn.reply(ctx, "deliver"); err != nil {
-				return fleet.Message{}, err
+				return fleetlog.Message{}, err
 			}
 			return m, nil
 		}
@@ -428,13 +428,13 @@ func (f *follower) Next(ctx context.Context) (fleet.Message, error) {
 		case <-changed:
 		case <-broken:
 		case <-ctx.Done():
-			return fleet.Message{}, ctx.Err()
+			return fleetlog.Message{}, ctx.Err()
 		}
 	}
 }
 
 // find returns the next message, or a channel that is closed when there may be one.
-func (f *follower) find(ctx context.Context) (m fleet.Message, ok bool, changed chan struct{}, err error) {
+func (f *follower) find(ctx context.Context) (m fleetlog.Message, ok bool, changed chan struct{}, err error) {
 	f.conn.mu.Lock()
 	broken := f.broken != f.conn.broken
 	f.conn.mu.Unlock()
@@ -456,7 +456,7 @@ func (f *follower) find(ctx context.Context) (m fleet.Message, ok bool, changed 
 	return m, ok, changed, nil
 }
 
-func (f *follower) takeLocked() (fleet.Message, bool) {
+func (f *follower) takeLocked() (fleetlog.Message, bool) {
 	for ; f.next <= f.history.end(); f.next++ {
 		if m := f.history.all[f.next-1]; !m.superseded && !m.gone(time.Now()) {
 			m.Skipped = f.next != f.prev+1
@@ -465,20 +465,20 @@ func (f *follower) takeLocked() (fleet.Message, bool) {
 			return m.Message, true
 		}
 	}
-	return fleet.Message{}, false
+	return fleetlog.Message{}, false
 }
 
-// Close implements fleet.Follower.
+// Close implements fleetlog.Follower.
 func (f *follower) Close() {}
 
 // Histories returns the messages of every log that there was, the oldest first, also
 // those that a later one of their key superseded.
-func (l *Log) Histories() [][]fleet.Message {
+func (l *Log) Histories() [][]fleetlog.Message {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	var all [][]fleet.Message
+	var all [][]fleetlog.Message
 	for _, h := range append(slices.Clip(l.past), l.history) {
-		var messages []fleet.Message
+		var messages []fleetlog.Message
 		for _, m := range h.all {
 			messages = append(messages, m.Message)
 		}
@@ -498,7 +498,7 @@ func (l *Log) Settle() {
 	if err := json.Unmarshal(meta.Value, &record); err != nil {
 		panic("fleettest: no node has joined the log")
 	}
-	l.append(fleet.Entry{Key: "settled", Value: []byte(record.Log)}, false)
+	l.append(fleetlog.Entry{Key: "settled", Value: []byte(record.Log)}, false)
 }
 
 // Keys returns the keys that have a value, sorted.
@@ -506,6 +506,6 @@ func (l *Log) Keys() []string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	view := l.history.view(l.history.end(), []string{"*"})
-	maps.DeleteFunc(view.Messages, func(_ string, m fleet.Message) bool { return m.Deleted })
+	maps.DeleteFunc(view.Messages, func(_ string, m fleetlog.Message) bool { return m.Deleted })
 	return slices.Sorted(maps.Keys(view.Messages))
 }

@@ -11,22 +11,23 @@ import (
 	"time"
 
 	"github.com/svctoken/svctoken/fleet"
+	"github.com/svctoken/svctoken/fleet/fleetlog"
 	"github.com/svctoken/svctoken/tokencache"
 )
 
 // A Bench is an empty log for [Suite], and what can be done to it. The tests of what
 // is nil are skipped.
 type Bench struct {
-	// Connect returns an engine with a connection of its own.
-	Connect func(t *testing.T) fleet.Engine
+	// Connect returns the log, with a connection of its own.
+	Connect func(t *testing.T) fleetlog.Log
 
-	Cut, Heal func(engine fleet.Engine) // the connection of one engine
-	Restart   func()                    // every server, so that the log goes on
-	Recreate  func()                    // deletes the log and makes it anew
-	RollBack  func(meanwhile func())    // restores the log as it was before meanwhile was called
+	Cut, Heal func(log fleetlog.Log) // the connection of one node
+	Restart   func()                 // every server, so that the log goes on
+	Recreate  func()                 // deletes the log and makes it anew
+	RollBack  func(meanwhile func()) // restores the log as it was before meanwhile was called
 }
 
-// Suite tests an engine against the contract of fleet.Engine, with a new log for each
+// Suite tests a log against the contract of fleetlog.Log, with a new log for each
 // test. It takes some seconds of real time.
 func Suite(t *testing.T, bench func(t *testing.T) Bench) {
 	for _, test := range []struct {
@@ -41,7 +42,7 @@ func Suite(t *testing.T, bench func(t *testing.T) Bench) {
 		{"viewed: a read shows keys and prefixes as of its position", viewed},
 		{"kept: a message stays for its TTL, and goes", kept},
 		{"answered: what is sent to an address arrives", answered},
-		{"bounded: methods end with their context while the engine is cut off", bounded},
+		{"bounded: methods end with their context while the log is cut off", bounded},
 		{"resumed: a follower misses nothing over a cut, or says so", resumed},
 		{"restarted: acknowledged messages outlive the servers", restarted},
 		{"replaced: a follower notices that the log was made anew", replaced},
@@ -60,7 +61,7 @@ func need(t *testing.T, can bool) {
 	}
 }
 
-func mustAppend(t *testing.T, e fleet.Engine, entry fleet.Entry) fleet.Position {
+func mustAppend(t *testing.T, e fleetlog.Log, entry fleetlog.Entry) fleetlog.Position {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
@@ -69,23 +70,23 @@ func mustAppend(t *testing.T, e fleet.Engine, entry fleet.Entry) fleet.Position 
 		if err == nil {
 			return pos
 		}
-		if errors.Is(err, fleet.ErrConflict) || ctx.Err() != nil || entry.ID == "" {
+		if errors.Is(err, fleetlog.ErrConflict) || ctx.Err() != nil || entry.ID == "" {
 			t.Fatalf("append %s: %v", entry.Key, err)
 		}
 	}
 }
 
 // collect follows until a message of this key comes by. A follower may fail, as it
-// does where the engine is slow; another one goes on after what was delivered.
-func collect(t *testing.T, e fleet.Engine, from fleet.Position, last string) []fleet.Message {
+// does if the log is slow; another one goes on after what was delivered.
+func collect(t *testing.T, e fleetlog.Log, from fleetlog.Position, last string) []fleetlog.Message {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	var got []fleet.Message
+	var got []fleetlog.Message
 	for {
 		f, err := e.Follow(ctx, from)
 		for err == nil {
-			var m fleet.Message
+			var m fleetlog.Message
 			if m, err = f.Next(ctx); err != nil {
 				f.Close()
 				break
@@ -107,26 +108,26 @@ func collect(t *testing.T, e fleet.Engine, from fleet.Position, last string) []f
 }
 
 func ordered(t *testing.T, b Bench) {
-	engines := []fleet.Engine{b.Connect(t), b.Connect(t), b.Connect(t)}
+	logs := []fleetlog.Log{b.Connect(t), b.Connect(t), b.Connect(t)}
 	const each = 40
-	start := mustAppend(t, engines[0], fleet.Entry{Key: "evict.start", ID: "start"})
+	start := mustAppend(t, logs[0], fleetlog.Entry{Key: "evict.start", ID: "start"})
 	var wg sync.WaitGroup
-	for i, e := range engines {
+	for i, e := range logs {
 		wg.Go(func() {
 			for j := range each {
 				id := fmt.Sprintf("%d-%d", i, j)
-				if _, err := e.Append(t.Context(), fleet.Entry{Key: "evict." + id, ID: id, Value: []byte(id)}); err != nil {
+				if _, err := e.Append(t.Context(), fleetlog.Entry{Key: "evict." + id, ID: id, Value: []byte(id)}); err != nil {
 					t.Errorf("append %s: %v", id, err)
 				}
 			}
 		})
 	}
 	wg.Wait()
-	mustAppend(t, engines[0], fleet.Entry{Key: "evict.end", ID: "end"})
-	var first []fleet.Message
-	for i, e := range engines {
+	mustAppend(t, logs[0], fleetlog.Entry{Key: "evict.end", ID: "end"})
+	var first []fleetlog.Message
+	for i, e := range logs {
 		got := collect(t, e, start, "evict.end")
-		if want := 2 + each*len(engines); len(got) != want {
+		if want := 2 + each*len(logs); len(got) != want {
 			t.Fatalf("follower %d delivered %d messages, want %d", i, len(got), want)
 		}
 		for _, m := range got[1 : len(got)-1] {
@@ -137,7 +138,7 @@ func ordered(t *testing.T, b Bench) {
 		if first == nil {
 			first = got
 		}
-		if !slices.EqualFunc(first, got, func(a, b fleet.Message) bool { return a.Position == b.Position && a.Key == b.Key }) {
+		if !slices.EqualFunc(first, got, func(a, b fleetlog.Message) bool { return a.Position == b.Position && a.Key == b.Key }) {
 			t.Errorf("followers 0 and %d delivered in another order", i)
 		}
 	}
@@ -145,13 +146,13 @@ func ordered(t *testing.T, b Bench) {
 
 func complete(t *testing.T, b Bench) {
 	e := b.Connect(t)
-	start := mustAppend(t, e, fleet.Entry{Key: "start", ID: "start"})
+	start := mustAppend(t, e, fleetlog.Entry{Key: "start", ID: "start"})
 	for i := range 5 {
-		mustAppend(t, e, fleet.Entry{Key: "doc.a.b.c", ID: "doc" + strconv.Itoa(i), Value: []byte{byte('0' + i)}})
+		mustAppend(t, e, fleetlog.Entry{Key: "doc.a.b.c", ID: "doc" + strconv.Itoa(i), Value: []byte{byte('0' + i)}})
 	}
-	mustAppend(t, e, fleet.Entry{Key: "doc.a.b.d", ID: "other"})
-	mustAppend(t, e, fleet.Entry{Key: "doc.a.b.d", ID: "delete", Delete: true})
-	mustAppend(t, e, fleet.Entry{Key: "end", ID: "end"})
+	mustAppend(t, e, fleetlog.Entry{Key: "doc.a.b.d", ID: "other"})
+	mustAppend(t, e, fleetlog.Entry{Key: "doc.a.b.d", ID: "delete", Delete: true})
+	mustAppend(t, e, fleetlog.Entry{Key: "end", ID: "end"})
 	got := collect(t, e, start, "end")
 	var brief []string
 	for _, m := range got {
@@ -170,24 +171,24 @@ func complete(t *testing.T, b Bench) {
 
 func conditional(t *testing.T, b Bench) {
 	e := b.Connect(t)
-	none := new(fleet.Position)
-	first := mustAppend(t, e, fleet.Entry{Key: "doc.a.b.c", ID: "1", If: none})
-	if _, err := e.Append(t.Context(), fleet.Entry{Key: "doc.a.b.c", ID: "2", If: none}); !errors.Is(err, fleet.ErrConflict) {
+	none := new(fleetlog.Position)
+	first := mustAppend(t, e, fleetlog.Entry{Key: "doc.a.b.c", ID: "1", If: none})
+	if _, err := e.Append(t.Context(), fleetlog.Entry{Key: "doc.a.b.c", ID: "2", If: none}); !errors.Is(err, fleetlog.ErrConflict) {
 		t.Errorf("a second creation: %v, want ErrConflict", err)
 	}
-	second := mustAppend(t, e, fleet.Entry{Key: "doc.a.b.c", ID: "3", If: &first})
-	if _, err := e.Append(t.Context(), fleet.Entry{Key: "doc.a.b.c", ID: "4", If: &first}); !errors.Is(err, fleet.ErrConflict) {
+	second := mustAppend(t, e, fleetlog.Entry{Key: "doc.a.b.c", ID: "3", If: &first})
+	if _, err := e.Append(t.Context(), fleetlog.Entry{Key: "doc.a.b.c", ID: "4", If: &first}); !errors.Is(err, fleetlog.ErrConflict) {
 		t.Errorf("an update of what was replaced: %v, want ErrConflict", err)
 	}
-	mustAppend(t, e, fleet.Entry{Key: "doc.a.b.d", ID: "5", If: none})
-	mustAppend(t, e, fleet.Entry{Key: "doc.a.b.c", ID: "6", If: &second})
+	mustAppend(t, e, fleetlog.Entry{Key: "doc.a.b.d", ID: "5", If: none})
+	mustAppend(t, e, fleetlog.Entry{Key: "doc.a.b.c", ID: "6", If: &second})
 }
 
 func repeated(t *testing.T, b Bench) {
 	e := b.Connect(t)
-	first := mustAppend(t, e, fleet.Entry{Key: "node.x.1", ID: "1", If: new(fleet.Position)})
-	mustAppend(t, e, fleet.Entry{Key: "evict.1", ID: "2"})
-	again, err := b.Connect(t).Append(t.Context(), fleet.Entry{Key: "node.x.1", ID: "1", If: new(fleet.Position)})
+	first := mustAppend(t, e, fleetlog.Entry{Key: "node.x.1", ID: "1", If: new(fleetlog.Position)})
+	mustAppend(t, e, fleetlog.Entry{Key: "evict.1", ID: "2"})
+	again, err := b.Connect(t).Append(t.Context(), fleetlog.Entry{Key: "node.x.1", ID: "1", If: new(fleetlog.Position)})
 	if err != nil || again != first {
 		t.Errorf("the second attempt: position %d, %v; want %d", again, err, first)
 	}
@@ -195,21 +196,21 @@ func repeated(t *testing.T, b Bench) {
 
 func fenced(t *testing.T, b Bench) {
 	a, c := b.Connect(t), b.Connect(t)
-	var last fleet.Position
+	var last fleetlog.Position
 	for i := range 20 {
-		e := []fleet.Engine{a, c}[i%2]
+		e := []fleetlog.Log{a, c}[i%2]
 		id := strconv.Itoa(i)
-		pos := mustAppend(t, e, fleet.Entry{Key: "evict." + id, ID: id})
+		pos := mustAppend(t, e, fleetlog.Entry{Key: "evict." + id, ID: id})
 		if pos <= last {
 			t.Fatalf("position %d came after %d was acknowledged", pos, last)
 		}
 		last = pos
-		reads(t, []fleet.Engine{c, a}[i%2], pos, "evict."+id)
+		reads(t, []fleetlog.Log{c, a}[i%2], pos, "evict."+id)
 	}
 }
 
 // reads reads keys as of a position or later.
-func reads(t *testing.T, e fleet.Engine, least fleet.Position, keys ...string) fleet.View {
+func reads(t *testing.T, e fleetlog.Log, least fleetlog.Position, keys ...string) fleetlog.View {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
@@ -226,11 +227,11 @@ func reads(t *testing.T, e fleet.Engine, least fleet.Position, keys ...string) f
 
 func viewed(t *testing.T, b Bench) {
 	e := b.Connect(t)
-	mustAppend(t, e, fleet.Entry{Key: "meta", ID: "1", Value: []byte("m")})
-	mustAppend(t, e, fleet.Entry{Key: "node.a.1", ID: "2", Value: []byte("a")})
-	mustAppend(t, e, fleet.Entry{Key: "node.b.1", ID: "3", Value: []byte("old")})
-	last := mustAppend(t, e, fleet.Entry{Key: "node.b.1", ID: "4", Value: []byte("b")})
-	end := mustAppend(t, e, fleet.Entry{Key: "nodes", ID: "5"})
+	mustAppend(t, e, fleetlog.Entry{Key: "meta", ID: "1", Value: []byte("m")})
+	mustAppend(t, e, fleetlog.Entry{Key: "node.a.1", ID: "2", Value: []byte("a")})
+	mustAppend(t, e, fleetlog.Entry{Key: "node.b.1", ID: "3", Value: []byte("old")})
+	last := mustAppend(t, e, fleetlog.Entry{Key: "node.b.1", ID: "4", Value: []byte("b")})
+	end := mustAppend(t, e, fleetlog.Entry{Key: "nodes", ID: "5"})
 	view := reads(t, e, end, "meta", "node.*", "absent")
 	if len(view.Messages) != 3 || view.Messages["node.b.1"].Position != last || string(view.Messages["node.b.1"].Value) != "b" || view.Messages["node.b.1"].ID != "4" {
 		t.Errorf("got %+v", view)
@@ -242,9 +243,9 @@ func viewed(t *testing.T, b Bench) {
 
 func kept(t *testing.T, b Bench) {
 	e := b.Connect(t)
-	mustAppend(t, e, fleet.Entry{Key: "meta", ID: "1"})
+	mustAppend(t, e, fleetlog.Entry{Key: "meta", ID: "1"})
 	began := time.Now()
-	pos := mustAppend(t, e, fleet.Entry{Key: "evict.1", ID: "2", TTL: 2 * time.Second})
+	pos := mustAppend(t, e, fleetlog.Entry{Key: "evict.1", ID: "2", TTL: 2 * time.Second})
 	for {
 		view := reads(t, e, pos, "meta", "evict.1")
 		_, there := view.Messages["evict.1"]
@@ -287,7 +288,7 @@ func answered(t *testing.T, b Bench) {
 func bounded(t *testing.T, b Bench) {
 	need(t, b.Cut != nil)
 	e := b.Connect(t)
-	pos := mustAppend(t, e, fleet.Entry{Key: "meta", ID: "1"})
+	pos := mustAppend(t, e, fleetlog.Entry{Key: "meta", ID: "1"})
 	f, err := e.Follow(t.Context(), pos+1)
 	if err != nil {
 		t.Fatal(err)
@@ -296,7 +297,10 @@ func bounded(t *testing.T, b Bench) {
 	b.Cut(e)
 	defer b.Heal(e)
 	for name, call := range map[string]func(context.Context) error{
-		"Append": func(ctx context.Context) error { _, err := e.Append(ctx, fleet.Entry{Key: "x", ID: "2"}); return err },
+		"Append": func(ctx context.Context) error {
+			_, err := e.Append(ctx, fleetlog.Entry{Key: "x", ID: "2"})
+			return err
+		},
 		"Read":   func(ctx context.Context) error { _, err := e.Read(ctx, "meta"); return err },
 		"Follow": func(ctx context.Context) error { _, err := e.Follow(ctx, 1); return err },
 		"Next":   func(ctx context.Context) error { _, err := f.Next(ctx); return err },
@@ -304,7 +308,7 @@ func bounded(t *testing.T, b Bench) {
 		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 		began := time.Now()
 		if err := call(ctx); err == nil {
-			t.Errorf("%s succeeds while the engine is cut off", name)
+			t.Errorf("%s succeeds while the log is cut off", name)
 		}
 		if took := time.Since(began); took > 5*time.Second {
 			t.Errorf("%s took %v after its context ended", name, took)
@@ -316,7 +320,7 @@ func bounded(t *testing.T, b Bench) {
 func resumed(t *testing.T, b Bench) {
 	need(t, b.Cut != nil)
 	writer, e := b.Connect(t), b.Connect(t)
-	pos := mustAppend(t, writer, fleet.Entry{Key: "start", ID: "start"})
+	pos := mustAppend(t, writer, fleetlog.Entry{Key: "start", ID: "start"})
 	f, err := e.Follow(t.Context(), pos)
 	if err != nil {
 		t.Fatal(err)
@@ -325,7 +329,7 @@ func resumed(t *testing.T, b Bench) {
 	b.Cut(e)
 	for i := range 10 {
 		id := strconv.Itoa(i)
-		mustAppend(t, writer, fleet.Entry{Key: "evict." + id, ID: id})
+		mustAppend(t, writer, fleetlog.Entry{Key: "evict." + id, ID: id})
 	}
 	b.Heal(e)
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
@@ -345,33 +349,33 @@ func resumed(t *testing.T, b Bench) {
 func restarted(t *testing.T, b Bench) {
 	need(t, b.Restart != nil)
 	e := b.Connect(t)
-	pos := mustAppend(t, e, fleet.Entry{Key: "doc.a.b.c", ID: "1", Value: []byte("x")})
+	pos := mustAppend(t, e, fleetlog.Entry{Key: "doc.a.b.c", ID: "1", Value: []byte("x")})
 	b.Restart()
 	view := reads(t, e, pos, "doc.a.b.c")
 	if string(view.Messages["doc.a.b.c"].Value) != "x" {
 		t.Errorf("got %+v", view)
 	}
-	if next := mustAppend(t, e, fleet.Entry{Key: "doc.a.b.c", ID: "2", If: &pos}); next <= pos {
+	if next := mustAppend(t, e, fleetlog.Entry{Key: "doc.a.b.c", ID: "2", If: &pos}); next <= pos {
 		t.Errorf("position %d came after %d", next, pos)
 	}
 }
 
 func replaced(t *testing.T, b Bench) {
 	need(t, b.Recreate != nil)
-	notices(t, b, func(fleet.Engine) { b.Recreate() })
+	notices(t, b, func(fleetlog.Log) { b.Recreate() })
 }
 
 func rolledBack(t *testing.T, b Bench) {
 	need(t, b.RollBack != nil)
-	notices(t, b, func(e fleet.Engine) {
-		b.RollBack(func() { mustAppend(t, e, fleet.Entry{Key: "evict.lost", ID: "lost"}) })
+	notices(t, b, func(e fleetlog.Log) {
+		b.RollBack(func() { mustAppend(t, e, fleetlog.Entry{Key: "evict.lost", ID: "lost"}) })
 	})
 }
 
 // notices has the log replaced under a follower, which must not go on in the new one.
-func notices(t *testing.T, b Bench, replace func(fleet.Engine)) {
+func notices(t *testing.T, b Bench, replace func(fleetlog.Log)) {
 	e := b.Connect(t)
-	pos := mustAppend(t, e, fleet.Entry{Key: "start", ID: "start"})
+	pos := mustAppend(t, e, fleetlog.Entry{Key: "start", ID: "start"})
 	f, err := e.Follow(t.Context(), pos)
 	if err != nil {
 		t.Fatal(err)
@@ -385,7 +389,7 @@ func notices(t *testing.T, b Bench, replace func(fleet.Engine)) {
 	replace(e)
 	for i := range 10 {
 		id := "new" + strconv.Itoa(i)
-		mustAppend(t, e, fleet.Entry{Key: "evict." + id, ID: id})
+		mustAppend(t, e, fleetlog.Entry{Key: "evict." + id, ID: id})
 	}
 	for {
 		m, err := f.Next(ctx)
@@ -401,65 +405,89 @@ func notices(t *testing.T, b Bench, replace func(fleet.Engine)) {
 	}
 }
 
-// notes is what stands in for caches.
-type notes struct {
-	mu    sync.Mutex // guards the fields below
-	calls []string
-	until time.Time
-}
-
-func (n *notes) add(call string) map[string]int {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.calls = append(n.calls, call)
-	return map[string]int{"notes": 1}
-}
-
-func (n *notes) Evict(_ context.Context, _ tokencache.Cause, sels ...tokencache.Selector) map[string]int {
-	return n.add("evict " + sels[0].String())
-}
-
-func (n *notes) Clear(context.Context, tokencache.Cause) map[string]int { return n.add("clear") }
-
-func (n *notes) Lease(until time.Time) {
-	n.add("lease")
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.until = until
-}
-
-func (n *notes) serves() bool {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	return time.Now().Before(n.until)
-}
-
 const suiteLease = 3 * time.Second
 
-func node(t *testing.T, e fleet.Engine, name string) (*fleet.Node, *notes) {
+var suiteAccount = tokencache.Account{Namespace: "elastic", Service: "fleet-server"}
+
+// A station is a node with a group of one cache, which notes what the group forgets.
+type station struct {
+	*fleet.Node
+	group *tokencache.Group
+	token tokencache.Token
+
+	mu      sync.Mutex // guards the field below
+	forgets []string
+}
+
+// anything is a source that confirms every token.
+type anything struct{}
+
+func (anything) Lookup(context.Context, tokencache.TokenID) (tokencache.Answer[string], error) {
+	return tokencache.Answer[string]{Held: true, Verify: func(tokencache.Secret) bool { return true }}, nil
+}
+
+func (anything) Subscribe(tokencache.Invalidator) func() { return func() {} }
+
+func newStation(t *testing.T, log fleetlog.Log, name string) *station {
 	t.Helper()
-	caches := &notes{}
-	n, err := fleet.New(e, caches, fleet.Config{Lease: suiteLease, Name: name})
-	if err != nil {
+	s := &station{}
+	s.group = tokencache.NewGroup(tokencache.GroupConfig{Observer: s.observe})
+	t.Cleanup(s.group.Close)
+	_, cacheErr := tokencache.New(s.group, "notes", anything{}, tokencache.Config{})
+	token, tokenErr := tokencache.NewToken(suiteAccount.TokenID("t1"), tokencache.GenerateSecret())
+	node, nodeErr := fleet.New(log, s.group, fleet.Config{Lease: suiteLease, Name: name})
+	if err := errors.Join(cacheErr, tokenErr, nodeErr); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(n.Close)
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	s.token, s.Node = token, node
+	t.Cleanup(node.Close)
+	s.await(t)
+	return s
+}
+
+func (s *station) await(t *testing.T) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	if err := n.Wait(ctx); err != nil {
+	if err := s.Ready(ctx); err != nil {
 		t.Fatal(err)
 	}
-	return n, caches
+}
+
+func (s *station) observe(_ context.Context, e tokencache.Event) {
+	if e.Kind != tokencache.EventEviction {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if e.Selectors == nil {
+		s.forgets = append(s.forgets, "all")
+	}
+	for _, sel := range e.Selectors {
+		s.forgets = append(s.forgets, sel.String())
+	}
+}
+
+func (s *station) forgotten() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.forgets)
+}
+
+// serves reports whether the group answers, and makes it remember the token.
+func (s *station) serves(t *testing.T) bool {
+	_, err := s.group.AuthenticateToken(t.Context(), s.token)
+	return err == nil
 }
 
 func acknowledged(t *testing.T, b Bench) {
-	a, _ := node(t, b.Connect(t), "a")
-	_, there := node(t, b.Connect(t), "b")
-	there.mu.Lock()
-	if want := []string{"lease", "clear", "lease"}; !slices.Equal(there.calls[:3], want) {
-		t.Errorf("joining: %q, want %q", there.calls, want)
+	a, c := newStation(t, b.Connect(t), "a"), newStation(t, b.Connect(t), "b")
+	if got := c.forgotten(); len(got) == 0 || got[0] != "all" {
+		t.Errorf("before it serves the node forgets %q, want all", got)
 	}
-	there.mu.Unlock()
+	if !c.serves(t) {
+		t.Error("a node that is ready does not answer")
+	}
 	began := time.Now()
 	report, err := a.Evict(t.Context(), "elastic", "fleet-server", "t1")
 	if err != nil || len(report.Nodes) != 1 || report.Nodes[0].Name != "b" || report.Nodes[0].Err != nil || report.Nodes[0].Evicted["notes"] != 1 {
@@ -468,23 +496,21 @@ func acknowledged(t *testing.T, b Bench) {
 	if took := time.Since(began); took > 3*suiteLease {
 		t.Errorf("it took %v", took)
 	}
-	there.mu.Lock()
-	defer there.mu.Unlock()
-	if !slices.Contains(there.calls, "evict elastic/fleet-server/t1") {
-		t.Errorf("the other node did %q", there.calls)
+	if got := c.forgotten(); !slices.Contains(got, "elastic/fleet-server/t1") {
+		t.Errorf("the other node forgot %q", got)
 	}
 }
 
 func lapsed(t *testing.T, b Bench) {
 	need(t, b.Cut != nil)
-	a, _ := node(t, b.Connect(t), "a")
-	e := b.Connect(t)
-	away, there := node(t, e, "b")
-	b.Cut(e)
+	a := newStation(t, b.Connect(t), "a")
+	log := b.Connect(t)
+	away := newStation(t, log, "b")
+	b.Cut(log)
 	began := time.Now()
 	report, err := a.Evict(t.Context(), "elastic", "fleet-server", "t1")
 	took := time.Since(began)
-	if there.serves() {
+	if away.serves(t) {
 		t.Error("a node that is cut off serves after the eviction has returned")
 	}
 	if err != nil || len(report.Nodes) != 1 || report.Nodes[0].NotServingSince.IsZero() {
@@ -493,10 +519,6 @@ func lapsed(t *testing.T, b Bench) {
 	if took > suiteLease+2*time.Second {
 		t.Errorf("it took %v, with a lease of %v", took, suiteLease)
 	}
-	b.Heal(e)
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
-	if err := away.Wait(ctx); err != nil {
-		t.Error(err)
-	}
+	b.Heal(log)
+	away.await(t)
 }

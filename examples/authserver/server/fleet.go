@@ -10,19 +10,20 @@ import (
 
 	"github.com/svctoken/svctoken/evict"
 	"github.com/svctoken/svctoken/fleet"
+	"github.com/svctoken/svctoken/fleet/fleetlog"
 	"github.com/svctoken/svctoken/tokencache"
 )
 
 // A Fleet is what a server shares with others: a log, which has the index.
 type Fleet struct {
-	Engine fleet.Engine
+	Log    fleetlog.Log
 	Kind   string       // what the log is, such as "NATS JetStream", for the operators' page
 	Config fleet.Config // but for the name, which is that of the options
 }
 
 // RunFleet is [Run] with the index in a log, and evictions that hold on every server
 // of the log. Until the server has joined, and while its lease has run out, it answers
-// service tokens with 503. The engine stays the caller's.
+// service tokens with 503. The log stays the caller's.
 func RunFleet(ctx context.Context, o Options, f Fleet) error {
 	return run(ctx, o, func(s *server) (err error) {
 		cfg := f.Config
@@ -33,7 +34,7 @@ func RunFleet(ctx context.Context, o Options, f Fleet) error {
 				f.Config.Observer(e)
 			}
 		}
-		if s.fleet, err = fleet.New(f.Engine, s.group, cfg); err != nil {
+		if s.fleet, err = fleet.New(f.Log, s.group, cfg); err != nil {
 			return err
 		}
 		s.node.id = s.fleet.Status().ID

@@ -62,7 +62,7 @@ func startNode(t *testing.T, log *fleettest.Log, name string, maxWait time.Durat
 		MaxWait: maxWait, Out: io.Discard, Log: n.log, Ready: func(url string) { ready <- url },
 	}
 	go func() {
-		ended <- server.RunFleet(ctx, o, server.Fleet{Engine: n.conn, Kind: "a log in memory", Config: fleet.Config{Lease: lease}})
+		ended <- server.RunFleet(ctx, o, server.Fleet{Log: n.conn, Kind: "a log in memory", Config: fleet.Config{Lease: lease}})
 	}()
 	n.stop = sync.OnceFunc(func() {
 		n.conn.Heal()

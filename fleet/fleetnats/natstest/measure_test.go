@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/svctoken/svctoken/fleet"
+	"github.com/svctoken/svctoken/fleet/fleetlog"
 	"github.com/svctoken/svctoken/fleet/fleetnats/natstest"
 	"github.com/svctoken/svctoken/indexsource"
 	"github.com/svctoken/svctoken/tokencache"
@@ -45,7 +46,7 @@ func newHost(t testing.TB, c *natstest.Cluster, i int, lease time.Duration) *hos
 	t.Helper()
 	h := &host{link: connect(t, c, i%c.Len(), c.Len(), "fleet"), group: tokencache.NewGroup(tokencache.GroupConfig{})}
 	t.Cleanup(h.group.Close)
-	node, err := fleet.New(h.Engine, h.group, fleet.Config{Lease: lease, Name: fmt.Sprintf("node%d", i), Observer: h.observe})
+	node, err := fleet.New(h.Log, h.group, fleet.Config{Lease: lease, Name: fmt.Sprintf("node%d", i), Observer: h.observe})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -62,7 +63,7 @@ func (h *host) wait(t testing.TB) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	if err := h.node.Wait(ctx); err != nil {
+	if err := h.node.Ready(ctx); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -146,7 +147,7 @@ func heap() int {
 // settle says that the log is older than a lease, which takes one otherwise.
 func settle(t *testing.T, h *host) {
 	t.Helper()
-	entry := fleet.Entry{Key: "settled", ID: "settled", Value: []byte(h.node.Status().Log)}
+	entry := fleetlog.Entry{Key: "settled", ID: "settled", Value: []byte(h.node.Status().Log)}
 	if _, err := h.Append(t.Context(), entry); err != nil {
 		t.Fatal(err)
 	}

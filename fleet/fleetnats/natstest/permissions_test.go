@@ -10,7 +10,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/svctoken/svctoken/fleet"
-	fleetnats "github.com/svctoken/svctoken/fleet/fleetnats"
+	"github.com/svctoken/svctoken/fleet/fleetnats"
 	"github.com/svctoken/svctoken/indexsource"
 	"github.com/svctoken/svctoken/tokencache"
 	"github.com/svctoken/svctoken/tokencache/tokenhash"
@@ -37,7 +37,7 @@ func TestPermissions(t *testing.T) {
 			{Username: "evicting", Permissions: permissions("$KV.test.evict.>", "_INBOX.>")},
 		},
 	})
-	open := func(user string, existing bool) (*nats.Conn, *fleetnats.Engine) {
+	open := func(user string, existing bool) (*nats.Conn, *fleetnats.Log) {
 		t.Helper()
 		nc, err := nats.Connect(s.ClientURL(), nats.UserInfo(user, ""), nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { t.Errorf("%s: %v", user, err) }))
 		if err != nil {
@@ -64,7 +64,7 @@ func TestPermissions(t *testing.T) {
 			t.Fatal(err)
 		}
 		t.Cleanup(n.Close)
-		if err := n.Wait(t.Context()); err != nil {
+		if err := n.Ready(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		nodes = append(nodes, n)

@@ -9,8 +9,8 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"github.com/svctoken/svctoken/fleet"
-	fleetnats "github.com/svctoken/svctoken/fleet/fleetnats"
+	"github.com/svctoken/svctoken/fleet/fleetlog"
+	"github.com/svctoken/svctoken/fleet/fleetnats"
 )
 
 // TestReadLosesSome: a view of which a part was lost on its way is an error, whichever
@@ -56,7 +56,7 @@ func TestWritersHeaders(t *testing.T) {
 	if _, err := e.nc.RequestMsg(msg, 5*time.Second); err != nil {
 		t.Fatal(err)
 	}
-	pos, err := e.Append(t.Context(), fleet.Entry{Key: "doc.a.b.d", ID: "d"})
+	pos, err := e.Append(t.Context(), fleetlog.Entry{Key: "doc.a.b.d", ID: "d"})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,7 +11,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
-	fleetnats "github.com/svctoken/svctoken/fleet/fleetnats"
+	"github.com/svctoken/svctoken/fleet/fleetnats"
 )
 
 // TestOpenChecksTheStream: each way to configure the stream that breaks the contract is

@@ -17,8 +17,8 @@ import (
 	"github.com/jackc/pgx/v5/stdlib"
 	_ "github.com/ncruces/go-sqlite3/driver"
 
-	"github.com/svctoken/svctoken/fleet"
-	fleetsql "github.com/svctoken/svctoken/fleet/fleetsql"
+	"github.com/svctoken/svctoken/fleet/fleetlog"
+	"github.com/svctoken/svctoken/fleet/fleetsql"
 	"github.com/svctoken/svctoken/fleet/fleettest"
 	"github.com/svctoken/svctoken/indexsource/sqlindex/enginetest/pgserver"
 )
@@ -98,9 +98,9 @@ func (d database) open(t testing.TB, g *gate) *sql.DB {
 	return db
 }
 
-// A node is an engine, and what is between it and its database.
+// A node is a log, and what is between it and its database.
 type node struct {
-	*fleetsql.Engine
+	*fleetsql.Log
 	db   *sql.DB
 	gate *gate
 }
@@ -121,7 +121,7 @@ func (d database) connect(t testing.TB) *node {
 // bench is what the suite needs. SQLite's file cannot be cut off, and has no server.
 func (d database) bench(t *testing.T) fleettest.Bench {
 	b := fleettest.Bench{
-		Connect: func(t *testing.T) fleet.Engine { return d.connect(t) },
+		Connect: func(t *testing.T) fleetlog.Log { return d.connect(t) },
 		Recreate: func() {
 			db := d.open(t, nil)
 			d.drop(t, db)
@@ -131,8 +131,8 @@ func (d database) bench(t *testing.T) fleettest.Bench {
 		},
 	}
 	if d.dialect == fleetsql.PostgreSQL {
-		b.Cut = func(e fleet.Engine) { e.(*node).gate.cut() }
-		b.Heal = func(e fleet.Engine) { e.(*node).gate.heal() }
+		b.Cut = func(e fleetlog.Log) { e.(*node).gate.cut() }
+		b.Heal = func(e fleetlog.Log) { e.(*node).gate.heal() }
 	}
 	return b
 }

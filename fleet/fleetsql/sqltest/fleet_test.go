@@ -16,7 +16,8 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/svctoken/svctoken/fleet"
-	fleetsql "github.com/svctoken/svctoken/fleet/fleetsql"
+	"github.com/svctoken/svctoken/fleet/fleetlog"
+	"github.com/svctoken/svctoken/fleet/fleetsql"
 	"github.com/svctoken/svctoken/indexsource"
 	"github.com/svctoken/svctoken/indexsource/sqlindex/enginetest/pgserver"
 	"github.com/svctoken/svctoken/indexsource/sqlindex/pglisten"
@@ -40,7 +41,7 @@ func (d database) host(t testing.TB, i int, lease time.Duration) *host {
 	h := &host{node: d.connect(t), group: tokencache.NewGroup(tokencache.GroupConfig{})}
 	t.Cleanup(h.group.Close)
 	var err error
-	if h.member, err = fleet.New(h.Engine, h.group, fleet.Config{Lease: lease, Name: fmt.Sprintf("node%d", i)}); err != nil {
+	if h.member, err = fleet.New(h.Log, h.group, fleet.Config{Lease: lease, Name: fmt.Sprintf("node%d", i)}); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(h.member.Close)
@@ -55,7 +56,7 @@ func (h *host) wait(t testing.TB) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	if err := h.member.Wait(ctx); err != nil {
+	if err := h.member.Ready(ctx); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -271,10 +272,10 @@ func measureNodes(t *testing.T, kind string, n int) {
 	all := hosts(t, d, n, 15*time.Second)
 	if strings.HasSuffix(kind, "listens") {
 		for _, h := range all {
-			listen(t, d, h.Engine)
+			listen(t, d, h.Log)
 		}
 	}
-	entry := fleet.Entry{Key: "settled", ID: "settled", Value: []byte(all[0].member.Status().Log)}
+	entry := fleetlog.Entry{Key: "settled", ID: "settled", Value: []byte(all[0].member.Status().Log)}
 	if _, err := all[0].Append(t.Context(), entry); err != nil {
 		t.Fatal(err)
 	}
@@ -304,8 +305,8 @@ func measureNodes(t *testing.T, kind string, n int) {
 		workers, workers*each/time.Since(began).Seconds())
 }
 
-// listen has an engine hear of messages at once.
-func listen(t testing.TB, d database, e *fleetsql.Engine) {
+// listen has a log hear of messages at once.
+func listen(t testing.TB, d database, e *fleetsql.Log) {
 	t.Helper()
 	cfg, err := pgx.ParseConfig(d.dsn)
 	if err != nil {

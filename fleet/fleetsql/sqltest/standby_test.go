@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/svctoken/svctoken/fleet"
+	"github.com/svctoken/svctoken/fleet/fleetlog"
 	"github.com/svctoken/svctoken/indexsource/sqlindex/enginetest/pgserver"
 )
 
@@ -22,7 +22,7 @@ func TestStandbyIsAway(t *testing.T) {
 	try := func(key, id string) error {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second/2)
 		defer cancel()
-		_, err := e.Append(ctx, fleet.Entry{Key: key, ID: id})
+		_, err := e.Append(ctx, fleetlog.Entry{Key: key, ID: id})
 		return err
 	}
 	setStandby(t, e, "nobody")
@@ -37,11 +37,11 @@ func TestStandbyIsAway(t *testing.T) {
 		}
 	}
 	setStandby(t, e, "")
-	pos := appended(t, e, fleet.Entry{Key: "evict.1", ID: "1"})
-	if again := appended(t, e, fleet.Entry{Key: "evict.1", ID: "1"}); again != pos {
+	pos := appended(t, e, fleetlog.Entry{Key: "evict.1", ID: "1"})
+	if again := appended(t, e, fleetlog.Entry{Key: "evict.1", ID: "1"}); again != pos {
 		t.Errorf("it got position %d, and then %d", pos, again)
 	}
-	if next := appended(t, e, fleet.Entry{Key: "evict.2", ID: "2"}); next != pos+1 {
+	if next := appended(t, e, fleetlog.Entry{Key: "evict.2", ID: "2"}); next != pos+1 {
 		t.Errorf("the next one got position %d, want %d", next, pos+1)
 	}
 	view, err := e.Read(t.Context(), "evict.1")

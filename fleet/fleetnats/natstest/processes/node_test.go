@@ -18,7 +18,8 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/svctoken/svctoken/fleet"
-	fleetnats "github.com/svctoken/svctoken/fleet/fleetnats"
+	"github.com/svctoken/svctoken/fleet/fleetlog"
+	"github.com/svctoken/svctoken/fleet/fleetnats"
 	"github.com/svctoken/svctoken/indexsource"
 	"github.com/svctoken/svctoken/tokencache"
 	"github.com/svctoken/svctoken/tokencache/tokenhash"
@@ -62,12 +63,12 @@ func (stamps) Subscribe(tokencache.Invalidator) (cancel func()) { return func() 
 
 // timed notes when the log acknowledged the last eviction.
 type timed struct {
-	fleet.Engine
+	fleetlog.Log
 	acked atomic.Int64
 }
 
-func (e *timed) Append(ctx context.Context, entry fleet.Entry) (fleet.Position, error) {
-	pos, err := e.Engine.Append(ctx, entry)
+func (e *timed) Append(ctx context.Context, entry fleetlog.Entry) (fleetlog.Position, error) {
+	pos, err := e.Log.Append(ctx, entry)
 	if err == nil && strings.HasPrefix(entry.Key, "evict.") && !bytes.Contains(entry.Value, []byte(`"names":"x`)) {
 		e.acked.Store(monotonic())
 	}
@@ -78,7 +79,7 @@ func (e *timed) Append(ctx context.Context, entry fleet.Entry) (fleet.Position, 
 type host struct {
 	node     *fleet.Node
 	group    *tokencache.Group
-	engine   *timed
+	log      *timed
 	secret   tokencache.Secret
 	hash     tokenhash.Hash
 	sessions atomic.Int64
@@ -112,12 +113,12 @@ func newHost(c config) (*host, error) {
 	if err != nil {
 		return nil, err
 	}
-	engine, err := open(nc)
+	log, err := open(nc)
 	if err != nil {
 		return nil, err
 	}
-	h.engine = &timed{Engine: engine}
-	h.node, err = fleet.New(h.engine, h.group, fleet.Config{Lease: c.Node.Lease, Name: c.Name, Observer: h.observe})
+	h.log = &timed{Log: log}
+	h.node, err = fleet.New(h.log, h.group, fleet.Config{Lease: c.Node.Lease, Name: c.Name, Observer: h.observe})
 	if err != nil {
 		return nil, err
 	}
@@ -127,13 +128,13 @@ func newHost(c config) (*host, error) {
 
 // open opens the log, as soon as there is one: the servers may be down when the node
 // starts.
-func open(nc *nats.Conn) (*fleetnats.Engine, error) {
+func open(nc *nats.Conn) (*fleetnats.Log, error) {
 	for began := time.Now(); ; {
 		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
-		engine, err := fleetnats.Open(ctx, nc, fleetnats.Config{Bucket: bucket, Existing: true})
+		log, err := fleetnats.Open(ctx, nc, fleetnats.Config{Bucket: bucket, Existing: true})
 		cancel()
 		if err == nil || time.Since(began) > time.Minute {
-			return engine, err
+			return log, err
 		}
 		time.Sleep(50 * time.Millisecond)
 	}
@@ -182,7 +183,7 @@ func (h *host) change(w http.ResponseWriter, r *http.Request, do func(context.Co
 	sessions, serving := h.sessions.Load(), h.node.Status().Serving
 	err := do(ctx)
 	d := done{Kept: serving && sessions == h.sessions.Load()}
-	if acked := h.engine.acked.Load(); acked != 0 { // of an eviction: there is one at a time
+	if acked := h.log.acked.Load(); acked != 0 { // of an eviction: there is one at a time
 		d.Took = monotonic() - acked
 	}
 	if err != nil {
@@ -193,7 +194,7 @@ func (h *host) change(w http.ResponseWriter, r *http.Request, do func(context.Co
 
 func (h *host) evict(w http.ResponseWriter, r *http.Request) {
 	h.change(w, r, func(ctx context.Context) error {
-		h.engine.acked.Store(0)
+		h.log.acked.Store(0)
 		_, err := h.node.Evict(ctx, account.Namespace, account.Service, r.PathValue("names"))
 		return err
 	})

@@ -12,10 +12,10 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"github.com/svctoken/svctoken/fleet"
+	"github.com/svctoken/svctoken/fleet/fleetlog"
 )
 
-// Config holds the options of an [Engine]. The zero value is the recommended
+// Config holds the options of an [Log]. The zero value is the recommended
 // production setting.
 type Config struct {
 	// Bucket names the log: the stream is KV_Bucket, its subjects $KV.Bucket.>, and
@@ -31,22 +31,22 @@ type Config struct {
 	Existing bool
 }
 
-// An Engine is a log in JetStream. [Open] makes one.
+// A Log is a log of package fleet in JetStream. [Open] makes one.
 //
 // It is safe for concurrent use by multiple goroutines.
-type Engine struct {
+type Log struct {
 	nc      *nats.Conn
 	js      jetstream.JetStream
 	bucket  string
 	sending chan struct{} // a place for each Send that is on its way
 }
 
-var _ fleet.Engine = (*Engine)(nil)
+var _ fleetlog.Log = (*Log)(nil)
 
 // Open opens the log, and creates it where there is none. It returns an error where
-// the stream is configured in a way that breaks the engine's contract. The connection
+// the stream is configured in a way that breaks the contract of fleetlog.Log. The connection
 // remains the host's.
-func Open(ctx context.Context, nc *nats.Conn, cfg Config) (*Engine, error) {
+func Open(ctx context.Context, nc *nats.Conn, cfg Config) (*Log, error) {
 	if cfg.Bucket == "" {
 		cfg.Bucket = "svctoken"
 	}
@@ -63,30 +63,30 @@ func Open(ctx context.Context, nc *nats.Conn, cfg Config) (*Engine, error) {
 	if err != nil {
 		return nil, fmt.Errorf("fleetnats: %w", err)
 	}
-	e := &Engine{nc: nc, js: js, bucket: cfg.Bucket, sending: make(chan struct{}, 256)}
-	return e, e.prepare(ctx, cfg)
+	l := &Log{nc: nc, js: js, bucket: cfg.Bucket, sending: make(chan struct{}, 256)}
+	return l, l.prepare(ctx, cfg)
 }
 
 // prepare creates the stream, or checks it.
-func (e *Engine) prepare(ctx context.Context, cfg Config) error {
-	stream, err := e.js.Stream(ctx, e.stream())
+func (l *Log) prepare(ctx context.Context, cfg Config) error {
+	stream, err := l.js.Stream(ctx, l.stream())
 	if errors.Is(err, jetstream.ErrStreamNotFound) && !cfg.Existing {
-		stream, err = e.js.CreateStream(ctx, e.config(cfg.Replicas))
+		stream, err = l.js.CreateStream(ctx, l.config(cfg.Replicas))
 		if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
-			stream, err = e.js.Stream(ctx, e.stream())
+			stream, err = l.js.Stream(ctx, l.stream())
 		}
 	}
 	if err != nil {
-		return fmt.Errorf("fleetnats: stream %s: %w", e.stream(), err)
+		return fmt.Errorf("fleetnats: stream %s: %w", l.stream(), err)
 	}
-	return e.check(stream.CachedInfo().Config)
+	return l.check(stream.CachedInfo().Config)
 }
 
-func (e *Engine) config(replicas int) jetstream.StreamConfig {
+func (l *Log) config(replicas int) jetstream.StreamConfig {
 	return jetstream.StreamConfig{
-		Name:              e.stream(),
+		Name:              l.stream(),
 		Description:       "svctoken: documents, evictions and heartbeats of a fleet",
-		Subjects:          []string{e.subject(">")},
+		Subjects:          []string{l.subject(">")},
 		Storage:           jetstream.FileStorage,
 		Replicas:          replicas,
 		MaxMsgsPerSubject: 1,
@@ -100,12 +100,12 @@ func (e *Engine) config(replicas int) jetstream.StreamConfig {
 }
 
 // check refuses a stream that loses messages, or cannot be read as the log needs it.
-func (e *Engine) check(c jetstream.StreamConfig) error {
+func (l *Log) check(c jetstream.StreamConfig) error {
 	for _, rule := range []struct {
 		broken bool
 		rule   string
 	}{
-		{len(c.Subjects) != 1 || c.Subjects[0] != e.subject(">"), "its subjects must be " + e.subject(">")},
+		{len(c.Subjects) != 1 || c.Subjects[0] != l.subject(">"), "its subjects must be " + l.subject(">")},
 		{c.Storage != jetstream.FileStorage, "its storage must be file"},
 		{c.SubjectTransform != nil, "it must leave subjects as they are"},
 		{c.PersistMode != jetstream.DefaultPersistMode, "its persist mode must be the default"},
@@ -122,17 +122,17 @@ func (e *Engine) check(c jetstream.StreamConfig) error {
 		{c.Duplicates < time.Minute, "its window for duplicates must be a minute or more"},
 	} {
 		if rule.broken {
-			return fmt.Errorf("fleetnats: stream %s: %s", e.stream(), rule.rule)
+			return fmt.Errorf("fleetnats: stream %s: %s", l.stream(), rule.rule)
 		}
 	}
 	return nil
 }
 
-func (e *Engine) stream() string { return "KV_" + e.bucket }
+func (l *Log) stream() string { return "KV_" + l.bucket }
 
-func (e *Engine) subject(key string) string { return "$KV." + e.bucket + "." + key }
+func (l *Log) subject(key string) string { return "$KV." + l.bucket + "." + key }
 
-func (e *Engine) key(subject string) string { return strings.TrimPrefix(subject, e.subject("")) }
+func (l *Log) key(subject string) string { return strings.TrimPrefix(subject, l.subject("")) }
 
 const (
 	operation = "KV-Operation" // as key-value buckets have it
@@ -140,10 +140,10 @@ const (
 	purged    = "PURGE"
 )
 
-// Append implements fleet.Engine: a message is acknowledged once a majority of the
+// Append implements fleetlog.Log: a message is acknowledged once a majority of the
 // replicas has it, and its ID keeps a second attempt from being written twice.
-func (e *Engine) Append(ctx context.Context, entry fleet.Entry) (fleet.Position, error) {
-	msg := nats.NewMsg(e.subject(entry.Key))
+func (l *Log) Append(ctx context.Context, entry fleetlog.Entry) (fleetlog.Position, error) {
+	msg := nats.NewMsg(l.subject(entry.Key))
 	msg.Data = entry.Value
 	var opts []jetstream.PublishOpt
 	if entry.ID != "" {
@@ -158,17 +158,17 @@ func (e *Engine) Append(ctx context.Context, entry fleet.Entry) (fleet.Position,
 	if entry.Delete {
 		msg.Header.Set(operation, deleted)
 	}
-	ack, err := e.js.PublishMsg(ctx, msg, opts...)
+	ack, err := l.js.PublishMsg(ctx, msg, opts...)
 	if api, ok := errors.AsType[*jetstream.APIError](err); ok && wrongLast(api) {
-		return e.wrote(ctx, entry, err)
+		return l.wrote(ctx, entry, err)
 	}
 	if err != nil {
 		return 0, fmt.Errorf("fleetnats: append: %w", err)
 	}
-	if ack.Stream != e.stream() {
+	if ack.Stream != l.stream() {
 		return 0, fmt.Errorf("fleetnats: append: stream %s has taken it", ack.Stream)
 	}
-	return fleet.Position(ack.Sequence), nil
+	return fleetlog.Position(ack.Sequence), nil
 }
 
 // wrongLast reports whether the condition of an append did not hold. The server has
@@ -180,12 +180,12 @@ func wrongLast(err *jetstream.APIError) bool {
 // wrote looks whether it was an earlier attempt to append this entry that changed the
 // key: the server looks at the condition before it looks at the ID. The leader
 // answers, as only it has refused.
-func (e *Engine) wrote(ctx context.Context, entry fleet.Entry, refused error) (fleet.Position, error) {
-	request, err := json.Marshal(map[string]string{"last_by_subj": e.subject(entry.Key)})
+func (l *Log) wrote(ctx context.Context, entry fleetlog.Entry, refused error) (fleetlog.Position, error) {
+	request, err := json.Marshal(map[string]string{"last_by_subj": l.subject(entry.Key)})
 	if err != nil {
 		return 0, err
 	}
-	msg, err := e.nc.RequestWithContext(ctx, "$JS.API.STREAM.MSG.GET."+e.stream(), request)
+	msg, err := l.nc.RequestWithContext(ctx, "$JS.API.STREAM.MSG.GET."+l.stream(), request)
 	if err != nil {
 		return 0, fmt.Errorf("fleetnats: append: %w", err)
 	}
@@ -204,85 +204,85 @@ func (e *Engine) wrote(ctx context.Context, entry fleet.Entry, refused error) (f
 	}
 	header, err := nats.DecodeHeadersMsg(response.Message.Hdrs)
 	if err == nil && entry.ID != "" && header.Get(jetstream.MsgIDHeader) == entry.ID {
-		return fleet.Position(response.Message.Seq), nil
+		return fleetlog.Position(response.Message.Seq), nil
 	}
-	return 0, fmt.Errorf("%w: %w", fleet.ErrConflict, refused)
+	return 0, fmt.Errorf("%w: %w", fleetlog.ErrConflict, refused)
 }
 
-// Read implements fleet.Engine. Any replica answers, and says which position its
+// Read implements fleetlog.Log. Any replica answers, and says which position its
 // answer is of.
-func (e *Engine) Read(ctx context.Context, keys ...string) (fleet.View, error) {
+func (l *Log) Read(ctx context.Context, keys ...string) (fleetlog.View, error) {
 	subjects := make([]string, len(keys))
 	for i, key := range keys {
 		if prefix, ok := strings.CutSuffix(key, "*"); ok {
 			key = prefix + ">"
 		}
-		subjects[i] = e.subject(key)
+		subjects[i] = l.subject(key)
 	}
 	request, err := json.Marshal(map[string][]string{"multi_last": subjects})
 	if err != nil {
-		return fleet.View{}, err
+		return fleetlog.View{}, err
 	}
-	inbox := e.nc.NewRespInbox()
-	sub, err := e.nc.SubscribeSync(inbox)
+	inbox := l.nc.NewRespInbox()
+	sub, err := l.nc.SubscribeSync(inbox)
 	if err != nil {
-		return fleet.View{}, fmt.Errorf("fleetnats: read: %w", err)
+		return fleetlog.View{}, fmt.Errorf("fleetnats: read: %w", err)
 	}
 	defer sub.Unsubscribe()
-	if err := e.nc.PublishRequest("$JS.API.DIRECT.GET."+e.stream(), inbox, request); err != nil {
-		return fleet.View{}, fmt.Errorf("fleetnats: read: %w", err)
+	if err := l.nc.PublishRequest("$JS.API.DIRECT.GET."+l.stream(), inbox, request); err != nil {
+		return fleetlog.View{}, fmt.Errorf("fleetnats: read: %w", err)
 	}
-	return e.collect(ctx, sub)
+	return l.collect(ctx, sub)
 }
 
 // collect receives one message for each key, and then one that says where the
 // replica stands. Each names the position of the one before: some are lost where a
 // connection is made anew meanwhile, and a roll without a member would have nobody
 // wait for that.
-func (e *Engine) collect(ctx context.Context, sub *nats.Subscription) (fleet.View, error) {
-	view := fleet.View{Messages: make(map[string]fleet.Message)}
+func (l *Log) collect(ctx context.Context, sub *nats.Subscription) (fleetlog.View, error) {
+	view := fleetlog.View{Messages: make(map[string]fleetlog.Message)}
 	last := "0"
 	for {
 		msg, err := sub.NextMsgWithContext(ctx)
 		if err != nil {
-			return fleet.View{}, fmt.Errorf("fleetnats: read: %w", err)
+			return fleetlog.View{}, fmt.Errorf("fleetnats: read: %w", err)
 		}
 		if before := added(msg.Header, "Nats-Last-Sequence"); before != "" && before != last {
-			return fleet.View{}, fmt.Errorf("fleetnats: read: the answer has %s after %s, and what is between is lost", before, last)
+			return fleetlog.View{}, fmt.Errorf("fleetnats: read: the answer has %s after %s, and what is between is lost", before, last)
 		}
 		switch status := msg.Header.Get("Status"); status {
 		case "":
-			m, err := e.stored(msg)
+			m, err := l.stored(msg)
 			if err != nil {
-				return fleet.View{}, err
+				return fleetlog.View{}, err
 			}
 			view.Messages[m.Key] = m
 			last = strconv.FormatUint(uint64(m.Position), 10)
 		case "204":
 			if pending := msg.Header.Get("Nats-Num-Pending"); pending != "0" {
-				return fleet.View{}, fmt.Errorf("fleetnats: read: the answer is not complete, %s are missing", pending)
+				return fleetlog.View{}, fmt.Errorf("fleetnats: read: the answer is not complete, %s are missing", pending)
 			}
 			last, err := strconv.ParseUint(msg.Header.Get("Nats-UpTo-Sequence"), 10, 64)
 			if err != nil {
-				return fleet.View{}, fmt.Errorf("fleetnats: read: %w", err)
+				return fleetlog.View{}, fmt.Errorf("fleetnats: read: %w", err)
 			}
-			view.Position = fleet.Position(last)
+			view.Position = fleetlog.Position(last)
 			return view, nil
 		case "404":
-			return fleet.View{}, nil
+			return fleetlog.View{}, nil
 		default:
-			return fleet.View{}, fmt.Errorf("fleetnats: read: %s %s", status, msg.Header.Get("Description"))
+			return fleetlog.View{}, fmt.Errorf("fleetnats: read: %s %s", status, msg.Header.Get("Description"))
 		}
 	}
 }
 
 // stored reads a message of a direct get.
-func (e *Engine) stored(msg *nats.Msg) (fleet.Message, error) {
+func (l *Log) stored(msg *nats.Msg) (fleetlog.Message, error) {
 	seq, err := strconv.ParseUint(added(msg.Header, "Nats-Sequence"), 10, 64)
 	if err != nil {
-		return fleet.Message{}, fmt.Errorf("fleetnats: read: %w", err)
+		return fleetlog.Message{}, fmt.Errorf("fleetnats: read: %w", err)
 	}
-	return e.message(added(msg.Header, "Nats-Subject"), seq, msg.Header, msg.Data), nil
+	return l.message(added(msg.Header, "Nats-Subject"), seq, msg.Header, msg.Data), nil
 }
 
 // added returns a header that the server adds: behind those that the writer of the
@@ -295,35 +295,35 @@ func added(header nats.Header, name string) string {
 	return values[len(values)-1]
 }
 
-func (e *Engine) message(subject string, seq uint64, header nats.Header, data []byte) fleet.Message {
+func (l *Log) message(subject string, seq uint64, header nats.Header, data []byte) fleetlog.Message {
 	op := header.Get(operation)
-	return fleet.Message{
-		Position: fleet.Position(seq), Key: e.key(subject), Value: data,
+	return fleetlog.Message{
+		Position: fleetlog.Position(seq), Key: l.key(subject), Value: data,
 		Deleted: op == deleted || op == purged, ID: header.Get(jetstream.MsgIDHeader),
 	}
 }
 
-// Listen implements fleet.Engine.
-func (e *Engine) Listen(deliver func([]byte)) (address string, stop func(), err error) {
-	address = "_FLEET." + e.bucket + "." + nats.NewInbox()[len(nats.InboxPrefix):]
-	sub, err := e.nc.Subscribe(address, func(m *nats.Msg) { deliver(m.Data) })
+// Listen implements fleetlog.Log.
+func (l *Log) Listen(deliver func([]byte)) (address string, stop func(), err error) {
+	address = "_FLEET." + l.bucket + "." + nats.NewInbox()[len(nats.InboxPrefix):]
+	sub, err := l.nc.Subscribe(address, func(m *nats.Msg) { deliver(m.Data) })
 	if err != nil {
 		return "", nil, fmt.Errorf("fleetnats: %w", err)
 	}
 	return address, func() { sub.Unsubscribe() }, nil
 }
 
-// Send implements fleet.Engine. While too many messages wait to be sent, further
+// Send implements fleetlog.Log. While too many messages wait to be sent, further
 // ones are lost.
-func (e *Engine) Send(address string, data []byte) {
-	if !strings.HasPrefix(address, "_FLEET."+e.bucket+".") {
+func (l *Log) Send(address string, data []byte) {
+	if !strings.HasPrefix(address, "_FLEET."+l.bucket+".") {
 		return // an address of another fleet, or of somebody who wants to be sent to elsewhere
 	}
 	select {
-	case e.sending <- struct{}{}:
+	case l.sending <- struct{}{}:
 		go func() { // publishing blocks while the connection's buffer is full
-			defer func() { <-e.sending }()
-			e.nc.Publish(address, data)
+			defer func() { <-l.sending }()
+			l.nc.Publish(address, data)
 		}()
 	default:
 	}

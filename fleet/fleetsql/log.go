@@ -12,15 +12,15 @@ import (
 	"sync"
 	"time"
 
-	"github.com/svctoken/svctoken/fleet"
+	"github.com/svctoken/svctoken/fleet/fleetlog"
 )
 
-// Config holds the options of an [Engine]. The zero value is the recommended
+// Config holds the options of an [Log]. The zero value is the recommended
 // production setting.
 type Config struct {
 	// Poll is how often a node looks for what others have written; zero: 100
 	// milliseconds. An eviction takes about that long, where nothing calls
-	// [Engine.Notified]. From a millisecond to a minute; keep it well below the fleet's
+	// [Log.Notified]. From a millisecond to a minute; keep it well below the fleet's
 	// lease, or evictions wait for that instead.
 	Poll time.Duration
 
@@ -29,7 +29,7 @@ type Config struct {
 	Existing bool
 }
 
-// ErrReplaced is wrapped by the errors of an engine on SQLite once another file stands
+// ErrReplaced is wrapped by the errors of a log on SQLite once another file stands
 // in the place of the one that it opened, as after a restore. Connections that are open
 // would go on in the old one. Restart the process.
 var ErrReplaced = errors.New("another file stands in the place of the log's")
@@ -39,10 +39,10 @@ var ErrReplaced = errors.New("another file stands in the place of the log's")
 // standby (PostgreSQL), or synchronous is below FULL (SQLite). Nothing was written.
 var ErrNotDurable = errors.New("the database acknowledges before it has synced to disk")
 
-// An Engine is a log in a database. [Open] makes one.
+// A Log is a log of package fleet in a database. [Open] makes one.
 //
 // It is safe for concurrent use by multiple goroutines.
-type Engine struct {
+type Log struct {
 	db      *sql.DB
 	dialect Dialect
 	cfg     Config
@@ -58,11 +58,11 @@ type Engine struct {
 	sending   bool     // somebody sends them
 }
 
-var _ fleet.Engine = (*Engine)(nil)
+var _ fleetlog.Log = (*Log)(nil)
 
 // Open opens the log in the database, and creates its tables where they are missing.
 // The database remains the host's. It may be used for other things too.
-func Open(ctx context.Context, db *sql.DB, dialect Dialect, cfg Config) (*Engine, error) {
+func Open(ctx context.Context, db *sql.DB, dialect Dialect, cfg Config) (*Log, error) {
 	if cfg.Poll == 0 {
 		cfg.Poll = 100 * time.Millisecond
 	}
@@ -72,73 +72,73 @@ func Open(ctx context.Context, db *sql.DB, dialect Dialect, cfg Config) (*Engine
 	if _, err := Schema(dialect); err != nil {
 		return nil, err
 	}
-	e := &Engine{
+	l := &Log{
 		db: db, dialect: dialect, cfg: cfg, append: newAppendStatements(dialect), news: dialect.sql(newsStatement),
 		listeners: make(map[string]*bell),
 	}
 	if !cfg.Existing {
-		if err := e.create(ctx); err != nil {
+		if err := l.create(ctx); err != nil {
 			return nil, err
 		}
 	}
-	if err := e.check(ctx); err != nil {
+	if err := l.check(ctx); err != nil {
 		return nil, err
 	}
-	return e, e.noteFile(ctx)
+	return l, l.noteFile(ctx)
 }
 
 // noteFile notes which file SQLite has opened.
-func (e *Engine) noteFile(ctx context.Context) error {
-	if e.dialect != SQLite {
+func (l *Log) noteFile(ctx context.Context) error {
+	if l.dialect != SQLite {
 		return nil
 	}
 	var path sql.NullString
-	if err := e.db.QueryRowContext(ctx, "SELECT file FROM pragma_database_list WHERE name = 'main'").Scan(&path); err != nil {
+	if err := l.db.QueryRowContext(ctx, "SELECT file FROM pragma_database_list WHERE name = 'main'").Scan(&path); err != nil {
 		return wrap("open", err)
 	}
 	if path.String == "" {
 		return errors.New("fleetsql: open: the database is in memory, and has nothing to share")
 	}
 	var err error
-	e.path = path.String
-	e.file, err = os.Stat(e.path)
+	l.path = path.String
+	l.file, err = os.Stat(l.path)
 	return wrap("open", err)
 }
 
 // checkFile fails where the file is not the one that was opened.
-func (e *Engine) checkFile() error {
-	if e.file == nil {
+func (l *Log) checkFile() error {
+	if l.file == nil {
 		return nil
 	}
-	now, err := os.Stat(e.path)
-	if err == nil && os.SameFile(e.file, now) {
+	now, err := os.Stat(l.path)
+	if err == nil && os.SameFile(l.file, now) {
 		return nil
 	}
 	return fmt.Errorf("fleetsql: %w", ErrReplaced)
 }
 
 // Notified is for whoever listens to PostgreSQL's notifications: pglisten.Listen calls
-// it. The engine looks for what the notification is about now, where it would else wait
+// it. The log looks for what the notification is about now, where it would else wait
 // for [Config.Poll] to pass, and for everything where it is about nothing. It does not
 // wait.
-func (e *Engine) Notified(payload string) {
+func (l *Log) Notified(payload string) {
 	about, addresses, _ := strings.Cut(payload, " ")
 	if about != "" && about != channelWord {
 		return // of an index that shares the database
 	}
 	if addresses == "" {
-		e.written.ring()
+		l.written.ring()
 	}
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	for address, b := range e.listeners {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for address, b := range l.listeners {
 		if about == "" || slices.Contains(strings.Fields(addresses), address) {
 			b.ring()
 		}
 	}
 }
 
-// channelWord is what the payload of an engine's notification begins with. Behind it are
+// channelWord is what the payload of a log's notification begins with. Behind it are
 // the addresses of answers; without any it is about messages.
 const channelWord = "fleet"
 
@@ -168,8 +168,8 @@ func (b *bell) ring() {
 }
 
 // rest waits for a poll's time to pass, or for a ring.
-func (e *Engine) rest(ctx context.Context, rung <-chan struct{}) error {
-	timer := time.NewTimer(e.cfg.Poll)
+func (l *Log) rest(ctx context.Context, rung <-chan struct{}) error {
+	timer := time.NewTimer(l.cfg.Poll)
 	defer timer.Stop()
 	select {
 	case <-ctx.Done():
@@ -214,39 +214,39 @@ func newAppendStatements(d Dialect) appendStatements {
 	return s
 }
 
-// Append implements fleet.Engine. The row that has the last position is locked until the
+// Append implements fleetlog.Log. The row that has the last position is locked until the
 // commit.
-func (e *Engine) Append(ctx context.Context, entry fleet.Entry) (fleet.Position, error) {
-	var pos fleet.Position
-	err := e.write(ctx, func(q querier) (err error) {
-		pos, err = e.appendIn(ctx, q, entry)
+func (l *Log) Append(ctx context.Context, entry fleetlog.Entry) (fleetlog.Position, error) {
+	var pos fleetlog.Position
+	err := l.write(ctx, func(q querier) (err error) {
+		pos, err = l.appendIn(ctx, q, entry)
 		return err
 	})
 	if err == nil {
-		err = e.checkFile() // in a file that nobody sees any more, it is not committed
+		err = l.checkFile() // in a file that nobody sees any more, it is not committed
 	}
 	if err != nil {
 		return 0, wrap("append", err)
 	}
-	e.written.ring()
+	l.written.ring()
 	return pos, nil
 }
 
 // appendIn appends in a transaction.
-func (e *Engine) appendIn(ctx context.Context, q querier, entry fleet.Entry) (fleet.Position, error) {
-	if err := e.checkSynchronous(ctx, q); err != nil {
+func (l *Log) appendIn(ctx context.Context, q querier, entry fleetlog.Entry) (fleetlog.Position, error) {
+	if err := l.checkSynchronous(ctx, q); err != nil {
 		return 0, err
 	}
-	var pos fleet.Position
+	var pos fleetlog.Position
 	var durable bool
-	if err := q.QueryRowContext(ctx, e.append.next).Scan(&pos, &durable); err != nil {
+	if err := q.QueryRowContext(ctx, l.append.next).Scan(&pos, &durable); err != nil {
 		return 0, err
 	}
 	if !durable {
 		return 0, fmt.Errorf("fleetsql: append: synchronous_commit: %w", ErrNotDurable)
 	}
 	var before, last sql.NullInt64
-	if err := q.QueryRowContext(ctx, e.append.look, entry.ID, entry.Key).Scan(&before, &last); err != nil {
+	if err := q.QueryRowContext(ctx, l.append.look, entry.ID, entry.Key).Scan(&before, &last); err != nil {
 		return 0, err
 	}
 	if before.Valid {
@@ -254,10 +254,10 @@ func (e *Engine) appendIn(ctx context.Context, q querier, entry fleet.Entry) (fl
 		// a standby has what is before it. The first attempt may have ended while it
 		// waited for that, and is then in the log without having been acknowledged.
 		_, err := q.ExecContext(ctx, "UPDATE svctoken_fleet_log SET rev = rev - 1")
-		return fleet.Position(before.Int64), err
+		return fleetlog.Position(before.Int64), err
 	}
-	if entry.If != nil && fleet.Position(last.Int64) != *entry.If {
-		return 0, fmt.Errorf("fleetsql: append: %w: %.60s has position %d, not %d", fleet.ErrConflict, entry.Key, last.Int64, *entry.If)
+	if entry.If != nil && fleetlog.Position(last.Int64) != *entry.If {
+		return 0, fmt.Errorf("fleetsql: append: %w: %.60s has position %d, not %d", fleetlog.ErrConflict, entry.Key, last.Int64, *entry.If)
 	}
 	id := entry.ID
 	if id == "" {
@@ -274,11 +274,11 @@ func (e *Engine) appendIn(ctx context.Context, q querier, entry fleet.Entry) (fl
 		statement string
 		args      []any
 	}{
-		{e.append.put, []any{entry.Key, int64(pos), notNull(entry.Value), deleted, id, ttl}},
-		{e.append.note, []any{int64(pos), id}},
-		{e.append.purgeAppends, []any{int64(pos)}},
-		{e.append.purgeMessages, nil},
-		{e.append.notify, []any{channelWord}},
+		{l.append.put, []any{entry.Key, int64(pos), notNull(entry.Value), deleted, id, ttl}},
+		{l.append.note, []any{int64(pos), id}},
+		{l.append.purgeAppends, []any{int64(pos)}},
+		{l.append.purgeMessages, nil},
+		{l.append.notify, []any{channelWord}},
 	} {
 		if step.statement == "" {
 			continue
@@ -300,8 +300,8 @@ func notNull(data []byte) []byte {
 
 // checkSynchronous returns an error where SQLite would not sync a commit: in WAL mode
 // only FULL and EXTRA do.
-func (e *Engine) checkSynchronous(ctx context.Context, q querier) error {
-	if e.dialect != SQLite {
+func (l *Log) checkSynchronous(ctx context.Context, q querier) error {
+	if l.dialect != SQLite {
 		return nil
 	}
 	var level int
@@ -314,8 +314,8 @@ func (e *Engine) checkSynchronous(ctx context.Context, q querier) error {
 	return nil
 }
 
-// Read implements fleet.Engine. On a replica of PostgreSQL it may be old, and says so.
-func (e *Engine) Read(ctx context.Context, keys ...string) (fleet.View, error) {
+// Read implements fleetlog.Log. On a replica of PostgreSQL it may be old, and says so.
+func (l *Log) Read(ctx context.Context, keys ...string) (fleetlog.View, error) {
 	var where []string
 	var args []any
 	param := func(value string) string {
@@ -334,26 +334,26 @@ func (e *Engine) Read(ctx context.Context, keys ...string) (fleet.View, error) {
 		where = []string{"FALSE"}
 	}
 	// One statement, so that all of it is of one moment.
-	rows, err := e.db.QueryContext(ctx, e.dialect.sql(`SELECT l.rev, m.position, m.key, m.value, m.deleted, m.id FROM svctoken_fleet_log l
+	rows, err := l.db.QueryContext(ctx, l.dialect.sql(`SELECT l.rev, m.position, m.key, m.value, m.deleted, m.id FROM svctoken_fleet_log l
 		LEFT JOIN (SELECT * FROM svctoken_fleet_messages WHERE (`+strings.Join(where, " OR ")+`) AND (expires IS NULL OR expires > {now})) m ON TRUE`), args...)
 	if err != nil {
-		return fleet.View{}, wrap("read", err)
+		return fleetlog.View{}, wrap("read", err)
 	}
 	defer rows.Close()
-	view := fleet.View{Messages: make(map[string]fleet.Message)}
+	view := fleetlog.View{Messages: make(map[string]fleetlog.Message)}
 	for rows.Next() {
 		var m storedMessage
 		if err := rows.Scan(append([]any{&view.Position}, m.columns()...)...); err != nil {
-			return fleet.View{}, wrap("read", err)
+			return fleetlog.View{}, wrap("read", err)
 		}
 		if m.position.Valid {
 			view.Messages[m.key.String] = m.message()
 		}
 	}
 	if err := rows.Err(); err != nil {
-		return fleet.View{}, wrap("read", err)
+		return fleetlog.View{}, wrap("read", err)
 	}
-	return view, e.checkFile()
+	return view, l.checkFile()
 }
 
 // A storedMessage is a row of messages, or of nulls.
@@ -367,8 +367,8 @@ func (m *storedMessage) columns() []any {
 	return []any{&m.position, &m.key, &m.value, &m.deleted, &m.id}
 }
 
-func (m *storedMessage) message() fleet.Message {
-	return fleet.Message{
-		Position: fleet.Position(m.position.Int64), Key: m.key.String, Value: m.value, Deleted: m.deleted.Int64 != 0, ID: m.id.String,
+func (m *storedMessage) message() fleetlog.Message {
+	return fleetlog.Message{
+		Position: fleetlog.Position(m.position.Int64), Key: m.key.String, Value: m.value, Deleted: m.deleted.Int64 != 0, ID: m.id.String,
 	}
 }

@@ -1,4 +1,4 @@
-package fleet
+package fleetlog
 
 import (
 	"context"
@@ -16,7 +16,7 @@ type Message struct {
 	Key      string
 	Value    []byte
 	Deleted  bool   // the key has no value from here on; Value may still say something
-	ID       string // of the append that wrote it; empty where another tool did
+	ID       string // of the append that wrote it; empty if another tool did
 
 	// Skipped reports, of a message that a Follower delivers, that the log had
 	// others between it and the one delivered before, or the position asked for,
@@ -33,12 +33,12 @@ type Entry struct {
 	// ID is random, the same for every attempt to append this message.
 	ID string
 
-	// If is the position of the key's last message, or zero where the key must
-	// have none. Nil: the append does not depend on it.
+	// If is the position of the key's last message, or zero if the key must have
+	// no value. Nil: the append does not depend on it.
 	If *Position
 
 	// TTL is how long the message must be kept, unless a later one of the same key
-	// takes its place; the engine may keep it longer. Zero: for ever.
+	// takes its place; the log may keep it longer. Zero: without end.
 	TTL time.Duration
 }
 
@@ -48,55 +48,71 @@ type View struct {
 	Messages map[string]Message // the last message of each key that has one
 }
 
-// ErrConflict is wrapped by the error of an append whose condition does not hold.
-// Nothing was written.
-var ErrConflict = errors.New("fleet: the key has changed")
+var (
+	// ErrConflict is wrapped by the error of an append whose condition does not
+	// hold. This attempt has written nothing. An earlier attempt with the same ID may
+	// have: the caller of a repeated append must take it for an unknown outcome.
+	ErrConflict = errors.New("fleetlog: the key has changed")
 
-// ErrGap is wrapped by the error of a follower that cannot go on without leaving
-// out a message which it ought to deliver.
-var ErrGap = errors.New("fleet: messages are missing from the log")
+	// ErrGap is wrapped by the error of a follower that cannot go on without leaving
+	// out a message which it ought to deliver.
+	ErrGap = errors.New("fleetlog: messages are missing from the log")
 
-// An Engine is a log that all nodes share: totally ordered, durable, and one for
-// documents, evictions and heartbeats. Of each key it need keep only the last
-// message. A message that was acknowledged is not lost; a log that is restored
-// from a backup breaks this, see docs/fleet.md.
+	// ErrUnfit is wrapped by the error of an append or a read which the log can never
+	// carry out as it is asked for: the message is larger than the log takes, or more
+	// keys are asked for than it answers for at once. This attempt has written
+	// nothing, and repeating it is of no use.
+	ErrUnfit = errors.New("fleetlog: the log cannot carry this out")
+)
+
+// A Log is what all nodes share: totally ordered, durable, and one for documents,
+// evictions and heartbeats. Of each key it need keep only the last message. A message
+// that was acknowledged is not lost; a log that is restored from a backup breaks this,
+// see docs/fleet.md.
 //
 // Keys have the characters A-Z a-z 0-9 . _ -, parts of one to 300 characters with
 // single dots between, and at most six parts.
 //
 // All methods must be safe for concurrent use by multiple goroutines, and must
 // return soon after their context is done. Package fleet/fleettest has a suite of
-// tests for engines.
-type Engine interface {
+// tests for logs.
+type Log interface {
 	// Append writes the message and returns its position once it is committed:
-	// once no fault that the engine is meant to survive can take it away. Whatever
+	// once no fault that the log is meant to survive can take it away. Whatever
 	// was acknowledged before the call began has a lower position; that makes an
 	// append a fence, and an answer by a server that has lost its majority must
 	// not be possible.
 	//
-	// The error wraps ErrConflict where the condition does not hold. After any
-	// other error the outcome is unknown. An append of an ID that was committed
-	// within the last minutes returns the position of the first, before the
-	// condition is looked at.
+	// The error wraps ErrConflict if the condition does not hold, and ErrUnfit if no
+	// attempt can succeed. After any other error the outcome is unknown; so it is
+	// after an acknowledgement that arrives when the context has ended, if ending the
+	// context may have cut short what the acknowledgement stands for.
+	//
+	// An append of an ID that was committed within the last minutes writes nothing.
+	// It returns the position of the first, also if the condition does not hold any
+	// more because of the first; if a later message has taken the key since, it may
+	// return ErrConflict instead.
 	Append(ctx context.Context, entry Entry) (Position, error)
 
 	// Follow delivers the log's messages from this position on, in order: those
 	// that are there and those to come, committed ones alone. Messages in whose
 	// place a later one of the same key has come may be left out, and so may
-	// messages past their TTL; the next message says so. Nothing else may: where it
-	// cannot be avoided, or where the log may have been replaced or reset under the
+	// messages past their TTL; the next message says so. Nothing else may: if it
+	// cannot be avoided, or if the log may have been replaced or reset under the
 	// follower, Next has to return an error.
 	Follow(ctx context.Context, from Position) (Follower, error)
 
 	// Read returns the last messages of the keys. A key that ends in .* stands for
 	// all keys that begin with what is before the *. Its answer may be old: the view
-	// says of which position it is, and must be complete for that position. It
-	// must contain at least one key that has a message for the position to be
-	// known. Deleted keys may be left out.
+	// says of which position it is, and must be complete for that position, as the
+	// log itself has it: a copy of the log which may have left something out must not
+	// answer. It must contain at least one key that has a message for the position to
+	// be known. Deleted keys may be left out. The error wraps ErrUnfit if there is
+	// more to read than the log can answer at once.
 	Read(ctx context.Context, keys ...string) (View, error)
 
-	// Listen has deliver called with what other nodes send to the address, until
-	// stop is called. It starts before the engine is connected, if it must be.
+	// Listen calls deliver with what other nodes send to the address, until stop is
+	// called. It starts before the log is connected, if it must.
 	Listen(deliver func(data []byte)) (address string, stop func(), err error)
 
 	// Send passes data to an address of another node's Listen. It does not block,
@@ -110,6 +126,6 @@ type Follower interface {
 	// Next returns the next message, and waits for it. After an error the follower
 	// is of no further use.
 	Next(ctx context.Context) (Message, error)
-	// Close releases what the follower holds. It does not wait for the engine.
+	// Close releases what the follower holds. It does not wait for the log.
 	Close()
 }

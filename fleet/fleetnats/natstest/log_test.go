@@ -10,8 +10,8 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"github.com/svctoken/svctoken/fleet"
-	fleetnats "github.com/svctoken/svctoken/fleet/fleetnats"
+	"github.com/svctoken/svctoken/fleet/fleetlog"
+	"github.com/svctoken/svctoken/fleet/fleetnats"
 	"github.com/svctoken/svctoken/fleet/fleetnats/natstest"
 	"github.com/svctoken/svctoken/fleet/fleettest"
 )
@@ -26,14 +26,14 @@ func cluster(t testing.TB, n int) *natstest.Cluster {
 	return c
 }
 
-// A link is an engine, and the proxy between it and the servers.
+// A link is a log, and the proxy between it and the servers.
 type link struct {
-	*fleetnats.Engine
+	*fleetnats.Log
 	nc    *nats.Conn
 	proxy *natstest.Proxy
 }
 
-// connect connects an engine to server i first, through a proxy of its own.
+// connect connects a log to server i first, through a proxy of its own.
 func connect(t testing.TB, c *natstest.Cluster, i, replicas int, bucket string) *link {
 	t.Helper()
 	proxy, err := natstest.NewProxy(func() []string {
@@ -76,14 +76,14 @@ func bench(t *testing.T, n int) fleettest.Bench {
 	i := -1
 	var mu sync.Mutex
 	return fleettest.Bench{
-		Connect: func(t *testing.T) fleet.Engine {
+		Connect: func(t *testing.T) fleetlog.Log {
 			mu.Lock()
 			defer mu.Unlock()
 			i++
 			return connect(t, c, i%n, n, "test")
 		},
-		Cut:  func(e fleet.Engine) { e.(*link).proxy.Cut(true, true) },
-		Heal: func(e fleet.Engine) { e.(*link).proxy.Heal() },
+		Cut:  func(e fleetlog.Log) { e.(*link).proxy.Cut(true, true) },
+		Heal: func(e fleetlog.Log) { e.(*link).proxy.Heal() },
 		Restart: func() {
 			c.Stop()
 			if err := c.StartAll(); err != nil {

@@ -12,12 +12,12 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/jackc/pgx/v5/pgconn"
 
-	"github.com/svctoken/svctoken/fleet"
-	fleetsql "github.com/svctoken/svctoken/fleet/fleetsql"
+	"github.com/svctoken/svctoken/fleet/fleetlog"
+	"github.com/svctoken/svctoken/fleet/fleetsql"
 	"github.com/svctoken/svctoken/indexsource/sqlindex/enginetest/pgserver"
 )
 
-func appended(t testing.TB, e fleet.Engine, entry fleet.Entry) fleet.Position {
+func appended(t testing.TB, e fleetlog.Log, entry fleetlog.Entry) fleetlog.Position {
 	t.Helper()
 	pos, err := e.Append(t.Context(), entry)
 	if err != nil {
@@ -26,7 +26,7 @@ func appended(t testing.TB, e fleet.Engine, entry fleet.Entry) fleet.Position {
 	return pos
 }
 
-func next(t testing.TB, f fleet.Follower) (fleet.Message, error) {
+func next(t testing.TB, f fleetlog.Follower) (fleetlog.Message, error) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
@@ -37,7 +37,7 @@ func next(t testing.TB, f fleet.Follower) (fleet.Message, error) {
 	return m, err
 }
 
-func following(t testing.TB, e fleet.Engine, from fleet.Position) fleet.Follower {
+func following(t testing.TB, e fleetlog.Log, from fleetlog.Position) fleetlog.Follower {
 	t.Helper()
 	f, err := e.Follow(t.Context(), from)
 	if err != nil {
@@ -52,7 +52,7 @@ func following(t testing.TB, e fleet.Engine, from fleet.Position) fleet.Follower
 func TestPositionsAreCommits(t *testing.T) {
 	each(t, func(t *testing.T, d database) {
 		e := d.connect(t)
-		first := appended(t, e, fleet.Entry{Key: "start", ID: "start"})
+		first := appended(t, e, fleetlog.Entry{Key: "start", ID: "start"})
 		conn, err := e.db.Conn(t.Context())
 		if err != nil {
 			t.Fatal(err)
@@ -69,13 +69,13 @@ func TestPositionsAreCommits(t *testing.T) {
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 		defer cancel()
-		if pos, err := e.Append(ctx, fleet.Entry{Key: "evict.1", ID: "1"}); err == nil {
+		if pos, err := e.Append(ctx, fleetlog.Entry{Key: "evict.1", ID: "1"}); err == nil {
 			t.Errorf("it got position %d while another append was not committed", pos)
 		}
 		if _, err := conn.ExecContext(t.Context(), "ROLLBACK"); err != nil {
 			t.Fatal(err)
 		}
-		if pos := appended(t, e, fleet.Entry{Key: "evict.1", ID: "1"}); pos != first+1 {
+		if pos := appended(t, e, fleetlog.Entry{Key: "evict.1", ID: "1"}); pos != first+1 {
 			t.Errorf("it got position %d, want %d", pos, first+1)
 		}
 	})
@@ -86,8 +86,8 @@ func TestPositionsAreCommits(t *testing.T) {
 func TestGoneAnotherWay(t *testing.T) {
 	each(t, func(t *testing.T, d database) {
 		e := d.connect(t)
-		pos := appended(t, e, fleet.Entry{Key: "start", ID: "start"})
-		lost := appended(t, e, fleet.Entry{Key: "evict.lost", ID: "lost"})
+		pos := appended(t, e, fleetlog.Entry{Key: "start", ID: "start"})
+		lost := appended(t, e, fleetlog.Entry{Key: "evict.lost", ID: "lost"})
 		f := following(t, e, pos)
 		for _, want := range []string{"start", "evict.lost"} {
 			if m, err := next(t, f); err != nil || m.Key != want {
@@ -101,10 +101,10 @@ func TestGoneAnotherWay(t *testing.T) {
 		} {
 			execSQL(t, e.db, s)
 		}
-		if again := appended(t, e, fleet.Entry{Key: "evict.other", ID: "other"}); again != lost {
+		if again := appended(t, e, fleetlog.Entry{Key: "evict.other", ID: "other"}); again != lost {
 			t.Fatalf("got position %d, want %d again", again, lost)
 		}
-		appended(t, e, fleet.Entry{Key: "evict.more", ID: "more"})
+		appended(t, e, fleetlog.Entry{Key: "evict.more", ID: "more"})
 		if m, err := next(t, f); err == nil {
 			t.Errorf("the follower went on with %+v", m)
 		}
@@ -119,12 +119,12 @@ func TestGoneAnotherWay(t *testing.T) {
 func TestAnotherLog(t *testing.T) {
 	each(t, func(t *testing.T, d database) {
 		e := d.connect(t)
-		f := following(t, e, appended(t, e, fleet.Entry{Key: "start", ID: "start"}))
+		f := following(t, e, appended(t, e, fleetlog.Entry{Key: "start", ID: "start"}))
 		if m, err := next(t, f); err != nil || m.Key != "start" {
 			t.Fatalf("got %+v, %v", m, err)
 		}
 		execSQL(t, e.db, "UPDATE svctoken_fleet_log SET uuid = 'another'")
-		appended(t, e, fleet.Entry{Key: "evict.1", ID: "1"})
+		appended(t, e, fleetlog.Entry{Key: "evict.1", ID: "1"})
 		if m, err := next(t, f); err == nil {
 			t.Errorf("the follower went on with %+v", m)
 		}
@@ -149,9 +149,9 @@ func TestPurge(t *testing.T) {
 	each(t, func(t *testing.T, d database) {
 		e := d.connect(t)
 		for i := range 20 {
-			appended(t, e, fleet.Entry{Key: fmt.Sprint("evict.", i), ID: fmt.Sprint(i), TTL: time.Hour})
+			appended(t, e, fleetlog.Entry{Key: fmt.Sprint("evict.", i), ID: fmt.Sprint(i), TTL: time.Hour})
 		}
-		appended(t, e, fleet.Entry{Key: "meta", ID: "meta"})
+		appended(t, e, fleetlog.Entry{Key: "meta", ID: "meta"})
 		execSQL(t, e.db, "UPDATE svctoken_fleet_messages SET expires = 1 WHERE expires IS NOT NULL")
 		execSQL(t, e.db, "UPDATE svctoken_fleet_appends SET written = 1")
 		execSQL(t, e.db, "UPDATE svctoken_fleet_log SET rev = 1010")
@@ -162,7 +162,7 @@ func TestPurge(t *testing.T) {
 			return n
 		}
 		for i := range 10 {
-			appended(t, e, fleet.Entry{Key: "doc.a.b.c", ID: fmt.Sprint("new", i)})
+			appended(t, e, fleetlog.Entry{Key: "doc.a.b.c", ID: fmt.Sprint("new", i)})
 		}
 		if n := count("messages"); n != 2 {
 			t.Errorf("%d messages are left, want meta and the document", n)
@@ -170,7 +170,7 @@ func TestPurge(t *testing.T) {
 		if n := count("appends"); n != 11 { // of 21, those at 21 to 1020
 			t.Errorf("%d ids are left, want 11", n)
 		}
-		if pos := appended(t, e, fleet.Entry{Key: "meta", ID: "meta"}); pos != 21 {
+		if pos := appended(t, e, fleetlog.Entry{Key: "meta", ID: "meta"}); pos != 21 {
 			t.Errorf("an append that is repeated got position %d", pos)
 		}
 	})
@@ -190,10 +190,10 @@ func TestNotDurable(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			d := test.make(t)
-			last := appended(t, d.connect(t), fleet.Entry{Key: "start", ID: "start"})
+			last := appended(t, d.connect(t), fleetlog.Entry{Key: "start", ID: "start"})
 			d.dsn = test.careless(d.dsn)
 			e := d.connect(t)
-			if _, err := e.Append(t.Context(), fleet.Entry{Key: "evict.1", ID: "1"}); !errors.Is(err, fleetsql.ErrNotDurable) {
+			if _, err := e.Append(t.Context(), fleetlog.Entry{Key: "evict.1", ID: "1"}); !errors.Is(err, fleetsql.ErrNotDurable) {
 				t.Errorf("got %v, want ErrNotDurable", err)
 			}
 			if view, err := e.Read(t.Context(), "evict.1"); err != nil || len(view.Messages) != 0 || view.Position != last {
@@ -210,7 +210,7 @@ func TestReplica(t *testing.T) {
 	defer s.Close()
 	d := newSchema(t, s)
 	primary := d.connect(t)
-	pos := appended(t, primary, fleet.Entry{Key: "doc.a.b.c", ID: "1", Value: []byte("x")})
+	pos := appended(t, primary, fleetlog.Entry{Key: "doc.a.b.c", ID: "1", Value: []byte("x")})
 	r, err := s.Replica()
 	if err != nil {
 		t.Fatal(err)
@@ -223,11 +223,11 @@ func TestReplica(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := e.Append(t.Context(), fleet.Entry{Key: "evict.1", ID: "2"}); err == nil || errors.Is(err, fleet.ErrConflict) {
+	if _, err := e.Append(t.Context(), fleetlog.Entry{Key: "evict.1", ID: "2"}); err == nil || errors.Is(err, fleetlog.ErrConflict) {
 		t.Errorf("an append on a replica: %v", err)
 	}
 	execSQL(t, db, "SELECT pg_wal_replay_pause()")
-	last := appended(t, primary, fleet.Entry{Key: "doc.a.b.c", ID: "3", Value: []byte("y")})
+	last := appended(t, primary, fleetlog.Entry{Key: "doc.a.b.c", ID: "3", Value: []byte("y")})
 	view, err := e.Read(t.Context(), "doc.a.b.c")
 	if err != nil || view.Position >= last || view.Position < pos || string(view.Messages["doc.a.b.c"].Value) != "x" {
 		t.Errorf("a view of a replica that is behind: %+v, %v", view, err)
@@ -240,15 +240,15 @@ func TestReplica(t *testing.T) {
 func TestReplacedFile(t *testing.T) {
 	d := sqlite(t)
 	e := d.connect(t)
-	pos := appended(t, e, fleet.Entry{Key: "start", ID: "start"})
+	pos := appended(t, e, fleetlog.Entry{Key: "start", ID: "start"})
 	f := following(t, e, pos+1)
 	execSQL(t, e.db, "VACUUM INTO '"+d.path+".copy'")
 	if err := os.Rename(d.path+".copy", d.path); err != nil {
 		t.Fatal(err)
 	}
 	for name, call := range map[string]func() error{
-		"Append":       func() error { _, err := e.Append(t.Context(), fleet.Entry{Key: "evict.1", ID: "1"}); return err },
-		"Append again": func() error { _, err := e.Append(t.Context(), fleet.Entry{Key: "start", ID: "start"}); return err },
+		"Append":       func() error { _, err := e.Append(t.Context(), fleetlog.Entry{Key: "evict.1", ID: "1"}); return err },
+		"Append again": func() error { _, err := e.Append(t.Context(), fleetlog.Entry{Key: "start", ID: "start"}); return err },
 		"Read":         func() error { _, err := e.Read(t.Context(), "start"); return err },
 		"Follow":       func() error { _, err := e.Follow(t.Context(), 1); return err },
 		"Next":         func() error { _, err := next(t, f); return err },
@@ -265,7 +265,7 @@ func TestErrorsHoldNoValues(t *testing.T) {
 	d := postgres(t)
 	e := d.connect(t)
 	execSQL(t, e.db, "ALTER TABLE svctoken_fleet_messages ADD CHECK (length(value) < 5)")
-	_, err := e.Append(t.Context(), fleet.Entry{Key: "doc.a.b.c", ID: "1", Value: []byte("{PBKDF2}hash")})
+	_, err := e.Append(t.Context(), fleetlog.Entry{Key: "doc.a.b.c", ID: "1", Value: []byte("{PBKDF2}hash")})
 	if err == nil {
 		t.Fatal("no error")
 	}
@@ -306,7 +306,7 @@ func TestOpen(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if pos := appended(t, e, fleet.Entry{Key: "start"}); pos != 1 {
+		if pos := appended(t, e, fleetlog.Entry{Key: "start"}); pos != 1 {
 			t.Errorf("the first position is %d", pos)
 		}
 		execSQL(t, db, "UPDATE svctoken_fleet_log SET format = 2")
@@ -341,25 +341,25 @@ func TestOpenAtOnce(t *testing.T) {
 }
 
 // TestNotified: a follower that polls once a minute hears of an append at once, from its
-// own engine, and from another one over a connection that listens; and so does a
+// own log, and from another one over a connection that listens; and so does a
 // listener of what was sent to it.
 func TestNotified(t *testing.T) {
 	each(t, func(t *testing.T, d database) {
 		d.poll = time.Minute
 		e, other := d.connect(t), d.connect(t)
 		f := following(t, e, 1)
-		time.AfterFunc(20*time.Millisecond, func() { e.Append(context.Background(), fleet.Entry{Key: "own", ID: "1"}) })
+		time.AfterFunc(20*time.Millisecond, func() { e.Append(context.Background(), fleetlog.Entry{Key: "own", ID: "1"}) })
 		if m, err := next(t, f); err != nil || m.Key != "own" {
 			t.Errorf("got %+v, %v", m, err)
 		}
 		notified := func(string) {}
 		if d.dialect == fleetsql.PostgreSQL {
-			listen(t, d, e.Engine)
+			listen(t, d, e.Log)
 		} else {
 			notified = e.Notified
 		}
 		time.AfterFunc(20*time.Millisecond, func() {
-			other.Append(context.Background(), fleet.Entry{Key: "other", ID: "2"})
+			other.Append(context.Background(), fleetlog.Entry{Key: "other", ID: "2"})
 			notified("fleet")
 		})
 		if m, err := next(t, f); err != nil || m.Key != "other" {
@@ -431,7 +431,7 @@ func TestManyAnswers(t *testing.T) {
 }
 
 // TestSent: what is read has gone from the table, and so does what nobody reads; an
-// address of another engine is left alone.
+// address of another log is left alone.
 func TestSent(t *testing.T) {
 	each(t, func(t *testing.T, d database) {
 		e := d.connect(t)
@@ -485,7 +485,7 @@ func TestSent(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer stopAnother()
-		for range 5 { // each takes another engine a poll
+		for range 5 { // each takes another log a poll
 			e.Send(another, nil)
 			<-heard
 		}
