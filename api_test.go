@@ -32,6 +32,8 @@ var rooms = map[string]int{
 	"fleet":                22,
 	"fleet/fleetlog":       12,
 	"tokencache/tokenhash": 6, "tokencache/tokenhttp": 6, "tokencache/tokenlog": 2,
+
+	"tokencache/tokenmetrics": 10,
 }
 
 // imports are the packages of this module that each package may import.
@@ -50,6 +52,8 @@ var imports = map[string][]string{
 	"internal/eswire":      {"tokencache"},
 	"internal/passhash":    nil,
 	"internal/quote":       nil,
+
+	"tokencache/tokenmetrics": {"filesource", "fleet", "indexsource", "tokencache"},
 }
 
 // TestAPI compares what the rooms export with testdata/api.txt, each line of which

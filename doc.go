@@ -50,12 +50,14 @@
 //     for log/slog.
 //   - [github.com/svctoken/svctoken/tokencache/tokenhash]: password hashes of secrets,
 //     for any source.
+//   - [github.com/svctoken/svctoken/tokencache/tokenmetrics]: the same in numbers, for
+//     Prometheus.
 //   - [github.com/svctoken/svctoken/fleet]: many nodes, on each of which an eviction
 //     is in force when it has returned.
 //
 // Modules of their own hold what needs more dependencies: indexsource/sqlindex for
 // an index in SQLite or PostgreSQL, fleet/fleetnats and fleet/fleetsql for a fleet's log,
-// and under adapters those for Prometheus, OpenTelemetry, gRPC and Kubernetes.
+// and under adapters those for Prometheus' client, OpenTelemetry, gRPC and Kubernetes.
 //
 // Of the programs under examples, each runnable with one command, quickstart takes a
 // minute to read, authserver is a server to try with curl and a browser, sqlserver is

@@ -1,0 +1,45 @@
+package tokenmetrics
+
+import "github.com/svctoken/svctoken/fleet"
+
+var (
+	fleetServing = define("fleet.serving", "", "Whether the node has a session and a lease, and so answers.", Gauge)
+	fleetLease   = define("fleet.lease", "seconds", "How long a heartbeat lets a node answer.", Gauge)
+	fleetLeft    = define("fleet.lease_left", "seconds", "How long the node may still answer if it hears nothing more.", Gauge)
+	fleetAge     = define("fleet.renewal_age", "seconds", "How long ago the node's lease was last renewed.", Gauge)
+	fleetApplied = define("fleet.applied", "", "The position up to which the node has applied the log.", Gauge)
+	fleetMembers = define("fleet.members", "", "Nodes whose heartbeats were delivered and whose lease may still run, this one included.", Gauge)
+)
+
+// WatchFleet shows how a node stands in its fleet. ObserveFleet is to be its observer.
+// A name that is not empty becomes the label fleet.
+func (o *Observer) WatchFleet(name string, node interface {
+	Status() fleet.Status
+	Members() []fleet.Member
+}) {
+	o.beginFleet()
+	label := Label{"fleet", name}
+	o.watch(func(c *collection) {
+		st := node.Status()
+		left := max(0, st.Until.Sub(c.now))
+		members := 0
+		for _, m := range node.Members() {
+			if m.Until.After(c.now) {
+				members++
+			}
+		}
+		c.add(fleetServing, flag(st.Serving && left > 0), label)
+		c.add(fleetLease, st.Lease.Seconds(), label)
+		c.add(fleetLeft, left.Seconds(), label)
+		c.add(fleetMembers, float64(members), label)
+		if st.Serving { // else it is not known
+			c.add(fleetApplied, float64(st.Applied), label)
+		}
+		o.mu.Lock()
+		renewed := o.renewed
+		o.mu.Unlock()
+		if !renewed.IsZero() {
+			c.add(fleetAge, c.now.Sub(renewed).Seconds(), label)
+		}
+	})
+}
