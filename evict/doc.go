@@ -1,9 +1,9 @@
 // Package evict reads what to evict as operators write it, evicts it, and serves
 // the HTTP route for it.
 //
-// For most uses, make an [Evictor] for the group of caches:
+// For most uses, make a [Local] for the group of caches:
 //
-//	ev := evict.New(group)
+//	var ev evict.Evictor = evict.New(group)
 //	report, err := ev.Evict(ctx, "elastic", "fleet-server", "token1,token2")
 //	report, err = ev.Evict(ctx, "elastic", "fleet-server", "*")
 //
@@ -14,6 +14,11 @@
 // wildcards, no spaces, and no empty names: [Parse] says which name breaks which
 // rule, and then nothing is evicted. An account or a token that nobody knows is no
 // error, and the report says zero.
+//
+// # More than one process
+//
+// A host that names the type [Evictor], as above, becomes a fleet without a change of
+// its calls: the fleet's Node is an Evictor that reaches all nodes.
 //
 // # HTTP
 //

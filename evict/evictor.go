@@ -7,14 +7,39 @@ import (
 	"github.com/svctoken/svctoken/tokencache"
 )
 
-// An Evictor evicts from every cache of a group at one instant. [New] makes one.
+// An Evictor forgets tokens. A host names this type, so that it can begin with one
+// process, a [*Local], and become a fleet, whose Node is an Evictor too.
+//
+// When a call returns without an error, no authentication that starts afterwards
+// gets an answer from before it, on any node that the Evictor reaches. An account or
+// a token that nobody knows is no error.
+//
+// It is safe for concurrent use by multiple goroutines.
+type Evictor interface {
+	// Evict parses the names, see [Parse], and forgets those tokens of the account.
+	// The error is a [*SelectorError], and then nothing was evicted, or an error of
+	// EvictSelector.
+	Evict(ctx context.Context, namespace, service, names string) (Report, error)
+
+	// EvictSelector is Evict for a selector that has been parsed. It evicts in this
+	// process first, whether or not the context is done. If it reaches other nodes, it
+	// returns soon after its context is done, and goes on to tell them. Beside an error,
+	// the report says which nodes were told; those with an Err have not confirmed the
+	// eviction.
+	EvictSelector(ctx context.Context, sel tokencache.Selector) (Report, error)
+}
+
+var _ Evictor = (*Local)(nil)
+
+// A Local is the [Evictor] of one process: it evicts from every cache of a group at
+// one instant. [New] makes one.
 //
 // It is safe for concurrent use by multiple goroutines, and starts none.
-type Evictor struct{ group *tokencache.Group }
+type Local struct{ group *tokencache.Group }
 
 // New returns an evictor for the group. Caches that are added to the group later
 // are included.
-func New(group *tokencache.Group) *Evictor { return &Evictor{group} }
+func New(group *tokencache.Group) *Local { return &Local{group} }
 
 // Evict parses the names, see [Parse], and forgets those tokens of the account in
 // every cache, all at one instant. When it returns, no authentication that starts
@@ -24,29 +49,28 @@ func New(group *tokencache.Group) *Evictor { return &Evictor{group} }
 // It takes microseconds and waits for nothing, so it does not ask whether the
 // context is done: a revocation must not depend on the patience of its caller. The
 // context carries values to what may be told of the eviction.
-func (e *Evictor) Evict(ctx context.Context, namespace, service, names string) (Report, error) {
+func (l *Local) Evict(ctx context.Context, namespace, service, names string) (Report, error) {
 	sel, err := Parse(namespace, service, names)
 	if err != nil {
 		return Report{}, err
 	}
-	return e.Apply(ctx, sel)
+	return l.EvictSelector(ctx, sel)
 }
 
-// Apply is Evict for a selector that has been parsed. Its error is always nil; the
-// result has one so that an Evictor can be replaced by one which reaches other
-// nodes too.
-func (e *Evictor) Apply(ctx context.Context, sel tokencache.Selector) (Report, error) {
+// EvictSelector is Evict for a selector that has been parsed. Its error is always
+// nil.
+func (l *Local) EvictSelector(ctx context.Context, sel tokencache.Selector) (Report, error) {
 	start := time.Now()
-	evicted := e.group.Evict(ctx, tokencache.CauseAsked, sel)
-	return Report{Selector: sel, Evicted: evicted, Took: time.Since(start)}, nil
+	evicted := l.group.Evict(ctx, tokencache.CauseAsked, sel)
+	return Report{Selector: sel, Evicted: evicted, Duration: time.Since(start)}, nil
 }
 
 // A Report says what an eviction did.
 type Report struct {
 	Selector tokencache.Selector
 	Evicted  map[string]int // how many live entries went from each cache of this process, by its name
-	Took     time.Duration
-	Nodes    []Node // the other nodes that were told, where there are any
+	Duration time.Duration  // how long it took, other nodes included
+	Nodes    []Node         // the other nodes that were told, if there are any
 }
 
 // Total returns how many live entries went, over all caches of this process.

@@ -70,7 +70,7 @@ func (h *host) entries() [2]int {
 	return [2]int{h.caches[0].Stats().Entries, h.caches[1].Stats().Entries}
 }
 
-func TestEvictor(t *testing.T) {
+func TestLocal(t *testing.T) {
 	h := newHost(t, "elastic/fleet-server/token1", "elastic/fleet-server/token2", "elastic/fleet-server/token10", "elastic/kibana/token1")
 	ev := evict.New(h.group)
 	for _, test := range []struct {
@@ -84,7 +84,7 @@ func TestEvictor(t *testing.T) {
 		if diff := cmp.Diff(map[string]int{"file": test.want, "index": test.want}, report.Evicted); diff != "" {
 			t.Errorf("%s: evicted (-want +got):\n%s", test.names, diff)
 		}
-		if report.Total() != 2*test.want || report.Selector.Account() != (tokencache.Account{Namespace: "elastic", Service: "fleet-server"}) || report.Took < 0 {
+		if report.Total() != 2*test.want || report.Selector.Account() != (tokencache.Account{Namespace: "elastic", Service: "fleet-server"}) || report.Duration < 0 {
 			t.Errorf("%s: got %+v", test.names, report)
 		}
 	}

@@ -32,7 +32,8 @@ func Example() {
 		}
 	}
 
-	ev := evict.New(group)
+	var local *evict.Local = evict.New(group)
+	var ev evict.Evictor = local // a fleet's Node takes its place, without a change below
 	for _, names := range []string{"token1,token2", "*", "tok*", ""} {
 		report, err := ev.Evict(ctx, "elastic", "fleet-server", names)
 		if err != nil {
@@ -58,12 +59,12 @@ func ExampleHandler() {
 			return evict.User{}, false, nil
 		}
 		return evict.User{Name: name, Privileges: []string{"manage_security"}}, true, nil
-	}, evict.HandlerConfig{ClusterName: "docs", NodeID: "n1", NodeName: "node-1", MaxNames: 100})
+	}, evict.HandlerConfig{ClusterName: "docs", NodeID: "n1", NodeName: "node-1", MaxNames: 100, Prefix: "/es"})
 
 	mux := http.NewServeMux() // the host's other routes
 	server := handler.Wrap(mux)
 
-	r := httptest.NewRequest("POST", "/_security/service/elastic/fleet-server/credential/token/token1,token2/_clear_cache", nil)
+	r := httptest.NewRequest("POST", "/es/_security/service/elastic/fleet-server/credential/token/token1,token2/_clear_cache", nil)
 	r.SetBasicAuth("operator", "password")
 	w := httptest.NewRecorder()
 	server.ServeHTTP(w, r)

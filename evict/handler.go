@@ -20,8 +20,8 @@ import (
 //
 //	POST /_security/service/{namespace}/{service}/credential/token/{names}/_clear_cache
 //
-// It reads the end of the request's path itself, so that it can be mounted under
-// any prefix, with or without http.StripPrefix; HandlerConfig.Prefix pins one.
+// It reads the request's path itself, so that it can be mounted under a prefix, with
+// HandlerConfig.Prefix or inside http.StripPrefix.
 // As a pattern of http.ServeMux it works but for the empty list of names,
 // …/token//_clear_cache, which the mux redirects before any handler sees it;
 // [Handler.Wrap] goes round the mux.
@@ -31,7 +31,7 @@ import (
 // at the end are dropped: that is what Elasticsearch does.
 //
 // The answer comes after the eviction has taken effect, on other nodes too where the
-// [Applier] reaches them. Nodes that have not confirmed it by then, see
+// [Evictor] reaches them. Nodes that have not confirmed it by then, see
 // HandlerConfig.MaxWait, are counted as failed in an answer with status 200, as
 // Elasticsearch does it. Where it is not known which nodes there are, the answer is
 // 503, without Retry-After: the eviction goes on, and nobody knows for how long.
@@ -49,24 +49,11 @@ import (
 //
 // It is safe for concurrent use by multiple goroutines.
 type Handler struct {
-	ev           Applier
+	ev           Evictor
 	authenticate func(*http.Request) (User, bool, error)
 	cfg          HandlerConfig
 	prefix       []string // the parts of cfg.Prefix
 }
-
-// An Applier evicts what a selector selects: an [Evictor], or what takes its place
-// where other nodes are to be reached too, such as a fleet.Node. When Apply returns
-// without an error, no authentication that starts afterwards gets an answer from
-// before. It returns soon after its context is done, and goes on to tell the other
-// nodes. Beside an error, the report says which nodes were told; those with an Err
-// have not confirmed the eviction. It must be safe for concurrent use by multiple
-// goroutines.
-type Applier interface {
-	Apply(ctx context.Context, sel tokencache.Selector) (Report, error)
-}
-
-var _ Applier = (*Evictor)(nil)
 
 // A User is who asks for an eviction.
 type User struct {
@@ -88,13 +75,14 @@ type HandlerConfig struct {
 	MaxNames int
 
 	// MaxWait is how long a request waits for other nodes to confirm the eviction,
-	// which goes on afterwards. Zero: 30 s. Negative: as long as the Applier takes.
+	// which goes on afterwards. Zero: 30 s. Negative: as long as the Evictor takes.
 	MaxWait time.Duration
 
-	// Prefix is what the path must have before /_security, such as "/api"; "/" means
-	// nothing. Empty: anything may stand there, so that a request for /x/_security/…
-	// is answered too.
+	// Prefix is what the path has before /_security, such as "/api": exactly that.
+	// Slashes at its ends do not count. Empty: nothing. Inside http.StripPrefix, which
+	// takes the prefix from the path, it is empty.
 	Prefix string
+
 	// Header is set on each response, in place of what the host has set under the same
 	// names. Official Elasticsearch clients insist on X-Elastic-Product: Elasticsearch.
 	Header http.Header
@@ -111,15 +99,14 @@ const (
 	defaultMaxWait  = 30 * time.Second // twice the lease of a fleet
 )
 
-// NewHandler returns a handler which evicts through ev, an [Evictor] or what takes
-// its place.
+// NewHandler returns a handler which evicts through ev.
 //
 // Authenticate says who sent a request, from its credentials, or false where they
 // are missing or wrong. Its error means that it cannot tell at present; the client
 // gets 503, with Retry-After where the error wraps a [*tokencache.NoAnswerError] that
 // says when to try again, and learns nothing else of the error.
 func NewHandler(
-	ev Applier,
+	ev Evictor,
 	authenticate func(*http.Request) (user User, ok bool, err error),
 	cfg HandlerConfig,
 ) *Handler {
@@ -214,8 +201,8 @@ func (h *Handler) evict(w http.ResponseWriter, r *http.Request, user User, sel t
 		defer cancel()
 		ctx = limited
 	}
-	report, err := h.ev.Apply(ctx, sel)
-	report.Selector = sel // where it failed, the Applier may not say
+	report, err := h.ev.EvictSelector(ctx, sel)
+	report.Selector = sel // if it failed, the Evictor may not say
 	if h.cfg.Audit != nil {
 		h.cfg.Audit(context.WithoutCancel(r.Context()), user, report)
 	}
@@ -245,12 +232,11 @@ func (h *Handler) selector(w http.ResponseWriter, r *http.Request, route route) 
 // A route is the variable parts of a path.
 type route struct{ namespace, service, names string }
 
-// parseRoute reads the end of a path, and what is before it where the host has
-// said what that must be.
+// parseRoute reads a path, which begins with the handler's prefix.
 func (h *Handler) parseRoute(u *url.URL) (route, bool) {
 	parts, ok := eswire.Segments(u)
 	n := len(parts) - 8
-	if !ok || n < 0 || h.cfg.Prefix != "" && !slices.Equal(parts[:n], h.prefix) {
+	if !ok || n < 0 || !slices.Equal(parts[:n], h.prefix) {
 		return route{}, false
 	}
 	parts = parts[n:]

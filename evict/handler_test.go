@@ -89,8 +89,6 @@ func TestHandlerEvicts(t *testing.T) {
 		{"trailing slash", route + "token1/_clear_cache/", 2},
 		{"unknown token", route + "nobody/_clear_cache", 3},
 		{"unknown account", "/_security/service/no/body/credential/token/*/_clear_cache", 3},
-		{"below a prefix", "/prefix" + route + "token1/_clear_cache", 2},
-		{"below a prefix like the route", "/_security/service/a/b" + route + "token1/_clear_cache", 2},
 		{"pretty", route + "token1/_clear_cache?human&error_trace=false", 2},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -422,11 +420,12 @@ func TestMaxNames(t *testing.T) {
 
 // A fleet takes an evictor's place.
 type fleet struct {
+	evict.Evictor
 	nodes []evict.Node
 	err   error
 }
 
-func (f fleet) Apply(_ context.Context, sel tokencache.Selector) (evict.Report, error) {
+func (f fleet) EvictSelector(_ context.Context, sel tokencache.Selector) (evict.Report, error) {
 	return evict.Report{Selector: sel, Nodes: f.nodes}, f.err
 }
 
@@ -516,7 +515,7 @@ func TestUnconfirmed(t *testing.T) {
 // happened here and goes on elsewhere; so is one whose client has gone, with a context
 // that is still good for writing it down.
 func TestAuditOfFailure(t *testing.T) {
-	for name, applier := range map[string]evict.Applier{
+	for name, evictor := range map[string]evict.Evictor{
 		"nodes that are not known": nothing{},
 		"a client that has gone":   fleet{},
 	} {
@@ -530,7 +529,7 @@ func TestAuditOfFailure(t *testing.T) {
 		}
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
-		serve(evict.NewHandler(applier, authenticate, cfg), request("POST", route+"a/_clear_cache", "operator", "").WithContext(ctx))
+		serve(evict.NewHandler(evictor, authenticate, cfg), request("POST", route+"a/_clear_cache", "operator", "").WithContext(ctx))
 		if diff := cmp.Diff([]string{"operator", "elastic/fleet-server/a"}, audited); diff != "" {
 			t.Errorf("%s: audited (-want +got):\n%s", name, diff)
 		}
@@ -538,16 +537,16 @@ func TestAuditOfFailure(t *testing.T) {
 }
 
 // A nothing does not even say what it was asked for.
-type nothing struct{}
+type nothing struct{ evict.Evictor }
 
-func (nothing) Apply(context.Context, tokencache.Selector) (evict.Report, error) {
+func (nothing) EvictSelector(context.Context, tokencache.Selector) (evict.Report, error) {
 	return evict.Report{}, errors.New("no quorum")
 }
 
 // A silent fleet has a node that does not answer.
-type silent struct{}
+type silent struct{ evict.Evictor }
 
-func (silent) Apply(ctx context.Context, sel tokencache.Selector) (evict.Report, error) {
+func (silent) EvictSelector(ctx context.Context, sel tokencache.Selector) (evict.Report, error) {
 	node := evict.Node{ID: "b", Err: errors.New("fleet: no answer"), UnconfirmedUntil: time.Now().Add(15 * time.Second)}
 	select {
 	case <-ctx.Done():
@@ -586,14 +585,16 @@ func TestMounting(t *testing.T) {
 		{"stripped prefix, encoded slash", stripped, "POST", "/api" + route + "a%2Fb/_clear_cache", 400},
 		{"stripped slash", slash, "POST", "/api" + route + "a,b/_clear_cache", 200},
 		{"stripped slash, no names", slash, "POST", "/api" + route + "/_clear_cache", 200},
-		{"anything in front", handler, "POST", "/x/y" + route + "a/_clear_cache", 200},
+		{"something in front", handler, "POST", "/x/y" + route + "a/_clear_cache", 404},
+		{"something in front, round the mux", handler.Wrap(other), "POST", "/x" + route + "a/_clear_cache", http.StatusTeapot},
 		{"pinned", pinned("/api/v1/"), "POST", "/api/v1" + route + "a/_clear_cache", 200},
+		{"pinned, like the route", pinned("/_security/service/a/b"), "POST", "/_security/service/a/b" + route + "a/_clear_cache", 200},
 		{"pinned, another", pinned("/api/v1"), "POST", "/api/v2" + route + "a/_clear_cache", 404},
 		{"pinned, more", pinned("/api/v1"), "POST", "/x/api/v1" + route + "a/_clear_cache", 404},
 		{"pinned, nothing", pinned("/api/v1"), "POST", route + "a/_clear_cache", 404},
 		{"pinned to nothing", pinned("/"), "POST", route + "a/_clear_cache", 200},
 		{"pinned to nothing, something", pinned("/"), "POST", "/x" + route + "a/_clear_cache", 404},
-		{"pinned, round the mux", pinned("/").Wrap(other), "POST", "/x" + route + "a/_clear_cache", http.StatusTeapot},
+		{"pinned, round the mux", pinned("/api").Wrap(other), "POST", "/api" + route + "a/_clear_cache", 200},
 		{"pinned, stripped", http.StripPrefix("/api/", pinned("/")), "POST", "/api" + route + "a/_clear_cache", 200},
 		{"many slashes", handler, "POST", route + "a/_clear_cache///", 200},
 		{"round the mux", handler.Wrap(other), "POST", route + "a/_clear_cache", 200},

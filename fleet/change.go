@@ -61,12 +61,11 @@ func (n *Node) Evict(ctx context.Context, namespace, service, names string) (evi
 	if err != nil {
 		return evict.Report{}, err
 	}
-	return n.Apply(ctx, sel)
+	return n.EvictSelector(ctx, sel)
 }
 
-// Apply is Evict for a selector that has been parsed. It makes a Node an
-// evict.Applier, for evict.NewHandler.
-func (n *Node) Apply(ctx context.Context, sel tokencache.Selector) (evict.Report, error) {
+// EvictSelector is Evict for a selector that has been parsed.
+func (n *Node) EvictSelector(ctx context.Context, sel tokencache.Selector) (evict.Report, error) {
 	start := time.Now()
 	report := evict.Report{Selector: sel, Evicted: n.caches.Evict(ctx, tokencache.CauseAsked, sel)}
 	if sel.String() == "" {
@@ -75,11 +74,11 @@ func (n *Node) Apply(ctx context.Context, sel tokencache.Selector) (evict.Report
 	id := n.cfg.newID()
 	entry := fleetlog.Entry{Key: evictPrefix + id, ID: id, Value: marshal(newEvictionRecord(sel, n.address))}
 	nodes, err := n.spread(ctx, entry, true)
-	report.Nodes, report.Took = nodes, time.Since(start)
+	report.Nodes, report.Duration = nodes, time.Since(start)
 	return report, err
 }
 
-var _ evict.Applier = (*Node)(nil)
+var _ evict.Evictor = (*Node)(nil)
 
 // A change is what waits for answers.
 type change struct {

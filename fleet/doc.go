@@ -10,8 +10,8 @@
 //	cache, err := tokencache.New(group, "index", source, tokencache.Config{})
 //	report, err := node.Evict(ctx, "elastic", "fleet-server", "token1")
 //
-// A Node is an evict.Applier, so that evict.NewHandler takes it in the place of an
-// evict.Evictor, and its [Index] keeps documents in the same log.
+// A Node is an evict.Evictor, as evict.NewHandler takes it, and its [Index] keeps
+// documents in the same log.
 //
 // # How
 //

@@ -188,8 +188,8 @@ func TestEvictReportsNodes(t *testing.T) {
 		if diff := cmp.Diff([]string{"evict elastic/fleet-server/t0,t1 (node)"}, b.caches.take()); diff != "" {
 			t.Errorf("the other node (-want +got):\n%s", diff)
 		}
-		if report.Took > 0 {
-			t.Errorf("it took %v without a delay", report.Took)
+		if report.Duration > 0 {
+			t.Errorf("it took %v without a delay", report.Duration)
 		}
 	})
 }
@@ -509,7 +509,7 @@ func TestCloseLeaves(t *testing.T) {
 			t.Errorf("(-want +got):\n%s", diff)
 		}
 		report, err := a.Evict(t.Context(), "elastic", "fleet-server", "t0")
-		if err != nil || report.Took > 0 || len(report.Nodes) != 0 {
+		if err != nil || report.Duration > 0 || len(report.Nodes) != 0 {
 			t.Errorf("got %+v, %v; want an eviction that waits for nobody", report, err)
 		}
 		if _, err := b.Evict(t.Context(), "elastic", "fleet-server", "t0"); !errors.Is(err, fleet.ErrClosed) {
@@ -563,7 +563,7 @@ func TestCloseBetweenSessions(t *testing.T) {
 		}
 		b.Close()
 		report, err := a.Evict(t.Context(), "elastic", "fleet-server", "t0")
-		if err != nil || report.Took > 0 || len(report.Nodes) != 0 {
+		if err != nil || report.Duration > 0 || len(report.Nodes) != 0 {
 			t.Errorf("got %+v, %v; want an eviction that waits for nobody", report, err)
 		}
 	})

@@ -11,12 +11,12 @@ type EventKind int
 
 const (
 	// EventServing: a session has begun, the caches were cleared, and the group
-	// answers. Took is how long it took since the last session ended.
+	// answers. Duration is how long it took since the last session ended.
 	EventServing EventKind = iota
 	// EventStopped: the session has ended, the group answers nothing until the next
 	// one, and Err says why.
 	EventStopped
-	// EventRenewed: the lease runs longer. Took is how long the log took.
+	// EventRenewed: the lease runs longer. Duration is how long the log took.
 	EventRenewed
 	// EventReopened: the follower was opened anew, and Err says why.
 	EventReopened
@@ -40,7 +40,7 @@ type Event struct {
 	Kind     EventKind
 	Node     string            // the node's ID
 	Position fleetlog.Position // up to which the node has applied the log
-	Took     time.Duration
+	Duration time.Duration
 	Err      error
 }
 

@@ -448,7 +448,7 @@ func (s *session) extend() error {
 		return nil
 	}
 	s.n.caches.Lease(until)
-	s.n.tell(Event{Kind: EventRenewed, Position: b.at, Took: now.Sub(b.t0)})
+	s.n.tell(Event{Kind: EventRenewed, Position: b.at, Duration: now.Sub(b.t0)})
 	return nil
 }
 
@@ -463,7 +463,7 @@ func (s *session) begin(until time.Time) {
 	s.n.mu.Lock()
 	close(s.n.serving)
 	s.n.mu.Unlock()
-	s.n.tell(Event{Kind: EventServing, Position: fleetlog.Position(s.applied.Load()), Took: s.n.cfg.clock.Now().Sub(s.ended)})
+	s.n.tell(Event{Kind: EventServing, Position: fleetlog.Position(s.applied.Load()), Duration: s.n.cfg.clock.Now().Sub(s.ended)})
 }
 
 func (s *session) state(health indexsource.Health) indexsource.State {

@@ -19,11 +19,11 @@ type watcher struct{ *indexsource.Source }
 
 // A Status is what an index knows of itself.
 type Status struct {
-	State  indexsource.State // as the sources were told
-	Rev    int64             // of the last poll that succeeded
-	Polled time.Time         // when that poll began: every change committed before has been told. Zero: none has succeeded
-	Took   time.Duration     // from then until the sources were told
-	Err    error             // of the last poll, nil where it succeeded
+	State    indexsource.State // as the sources were told
+	Rev      int64             // of the last poll that succeeded
+	Polled   time.Time         // when that poll began: every change committed before has been told. Zero: none has succeeded
+	Duration time.Duration     // from then until the sources were told
+	Err      error             // of the last poll, nil where it succeeded
 }
 
 // Status returns what the last polls have found. Without a watching source it is what
@@ -358,7 +358,7 @@ func (ix *Index) succeeded(began time.Time, n news) {
 			tell(w, n.changed)
 		}
 	}
-	status.Polled, status.Took = began, time.Since(began)
+	status.Polled, status.Duration = began, time.Since(began)
 	ix.mu.Lock()
 	ix.status = status
 	ix.mu.Unlock()

@@ -267,8 +267,8 @@ func TestTook(t *testing.T) {
 		if err := ix.Poll(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		if s := ix.Status(); s.Took != 30*time.Millisecond || !s.Polled.Equal(began) {
-			t.Errorf("got %v from %v, want 30ms from %v", s.Took, s.Polled, began)
+		if s := ix.Status(); s.Duration != 30*time.Millisecond || !s.Polled.Equal(began) {
+			t.Errorf("got %v from %v, want 30ms from %v", s.Duration, s.Polled, began)
 		}
 	})
 }

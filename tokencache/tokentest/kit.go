@@ -12,7 +12,7 @@ import (
 type Kit[R any] struct {
 	Group   *tokencache.Group
 	Caches  []*tokencache.Cache[R] // one for each source, in the same order
-	Evictor *evict.Evictor
+	Evictor evict.Evictor
 	Events  *Recorder // what the group's observer is told
 }
 

@@ -47,7 +47,7 @@ func RunFleet(ctx context.Context, o Options, f Fleet) error {
 func (s *server) logEvent(e fleet.Event) {
 	switch e.Kind {
 	case fleet.EventServing:
-		s.logger.Info("serving", "position", e.Position, "took", e.Took)
+		s.logger.Info("serving", "position", e.Position, "duration", e.Duration)
 	case fleet.EventStopped:
 		s.logger.Warn("not serving", "position", e.Position, "error", e.Err)
 	case fleet.EventJoinFailed:

@@ -94,7 +94,7 @@ func (j *journal) read() record {
 
 // evicted notes an eviction that somebody asked for, and returns its number.
 func (s *server) evicted(ctx context.Context, user string, report evict.Report) int {
-	attrs := []any{"user", user, "selector", report.Selector.String(), "evicted", report.Evicted, "took", report.Took}
+	attrs := []any{"user", user, "selector", report.Selector.String(), "evicted", report.Evicted, "duration", report.Duration}
 	if len(report.Nodes) > 0 {
 		attrs = append(attrs, "nodes", len(report.Nodes), "unconfirmed", len(unconfirmed(&report)))
 	}

@@ -139,7 +139,7 @@ func (s *server) evictFromPage(w http.ResponseWriter, r *http.Request, c caller)
 		p.write(w, http.StatusOK, "page")
 		return
 	}
-	report, err := s.evictor.Apply(r.Context(), sel)
+	report, err := s.evictor.EvictSelector(r.Context(), sel)
 	number := s.evicted(r.Context(), c.Name, report) // here, whatever is known of other nodes
 	if !told(report, err) {
 		p := s.page(r.Context(), c)

@@ -67,7 +67,7 @@ func (s *server) handler() http.Handler {
 	routes := s.routes()
 	own := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.dispatch(routes, w, r) })
 	clear := evict.NewHandler(s.evictor, s.authenticateUser, evict.HandlerConfig{
-		ClusterName: clusterName, NodeID: s.node.id, NodeName: s.node.name, Prefix: "/", MaxWait: s.maxWait,
+		ClusterName: clusterName, NodeID: s.node.id, NodeName: s.node.name, MaxWait: s.maxWait,
 		Audit: func(ctx context.Context, user evict.User, report evict.Report) { s.evicted(ctx, user.Name, report) },
 	})
 	sameOrigin := http.NewCrossOriginProtection()

@@ -28,7 +28,7 @@ type server struct {
 	index      Index
 	indexState func() indexsource.State
 	indexCache *tokencache.Cache[indexsource.Document]
-	evictor    evict.Applier
+	evictor    evict.Evictor
 	fleet      *fleet.Node // nil: the server is alone
 	maxWait    time.Duration
 	journal    journal // of what operators did, and of failed logins

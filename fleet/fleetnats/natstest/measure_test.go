@@ -38,7 +38,7 @@ func (h *host) observe(e fleet.Event) {
 	if e.Kind == fleet.EventRenewed {
 		h.mu.Lock()
 		defer h.mu.Unlock()
-		h.renewals = append(h.renewals, e.Took)
+		h.renewals = append(h.renewals, e.Duration)
 	}
 }
 

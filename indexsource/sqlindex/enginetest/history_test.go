@@ -94,7 +94,7 @@ func (p *polls) look() time.Time {
 	defer p.mu.Unlock()
 	s := p.index.Status()
 	if len(p.seen) == 0 || s.Polled.After(p.seen[len(p.seen)-1].began) {
-		p.seen = append(p.seen, poll{s.Polled, s.Polled.Add(s.Took)})
+		p.seen = append(p.seen, poll{s.Polled, s.Polled.Add(s.Duration)})
 	}
 	return s.Polled
 }
