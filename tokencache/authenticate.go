@@ -307,8 +307,8 @@ func (g *Group) recallLocked(stores []*store, a *attempt, v *Verdict[any]) bool 
 		if a.only != nil && s != a.only {
 			continue
 		}
-		e := s.findLocked(a.query.hash, a.token.id)
-		if e != nil && !e.absent && !g.clock.passed(e.expires) && e.digest.equal(&a.query.digest) {
+		e := s.findSecretLocked(&a.query, a.token.id)
+		if e != nil && !g.clock.passed(e.expires) {
 			s.hits.hit()
 			e.state.Or(used)
 			*v = Verdict[any]{Token: a.token.id, Cache: s.name, Record: e.record, FromMemory: true}
@@ -321,22 +321,12 @@ func (g *Group) recallLocked(stores []*store, a *attempt, v *Verdict[any]) bool 
 // askLocked has the store refuse the token from memory, with no result at all, or
 // returns the load to wait for, or why there is none.
 func (s *store) askLocked(ctx context.Context, a *attempt, v *Verdict[any]) (*load, *NoAnswerError) {
-	g, id := s.group, a.token.id
+	id := a.token.id
 	if s.closed.Load() {
 		return nil, s.noAnswer(id, ReasonClosed, nil)
 	}
-	if e := s.findLocked(a.query.hash, id); e != nil {
-		switch now := g.clock.now(); {
-		case e.expires > now && e.absent:
-			s.hits.absent()
-			return nil, nil
-		case e.expires > now && !s.hideNames:
-			s.hits.mismatch()
-			a.reason = max(a.reason, ReasonWrongSecret)
-			return nil, nil
-		case e.expiredLocked(now):
-			g.expireLocked(e)
-		}
+	if s.refusesLocked(a) {
+		return nil, nil
 	}
 	if a.absent&s.bit() != 0 {
 		return nil, nil
@@ -357,6 +347,29 @@ func (s *store) askLocked(ctx context.Context, a *attempt, v *Verdict[any]) (*lo
 		a.lent = l
 	}
 	return l, nil
+}
+
+// refusesLocked reports whether memory refuses the token. No entry confirms it.
+func (s *store) refusesLocked(a *attempt) bool {
+	g, id, roles := s.group, a.token.id, uint8(0)
+	now := g.clock.now()
+	for e := s.findLocked(a.query.hash, id); e != nil; e = s.nextLocked(e, id) {
+		switch {
+		case e.expires > now && e.absent:
+			s.hits.absent()
+			return true
+		case e.expires > now && !s.hideNames:
+			roles |= 1 << e.role
+		case e.expiredLocked(now):
+			g.expireLocked(e)
+		}
+	}
+	if !refuses(roles) {
+		return false
+	}
+	s.hits.mismatch()
+	a.reason = max(a.reason, ReasonWrongSecret)
+	return true
 }
 
 // take takes what came of a load, and reports whether that ends the attempt. Where it

@@ -168,7 +168,7 @@ func New[R any](g *Group, name string, src Source[R], cfg Config) (*Cache[R], er
 		if !a.Held || err != nil {
 			return Answer[any]{}, err
 		}
-		return Answer[any]{true, a.Disabled, a.Record, a.Expires, a.Verify, a.Ask}, nil
+		return Answer[any]{true, a.Disabled, a.Record, a.Expires, a.Verify, a.Fast, a.Previous, a.Ask}, nil
 	}
 	// The subscription comes before the first load, and an entry can only come
 	// from a load: no change is lost in between.

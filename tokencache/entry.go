@@ -28,6 +28,7 @@ type entry struct {
 	nameLen uint16
 
 	length uint8 // index of the secret's length in the group's lengths
+	role   role
 	absent bool
 	mortal bool  // the token itself expires
 	inMain bool  // of the policy's queues; guarded by the group's mutex
@@ -44,6 +45,20 @@ type entry struct {
 	cellPrev, cellNext   *entry // in the owner's list
 	queuePrev, queueNext *entry // in the policy's queue, or among the absences
 }
+
+// A role says which of a name's good secrets an entry has. A cache has at most one
+// entry of a name in each role, and one that is sole beside no other.
+type role uint8
+
+const (
+	sole     role = iota // no other secret is good
+	present              // the previous one is good, too
+	previous             // the present one is good, too
+)
+
+// refuses reports whether entries in these roles, a bit for each, are all that the
+// source confirms of a name: any other secret is wrong.
+func refuses(roles uint8) bool { return roles&(1<<sole) != 0 || roles == 1<<present|1<<previous }
 
 const (
 	used       = 1 << iota // since the policy last passed by

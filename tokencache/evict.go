@@ -216,15 +216,16 @@ func (s *store) markNamesLocked(ev *eviction, c *cell, sel Selector) {
 	var owner *cell
 	for _, name := range sel.names {
 		id := TokenID{sel.account, name}
-		e := s.findLocked(s.group.hashID(id), id)
-		if e == nil || e.owner.Load() != c {
-			continue // not there, or marked already: the name is selected twice
+		for e := s.findLocked(s.group.hashID(id), id); e != nil; e = s.nextLocked(e, id) {
+			if e.owner.Load() != c {
+				continue // marked already: the name is selected twice
+			}
+			if owner == nil {
+				owner = c.marked(ev)
+			}
+			e.owner.Store(owner)
+			ev.names = append(ev.names, e)
 		}
-		if owner == nil {
-			owner = c.marked(ev)
-		}
-		e.owner.Store(owner)
-		ev.names = append(ev.names, e)
 	}
 }
 

@@ -138,10 +138,14 @@ func (g *Group) find(only *store, q *query, v *Verdict[any]) (found *entry, know
 type finding struct {
 	named TokenID // the name; zero: no entry has it
 
-	// The caches, of the first 64, that have a live entry of the name with another
-	// secret, and those that remember its absence.
-	mismatched, absent uint64
+	// The caches, of the first 64, that remember the name's absence, and those that
+	// have a live entry of it with another secret, by its role.
+	absent uint64
+	others [previous + 1]uint64
 }
+
+// mismatched returns the caches that remember every good secret of the name.
+func (f *finding) mismatched() uint64 { return f.others[sole] | f.others[present]&f.others[previous] }
 
 // recallRefusal looks whether memory suffices to refuse the query.
 func (g *Group) recallRefusal(only *store, q *query, v *Verdict[any]) recall {
@@ -168,22 +172,23 @@ func (g *Group) recallRefusal(only *store, q *query, v *Verdict[any]) recall {
 		case e.confirms(g, q):
 			return unknown // it has come since find looked, or an eviction has marked it
 		case e.live():
-			f.mismatched |= s.bit()
+			f.others[e.role] |= s.bit()
 		}
 	}
-	if f.mismatched|f.absent == 0 || !q.wellFormed() || !g.mayRefuse(only, &f) || g.changes.Load() != changes {
+	mismatched := f.mismatched()
+	if mismatched|f.absent == 0 || !q.wellFormed() || !g.mayRefuse(only, &f) || g.changes.Load() != changes {
 		return unknown
 	}
 	for _, s := range *g.stores.Load() {
 		switch bit := s.bit(); {
-		case f.mismatched&bit != 0:
+		case mismatched&bit != 0:
 			s.hits.mismatch()
 		case f.absent&bit != 0:
 			s.hits.absent()
 		}
 	}
 	v.Token = f.named
-	if f.mismatched != 0 {
+	if mismatched != 0 {
 		return mismatch
 	}
 	return absence
@@ -210,7 +215,7 @@ func (g *Group) mayRefuse(only *store, f *finding) bool {
 		bit := s.bit()
 		switch {
 		case only != nil && s != only:
-		case (f.mismatched|f.absent)&bit != 0:
+		case (f.mismatched()|f.absent)&bit != 0:
 		case bit == 0, s.closed.Load(), s.holder == nil, s.holder.MayHold(f.named):
 			return false
 		}

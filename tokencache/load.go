@@ -47,9 +47,10 @@ type load struct {
 	context loadContext
 
 	// Written by the goroutine of one phase before the next one begins.
-	verify func(Secret) bool
-	found  outcome // what came of the phase
-	asked  outcome // what came of reading, where there is a hash to compute; guarded by the group's mutex
+	verify   func(Secret) bool // nil: there is no hash to compute
+	previous func(Secret) bool // of the previous secret; nil: it is not good
+	found    outcome           // what came of the phase
+	asked    outcome           // what came of reading, where there is a hash to compute; guarded by the group's mutex
 
 	// guarded by the group's mutex
 	phase      phase
@@ -81,11 +82,13 @@ const (
 // An outcome is what came of a load: confirmed, or refused for a reason, or an
 // error with its reason.
 type outcome struct {
-	confirmed bool
-	reason    Reason
-	record    any
-	expires   time.Time // when the token itself expires
-	err       *NoAnswerError
+	confirmed    bool
+	reason       Reason
+	record       any
+	expires      time.Time // when the token itself expires, or the secret
+	role         role
+	previousEnds time.Time // of one that is present: when the previous secret ceases to be good
+	err          *NoAnswerError
 }
 
 // expiredBy reports whether the token itself has expired at this time.
@@ -215,7 +218,7 @@ func (l *load) ask() (err error) {
 	verify := found.Verify
 	switch {
 	case !found.Held:
-		out.reason, verify = ReasonUnknownToken, l.store.dummy()
+		out.reason, verify = ReasonUnknownToken, nil
 	case found.Disabled:
 		out.reason = ReasonDisabled
 	case out.expiredBy(time.Now()):
@@ -227,15 +230,43 @@ func (l *load) ask() (err error) {
 			out.reason = ReasonWrongSecret
 		}
 		return err
-	default:
-		l.store.keepDummy(verify)
-		l.verify = verify
 	}
-	if l.store.hideNames {
-		l.verify = verify
-	}
+	l.chooseHash(&found, verify)
 	return nil
 }
+
+// chooseHash computes a hash that is cheap by its form, and sets the one that needs a
+// turn.
+func (l *load) chooseHash(found *Answer[any], verify func(Secret) bool) {
+	d := &l.store.dummies
+	if l.store.hideNames && verify != nil {
+		d.keep(verify, found.Fast)
+	}
+	if l.found.reason == 0 && !passed(found.Previous.Expires) {
+		l.previous = found.Previous.Verify
+		l.found.previousEnds = found.Previous.Expires
+	}
+	isFast := found.Fast && l.found.reason == 0
+	if l.found.reason == 0 {
+		l.verify = verify
+	}
+	if isFast {
+		l.prove()
+		l.verify = nil
+	}
+	if !l.store.hideNames {
+		return
+	}
+	if fast := d.get(true); fast != nil && !isFast {
+		fast(l.token.secret)
+	}
+	if l.verify == nil && !l.found.confirmed {
+		l.verify = d.get(false)
+	}
+}
+
+// passed reports whether a moment has come; the zero Time never does.
+func passed(moment time.Time) bool { return !moment.IsZero() && !time.Now().Before(moment) }
 
 // verifyLocked begins to compute the hash. The load has a turn.
 func (l *load) verifyLocked() {
@@ -256,14 +287,30 @@ func (l *load) enterVerifyingLocked() {
 // prove verifies the secret, which is to compute a password hash. For a token that
 // is refused already it does so for the time that it takes.
 func (l *load) prove() error {
-	switch ok := l.verify(l.token.secret); {
-	case l.found.reason != 0:
+	out := &l.found
+	ok := l.verify(l.token.secret)
+	switch {
+	case out.reason != 0:
+		return nil
+	case ok && l.previous == nil:
+		out.confirmed = true
 	case ok:
-		l.found.confirmed = true
+		out.confirmed, out.role = true, present
+	case l.previous != nil && l.previous(l.token.secret) && !passed(out.previousEnds):
+		out.confirmed, out.role = true, previous
+		out.expires = earlier(out.expires, out.previousEnds)
 	default:
-		l.found.reason = ReasonWrongSecret
+		out.reason = ReasonWrongSecret
 	}
 	return nil
+}
+
+// earlier returns the earlier of two times; the zero Time is later than any other.
+func earlier(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
 }
 
 // guard calls foreign code, and turns what goes wrong with it into an outcome.

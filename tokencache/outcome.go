@@ -2,31 +2,44 @@ package tokencache
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 )
 
-// What an authentication can end with, besides a verdict. A host branches on the
-// four sentinels; the two error types say more, for its log.
-var (
+// A Sentinel is an error that callers compare with [errors.Is]. It is a constant,
+// so that nothing can assign to it. The error types say more, for a host's log.
+type Sentinel string
+
+// Error returns the text.
+func (s Sentinel) Error() string { return string(s) }
+
+const (
 	// ErrNotServiceToken is wrapped by the error for a credential that is not a
 	// service token at all: another scheme, another kind of bearer, or one that is
 	// damaged. It is not a refusal: a host can go on to its other schemes.
-	ErrNotServiceToken = errors.New("tokencache: not a service token")
+	ErrNotServiceToken Sentinel = "tokencache: not a service token"
 
 	// ErrRefused is wrapped by the error for a service token that no source
 	// confirms. A [*RefusedError] says why; clients should not be told.
-	ErrRefused = errors.New("tokencache: token refused")
+	ErrRefused Sentinel = "tokencache: token refused"
 
 	// ErrOverloaded is wrapped by the [*NoAnswerError] for an authentication that
 	// was turned away, or waited too long, because there was more work than can be
 	// done. Its RetryAfter says when to try again.
-	ErrOverloaded = errors.New("tokencache: overloaded")
+	ErrOverloaded Sentinel = "tokencache: overloaded"
 
 	// ErrClosed is wrapped by the [*NoAnswerError] for an authentication that needs
 	// a cache which has been closed, and by the error of [New] for a closed group.
-	ErrClosed = errors.New("tokencache: closed")
+	// Sources wrap it for what is asked of them after their Close.
+	ErrClosed Sentinel = "tokencache: closed"
+
+	// ErrNotFound is wrapped by the error of a source for a change of a token that it
+	// does not hold. Reads report absence with a bool.
+	ErrNotFound Sentinel = "tokencache: no such token"
+
+	// ErrExists is wrapped by the error of a source that is to create a token which
+	// it holds already.
+	ErrExists Sentinel = "tokencache: token exists"
 )
 
 // A Reason is why an authentication was refused, or why there was no answer. The

@@ -60,8 +60,23 @@ type Answer[R any] struct {
 	// Verify reports whether a secret is the token's, typically by computing its
 	// password hash, and compares in constant time. It cannot fail, and must not
 	// keep the Secret, whose bytes are overwritten afterwards. The group bounds how
-	// many of these calls run at once.
+	// many of these calls run at once, unless Fast is set.
 	Verify func(Secret) bool
+
+	// Fast reports that Verify and Previous.Verify are cheap by the form of their
+	// hashes: one SHA-2, as for a generated secret, which needs no stretching. They
+	// are called at once, without a turn, and are not counted as hashing.
+	Fast bool
+
+	// Previous is the secret that was the token's until it was rotated, and is good
+	// beside the present one for a while. The cache remembers both. While it
+	// remembers one of them only, another secret is not refused from memory. A nil
+	// Verify: no other secret is good. A source must not accept a second secret in
+	// any other way: a cache that remembers one secret refuses all others.
+	Previous struct {
+		Verify  func(Secret) bool
+		Expires time.Time // when it ceases to be good; the zero Time: not before it is replaced
+	}
 
 	// Ask takes Verify's place for a source that does not have the hash, but asks
 	// somebody else about the secret. It may fail as Lookup may, has Lookup's

@@ -34,8 +34,8 @@ type store struct {
 	_    [cacheLine]byte // hits read what is above, and misses write what is below
 	hits hitCounter
 
-	running   tally // goroutines
-	lastDummy atomic.Pointer[func(Secret) bool]
+	running tally // goroutines
+	dummies dummies
 
 	// guarded by group.mu
 	era        *era
@@ -55,8 +55,10 @@ type store struct {
 // growLocked returns.
 func (s *store) rememberLocked(l *load, out *outcome) (need int) {
 	g := s.group
-	if old := s.findLocked(l.hash, l.token.id); old != nil {
-		s.unlinkLocked(old)
+	for old := s.findLocked(l.hash, l.token.id); old != nil; old = s.nextLocked(old, l.token.id) {
+		if out.role == sole || old.absent || old.role == sole || old.role == out.role || old.digest.equal(&l.key.digest) {
+			s.unlinkLocked(old)
+		}
 	}
 	if s.ttl <= 0 {
 		return 0
@@ -72,6 +74,11 @@ func (s *store) rememberLocked(l *load, out *outcome) (need int) {
 	e.digest, e.record = l.key.digest, out.record
 	e.step = uint8(rand.N(256))
 	e.expires = after(l.begun, s.lifetime(e.step))
+	e.role = out.role
+	if e.role == present && !out.previousEnds.IsZero() {
+		// Read anew when the previous secret ceases to be good, to be sole.
+		e.expires = min(e.expires, after(g.clock.now(), time.Until(out.previousEnds)))
+	}
 	if !out.expires.IsZero() {
 		e.expires, e.mortal = min(e.expires, after(g.clock.now(), time.Until(out.expires))), true
 	}
@@ -93,20 +100,18 @@ func (s *store) lifetime(step uint8) time.Duration {
 // source does not hold the token, where it said so. It returns what growLocked
 // returns.
 func (s *store) forgetLocked(l *load, reason Reason) (need int) {
-	old := s.findLocked(l.hash, l.token.id)
-	if old != nil && !old.absent {
-		sameSecret := old.digest.equal(&l.key.digest)
-		if !sameSecret && (reason == ReasonWrongSecret || old.expires > s.group.clock.now()) {
-			return 0 // a wrong secret says nothing of another one; an entry within its time stays for it
+	absent := reason == ReasonUnknownToken && s.absentTTL > 0
+	for old := s.findLocked(l.hash, l.token.id); old != nil; old = s.nextLocked(old, l.token.id) {
+		if !old.absent && !old.digest.equal(&l.key.digest) && (reason == ReasonWrongSecret || old.expires > s.group.clock.now()) {
+			absent = false // a wrong secret says nothing of another one; an entry within its time stays for it
+			continue
 		}
-		s.unlinkLocked(old)
-		old = nil
+		if !old.absent || absent {
+			s.unlinkLocked(old)
+		}
 	}
-	if reason != ReasonUnknownToken || s.absentTTL <= 0 {
+	if !absent {
 		return 0
-	}
-	if old != nil {
-		s.unlinkLocked(old)
 	}
 	e := s.newEntry(l)
 	e.absent = true
@@ -138,11 +143,32 @@ func (s *store) linkLocked(e *entry) (need int) {
 	return g.growLocked(nil)
 }
 
-// findLocked finds what the store remembers of a name, expired or not.
+// findLocked finds what the store remembers of a name, expired or not; nextLocked
+// finds more of it.
 func (s *store) findLocked(hash uint32, id TokenID) *entry {
-	for e := s.group.table.Load().bucket(hash).Load(); e != nil; e = e.next.Load() {
+	return s.matchLocked(s.group.table.Load().bucket(hash).Load(), hash, id)
+}
+
+// nextLocked finds what else the store remembers of the name of e, which findLocked
+// or nextLocked has found, and which may be unlinked since.
+func (s *store) nextLocked(e *entry, id TokenID) *entry {
+	return s.matchLocked(e.next.Load(), e.hash, id)
+}
+
+func (s *store) matchLocked(e *entry, hash uint32, id TokenID) *entry {
+	for ; e != nil; e = e.next.Load() {
 		owner := e.owner.Load()
 		if e.hash == hash && owner.era.store == s && e.name() == id.Name && owner.account == id.Account && !owner.dead() {
+			return e
+		}
+	}
+	return nil
+}
+
+// findSecretLocked finds what the store remembers of a name with the query's secret.
+func (s *store) findSecretLocked(q *query, id TokenID) *entry {
+	for e := s.findLocked(q.hash, id); e != nil; e = s.nextLocked(e, id) {
+		if !e.absent && e.digest.equal(&q.digest) {
 			return e
 		}
 	}
@@ -208,8 +234,8 @@ func (s *store) staleLocked(a *attempt, v *Verdict[any]) bool {
 	if s.stale <= 0 {
 		return false
 	}
-	e := s.findLocked(a.query.hash, a.token.id)
-	if e == nil || e.absent || e.mortal || !e.digest.equal(&a.query.digest) || after(e.expires, s.stale) <= s.group.clock.now() {
+	e := s.findSecretLocked(&a.query, a.token.id)
+	if e == nil || e.mortal || after(e.expires, s.stale) <= s.group.clock.now() {
 		return false
 	}
 	s.stats.Stale++
@@ -218,18 +244,29 @@ func (s *store) staleLocked(a *attempt, v *Verdict[any]) bool {
 	return true
 }
 
-// keepDummy keeps a hash of the source's, so that dummy can take as long as it does.
-func (s *store) keepDummy(verify func(Secret) bool) {
-	if s.hideNames && s.lastDummy.Load() == nil {
-		dummy := verify // to store verify itself would have each load allocate it
-		s.lastDummy.Store(&dummy)
+// Dummies are the first hashes that a source has handed out, of each kind; nil: none
+// yet. Where names are hidden, a refusal computes one of each kind that there is, the
+// token's own or the dummy.
+type dummies struct {
+	fast, slow atomic.Pointer[func(Secret) bool]
+}
+
+func (d *dummies) of(fast bool) *atomic.Pointer[func(Secret) bool] {
+	if fast {
+		return &d.fast
+	}
+	return &d.slow
+}
+
+func (d *dummies) keep(verify func(Secret) bool, fast bool) {
+	if of := d.of(fast); of.Load() == nil {
+		dummy := verify // to store verify itself would make each load allocate it
+		of.Store(&dummy)
 	}
 }
 
-// dummy returns the hash to compute for a name that the source does not hold, where
-// names are to be hidden; nil: none.
-func (s *store) dummy() func(Secret) bool {
-	if verify := s.lastDummy.Load(); verify != nil {
+func (d *dummies) get(fast bool) func(Secret) bool {
+	if verify := d.of(fast).Load(); verify != nil {
 		return *verify
 	}
 	return nil
