@@ -38,7 +38,7 @@ var rooms = map[string]int{
 
 // imports are the packages of this module that each package may import.
 var imports = map[string][]string{
-	"tokencache":           {"internal/quote"},
+	"tokencache":           {"internal/quote", "tokencache/internal/fair"},
 	"filesource":           {"internal/passhash", "internal/quote", "tokencache"},
 	"indexsource":          {"tokencache", "tokencache/tokenhash"},
 	"evict":                {"internal/eswire", "internal/quote", "tokencache"},
@@ -52,6 +52,8 @@ var imports = map[string][]string{
 	"internal/eswire":      {"tokencache"},
 	"internal/passhash":    nil,
 	"internal/quote":       nil,
+
+	"tokencache/internal/fair": nil,
 
 	"tokencache/tokenmetrics": {"filesource", "fleet", "indexsource", "tokencache"},
 }

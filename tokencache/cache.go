@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"math"
 	"time"
+
+	"github.com/svctoken/svctoken/tokencache/internal/fair"
 )
 
 // A Cache remembers what one source said. R is the source's record.
@@ -189,15 +191,17 @@ func newStore(g *Group, name string, cfg Config) *store {
 		loadTimeout: cfg.LoadTimeout,
 		errTimeout:  fmt.Errorf("its source, or the hash, took longer than %v", cfg.LoadTimeout),
 		policy:      newPolicy(cfg.MaxEntries),
-		slots:       turns{limit: cfg.MaxLoads, share: shareOf(cfg.MaxLoads), begin: (*load).readLocked},
-		strays:      strays{limit: max(cfg.MaxLoads, minStrays), share: shareOf(max(cfg.MaxLoads, minStrays))},
+		strays:      fair.Count[Account]{Limit: max(cfg.MaxLoads, minStrays), PerAccount: shareOf(max(cfg.MaxLoads, minStrays))},
 		failures:    failures{longest: cfg.MaxBackoff},
 	}
 	if s.ttl == 0 || s.hideNames {
 		s.absentTTL = 0
 	}
-	s.slots.strays = &s.strays
-	s.slots.setPlaces(g.maxQueue)
+	s.slots = fair.New[Account, *load](fair.Limits[Account]{
+		Turns: cfg.MaxLoads, PerAccount: shareOf(cfg.MaxLoads),
+		Places: g.maxQueue, PlacesPerAccount: shareOf(g.maxQueue),
+		Blocked: &s.strays,
+	})
 	s.beginEraLocked()
 	return s
 }

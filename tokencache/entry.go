@@ -94,9 +94,8 @@ type cell struct {
 
 	origin  *cell // of a marked copy: the cell whose list its entries are in
 	entries *entry
-	loads   map[loadKey]*load // registered; nil: none
-	peak    int               // how many they were at once
-	count   int               // entries that are not absences
+	tickets *ticket // of the reads that are going on
+	count   int     // entries that are not absences
 
 	prev, next *cell // in the era's list
 }
@@ -159,6 +158,11 @@ func (c *cell) marked(ev *eviction) *cell {
 // sextets returns how many characters of base64 the first n bytes determine.
 func sextets(n int) int { return n * 8 / 6 }
 
+// headLen returns how many characters of base64 an account determines.
+func headLen(a Account) int {
+	return sextets(len(bearerPrefix) + len(a.Namespace) + len("/") + len(a.Service) + len("/"))
+}
+
 // newCellLocked returns a cell for an account that the store knows nothing of.
 func (s *store) newCellLocked(a Account) *cell {
 	plain := bearerPrefix + a.String() + "/"
@@ -179,7 +183,7 @@ func (s *store) newCellLocked(a Account) *cell {
 
 // releaseLocked frees a cell that holds nothing any more.
 func (c *cell) releaseLocked() {
-	if c.entries != nil || len(c.loads) > 0 {
+	if c.entries != nil || c.tickets != nil {
 		return
 	}
 	c.leaveEraLocked()

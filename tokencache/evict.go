@@ -208,10 +208,8 @@ func (s *store) markLocked(ev *eviction, sel Selector) {
 }
 
 func (s *store) markNamesLocked(ev *eviction, c *cell, sel Selector) {
-	for key, l := range c.loads {
-		if l.phase != queued && sel.Selects(TokenID{sel.account, key.name}) {
-			l.unregisterLocked()
-		}
+	for t := c.tickets; t != nil; t = t.next {
+		t.void = t.void || sel.Selects(TokenID{sel.account, t.name})
 	}
 	var owner *cell
 	for _, name := range sel.names {

@@ -112,15 +112,12 @@ func Bookkeeping(g *Group) (n int) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	for _, s := range *g.stores.Load() {
-		n += len(s.cells) + len(s.slots.lines) + cap(s.slots.ranks.first) + len(s.strays.of)
+		n += len(s.cells) + s.slots.Accounts() + s.strays.Accounts()
 		for c := s.era.cells; c != nil; c = c.next {
 			n++
 		}
 	}
-	for _, waiting := range g.hashing.waitingOf {
-		n += max(waiting, -waiting)
-	}
-	return n + len(g.hashing.lines) + cap(g.hashing.ranks.first) + len(g.deadlines.loads) + g.linked
+	return n + g.hashing.Accounts() + len(g.deadlines.loads) + g.linked
 }
 
 // ClearInSteps is Group.Clear; step is called under the mutex after the instant and

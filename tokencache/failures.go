@@ -41,35 +41,3 @@ func (f *failures) noteLocked(err *NoAnswerError, now int64) {
 
 // pauseLocked returns how long the source is still left alone.
 func (f *failures) pauseLocked(now int64) time.Duration { return time.Duration(max(0, f.until-now)) }
-
-// Strays are the loads of a store that run on after they were settled, because
-// their source, or a hash, took too long. They are bounded, as each is a goroutine,
-// and by account, so that one account cannot end the store for all. All of it is
-// guarded by the group's mutex.
-type strays struct {
-	limit, share int
-	all          int
-	of           map[Account]int
-}
-
-func (s *strays) beginLocked(a Account) {
-	if s.of == nil {
-		s.of = make(map[Account]int)
-	}
-	s.all++
-	s.of[a]++
-}
-
-func (s *strays) endLocked(a Account) {
-	s.all--
-	if s.of[a]--; s.of[a] == 0 {
-		delete(s.of, a)
-	}
-}
-
-// fullLocked reports whether the account may begin no load, as too many have
-// become strays.
-func (s *strays) fullLocked(a Account) bool { return s.allLocked() || s.of[a] >= s.share }
-
-// allLocked reports whether no account may.
-func (s *strays) allLocked() bool { return s.all >= s.limit }

@@ -14,6 +14,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/svctoken/svctoken/tokencache/internal/fair"
 )
 
 // A Group is the caches that are forgotten together: an eviction happens in all
@@ -55,7 +57,7 @@ type Group struct {
 	growing   bool        // an array is being made for the table
 	swept     int         // the last bucket that the sweep looked at
 	deadlines deadlines
-	hashing   turns
+	hashing   *queue
 	hints     hints
 }
 
@@ -132,14 +134,29 @@ func NewGroup(cfg GroupConfig) *Group {
 		g.maxBearer = base64.StdEncoding.EncodedLen(len(bearerPrefix) + maxQualified + len(":") + g.maxSecret)
 	}
 	hashing := orDefault(cfg.MaxHashing, runtime.GOMAXPROCS(0), math.MaxInt)
-	g.hashing = turns{limit: hashing, share: hashing, begin: (*load).verifyLocked}
-	if hashing < math.MaxInt {
-		g.hashing.costs, g.hashing.extra = newCosts(), hashing
-	}
 	g.maxQueue = orDefault(cfg.MaxQueue, defaultMaxQueue, math.MaxInt)
-	g.hashing.setPlaces(g.maxQueue)
+	limits := fair.Limits[Account]{Turns: hashing, PerAccount: hashing, Places: g.maxQueue, PlacesPerAccount: shareOf(g.maxQueue)}
+	if hashing < math.MaxInt {
+		limits.Extra, limits.ByCost = hashing, true
+	}
+	g.hashing = fair.New[Account, *load](limits)
 	g.deadlines.group = g
 	return g
+}
+
+// A queue is the loads that wait for turns; see package fair.
+type queue = fair.Queue[Account, *load]
+
+// accountShare is which part of the loads, of the places to wait and of the stray
+// loads one account may have: an eighth, so that seven can attack at once before
+// the others are held up. What is too small to be shared, or has no bound, is not.
+const accountShare = 8
+
+func shareOf(all int) int {
+	if all < accountShare || all == math.MaxInt {
+		return all
+	}
+	return all / accountShare
 }
 
 // orDefault returns an option's value: zero stands for the default, negative for

@@ -7,13 +7,15 @@ import (
 	"runtime"
 	"runtime/debug"
 	"time"
+
+	"github.com/svctoken/svctoken/tokencache/internal/fair"
 )
 
-// loadKey identifies a load within its account. It has the digest beside the
+// loadKey identifies a load. It has the digest beside the
 // name: by the name alone, anybody who knows it could keep loads of wrong secrets
 // running, and the callers with the right one would wait for them.
 type loadKey struct {
-	name   string
+	id     TokenID
 	digest digest
 }
 
@@ -37,7 +39,6 @@ type loadKey struct {
 // goes nowhere.
 type load struct {
 	store   *store
-	cell    *cell
 	key     loadKey
 	token   Token
 	hash    uint32 // of the head of the token's bearer
@@ -53,17 +54,17 @@ type load struct {
 	asked    outcome           // what came of reading, where there is a hash to compute; guarded by the group's mutex
 
 	// guarded by the group's mutex
-	phase      phase
-	registered bool
-	waiters    int
-	over       bool  // nothing of it uses its token's secret any more
-	wipe       bool  // the secret is to be overwritten then, as who had it decoded has gone
-	started    int64 // clock readings: when it was made,
-	begun      int64 // when it began to read,
-	turned     int64 // when it got its turn to compute the hash,
-	deadline   int64 // and when its phase ends
-	heapIndex  int   // in the group's deadlines; -1: it is not there
-	place      place // in a queue for turns
+	phase     phase
+	ticket    ticket // from when it begins to read
+	waiters   int
+	over      bool                        // nothing of it uses its token's secret any more
+	wipe      bool                        // the secret is to be overwritten then, as who had it decoded has gone
+	started   int64                       // clock readings: when it was made,
+	begun     int64                       // when it began to read,
+	turned    int64                       // when it got its turn to compute the hash,
+	deadline  int64                       // and when its phase ends
+	heapIndex int                         // in the group's deadlines; -1: it is not there
+	place     fair.Waiter[Account, *load] // in a queue for turns
 
 	done chan struct{} // closed when the load is settled
 	out  outcome       // written before that, by whoever settles it
@@ -99,42 +100,31 @@ func (out *outcome) expiredBy(now time.Time) bool {
 // obtainLocked returns a load of the token to wait for: a registered one, or else a
 // new one. Where no new one may be begun, it says why.
 func (s *store) obtainLocked(ctx context.Context, token *Token, q *query, refresh bool) (*load, *NoAnswerError) {
-	key := loadKey{token.id.Name, q.digest}
-	c := s.cells[token.id.Account]
-	if c != nil {
-		if l := c.loads[key]; l != nil {
-			if !l.asked.expiredBy(time.Now()) {
-				return l, nil
-			}
-			l.unregisterLocked() // what it has read held until then, and this caller came later
-			c = s.cells[token.id.Account]
-		}
+	key := loadKey{token.id, q.digest}
+	if l := s.loads[key]; l != nil && l.joinableLocked() {
+		return l, nil
 	}
 	if err := s.unavailableLocked(token.id); err != nil {
 		return nil, err
 	}
-	if c == nil {
-		c = s.newCellLocked(token.id.Account)
-	}
 	g := s.group
 	l := &load{
-		store: s, cell: c, key: key, token: *token, hash: q.hash, text: token.id.Name + q.bearer[len(c.head):q.cut],
+		store: s, key: key, token: *token, hash: q.hash, text: token.id.Name + q.bearer[headLen(token.id.Account):q.cut],
 		hinted: g.hints.hasLocked(q.digest, g.clock.now()), refresh: refresh,
-		registered: true, started: g.clock.now(), heapIndex: -1,
+		started: g.clock.now(), heapIndex: -1,
 		done: make(chan struct{}),
 	}
 	l.context.load, l.context.caller = l, ctx
-	// Registered first: to queue may turn away another load of the cell, and the
-	// cell must not be freed with it (TestEvictionAfterTurningAway).
-	c.registerLocked(l)
+	l.place = fair.Waiter[Account, *load]{Account: token.id.Account, Name: token.id.Name, Urgent: l.hinted, Value: l}
+	s.registerLocked(l)
 	switch {
-	case s.slots.takeLocked(l):
+	case s.slots.Take(token.id.Account):
 		l.readLocked()
-	case s.slots.queueLocked(l):
+	case l.waitLocked(s.slots):
 		g.deadlines.setLocked(l, after(l.started, g.maxWait))
 	default:
 		l.unregisterLocked()
-		return nil, s.overloaded(token.id, &s.slots)
+		return nil, s.overloaded(token.id, s.slots)
 	}
 	return l, nil
 }
@@ -142,7 +132,7 @@ func (s *store) obtainLocked(ctx context.Context, token *Token, q *query, refres
 // unavailableLocked returns why the store begins no load of the token at present,
 // or nil.
 func (s *store) unavailableLocked(id TokenID) *NoAnswerError {
-	if s.strays.fullLocked(id.Account) {
+	if s.strays.FullFor(id.Account) {
 		return s.noAnswer(id, ReasonUnavailable, errStrays)
 	}
 	if wait := s.failures.pauseLocked(s.group.clock.now()); wait > 0 {
@@ -166,6 +156,7 @@ func (s *store) noAnswer(id TokenID, reason Reason, err error) *NoAnswerError {
 func (l *load) readLocked() {
 	g := l.store.group
 	l.phase, l.begun = reading, g.clock.now()
+	l.store.admitLocked(&l.ticket, l.token.id)
 	g.deadlines.setLocked(l, after(l.begun, l.store.loadTimeout))
 	l.store.stats.Loads++
 	l.store.running.add()
@@ -369,17 +360,17 @@ func (l *load) landLocked() (goesOn, hash bool) {
 	s, g := l.store, l.store.group
 	switch l.phase {
 	case settled: // overdue or closed: a stray
-		s.strays.endLocked(l.token.id.Account)
-		s.slots.handOnAllLocked()
+		s.strays.Remove(l.token.id.Account)
+		s.readNextLocked()
 		s.stats.Discarded++
 		l.overLocked()
 		return true, false
 	case verifying:
-		g.hashing.giveBackLocked(l.token.id.Account, g.clock.now()-l.turned)
+		g.endHashLocked(l.token.id.Account, g.clock.now()-l.turned)
 		return false, false
 	}
 	l.checkExpiry()
-	s.slots.giveBackLocked(l.token.id.Account, g.clock.now()-l.begun)
+	s.endReadLocked(l.token.id.Account, g.clock.now()-l.begun)
 	s.failures.noteLocked(l.found.err, g.clock.now())
 	if l.found.err != nil || l.verify == nil {
 		return false, false
@@ -389,15 +380,15 @@ func (l *load) landLocked() (goesOn, hash bool) {
 	case l.unwanted():
 		l.found = outcome{reason: ReasonGaveUp}
 		return false, false
-	case g.hashing.takeLocked(l):
+	case g.hashing.Take(l.token.id.Account):
 		l.enterVerifyingLocked()
 		return true, true
-	case g.hashing.queueLocked(l):
+	case l.waitLocked(g.hashing):
 		l.phase = turning
 		g.deadlines.setLocked(l, after(g.clock.now(), g.maxWait))
 		return true, false
 	}
-	l.turnAway(&g.hashing)
+	l.turnAway(g.hashing)
 	return false, false
 }
 
@@ -413,8 +404,8 @@ func (l *load) checkExpiry() {
 // must not lend its frame to the way of every load: see do.
 //
 //go:noinline
-func (l *load) turnAway(t *turns) {
-	err := l.store.overloaded(l.token.id, t)
+func (l *load) turnAway(q *queue) {
+	err := l.store.overloaded(l.token.id, q)
 	l.found = outcome{reason: err.Reason, err: err}
 }
 
@@ -432,13 +423,12 @@ func (l *load) publishLocked(out *outcome) (need int) {
 		s.stats.Refusals++
 		s.group.hints.removeLocked(l.key.digest, s)
 	}
-	if !l.registered || l.cell.dead() {
+	if !l.ticket.goodLocked() {
 		s.stats.Discarded++
 		return 0
 	}
-	// In this order. What is published may displace the cell's last entry, and the
-	// registered load is what keeps the cell from being freed then
-	// (TestDisplacementWithinAnAccount).
+	// What is published may displace the cell's last entry; the ticket keeps the cell
+	// from being freed then (TestDisplacementWithinAnAccount).
 	switch {
 	case out.confirmed:
 		need = s.rememberLocked(l, out)
@@ -490,38 +480,34 @@ func (l *load) tell() {
 	g.observer(context.WithoutCancel(l.context.caller), ev)
 }
 
-// registerLocked registers a load.
-func (c *cell) registerLocked(l *load) {
-	if c.loads == nil {
-		s := c.era.store
-		if c.loads, s.spareLoads = s.spareLoads, nil; c.loads == nil {
-			c.loads = make(map[loadKey]*load)
-		}
+// joinableLocked reports whether who comes now may wait for the load: it has not begun
+// to read, or no eviction has come since, and what it has read still holds.
+func (l *load) joinableLocked() bool {
+	if l.asked.expiredBy(time.Now()) {
+		l.ticket.void = true
 	}
-	c.loads[l.key] = l
-	c.peak = max(c.peak, len(c.loads))
+	return l.phase == queued || l.ticket.goodLocked()
 }
 
-// keepLoadsLocked keeps an empty map of loads for the next cell that needs one. A map
-// keeps the size of its largest flood, so one that was large is dropped.
-func (c *cell) keepLoadsLocked() {
-	if len(c.loads) > 0 {
-		return
+// registerLocked has later callers find the load.
+func (s *store) registerLocked(l *load) {
+	if s.loads == nil {
+		s.loads = make(map[loadKey]*load)
 	}
-	if c.peak <= smallFlood {
-		c.era.store.spareLoads = c.loads
-	}
-	c.loads, c.peak = nil, 0
+	s.loads[l.key] = l
+	s.peakLoads = max(s.peakLoads, len(s.loads))
 }
 
 func (l *load) unregisterLocked() {
-	if !l.registered {
-		return
+	s := l.store
+	l.ticket.returnLocked()
+	if s.loads[l.key] != l {
+		return // another one has taken its place
 	}
-	l.registered = false
-	delete(l.cell.loads, l.key)
-	l.cell.keepLoadsLocked()
-	l.cell.releaseLocked()
+	delete(s.loads, l.key)
+	if len(s.loads) == 0 && s.peakLoads > smallFlood {
+		s.loads, s.peakLoads = nil, 0 // a map keeps the size of its largest flood
+	}
 }
 
 // stopLocked settles a load before it has ended by itself: it leaves its queue, or
@@ -533,14 +519,14 @@ func (l *load) stopLocked(out *outcome) {
 		if l.phase == turning { // it has begun, and so is counted
 			l.countStopLocked(out.reason)
 		}
-		l.place.leaveLocked()
+		l.place.Leave()
 		l.overLocked()
 	case reading:
-		s.strays.beginLocked(account)
-		s.slots.giveBackLocked(account, int64(s.loadTimeout))
+		s.strays.Add(account)
+		s.endReadLocked(account, int64(s.loadTimeout))
 	case verifying:
-		s.strays.beginLocked(account)
-		s.group.hashing.giveBackLocked(account, int64(s.loadTimeout))
+		s.strays.Add(account)
+		s.group.endHashLocked(account, int64(s.loadTimeout))
 	}
 	l.settleLocked(out)
 }
@@ -602,9 +588,9 @@ func (g *Group) overdue() {
 		var err *NoAnswerError
 		switch l.phase {
 		case queued:
-			err = s.overloaded(id, &s.slots)
+			err = s.overloaded(id, s.slots)
 		case turning:
-			err = s.overloaded(id, &g.hashing)
+			err = s.overloaded(id, g.hashing)
 		default:
 			err = s.noAnswer(id, ReasonSourceTimeout, s.errTimeout)
 			s.stats.Errors++
@@ -623,6 +609,59 @@ func (g *Group) overdue() {
 	}()
 	finishAll(ended)
 }
+
+// waitLocked has the load wait for a turn, and reports whether there was a place. One
+// that loses its place to it ends.
+func (l *load) waitLocked(q *queue) bool {
+	displaced, ok := q.Add(&l.place)
+	if displaced != nil {
+		displaced.Value.loseTurnLocked(q)
+	}
+	return ok
+}
+
+// loseTurnLocked ends a load whose place in the queue was taken.
+func (l *load) loseTurnLocked(q *queue) {
+	err := l.store.overloaded(l.token.id, q)
+	l.stopLocked(&outcome{reason: err.Reason, err: err})
+	l.store.running.add()
+	go func() { // as it must not be called under the mutex
+		defer l.store.running.done()
+		l.finish()
+	}()
+}
+
+// endReadLocked gives back a slot that the account has had for so long.
+func (s *store) endReadLocked(a Account, took int64) {
+	s.slots.GiveBack(a, time.Duration(took))
+	s.readNextLocked()
+}
+
+// readNextLocked gives slots to the loads that can have one now.
+func (s *store) readNextLocked() {
+	for l, ok := s.slots.Next(); ok; l, ok = s.slots.Next() {
+		l.readLocked()
+	}
+}
+
+// endHashLocked gives back a turn that the account has had for so long, and gives
+// turns to the loads that can have one now.
+func (g *Group) endHashLocked(a Account, took int64) {
+	g.hashing.GiveBack(a, time.Duration(took))
+	for l, ok := g.hashing.Next(); ok; l, ok = g.hashing.Next() {
+		l.verifyLocked()
+	}
+}
+
+// overloaded returns the error for a load that has waited too long in the queue, or
+// found no place in it.
+func (s *store) overloaded(id TokenID, q *queue) *NoAnswerError {
+	err := s.noAnswer(id, ReasonOverloaded, nil)
+	err.RetryAfter = max(minRetry, q.Wait())
+	return err
+}
+
+const minRetry = time.Second
 
 // panicError describes a panic of a source. The value is shown only where the
 // runtime made it: anything else could hold a secret.

@@ -10,8 +10,8 @@ package tokencache
 // All of it is guarded by the group's mutex.
 type policy struct {
 	capacity    int
-	probation   queue
-	main        queue
+	probation   fifo
+	main        fifo
 	probationAt int // how long probation may be while the store is full
 
 	// ghosts are the hashes of names that were displaced from probation. It loses
@@ -19,8 +19,8 @@ type policy struct {
 	ghosts []uint32
 }
 
-// A queue of entries, linked through themselves.
-type queue struct {
+// A fifo is a queue of entries, linked through themselves.
+type fifo struct {
 	first, last *entry // the first was put in first
 	len         int
 	isMain      bool
@@ -36,7 +36,7 @@ func newPolicy(capacity int) policy {
 	return policy{
 		capacity:    capacity,
 		probationAt: max(1, capacity/probationPart),
-		main:        queue{isMain: true},
+		main:        fifo{isMain: true},
 	}
 }
 
@@ -53,7 +53,7 @@ func (p *policy) addLocked(e *entry) {
 
 func (p *policy) removeLocked(e *entry) { p.queueOf(e).remove(e) }
 
-func (p *policy) queueOf(e *entry) *queue {
+func (p *policy) queueOf(e *entry) *fifo {
 	if e.inMain {
 		return &p.main
 	}
@@ -107,7 +107,7 @@ func (p *policy) rememberGhost(hash uint32) {
 
 func (p *policy) ghost(hash uint32) int { return int(hash) & (len(p.ghosts) - 1) }
 
-func (q *queue) push(e *entry) {
+func (q *fifo) push(e *entry) {
 	e.inMain = q.isMain
 	e.queuePrev, e.queueNext = q.last, nil
 	if q.last != nil {
@@ -119,7 +119,7 @@ func (q *queue) push(e *entry) {
 	q.len++
 }
 
-func (q *queue) remove(e *entry) {
+func (q *fifo) remove(e *entry) {
 	if e.queuePrev != nil {
 		e.queuePrev.queueNext = e.queueNext
 	} else {

@@ -34,7 +34,7 @@ func (s *store) snapshot() Stats {
 	st := s.stats
 	s.hits.read(&st)
 	st.Entries = s.era.count
-	st.Loading, st.Waiting, st.Strays = s.slots.running, s.slots.waiting, s.strays.all
+	st.Loading, st.Waiting, st.Strays = s.slots.Running(), s.slots.Waiting(), s.strays.All()
 	return st
 }
 
@@ -69,7 +69,7 @@ func (g *Group) Stats() GroupStats {
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	st.Hashing, st.Waiting = g.hashing.running, g.hashing.waiting
+	st.Hashing, st.Waiting = g.hashing.Running(), g.hashing.Waiting()
 	return st
 }
 

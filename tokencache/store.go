@@ -5,6 +5,8 @@ import (
 	"math/rand/v2"
 	"sync/atomic"
 	"time"
+
+	"github.com/svctoken/svctoken/tokencache/internal/fair"
 )
 
 // A store is a cache without its record type: what Cache[R] wraps.
@@ -38,16 +40,17 @@ type store struct {
 	dummies dummies
 
 	// guarded by group.mu
-	era        *era
-	cells      map[Account]*cell // of the era
-	spareLoads map[loadKey]*load // an empty map, for the next cell that has loads
-	policy     policy
-	absences   queue // the oldest first
-	slots      turns
-	strays     strays
-	failures   failures
-	displaced  int // since the observer was told
-	stats      Stats
+	era       *era
+	cells     map[Account]*cell // of the era
+	loads     map[loadKey]*load // that may be joined
+	peakLoads int               // how many they were at once
+	policy    policy
+	absences  fifo // the oldest first
+	slots     *queue
+	strays    fair.Count[Account] // loads that run on after they were settled
+	failures  failures
+	displaced int // since the observer was told
+	stats     Stats
 }
 
 // rememberLocked stores the result of a load that confirmed its token, in the
@@ -128,8 +131,8 @@ func (s *store) forgetLocked(l *load, reason Reason) (need int) {
 const maxAbsences = 10_000
 
 func (s *store) newEntry(l *load) *entry {
-	e := &entry{text: l.text, nameLen: uint16(len(l.key.name)), hash: l.hash}
-	e.owner.Store(l.cell)
+	e := &entry{text: l.text, nameLen: uint16(len(l.token.id.Name)), hash: l.hash}
+	e.owner.Store(l.ticket.cell)
 	return e
 }
 

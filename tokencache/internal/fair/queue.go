@@ -1,0 +1,353 @@
+// Package fair shares a bounded number of turns among accounts, so that none of them
+// can hold up the others.
+//
+// A [Queue] gives turns to the accounts in rotation, within an account to its names,
+// and within a name first come, first served. It runs nothing and reads no clock: the
+// caller says when a turn begins and ends, and asks who is next.
+//
+// Nothing here is safe for concurrent use.
+package fair
+
+import (
+	"container/list"
+	"slices"
+	"time"
+)
+
+// A Queue of work that waits for turns. K is an account.
+//
+// Urgent work goes before all other. Where all turns are taken, an account that has
+// none gets one all the same if every turn in use is known to take more than twice as
+// long as the account's own do: cheap work does not wait for the expensive work of
+// others, and there are at most classes/clearly such turns.
+//
+// INVARIANT: whoever waits could not have a turn when Next last returned nil. So the
+// caller calls Next, until it returns nil, after whatever may free a turn.
+type Queue[K comparable, V any] struct {
+	limits  Limits[K]
+	running int
+	waiting int
+	mean    time.Duration // moving average of how long a turn takes
+
+	flows   map[K]*flow[K, V]     // of the accounts that have a turn or wait
+	active  []*flow[K, V]         // those that have a turn, if costs are known
+	rings   [priorities]list.List // of *flow: the accounts that wait, the next one first
+	byClass [classes]int          // how many wait, by the class of their account
+	longest byLength[K, V]        // the accounts that wait, by how much
+	costs   *costs[K]             // nil: every turn costs the same
+	peak    int                   // how many flows there were at once
+	spare   *flow[K, V]           // one that was freed
+}
+
+// Limits are what a Queue admits.
+type Limits[K comparable] struct {
+	Turns      int // at once
+	PerAccount int
+	Extra      int // further turns, of accounts that have none
+
+	Places           int // to wait
+	PlacesPerAccount int
+
+	ByCost  bool      // whether cheap accounts need not wait for expensive ones
+	Blocked *Count[K] // accounts that may have no turn; nil: none
+}
+
+const (
+	urgent = iota
+	ordinary
+	priorities
+)
+
+// A flow is what one account has of a queue.
+type flow[K comparable, V any] struct {
+	account          K
+	class            class
+	running, waiting int
+	prev, next       *flow[K, V] // in byLength
+	byPriority       [priorities]struct {
+		inRing *list.Element // of Queue.rings; nil: nothing waits
+		names  list.List     // of *nameQueue, the next one first
+		byName map[string]*list.Element
+	}
+}
+
+// A nameQueue is the work for one name that waits, the first one first.
+type nameQueue struct {
+	name string
+	work list.List // of *Waiter
+}
+
+// A Waiter is one piece of work, which its owner embeds.
+type Waiter[K comparable, V any] struct {
+	Account K
+	Name    string
+	Urgent  bool
+	Value   V
+
+	in   *Queue[K, V] // nil: it does not wait
+	flow *flow[K, V]
+	name *list.Element // of *nameQueue
+	at   *list.Element // in the nameQueue
+}
+
+// New returns an empty queue.
+func New[K comparable, V any](limits Limits[K]) *Queue[K, V] {
+	q := &Queue[K, V]{limits: limits}
+	if limits.ByCost {
+		q.costs = newCosts[K]()
+	}
+	return q
+}
+
+// Running returns how many turns are in use.
+func (q *Queue[K, V]) Running() int { return q.running }
+
+// Waiting returns how many wait for one.
+func (q *Queue[K, V]) Waiting() int { return q.waiting }
+
+// Accounts returns how many accounts the queue keeps something for.
+func (q *Queue[K, V]) Accounts() int { return len(q.flows) + cap(q.longest.first) }
+
+// Wait is how long it should take until who comes now has a turn.
+func (q *Queue[K, V]) Wait() time.Duration {
+	return time.Duration(int64(q.mean) * int64(q.waiting) / int64(q.limits.Turns))
+}
+
+// Take takes a turn for the account, if there is one.
+func (q *Queue[K, V]) Take(account K) bool {
+	f := q.flow(account)
+	if !q.may(f, q.dearest()) {
+		q.free(f)
+		return false
+	}
+	q.begin(f)
+	return true
+}
+
+// GiveBack gives back a turn that the account has had for so long.
+func (q *Queue[K, V]) GiveBack(account K, took time.Duration) {
+	q.mean += (took - q.mean) / 8
+	f := q.flows[account]
+	f.running--
+	q.running--
+	if q.costs != nil {
+		q.note(f, took)
+	}
+	q.free(f)
+}
+
+// Add has the work wait, and reports whether there was a place. Where all are taken,
+// it takes the place of the last of those who wait for the account that waits with the
+// most; displaced is that one, which waits no more.
+func (q *Queue[K, V]) Add(w *Waiter[K, V]) (displaced *Waiter[K, V], ok bool) {
+	f, p := q.flow(w.Account), ordinary
+	if w.Urgent {
+		p = urgent
+	}
+	if displaced, ok = q.makeRoom(f, p); !ok {
+		q.free(f)
+		return nil, false
+	}
+	if displaced != nil {
+		displaced.Leave()
+		f = q.flow(w.Account) // it may have been the last of this flow
+	}
+	q.waiting++
+	q.byClass[f.class]++
+	q.longest.move(f, 1)
+	in := &f.byPriority[p]
+	if in.byName == nil {
+		in.byName = make(map[string]*list.Element)
+	}
+	name := in.byName[w.Name]
+	if name == nil {
+		name = in.names.PushBack(&nameQueue{name: w.Name})
+		in.byName[w.Name] = name
+	}
+	if in.inRing == nil {
+		in.inRing = q.rings[p].PushBack(f)
+	}
+	w.in, w.flow, w.name = q, f, name
+	w.at = name.Value.(*nameQueue).work.PushBack(w)
+	return displaced, true
+}
+
+// Leave has the work wait no more. It does nothing where it does not wait.
+func (w *Waiter[K, V]) Leave() {
+	q, f := w.in, w.flow
+	if q == nil {
+		return
+	}
+	p := ordinary
+	if w.Urgent {
+		p = urgent
+	}
+	in, name := &f.byPriority[p], w.name.Value.(*nameQueue)
+	name.work.Remove(w.at)
+	if name.work.Len() == 0 {
+		in.names.Remove(w.name)
+		delete(in.byName, name.name)
+	}
+	if in.names.Len() == 0 {
+		q.rings[p].Remove(in.inRing)
+		in.inRing, in.byName = nil, nil
+	}
+	q.waiting--
+	q.byClass[f.class]--
+	q.longest.move(f, -1)
+	w.in, w.flow, w.name, w.at = nil, nil, nil, nil
+	q.free(f)
+}
+
+// Next takes a turn for who is next, which then waits no more; false: nobody who
+// waits can have one.
+func (q *Queue[K, V]) Next() (v V, ok bool) {
+	dearest := q.dearest()
+	if !q.waits(dearest) || q.limits.Blocked != nil && q.limits.Blocked.Full() {
+		return v, false // without a look at each account: there may be thousands
+	}
+	for p := range q.rings {
+		ring := &q.rings[p]
+		for at := ring.Front(); at != nil; at = at.Next() {
+			f := at.Value.(*flow[K, V])
+			if !q.may(f, dearest) {
+				continue
+			}
+			ring.MoveToBack(at)
+			names := &f.byPriority[p].names
+			name := names.Front()
+			names.MoveToBack(name)
+			w := name.Value.(*nameQueue).work.Front().Value.(*Waiter[K, V])
+			q.begin(f)
+			w.Leave()
+			return w.Value, true
+		}
+	}
+	return v, false
+}
+
+func (q *Queue[K, V]) flow(account K) *flow[K, V] {
+	f := q.flows[account]
+	if f != nil {
+		return f
+	}
+	if f, q.spare = q.spare, nil; f == nil {
+		f = new(flow[K, V])
+	}
+	if q.flows == nil {
+		q.flows = make(map[K]*flow[K, V])
+	}
+	f.account = account
+	if q.costs != nil {
+		f.class = q.costs.of(account)
+	}
+	q.flows[account] = f
+	q.peak = max(q.peak, len(q.flows))
+	return f
+}
+
+// smallFlood is how many accounts there may have been at once without their memory
+// being given back afterwards.
+const smallFlood = 64
+
+// free forgets a flow that has nothing.
+func (q *Queue[K, V]) free(f *flow[K, V]) {
+	if f.running > 0 || f.waiting > 0 {
+		return
+	}
+	delete(q.flows, f.account)
+	var none K
+	f.account, f.class = none, 0
+	q.spare = f
+	if len(q.flows) == 0 && q.peak > smallFlood {
+		q.flows, q.peak = nil, 0
+	}
+}
+
+// dearest returns the dearest class whose work may have a turn now, of accounts that
+// have none.
+func (q *Queue[K, V]) dearest() class {
+	switch {
+	case q.running < q.limits.Turns+q.limits.Extra:
+		return anyClass
+	case q.costs == nil:
+		return noClass
+	}
+	dearest := class(anyClass)
+	for _, f := range q.active {
+		dearest = min(dearest, f.class-clearly)
+	}
+	return dearest
+}
+
+// may reports whether the account can have a turn now.
+func (q *Queue[K, V]) may(f *flow[K, V], dearest class) bool {
+	if q.limits.Blocked != nil && q.limits.Blocked.FullFor(f.account) {
+		return false
+	}
+	if q.running < q.limits.Turns {
+		return f.running < q.limits.PerAccount
+	}
+	return f.running == 0 && f.class <= dearest
+}
+
+func (q *Queue[K, V]) begin(f *flow[K, V]) {
+	if f.running == 0 && q.costs != nil {
+		q.active = append(q.active, f)
+	}
+	f.running++
+	q.running++
+}
+
+// note notes what a turn of the account cost.
+func (q *Queue[K, V]) note(f *flow[K, V], took time.Duration) {
+	q.byClass[f.class] -= f.waiting
+	f.class = q.costs.note(f.account, took)
+	q.byClass[f.class] += f.waiting
+	if f.running == 0 {
+		at := slices.Index(q.active, f) // of a few for each core
+		q.active = slices.Delete(q.active, at, at+1)
+	}
+}
+
+// waits reports whether work of the class, or of a cheaper one, waits.
+func (q *Queue[K, V]) waits(dearest class) bool {
+	for c := class(0); c <= dearest; c++ {
+		if q.byClass[c] > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// makeRoom reports whether work of the flow may wait, and who has to go for it: the
+// last of the flow itself where that is urgent, and else of the longest.
+func (q *Queue[K, V]) makeRoom(f *flow[K, V], priority int) (displaced *Waiter[K, V], ok bool) {
+	if f.waiting >= q.limits.PlacesPerAccount {
+		if priority == urgent {
+			displaced = f.last()
+		}
+		return displaced, displaced != nil
+	}
+	if q.waiting < q.limits.Places {
+		return nil, true
+	}
+	longest := q.longest.most() // as all places are taken, there is one
+	if longest.waiting == f.waiting {
+		longest = f
+	}
+	if longest.waiting <= f.waiting+1 && priority != urgent {
+		return nil, false
+	}
+	displaced = longest.last()
+	return displaced, displaced != nil
+}
+
+// last returns who waits last, of those that are not urgent; nil: nobody.
+func (f *flow[K, V]) last() *Waiter[K, V] {
+	names := &f.byPriority[ordinary].names
+	if names.Len() == 0 {
+		return nil
+	}
+	return names.Back().Value.(*nameQueue).work.Back().Value.(*Waiter[K, V])
+}
