@@ -323,3 +323,58 @@ func ExampleSecret_Reveal() {
 	fmt.Println(secret, secret.Len(), strings.ToUpper(secret.Reveal()))
 	// Output: [redacted] 11 SUPERSECRET
 }
+
+// A source whose tokens are rotated says which secret was good before, and until when.
+func ExampleAnswer_rotated() {
+	id := tokencache.Account{Namespace: "elastic", Service: "fleet-server"}.TokenID("token1")
+	is := func(want string) func(tokencache.Secret) bool {
+		return func(got tokencache.Secret) bool { return got.Equal(tokencache.NewSecret(want)) }
+	}
+	source := lookup(func(tokencache.TokenID) tokencache.Answer[string] {
+		a := tokencache.Answer[string]{Held: true, Verify: is("the new secret"), Fast: true}
+		a.Previous.Verify = is("the old secret")
+		a.Previous.Expires = time.Now().Add(time.Hour)
+		return a
+	})
+	group := tokencache.NewGroup(tokencache.GroupConfig{})
+	defer group.Close()
+	cache, err := tokencache.New(group, "rotated", source, tokencache.Config{})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	for _, secret := range []string{"the new secret", "the old secret", "another secret"} {
+		token, _ := tokencache.NewToken(id, tokencache.NewSecret(secret))
+		_, err := cache.AuthenticateToken(context.Background(), token)
+		fmt.Println(secret, err)
+	}
+	// Output:
+	// the new secret <nil>
+	// the old secret <nil>
+	// another secret tokencache: token refused: elastic/fleet-server/token1: wrong_secret
+}
+
+// lookup is a source that never changes.
+type lookup func(tokencache.TokenID) tokencache.Answer[string]
+
+func (l lookup) Lookup(_ context.Context, id tokencache.TokenID) (tokencache.Answer[string], error) {
+	return l(id), nil
+}
+
+func (lookup) Subscribe(tokencache.Invalidator) (cancel func()) { return func() {} }
+
+// Sources wrap the sentinels, and hosts branch on them.
+func ExampleSentinel() {
+	status := func(err error) int {
+		for sentinel, status := range map[tokencache.Sentinel]int{
+			tokencache.ErrNotFound: 404, tokencache.ErrExists: 409, tokencache.ErrClosed: 503,
+		} {
+			if errors.Is(err, sentinel) {
+				return status
+			}
+		}
+		return 500
+	}
+	fmt.Println(status(fmt.Errorf("delete elastic/fleet-server/token1: %w", tokencache.ErrNotFound)))
+	// Output: 404
+}
