@@ -4,7 +4,7 @@ go 1.26.0
 
 require (
 	github.com/google/go-cmp v0.7.0
-	github.com/svctoken/svctoken v0.0.0-00010101000000-000000000000
+	github.com/svctoken/svctoken v0.1.0
 	k8s.io/api v0.37.2
 	k8s.io/apiserver v0.37.2
 )

@@ -4,8 +4,8 @@ go 1.26.0
 
 require (
 	github.com/prometheus/client_golang v1.25.0
-	github.com/svctoken/svctoken v0.0.0-00010101000000-000000000000
-	github.com/svctoken/svctoken/adapters/tokenprom v0.0.0-00010101000000-000000000000
+	github.com/svctoken/svctoken v0.1.0
+	github.com/svctoken/svctoken/adapters/tokenprom v0.1.0
 )
 
 require (

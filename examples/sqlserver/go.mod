@@ -5,10 +5,9 @@ go 1.26.0
 require (
 	github.com/jackc/pgx/v5 v5.12.0
 	github.com/ncruces/go-sqlite3 v0.37.0
-	github.com/svctoken/svctoken v0.0.0-00010101000000-000000000000
-	github.com/svctoken/svctoken/indexsource/sqlindex v0.0.0-00010101000000-000000000000
-	github.com/svctoken/svctoken/indexsource/sqlindex/enginetest v0.0.0-00010101000000-000000000000
-	github.com/svctoken/svctoken/indexsource/sqlindex/pglisten v0.0.0-00010101000000-000000000000
+	github.com/svctoken/svctoken v0.1.0
+	github.com/svctoken/svctoken/indexsource/sqlindex v0.1.0
+	github.com/svctoken/svctoken/indexsource/sqlindex/pglisten v0.1.0
 	golang.org/x/term v0.48.0
 )
 
@@ -28,6 +27,5 @@ require (
 replace (
 	github.com/svctoken/svctoken => ../..
 	github.com/svctoken/svctoken/indexsource/sqlindex => ../../indexsource/sqlindex
-	github.com/svctoken/svctoken/indexsource/sqlindex/enginetest => ../../indexsource/sqlindex/enginetest
 	github.com/svctoken/svctoken/indexsource/sqlindex/pglisten => ../../indexsource/sqlindex/pglisten
 )

@@ -10,7 +10,7 @@ import (
 	_ "github.com/jackc/pgx/v5/stdlib"
 
 	"github.com/svctoken/svctoken/examples/authserver/servertest"
-	"github.com/svctoken/svctoken/indexsource/sqlindex/enginetest/pgserver"
+	"github.com/svctoken/svctoken/examples/sqlserver/internal/pgtest"
 )
 
 // TestMain makes the test binary the server, for the tests that start one.
@@ -35,15 +35,16 @@ func TestServers(t *testing.T) {
 		testServers(t, "sqlite:"+path, "SQLite "+path, db)
 	})
 	t.Run("PostgreSQL", func(t *testing.T) {
-		s, err := pgserver.Start("fsync = off")
-		pgserver.Need(t, err)
-		defer s.Close()
-		db, err := sql.Open("pgx", s.URL("postgres"))
+		url := pgtest.Start(t)
+		if url == "" {
+			t.Skip("PostgreSQL is not installed")
+		}
+		db, err := sql.Open("pgx", url)
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer db.Close()
-		testServers(t, s.URL("postgres"), "PostgreSQL ", db)
+		testServers(t, url, "PostgreSQL ", db)
 	})
 }
 

@@ -6,10 +6,10 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 
 	"github.com/svctoken/svctoken/fleet/fleetlog"
-	"github.com/svctoken/svctoken/internal/sqlerr"
 )
 
 // A Dialect is the SQL of a database engine.
@@ -96,7 +96,7 @@ func (l *Log) writeSQLite(ctx context.Context, do func(querier) error) error {
 }
 
 // A databaseError has the text of what the driver answered. It unwraps to errors of the
-// standard library alone: see package sqlerr.
+// standard library alone: PostgreSQL's driver quotes rows in its own.
 type databaseError struct {
 	text  string
 	known error
@@ -115,5 +115,14 @@ func wrap(op string, err error) error {
 			return err
 		}
 	}
-	return &databaseError{text: "fleetsql: " + op + ": " + err.Error(), known: sqlerr.Known(err)}
+	e := &databaseError{text: "fleetsql: " + op + ": " + err.Error()}
+	for _, standard := range []error{
+		context.DeadlineExceeded, context.Canceled, sql.ErrConnDone, sql.ErrTxDone, sql.ErrNoRows, driver.ErrBadConn, io.ErrUnexpectedEOF, io.EOF,
+	} {
+		if errors.Is(err, standard) {
+			e.known = standard
+			break
+		}
+	}
+	return e
 }

@@ -1,11 +1,13 @@
 package sqlindex
 
 import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
-
-	"github.com/svctoken/svctoken/internal/sqlerr"
 )
 
 // An Engine is a database engine whose SQL the package speaks.
@@ -72,21 +74,29 @@ func (e *EngineError) Error() string { return fmt.Sprintf("sqlindex: %s: %s", e.
 // nil.
 func (e *EngineError) Unwrap() error { return e.known }
 
+// knownErrors are what an EngineError may unwrap to, apart from ErrFormat.
+var knownErrors = []error{
+	ErrClosed, context.DeadlineExceeded, context.Canceled, sql.ErrConnDone, sql.ErrTxDone, sql.ErrNoRows,
+	driver.ErrBadConn, io.ErrUnexpectedEOF, io.EOF,
+}
+
 // wrap turns an error of the driver into an EngineError. The secrets are texts that
 // must not show.
 func wrap(op string, err error, secrets ...string) error {
 	if err == nil {
 		return nil
 	}
-	e := &EngineError{Op: op, Text: err.Error(), known: sqlerr.Known(err)}
+	e := &EngineError{Op: op, Text: err.Error()}
+	for _, known := range knownErrors {
+		if e.known == nil && errors.Is(err, known) {
+			e.known = known
+		}
+	}
 	if state, ok := errors.AsType[interface {
 		error
 		SQLState() string
 	}](err); ok {
 		e.SQLState = state.SQLState()
-	}
-	if errors.Is(err, ErrClosed) {
-		e.known = ErrClosed
 	}
 	if isNoTable(e) {
 		e.known = ErrFormat

@@ -2,9 +2,11 @@ package sqlindex_test
 
 import (
 	"context"
+	"database/sql"
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"testing"
 
@@ -62,13 +64,18 @@ func TestStoredHash(t *testing.T) {
 	}
 }
 
-// TestKnownErrors: callers can tell a deadline from an outage.
+// TestKnownErrors: callers can tell a deadline from an outage, and get nothing else
+// of what the driver says.
 func TestKnownErrors(t *testing.T) {
 	db, ix := openFake(t, sqlindex.Config{})
-	for _, known := range []error{context.DeadlineExceeded, context.Canceled} {
-		db.fail(fmt.Errorf("pool: %w", known))
-		if _, _, err := ix.Get(t.Context(), fleet.TokenID("x")); !errors.Is(err, known) {
-			t.Errorf("got %v, want %v in it", err, known)
+	for _, known := range []error{
+		context.DeadlineExceeded, context.Canceled, sql.ErrConnDone, sql.ErrTxDone, sql.ErrNoRows, driver.ErrBadConn,
+		io.ErrUnexpectedEOF, io.EOF,
+	} {
+		own := quoting{"pool"}
+		db.fail(fmt.Errorf("%w: %w", own, known))
+		if _, _, err := ix.Get(t.Context(), fleet.TokenID("x")); !errors.Is(err, known) || errors.Is(err, own) {
+			t.Errorf("got %v, want %v in it alone", err, known)
 		}
 	}
 }

@@ -2,7 +2,7 @@ module github.com/svctoken/svctoken/indexsource/sqlindex
 
 go 1.26.0
 
-require github.com/svctoken/svctoken v0.0.0-00010101000000-000000000000
+require github.com/svctoken/svctoken v0.1.0
 
 require (
 	github.com/hashicorp/golang-lru/v2 v2.0.7 // indirect

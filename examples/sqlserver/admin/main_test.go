@@ -2,14 +2,13 @@ package main
 
 import (
 	"bytes"
-	"errors"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/svctoken/svctoken/examples/sqlserver/internal/pgtest"
 	"github.com/svctoken/svctoken/indexsource/sqlindex"
-	"github.com/svctoken/svctoken/indexsource/sqlindex/enginetest/pgserver"
 	"github.com/svctoken/svctoken/tokencache"
 )
 
@@ -35,15 +34,8 @@ func admin(t *testing.T, args ...string) (status int, stdout, stderr string) {
 func TestStores(t *testing.T) {
 	dir := t.TempDir()
 	stores := map[string]string{"file": "file:" + filepath.Join(dir, "service_tokens"), "SQLite": "sqlite:" + filepath.Join(dir, "tokens.db")}
-	s, err := pgserver.Start("fsync = off")
-	switch {
-	case err == nil:
-		defer s.Close()
-		stores["PostgreSQL"] = s.URL("postgres")
-	case errors.Is(err, pgserver.ErrNotInstalled) && os.Getenv("CI") == "":
-		t.Log(err)
-	default:
-		t.Fatal(err)
+	if url := pgtest.Start(t); url != "" {
+		stores["PostgreSQL"] = url
 	}
 	for name, store := range stores {
 		t.Run(name, func(t *testing.T) {

@@ -4,7 +4,7 @@ go 1.26.0
 
 require (
 	github.com/elastic/cloud-on-k8s/v3 v3.5.0
-	github.com/svctoken/svctoken/internal/harness/e2e v0.0.0-00010101000000-000000000000
+	github.com/svctoken/svctoken/internal/harness/e2e v0.1.0
 	k8s.io/api v0.36.2
 	k8s.io/apimachinery v0.36.2
 	k8s.io/client-go v0.36.2

@@ -19,8 +19,8 @@ import (
 	"github.com/svctoken/svctoken/fleet/fleetlog"
 	"github.com/svctoken/svctoken/fleet/fleetsql"
 	"github.com/svctoken/svctoken/indexsource"
-	"github.com/svctoken/svctoken/indexsource/sqlindex/enginetest/pgserver"
 	"github.com/svctoken/svctoken/indexsource/sqlindex/pglisten"
+	"github.com/svctoken/svctoken/internal/harness/pgserver"
 	"github.com/svctoken/svctoken/tokencache"
 )
 
@@ -246,7 +246,7 @@ func revoke(ctx context.Context, t *testing.T, all []*host, id tokencache.TokenI
 
 // TestMeasure prints figures of docs/fleet.md:
 //
-//	go -C fleet/fleetsql/sqltest test . -run TestMeasure -measure -v
+//	go -C internal/harness/sqltest test . -run TestMeasure -measure -v
 func TestMeasure(t *testing.T) {
 	if !*measure {
 		t.Skip("it runs with -measure")

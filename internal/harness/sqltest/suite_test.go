@@ -4,7 +4,7 @@ import (
 	"testing"
 
 	"github.com/svctoken/svctoken/fleet/fleettest"
-	"github.com/svctoken/svctoken/indexsource/sqlindex/enginetest/pgserver"
+	"github.com/svctoken/svctoken/internal/harness/pgserver"
 )
 
 // TestSuite runs the kit. On PostgreSQL it has a server of its own where that is

@@ -14,7 +14,7 @@ import (
 
 	"github.com/svctoken/svctoken/fleet/fleetlog"
 	"github.com/svctoken/svctoken/fleet/fleetsql"
-	"github.com/svctoken/svctoken/indexsource/sqlindex/enginetest/pgserver"
+	"github.com/svctoken/svctoken/internal/harness/pgserver"
 )
 
 func appended(t testing.TB, e fleetlog.Log, entry fleetlog.Entry) fleetlog.Position {

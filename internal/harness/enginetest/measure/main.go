@@ -1,7 +1,7 @@
 // Command measure measures package sqlindex on SQLite and on a PostgreSQL that it starts,
 // and prints a table for docs/sql.md.
 //
-//	go -C indexsource/sqlindex/enginetest run ./measure -documents 1000000
+//	go -C internal/harness/enginetest run ./measure -documents 1000000
 package main
 
 import (
@@ -25,8 +25,8 @@ import (
 
 	"github.com/svctoken/svctoken/indexsource"
 	"github.com/svctoken/svctoken/indexsource/sqlindex"
-	"github.com/svctoken/svctoken/indexsource/sqlindex/enginetest/pgserver"
 	"github.com/svctoken/svctoken/indexsource/sqlindex/pglisten"
+	"github.com/svctoken/svctoken/internal/harness/pgserver"
 	"github.com/svctoken/svctoken/tokencache"
 )
 

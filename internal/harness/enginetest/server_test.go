@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/svctoken/svctoken/indexsource/sqlindex/enginetest/pgserver"
+	"github.com/svctoken/svctoken/internal/harness/pgserver"
 )
 
 const startsServer = "SQLINDEX_TEST_STARTS_SERVER"

@@ -20,7 +20,7 @@ import (
 	"github.com/svctoken/svctoken/fleet/fleetlog"
 	"github.com/svctoken/svctoken/fleet/fleetsql"
 	"github.com/svctoken/svctoken/fleet/fleettest"
-	"github.com/svctoken/svctoken/indexsource/sqlindex/enginetest/pgserver"
+	"github.com/svctoken/svctoken/internal/harness/pgserver"
 )
 
 // server is the PostgreSQL that the tests share, each with a schema of its own.

@@ -20,7 +20,7 @@ import (
 
 	"github.com/svctoken/svctoken/indexsource"
 	"github.com/svctoken/svctoken/indexsource/sqlindex"
-	"github.com/svctoken/svctoken/indexsource/sqlindex/enginetest/pgserver"
+	"github.com/svctoken/svctoken/internal/harness/pgserver"
 	"github.com/svctoken/svctoken/tokencache"
 	"github.com/svctoken/svctoken/tokencache/tokenhash"
 )

@@ -11,8 +11,8 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/svctoken/svctoken/indexsource/sqlindex"
-	"github.com/svctoken/svctoken/indexsource/sqlindex/enginetest/pgserver"
 	"github.com/svctoken/svctoken/indexsource/sqlindex/pglisten"
+	"github.com/svctoken/svctoken/internal/harness/pgserver"
 )
 
 // TestNotifications: PostgreSQL notifies of each statement once, with the names of what

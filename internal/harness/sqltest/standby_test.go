@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/svctoken/svctoken/fleet/fleetlog"
-	"github.com/svctoken/svctoken/indexsource/sqlindex/enginetest/pgserver"
+	"github.com/svctoken/svctoken/internal/harness/pgserver"
 )
 
 // TestStandbyIsAway: an append that the synchronous standby does not have is not
