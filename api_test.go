@@ -31,7 +31,7 @@ var rooms = map[string]int{
 	"tokencache": 35, "filesource": 20, "indexsource": 16, "evict": 16, "tokencache/tokentest": 16,
 	"fleet":                22,
 	"fleet/fleetlog":       12,
-	"tokencache/tokenhash": 6, "tokencache/tokenhttp": 6, "tokencache/tokenlog": 2,
+	"tokencache/tokenhash": 6, "tokencache/tokenhttp": 6, "tokencache/tokenlog": 3,
 
 	"tokencache/tokenmetrics": 10,
 }
@@ -47,7 +47,7 @@ var imports = map[string][]string{
 	"fleet/fleettest":      {"fleet", "fleet/fleetlog", "tokencache"},
 	"tokencache/tokenhash": {"internal/passhash", "tokencache"},
 	"tokencache/tokenhttp": {"tokencache"},
-	"tokencache/tokenlog":  {"tokencache"},
+	"tokencache/tokenlog":  {"fleet", "tokencache"},
 	"tokencache/tokentest": {"evict", "indexsource", "tokencache"},
 	"internal/eswire":      {"tokencache"},
 	"internal/passhash":    nil,

@@ -27,10 +27,10 @@ var _ = func(group *tokencache.Group, app, users http.Handler) http.Handler {
 }
 
 var _ = func(metrics func(context.Context, tokencache.Event)) *tokencache.Group {
-	logs := tokenlog.New(slog.Default())
+	logs := tokenlog.New(tokenlog.Config{})
 	group := tokencache.NewGroup(tokencache.GroupConfig{
 		Observer: func(ctx context.Context, ev tokencache.Event) {
-			logs(ctx, ev)
+			logs.Observe(ctx, ev)
 			metrics(ctx, ev)
 		},
 	})

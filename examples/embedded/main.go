@@ -9,7 +9,6 @@ import (
 	"context"
 	"fmt"
 	"log"
-	"log/slog"
 	"net/http"
 	"sync"
 
@@ -63,8 +62,8 @@ func (t *table) set(ctx context.Context, id tokencache.TokenID, r *row) error {
 
 // newServer is the host: what was there, with the group before it.
 func newServer(source tokencache.Source[string]) (http.Handler, *tokencache.Group, evict.Evictor, error) {
-	metrics, logs := tokenprom.New(tokenprom.Config{}), tokenlog.New(slog.Default())
-	group := tokencache.NewGroup(tokencache.GroupConfig{Observer: func(ctx context.Context, ev tokencache.Event) { metrics.Observe(ctx, ev); logs(ctx, ev) }})
+	metrics, logs := tokenprom.New(tokenprom.Config{}), tokenlog.New(tokenlog.Config{})
+	group := tokencache.NewGroup(tokencache.GroupConfig{Observer: func(ctx context.Context, ev tokencache.Event) { metrics.Observe(ctx, ev); logs.Observe(ctx, ev) }})
 	metrics.SetGroup(group)
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(metrics)

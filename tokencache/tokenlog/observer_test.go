@@ -4,9 +4,9 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -18,11 +18,35 @@ import (
 	"github.com/svctoken/svctoken/tokencache/tokentest"
 )
 
-var fleet = tokencache.Account{Namespace: "elastic", Service: "fleet-server"}
+var agents = tokencache.Account{Namespace: "elastic", Service: "fleet-server"}
+
+// An output is what was written, also by timers.
+type output struct {
+	mu  sync.Mutex // guards buf
+	buf bytes.Buffer
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.buf.Write(p)
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.buf.String()
+}
+
+func (o *output) Reset() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.buf.Reset()
+}
 
 // newLogger returns a logger without times, and what it has written.
-func newLogger() (*slog.Logger, *bytes.Buffer) {
-	out := new(bytes.Buffer)
+func newLogger() (*slog.Logger, *output) {
+	out := new(output)
 	return slog.New(slog.NewTextHandler(out, &slog.HandlerOptions{
 		Level: slog.LevelDebug,
 		ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
@@ -34,7 +58,7 @@ func newLogger() (*slog.Logger, *bytes.Buffer) {
 	})), out
 }
 
-func expect(t *testing.T, out *bytes.Buffer, when string, want ...string) {
+func expect(t *testing.T, out *output, when string, want ...string) {
 	t.Helper()
 	var got []string
 	for line := range strings.Lines(out.String()) {
@@ -49,9 +73,9 @@ func expect(t *testing.T, out *bytes.Buffer, when string, want ...string) {
 func TestOutage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		logger, out := newLogger()
-		observe := tokenlog.New(logger)
-		failure := tokencache.Event{Cache: "index", Token: fleet.TokenID("a"), Reason: tokencache.ReasonSourceFailed, Err: errors.New("no route")}
-		answer := tokencache.Event{Cache: "index", Token: fleet.TokenID("a"), Reason: tokencache.ReasonUnknownToken}
+		observe := tokenlog.New(tokenlog.Config{Logger: logger}).Observe
+		failure := tokencache.Event{Cache: "index", Token: agents.TokenID("a"), Reason: tokencache.ReasonSourceFailed, Err: errors.New("no route")}
+		answer := tokencache.Event{Cache: "index", Token: agents.TokenID("a"), Reason: tokencache.ReasonUnknownToken}
 		other := tokencache.Event{Cache: "file"}
 
 		observe(t.Context(), answer)
@@ -84,7 +108,7 @@ func TestOutage(t *testing.T) {
 func TestFailuresFarApart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		logger, out := newLogger()
-		observe := tokenlog.New(logger)
+		observe := tokenlog.New(tokenlog.Config{Logger: logger}).Observe
 		failure := tokencache.Event{Cache: "index", Reason: tokencache.ReasonSourceFailed, Err: errors.New("no route")}
 		const first = `level=WARN msg="the source fails" cache=index reason=source_failed err="no route" times=1`
 		for range 3 {
@@ -100,10 +124,57 @@ func TestFailuresFarApart(t *testing.T) {
 	})
 }
 
+// TestSecondOutage: it is told at once, also within a minute of the first, and so is
+// another reason of the same outage.
+func TestSecondOutage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		logger, out := newLogger()
+		observe := tokenlog.New(tokenlog.Config{Logger: logger}).Observe
+		fails := func(reason tokencache.Reason) {
+			observe(t.Context(), tokencache.Event{Cache: "index", Reason: reason, Err: errors.New("no route")})
+		}
+		fails(tokencache.ReasonSourceFailed)
+		time.Sleep(10 * time.Second)
+		observe(t.Context(), tokencache.Event{Cache: "index"})
+		expect(t, out, "the first",
+			`level=WARN msg="the source fails" cache=index reason=source_failed err="no route" times=1`,
+			`level=INFO msg="the source answers again" cache=index failures=1 after=10s`)
+		time.Sleep(10 * time.Second)
+		fails(tokencache.ReasonSourceFailed)
+		fails(tokencache.ReasonSourceFailed)
+		expect(t, out, "the second", `level=WARN msg="the source fails" cache=index reason=source_failed err="no route" times=1`)
+		fails(tokencache.ReasonSourceTimeout)
+		fails(tokencache.ReasonSourceTimeout)
+		expect(t, out, "another reason", `level=WARN msg="the source fails" cache=index reason=source_timeout err="no route" times=2`)
+		time.Sleep(time.Minute)
+		fails(tokencache.ReasonSourceFailed)
+		expect(t, out, "after a minute", `level=ERROR msg="the source has not answered for a minute" cache=index reason=source_failed err="no route" failures=5`)
+		observe(t.Context(), tokencache.Event{Cache: "index"})
+		expect(t, out, "the end", `level=INFO msg="the source answers again" cache=index failures=5 after=1m0s`)
+	})
+}
+
+// TestAlternatingReasons: reasons by turns do not fill the disk.
+func TestAlternatingReasons(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		logger, out := newLogger()
+		observe := tokenlog.New(tokenlog.Config{Logger: logger}).Observe
+		for range 6000 { // ten minutes
+			for _, reason := range []tokencache.Reason{tokencache.ReasonSourceFailed, tokencache.ReasonSourceTimeout} {
+				observe(t.Context(), tokencache.Event{Cache: "index", Reason: reason, Err: errors.New("no route")})
+			}
+			time.Sleep(100 * time.Millisecond)
+		}
+		if got := strings.Count(out.String(), "\n"); got > 20 || got < 10 {
+			t.Errorf("got %d lines in ten minutes", got)
+		}
+	})
+}
+
 func TestFlappingIsQuiet(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		logger, out := newLogger()
-		observe := tokenlog.New(logger)
+		observe := tokenlog.New(tokenlog.Config{Logger: logger}).Observe
 		for range 600 { // ten minutes of it, ten failures and answers a second
 			for range 10 {
 				observe(t.Context(), tokencache.Event{Cache: "index", Reason: tokencache.ReasonSourceFailed, Err: errors.New("no route")})
@@ -125,7 +196,7 @@ func TestFlappingIsQuiet(t *testing.T) {
 func TestPanic(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		logger, out := newLogger()
-		group := tokencache.NewGroup(tokencache.GroupConfig{Observer: tokenlog.New(logger)})
+		group := tokencache.NewGroup(tokencache.GroupConfig{Observer: tokenlog.New(tokenlog.Config{Logger: logger}).Observe})
 		defer group.Close()
 		var src tokentest.Source[string]
 		if _, err := tokencache.New(group, "index", &src, tokencache.Config{MaxBackoff: -1}); err != nil {
@@ -149,39 +220,12 @@ func TestPanic(t *testing.T) {
 	})
 }
 
-func TestEvictions(t *testing.T) {
-	logger, out := newLogger()
-	observe := tokenlog.New(logger)
-	sel, err := fleet.Select("token1", "token2")
-	if err != nil {
-		t.Fatal(err)
-	}
-	sels := []tokencache.Selector{sel}
-	for _, test := range []struct {
-		ev   tokencache.Event
-		want string
-	}{
-		{tokencache.Event{Selectors: sels, Evicted: map[string]int{"file": 1, "index": 2}},
-			`level=INFO msg="tokens evicted" cause=asked evicted=3 tokens=[elastic/fleet-server/token1,token2] selectors=1`},
-		{tokencache.Event{Cause: tokencache.CauseNode}, `level=INFO msg="caches cleared" cause=node evicted=0`},
-		{tokencache.Event{Cause: tokencache.CauseState, Cache: "index"}, `level=INFO msg="caches cleared" cause=state evicted=0 cache=index`},
-		{tokencache.Event{Cause: tokencache.CauseSource, Cache: "file"}, `level=INFO msg="caches cleared" cause=source evicted=0 cache=file`},
-		{tokencache.Event{Cause: tokencache.CauseSource, Cache: "index", Selectors: sels},
-			`level=DEBUG msg="tokens evicted" cause=source evicted=0 cache=index tokens=[elastic/fleet-server/token1,token2] selectors=1`},
-		{tokencache.Event{Cause: tokencache.CauseClosed, Cache: "index"}, `level=DEBUG msg="caches cleared" cause=closed evicted=0 cache=index`},
-	} {
-		test.ev.Kind = tokencache.EventEviction
-		observe(t.Context(), test.ev)
-		expect(t, out, fmt.Sprint(test.ev.Cause), test.want)
-	}
-}
-
 func TestFullAndOverloaded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		logger, out := newLogger()
-		observe := tokenlog.New(logger)
+		observe := tokenlog.New(tokenlog.Config{Logger: logger}).Observe
 		full := tokencache.Event{Kind: tokencache.EventDisplacement, Cache: "file", Count: 7}
-		away := tokencache.Event{Kind: tokencache.EventOverload, Cache: "file", Token: fleet.TokenID("a"), Reason: tokencache.ReasonOverloaded}
+		away := tokencache.Event{Kind: tokencache.EventOverload, Cache: "file", Token: agents.TokenID("a"), Reason: tokencache.ReasonOverloaded}
 		for range 3600 {
 			observe(t.Context(), full)
 			time.Sleep(time.Second)
@@ -205,6 +249,6 @@ func TestDefaultLogger(t *testing.T) {
 	logger, out := newLogger()
 	defer slog.SetDefault(slog.Default())
 	slog.SetDefault(logger)
-	tokenlog.New(nil)(context.Background(), tokencache.Event{Kind: tokencache.EventEviction})
+	tokenlog.New(tokenlog.Config{}).Observe(context.Background(), tokencache.Event{Kind: tokencache.EventEviction})
 	expect(t, out, "the default", `level=INFO msg="caches cleared" cause=asked evicted=0`)
 }

@@ -1,0 +1,59 @@
+package tokenlog
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/svctoken/svctoken/fleet"
+)
+
+// ObserveFleet logs what a node's event gives to log, for fleet.Config.Observer.
+func (o *Observer) ObserveFleet(ev fleet.Event) {
+	o.mu.Lock()
+	log, lines := o.log, o.nodeLocked(ev, time.Now())
+	o.mu.Unlock()
+	write(context.Background(), log, lines)
+}
+
+// A node is what has been said of a node.
+type node struct {
+	trouble, serving news
+}
+
+func (o *Observer) nodeLocked(ev fleet.Event, now time.Time) []line {
+	n := &o.node
+	switch ev.Kind {
+	case fleet.EventServing:
+		n.trouble.what = ""
+		return nodeLine(ev, slog.LevelInfo, "the node serves", n.serving.due(ev.Kind.String(), now))
+	case fleet.EventStopped:
+		n.serving.what = ""
+		return nodeLine(ev, slog.LevelWarn, "the node does not serve: its caches are cleared, and it joins anew", n.trouble.due(about(ev), now))
+	case fleet.EventJoinFailed:
+		return nodeLine(ev, slog.LevelWarn, "the node cannot join", n.trouble.due(about(ev), now))
+	case fleet.EventReopened:
+		return nodeLine(ev, slog.LevelInfo, "the node follows the log anew", n.trouble.due(about(ev), now))
+	default:
+		return nil
+	}
+}
+
+// about is what must have changed for an event of trouble to be news.
+func about(ev fleet.Event) string {
+	if ev.Err == nil {
+		return ev.Kind.String()
+	}
+	return ev.Kind.String() + ": " + ev.Err.Error()
+}
+
+func nodeLine(ev fleet.Event, level slog.Level, text string, times int) []line {
+	if times == 0 {
+		return nil
+	}
+	attrs := []slog.Attr{slog.Uint64("position", uint64(ev.Position)), slog.Int("times", times)}
+	if ev.Err != nil {
+		attrs = append(attrs, slog.Any("err", ev.Err))
+	}
+	return []line{{level, text, attrs}}
+}

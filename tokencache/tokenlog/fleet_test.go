@@ -1,0 +1,55 @@
+package tokenlog_test
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/svctoken/svctoken/fleet"
+	"github.com/svctoken/svctoken/tokencache/tokenlog"
+)
+
+// TestNode: what happens to a node is told once, and what goes on each minute.
+func TestNode(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		logger, out := newLogger()
+		observe := tokenlog.New(tokenlog.Config{Logger: logger}).ObserveFleet
+		lost := errors.New("no route to the log")
+		observe(fleet.Event{Kind: fleet.EventServing, Position: 7})
+		observe(fleet.Event{Kind: fleet.EventRenewed, Position: 8})
+		observe(fleet.Event{Kind: fleet.EventApplied, Position: 8})
+		expect(t, out, "the begin", `level=INFO msg="the node serves" position=7 times=1`)
+		observe(fleet.Event{Kind: fleet.EventStopped, Position: 9, Err: lost})
+		for range 61 {
+			observe(fleet.Event{Kind: fleet.EventJoinFailed, Err: lost})
+			time.Sleep(time.Second)
+		}
+		observe(fleet.Event{Kind: fleet.EventJoinFailed, Err: errors.New("another log")})
+		observe(fleet.Event{Kind: fleet.EventServing, Position: 12})
+		expect(t, out, "an outage",
+			`level=WARN msg="the node does not serve: its caches are cleared, and it joins anew" position=9 times=1 err="no route to the log"`,
+			`level=WARN msg="the node cannot join" position=0 times=1 err="no route to the log"`,
+			`level=WARN msg="the node cannot join" position=0 times=60 err="no route to the log"`,
+			`level=WARN msg="the node cannot join" position=0 times=1 err="another log"`,
+			`level=INFO msg="the node serves" position=12 times=1`)
+	})
+}
+
+// TestNodeThatComesAndGoes does not fill the disk.
+func TestNodeThatComesAndGoes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		logger, out := newLogger()
+		observe := tokenlog.New(tokenlog.Config{Logger: logger}).ObserveFleet
+		for range 6000 { // ten minutes
+			observe(fleet.Event{Kind: fleet.EventServing})
+			observe(fleet.Event{Kind: fleet.EventReopened, Err: errors.New("reset")})
+			observe(fleet.Event{Kind: fleet.EventStopped, Err: errors.New("reset")})
+			time.Sleep(100 * time.Millisecond)
+		}
+		if got := strings.Count(out.String(), "\n"); got > 30 {
+			t.Errorf("got %d lines in ten minutes", got)
+		}
+	})
+}
