@@ -59,7 +59,13 @@ func ExampleHandler() {
 			return evict.User{}, false, nil
 		}
 		return evict.User{Name: name, Privileges: []string{"manage_security"}}, true, nil
-	}, evict.HandlerConfig{ClusterName: "docs", NodeID: "n1", NodeName: "node-1", MaxNames: 100, Prefix: "/es"})
+	}, evict.HandlerConfig{
+		ClusterName: "docs", NodeID: "n1", NodeName: "node-1", MaxNames: 100, Prefix: "/es",
+		Challenges: []string{`Basic realm="docs"`}, // service tokens are not taken here
+		Audit: func(_ context.Context, user evict.User, report evict.Report) {
+			fmt.Println(user, "evicted", report.Selector)
+		},
+	})
 
 	mux := http.NewServeMux() // the host's other routes
 	server := handler.Wrap(mux)
@@ -70,7 +76,21 @@ func ExampleHandler() {
 	server.ServeHTTP(w, r)
 	fmt.Println(w.Code, w.Body)
 	// Output:
+	// user [operator] evicted elastic/fleet-server/token1,token2
 	// 200 {"_nodes":{"total":1,"successful":1,"failed":0},"cluster_name":"docs","nodes":{"n1":{"name":"node-1"}}}
+}
+
+// An observer learns who has asked for an eviction, whichever way it was asked for.
+func ExampleUserFrom() {
+	group := tokencache.NewGroup(tokencache.GroupConfig{Observer: func(ctx context.Context, ev tokencache.Event) {
+		if user, ok := evict.UserFrom(ctx); ok {
+			fmt.Println(ev.Cause, user, user.ServiceAccount)
+		}
+	}})
+	defer group.Close()
+	ctx := evict.WithUser(context.Background(), evict.User{Name: "operator"})
+	evict.New(group).Evict(ctx, "elastic", "fleet-server", "*")
+	// Output: asked user [operator] false
 }
 
 func ExampleSelectorError() {

@@ -1,6 +1,7 @@
 package evict
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/base64"
@@ -34,7 +35,7 @@ import (
 // [Evictor] reaches them. Nodes that have not confirmed it by then, see
 // HandlerConfig.MaxWait, are counted as failed in an answer with status 200, as
 // Elasticsearch does it. Where it is not known which nodes there are, the answer is
-// 503, without Retry-After: the eviction goes on, and nobody knows for how long.
+// 503 with the Evictor's error, and without Retry-After: the eviction goes on, and nobody knows for how long.
 //
 // Requests are checked in this order: method (405), credentials (401, or 503 where
 // they cannot be checked), query, body and names (400, or 406 for a format other
@@ -53,14 +54,6 @@ type Handler struct {
 	authenticate func(*http.Request) (User, bool, error)
 	cfg          HandlerConfig
 	prefix       []string // the parts of cfg.Prefix
-}
-
-// A User is who asks for an eviction.
-type User struct {
-	Name string
-	// Privileges are the user's cluster privileges. An eviction takes
-	// manage_security, or all, which includes it.
-	Privileges []string
 }
 
 // HandlerConfig holds the options of a [Handler]. The zero value is the
@@ -83,6 +76,16 @@ type HandlerConfig struct {
 	// takes the prefix from the path, it is empty.
 	Prefix string
 
+	// Challenges are the values of the WWW-Authenticate header of a 401, one for each
+	// scheme that the host takes. A service token that is sent to a host with no challenge
+	// for Bearer has not failed to authenticate: the answer says that none is taken here.
+	// Nil: for Basic with the realm and charset UTF-8, and for Bearer with the realm.
+	Challenges []string
+
+	// Realm is what the challenges name, if Challenges is nil. It must have no quotes and
+	// no backslashes. Empty: security.
+	Realm string
+
 	// Header is set on each response, in place of what the host has set under the same
 	// names. Official Elasticsearch clients insist on X-Elastic-Product: Elasticsearch.
 	Header http.Header
@@ -101,10 +104,16 @@ const (
 
 // NewHandler returns a handler which evicts through ev.
 //
-// Authenticate says who sent a request, from its credentials, or false where they
-// are missing or wrong. Its error means that it cannot tell at present; the client
-// gets 503, with Retry-After where the error wraps a [*tokencache.NoAnswerError] that
-// says when to try again, and learns nothing else of the error.
+// Authenticate says who sent a request, from its credentials, or false if they are
+// missing or wrong. With false, the user's name is how the answer names the user of basic
+// credentials; empty: as the request does, which may be a password that somebody has
+// typed there. Its error means that it cannot tell at present; the client gets 503, with
+// Retry-After if the error wraps a [*tokencache.NoAnswerError] that says when to try
+// again, and learns nothing else of the error.
+//
+// A request with the header es-security-runas-user asks to act as another user. A host
+// that lets the sender do so returns that user. If the name of the user that it returns
+// is another one, the answer is 403.
 func NewHandler(
 	ev Evictor,
 	authenticate func(*http.Request) (user User, ok bool, err error),
@@ -127,6 +136,10 @@ func NewHandler(
 	if cfg.MaxWait == 0 {
 		cfg.MaxWait = defaultMaxWait
 	}
+	if cfg.Challenges == nil {
+		cfg.Challenges = eswire.Challenges(cmp.Or(cfg.Realm, "security"))
+	}
+	cfg.Challenges = slices.Clone(cfg.Challenges)
 	header := make(http.Header)
 	for name, values := range cfg.Header {
 		header[http.CanonicalHeaderKey(name)] = slices.Clone(values)
@@ -154,12 +167,6 @@ func (h *Handler) Wrap(next http.Handler) http.Handler {
 	})
 }
 
-const (
-	action         = "cluster:admin/xpack/security/cache/clear"
-	privilege      = "manage_security"
-	superPrivilege = "all"
-)
-
 // ServeHTTP answers one request.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	for name, values := range h.cfg.Header {
@@ -180,12 +187,12 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if !ok {
-		eswire.Unauthorized(w, r)
+		eswire.Unauthorized(w, r, h.cfg.Challenges, user.Name)
 		return
 	}
 	sel, wrong := h.selector(w, r, route)
-	if wrong == nil && !slices.Contains(user.Privileges, privilege) && !slices.Contains(user.Privileges, superPrivilege) {
-		wrong = eswire.Denied(action, "user "+eswire.Bracket(user.Name), privilege, superPrivilege)
+	if wrong == nil {
+		wrong = user.denied(r)
 	}
 	if wrong != nil {
 		eswire.Fail(w, r, wrong)
@@ -195,7 +202,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func (h *Handler) evict(w http.ResponseWriter, r *http.Request, user User, sel tokencache.Selector) {
-	ctx := r.Context()
+	ctx := WithUser(r.Context(), user)
 	if h.cfg.MaxWait > 0 {
 		limited, cancel := context.WithTimeout(ctx, h.cfg.MaxWait)
 		defer cancel()
@@ -204,7 +211,7 @@ func (h *Handler) evict(w http.ResponseWriter, r *http.Request, user User, sel t
 	report, err := h.ev.EvictSelector(ctx, sel)
 	report.Selector = sel // if it failed, the Evictor may not say
 	if h.cfg.Audit != nil {
-		h.cfg.Audit(context.WithoutCancel(r.Context()), user, report)
+		h.cfg.Audit(context.WithoutCancel(ctx), user, report)
 	}
 	if err != nil && !slices.ContainsFunc(report.Nodes, func(n Node) bool { return n.Err != nil }) {
 		eswire.Fail(w, r, &eswire.Error{Status: http.StatusServiceUnavailable, Type: eswire.Unspecified, Reason: eswire.Plain(err)})
@@ -232,14 +239,15 @@ func (h *Handler) selector(w http.ResponseWriter, r *http.Request, route route) 
 // A route is the variable parts of a path.
 type route struct{ namespace, service, names string }
 
+var routePattern = eswire.NewPattern("/_security/service/{namespace}/{service}/credential/token/{names}/_clear_cache")
+
 // parseRoute reads a path, which begins with the handler's prefix.
 func (h *Handler) parseRoute(u *url.URL) (route, bool) {
-	parts, ok := eswire.Segments(u)
-	n := len(parts) - 8
-	if !ok || n < 0 || !slices.Equal(parts[:n], h.prefix) {
+	parts := eswire.Segments(u)
+	n := len(parts) - len(routePattern)
+	if n < 0 || !slices.Equal(parts[:n], h.prefix) {
 		return route{}, false
 	}
-	parts = parts[n:]
-	found := route{namespace: parts[2], service: parts[3], names: parts[6]}
-	return found, slices.Equal(parts, []string{"_security", "service", found.namespace, found.service, "credential", "token", found.names, "_clear_cache"})
+	values, ok := routePattern.Match(parts[n:])
+	return route{values["namespace"], values["service"], values["names"]}, ok
 }

@@ -3,6 +3,7 @@ package evict_test
 import (
 	"bufio"
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -197,30 +198,226 @@ func TestHandlerRefuses(t *testing.T) {
 }
 
 // TestBadCredentials: what a client is told of its credentials depends on what it
-// sent alone.
+// sent alone. What cannot be used is named by its kind, and not as missing; a name that
+// can be read is named, and nothing else of a token.
 func TestBadCredentials(t *testing.T) {
 	handler := evict.NewHandler(evict.New(newHost(t).group), authenticate, evict.HandlerConfig{})
 	const path = route + "a/_clear_cache"
-	const missing = "missing authentication credentials for REST request [" + path + "]"
-	for authorization, want := range map[string]string{
-		"":                                  missing,
-		"Basic b3BlcmF0b3I6d3Jvbmc=":        "unable to authenticate user [operator] for REST request [" + path + "]",
-		"Basic ???":                         missing,
-		"ApiKey x":                          missing,
-		"Bearer x":                          missing,
-		"Bearer " + unknown.RevealBearer():  "failed to authenticate service account [elastic/nobody] with token name [t]",
-		"BEARER  " + unknown.RevealBearer(): "failed to authenticate service account [elastic/nobody] with token name [t]",
+	const (
+		missing  = "missing authentication credentials for REST request [" + path + "]"
+		unusable = "unable to authenticate with provided credentials and anonymous access is not allowed for this request"
+		token    = "failed to authenticate service account [elastic/nobody] with token name [t]"
+		invalid  = "oauth2 token: invalid token"
+	)
+	good := unknown.RevealBearer()
+	short := base64.RawStdEncoding.EncodeToString([]byte("\x00\x01\x00\x01elastic/nobody/t:short"))
+	for authorization, want := range map[string][2]string{
+		"":                                {missing, ""},
+		" ":                               {missing, ""},
+		"Basic b3BlcmF0b3I6d3Jvbmc=":      {"unable to authenticate user [operator] for REST request [" + path + "]", ""},
+		"Basic ???":                       {unusable, "basic: invalid encoding"},
+		"ApiKey x":                        {unusable, "API key: this server takes no API keys"},
+		"apikey " + good:                  {unusable, "API key: this server takes no API keys"},
+		"Bearer":                          {unusable, invalid},
+		"Bearer x":                        {unusable, invalid},
+		"Bearer eyJhbGciOiJub25lIn0.e30.": {unusable, invalid},
+		"Digest username=\"x\"":           {unusable, "authorization header: unknown scheme"},
+		"supersecret-without-a-scheme":    {unusable, "authorization header: unknown scheme"},
+		"Bearer " + good:                  {token, ""},
+		"BEARER  " + good:                 {token, ""},
+		"Bearer " + short:                 {token, ""},
+		"Bearer \"" + good + "\"":         {token, ""},
+		"Bearer \ufeff" + good:            {token, ""},
+		"Bearer " + good + `\n`:           {token, ""},
+		"Bearer Bearer " + good:           {token, ""},
+		good:                              {token, ""},
+		"Token " + good:                   {token, ""},
+		"Bearer " + good[:len(good)-1]:    {token, ""},
+		"Bearer " + good[:len(good)-32]:   {unusable, invalid}, // before the colon
+		"Bearer AAEAA":                    {unusable, invalid},
+		"Bearer AAEAB" + good[5:]:         {unusable, invalid},
 	} {
 		r := request("POST", path, "", "")
 		r.Header.Set("Authorization", authorization)
 		w := serve(handler, r)
-		var got struct{ Error struct{ Reason string } }
-		if err := json.Unmarshal(w.Body.Bytes(), &got); err != nil || w.Code != 401 || got.Error.Reason != want {
+		var got struct {
+			Error struct {
+				Reason       string
+				Unsuccessful string `json:"additional_unsuccessful_credentials"`
+			}
+		}
+		if err := json.Unmarshal(w.Body.Bytes(), &got); err != nil || w.Code != 401 || got.Error.Reason != want[0] || got.Error.Unsuccessful != want[1] {
 			t.Errorf("%q: got %d %s, want %s", authorization, w.Code, w.Body, want)
 		}
 		if got := w.Header().Get("X-Elastic-Product"); got != "" {
 			t.Errorf("got the product header %q, which is off by default", got)
 		}
+	}
+}
+
+// TestUnusableCredentials compares a whole body with the reference's.
+func TestUnusableCredentials(t *testing.T) {
+	handler := evict.NewHandler(evict.New(newHost(t).group), authenticate, handlerConfig)
+	r := request("POST", route+"a/_clear_cache", "", "")
+	r.Header.Set("Authorization", "Bearer x")
+	const cause = `"type":"security_exception","reason":"unable to authenticate with provided credentials and anonymous access is not allowed for this request","additional_unsuccessful_credentials":"oauth2 token: invalid token","header":{"WWW-Authenticate":["Basic realm=\"security\", charset=\"UTF-8\"","Bearer realm=\"security\""]}`
+	if diff := cmp.Diff(`{"error":{"root_cause":[{`+cause+`}],`+cause+`},"status":401}`, serve(handler, r).Body.String()); diff != "" {
+		t.Errorf("body (-want +got):\n%s", diff)
+	}
+}
+
+// TestChallenges: the host says which schemes it takes. A service token that is sent to
+// one which takes none may be good; it has not failed.
+func TestChallenges(t *testing.T) {
+	for _, test := range []struct {
+		cfg        evict.HandlerConfig
+		challenges []string
+		reason     string
+	}{
+		{evict.HandlerConfig{Realm: "ops"}, []string{`Basic realm="ops", charset="UTF-8"`, `Bearer realm="ops"`}, "failed to authenticate service account [elastic/nobody]"},
+		{evict.HandlerConfig{Challenges: []string{`Basic realm="x"`}}, []string{`Basic realm="x"`}, "service account token: this route takes none"},
+		{evict.HandlerConfig{Challenges: []string{"Negotiate", `bearer realm="y"`}}, []string{"Negotiate", `bearer realm="y"`}, "failed to authenticate service account [elastic/nobody]"},
+	} {
+		handler := evict.NewHandler(evict.New(newHost(t).group), authenticate, test.cfg)
+		r := request("POST", route+"a/_clear_cache", "", "")
+		r.Header.Set("Authorization", "Bearer "+unknown.RevealBearer())
+		w := serve(handler, r)
+		if diff := cmp.Diff(test.challenges, w.Header().Values("WWW-Authenticate")); w.Code != 401 || diff != "" {
+			t.Errorf("got %d, challenges (-want +got):\n%s", w.Code, diff)
+		}
+		if !strings.Contains(w.Body.String(), test.reason) {
+			t.Errorf("%v: got %s", test.cfg.Challenges, w.Body)
+		}
+	}
+}
+
+// TestRefusedUser: the host says how the user of refused credentials is named.
+func TestRefusedUser(t *testing.T) {
+	refuse := func(*http.Request) (evict.User, bool, error) { return evict.User{Name: "hun..."}, false, nil }
+	w := serve(evict.NewHandler(evict.New(newHost(t).group), refuse, handlerConfig), request("POST", route+"a/_clear_cache", "hunter2hunter2", ""))
+	if body := w.Body.String(); w.Code != 401 || !strings.Contains(body, "unable to authenticate user [hun...] for") || strings.Contains(body, "hunter2") {
+		t.Errorf("got %d %s", w.Code, body)
+	}
+}
+
+// TestRunAs: a request to act as another user is never answered with the rights of the
+// sender.
+func TestRunAs(t *testing.T) {
+	honoured := func(r *http.Request) (evict.User, bool, error) {
+		user, ok, err := authenticate(r)
+		if as := r.Header.Get("es-security-runas-user"); ok && as != "" && user.Name == "root" {
+			user = evict.User{Name: as, Privileges: []string{"manage_security"}}
+		}
+		return user, ok, err
+	}
+	for _, test := range []struct {
+		host   func(*http.Request) (evict.User, bool, error)
+		user   string
+		as     []string
+		status int
+	}{
+		{authenticate, "operator", nil, 200},
+		{authenticate, "operator", []string{"reader"}, 403},
+		{authenticate, "root", []string{"reader"}, 403},
+		{authenticate, "root", []string{""}, 403},
+		{authenticate, "root", []string{"root"}, 200},
+		{authenticate, "root", []string{"root", "reader"}, 403},
+		{honoured, "root", []string{"other"}, 200},
+		{honoured, "operator", []string{"other"}, 403},
+	} {
+		r := request("POST", route+"a/_clear_cache", test.user, "")
+		r.Header["Es-Security-Runas-User"] = test.as
+		if test.as == nil {
+			r.Header.Del("es-security-runas-user")
+		}
+		w := serve(evict.NewHandler(evict.New(newHost(t).group), test.host, handlerConfig), r)
+		if w.Code != test.status || w.Code == 403 && !strings.Contains(w.Body.String(), "unauthorized to run as [") {
+			t.Errorf("%s as %q: got %d %s, want %d", test.user, test.as, w.Code, w.Body, test.status)
+		}
+	}
+}
+
+// TestServiceAccountCaller: answers say of which kind the caller is.
+func TestServiceAccountCaller(t *testing.T) {
+	account := func(*http.Request) (evict.User, bool, error) {
+		return evict.User{Name: "elastic/kibana", Privileges: []string{"monitor"}, ServiceAccount: true}, true, nil
+	}
+	w := serve(evict.NewHandler(evict.New(newHost(t).group), account, handlerConfig), request("POST", route+"a/_clear_cache", "", ""))
+	if w.Code != 403 || !strings.Contains(w.Body.String(), "is unauthorized for service account [elastic/kibana], this action") {
+		t.Errorf("got %d %s", w.Code, w.Body)
+	}
+}
+
+// TestUserInContext: observers learn who asked for an eviction.
+func TestUserInContext(t *testing.T) {
+	var users []string
+	group := tokencache.NewGroup(tokencache.GroupConfig{Observer: func(ctx context.Context, ev tokencache.Event) {
+		user, ok := evict.UserFrom(ctx)
+		users = append(users, fmt.Sprintln(ev.Kind == tokencache.EventEviction, ok, user.Name))
+	}})
+	serve(evict.NewHandler(evict.New(group), authenticate, handlerConfig), request("POST", route+"a/_clear_cache", "operator", ""))
+	if diff := cmp.Diff([]string{"true true operator\n"}, users); diff != "" {
+		t.Errorf("users (-want +got):\n%s", diff)
+	}
+}
+
+// TestSpelling: a part of the path that is fixed is compared as it is spelt, so that a
+// proxy which denies the path by its spelling denies all that the handler answers.
+func TestSpelling(t *testing.T) {
+	const good = route + "token1/_clear_cache"
+	parts := strings.Split(good, "/")
+	for i, part := range parts[1:] {
+		if i == 2 || i == 3 || i == 6 {
+			continue
+		}
+		for at := range part {
+			changed := slices.Clone(parts)
+			changed[i+1] = part[:at] + fmt.Sprintf("%%%02X", part[at]) + part[at+1:]
+			for _, suffix := range []string{"", "?x=<"} {
+				h := newHost(t, "elastic/fleet-server/token1")
+				w := serve(evict.NewHandler(evict.New(h.group), authenticate, handlerConfig), request("POST", strings.Join(changed, "/")+suffix, "operator", ""))
+				if w.Code != 404 || h.entries() != [2]int{1, 1} {
+					t.Errorf("%s: got %d %s", strings.Join(changed, "/"), w.Code, w.Body)
+				}
+			}
+		}
+	}
+	// A character that should have been encoded lets net/url spell the path anew.
+	h := newHost(t, "elastic/fleet-server/token1")
+	r := request("POST", "/", "operator", "")
+	r.URL, _ = url.ParseRequestURI(`/_securit%79/service/elastic/fleet-server/credential/token/token1"/_clear_cache`)
+	if w := serve(evict.NewHandler(evict.New(h.group), authenticate, handlerConfig), r); w.Code != 404 {
+		t.Errorf("got %d %s", w.Code, w.Body)
+	}
+}
+
+// TestBearerInTheWrongField: no answer repeats a bearer, whatever field it was pasted into.
+func TestBearerInTheWrongField(t *testing.T) {
+	handler := evict.NewHandler(evict.New(newHost(t).group), authenticate, handlerConfig)
+	bearer := unknown.RevealBearer()
+	for _, target := range []string{
+		route + bearer + "/_clear_cache",
+		route + "a," + bearer + "/_clear_cache",
+		"/_security/service/" + bearer + "/fleet-server/credential/token/a/_clear_cache",
+		"/_security/service/elastic/" + bearer + "/credential/token/a/_clear_cache",
+		route + "a/_clear_cache?" + bearer,
+		route + "a/_clear_cache?pretty=" + bearer,
+		route + "a/_clear_cache?format=" + bearer,
+		"/" + bearer,
+	} {
+		for _, user := range []string{"operator", "reader", ""} {
+			for _, method := range []string{"POST", "GET"} {
+				w := serve(handler, request(method, target, user, ""))
+				if strings.Contains(fmt.Sprint(w.Body, w.Header()), bearer[5:]) || w.Code == 200 {
+					t.Errorf("%s %s: got %d %s", method, target, w.Code, w.Body)
+				}
+			}
+		}
+	}
+	r := request("POST", route+"a/_clear_cache", "", "")
+	r.SetBasicAuth(bearer, "")
+	if w := serve(handler, r); w.Code != 401 || strings.Contains(w.Body.String(), bearer[5:]) {
+		t.Errorf("got %d %s", w.Code, w.Body)
 	}
 }
 

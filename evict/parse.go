@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/svctoken/svctoken/internal/eswire"
 	"github.com/svctoken/svctoken/internal/quote"
 	"github.com/svctoken/svctoken/tokencache"
 )
@@ -13,7 +14,7 @@ import (
 // A SelectorError reports a namespace, service or list of token names that
 // selects nothing valid.
 type SelectorError struct {
-	Input    string // the list of names, or the namespace or service
+	Input    string // the list of names, or the namespace or service, without what may be a bearer
 	Position int    // which name of the list breaks the rule, from 1; 0 where it is not one of them
 	Rule     string // the rule that it breaks
 	Err      error  // the *tokencache.NameError behind it, or nil
@@ -21,8 +22,11 @@ type SelectorError struct {
 
 // Error names the input, shortened where it is long, the position and the rule.
 func (e *SelectorError) Error() string {
-	if e.Err != nil {
+	switch {
+	case e.Err != nil:
 		return "evict: " + e.reason()
+	case e.Position == 0 && e.Input != "":
+		return "evict: account: " + e.reason()
 	}
 	return fmt.Sprintf("evict: token names %s: %s", quote.Short(e.Input), e.reason())
 }
@@ -90,7 +94,23 @@ func parseWire(namespace, service, names string) (tokencache.Selector, *Selector
 
 func parseAccount(namespace, service string) (tokencache.Account, *SelectorError) {
 	account := tokencache.Account{Namespace: namespace, Service: service}
-	return account, wrap(account.Validate())
+	err := account.Validate()
+	for _, name := range []string{namespace, service} {
+		if holdsBearer(name, err) {
+			return account, &SelectorError{Input: eswire.Redact(name), Rule: bearerRule}
+		}
+	}
+	return account, wrap(err)
+}
+
+// bearerRule is about what begins as every bearer does: somebody has pasted a token where
+// a name is asked for. The error does not repeat it.
+const bearerRule = "it holds what begins as a bearer does; a token's name is asked for, not the token"
+
+// holdsBearer reports whether a name begins as a bearer does. One that is invalid, as err
+// says, may have it after a space, a quote or the word Bearer.
+func holdsBearer(name string, err error) bool {
+	return eswire.IsBearer(name) || err != nil && eswire.Redact(name) != name
 }
 
 // wrap returns the SelectorError for tokencache's refusal of a name that is not in
@@ -113,16 +133,18 @@ func selectAll(account tokencache.Account) (tokencache.Selector, *SelectorError)
 
 func parseList(account tokencache.Account, input string, names []string) (tokencache.Selector, *SelectorError) {
 	reject := func(i int, rule string, err error) (tokencache.Selector, *SelectorError) {
-		return tokencache.Selector{}, &SelectorError{Input: input, Position: i + 1, Rule: rule, Err: err}
+		return tokencache.Selector{}, &SelectorError{Input: eswire.Redact(input), Position: i + 1, Rule: rule, Err: err}
 	}
 	for i, name := range names {
+		err := account.TokenID(name).Validate()
 		switch {
 		case name == "":
 			return reject(i, "it is empty", nil)
+		case holdsBearer(name, err):
+			return reject(i, bearerRule, nil)
 		case strings.ContainsAny(name, "*?"):
 			return reject(i, "* stands alone, and there are no other wildcards", nil)
 		}
-		err := account.TokenID(name).Validate()
 		if nameErr, ok := errors.AsType[*tokencache.NameError](err); ok {
 			return reject(i, nameErr.Rule, nameErr)
 		}

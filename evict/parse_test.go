@@ -2,6 +2,7 @@ package evict_test
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -119,4 +120,36 @@ func FuzzParse(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestParseBearer: a bearer that was pasted where a name is asked for is refused, and no
+// part of the error repeats it.
+func TestParseBearer(t *testing.T) {
+	bearer := unknown.RevealBearer()
+	for _, input := range [][3]string{
+		{"elastic", "fleet-server", bearer},
+		{"elastic", "fleet-server", "a," + bearer},
+		{"elastic", "fleet-server", "a,,b," + bearer},
+		{"elastic", "fleet-server", " " + bearer},
+		{"elastic", "fleet-server", "Bearer " + bearer},
+		{"elastic", "fleet-server", bearer + "*"},
+		{bearer, "fleet-server", "a"},
+		{"elastic", bearer, "*"},
+		{"elastic", "Bearer " + bearer, "*"},
+		{"elastic", "fleet-server", "AAEAA"},
+	} {
+		for name, parse := range map[string]func(namespace, service, names string) (tokencache.Selector, error){"Parse": evict.Parse, "ParseWire": evict.ParseWire} {
+			sel, err := parse(input[0], input[1], input[2])
+			selErr, ok := errors.AsType[*evict.SelectorError](err)
+			if !ok || sel.String() != "" {
+				t.Errorf("%s: got %v, %v", name, sel, err)
+				continue
+			}
+			for _, text := range []string{err.Error(), fmt.Sprintf("%+v", *selErr), fmt.Sprintf("%#v", selErr.Err)} {
+				if strings.Contains(text, bearer[5:]) {
+					t.Errorf("%s: %s repeats the bearer", name, text)
+				}
+			}
+		}
+	}
 }

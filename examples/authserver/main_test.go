@@ -57,12 +57,12 @@ func TestRequests(t *testing.T) {
 	const token1 = "AAEAAWVsYXN0aWMvZmxlZXQtc2VydmVyL3Rva2VuMTpzdXBlcnNlY3JldA"
 
 	code, body := p.Do("GET", "/_security/_authenticate", token1)
-	const want = `{"authentication_realm":{"name":"_service_account","type":"_service_account"},"authentication_type":"token","email":null,"enabled":true,"full_name":"Service account - elastic/fleet-server","lookup_realm":{"name":"_service_account","type":"_service_account"},"metadata":{"_elastic_service_account":true},"roles":[],"token":{"name":"token1","type":"_service_account_file"},"username":"elastic/fleet-server"}`
+	const want = `{"authentication_realm":{"name":"_service_account","type":"_service_account"},"authentication_type":"token","email":null,"enabled":true,"full_name":"Service account - elastic/fleet-server","lookup_realm":{"name":"_service_account","type":"_service_account"},"metadata":{"_elastic_service_account":true},"roles":[],"token":{"managed_by":"elasticsearch","name":"token1","type":"_service_account_file"},"username":"elastic/fleet-server"}`
 	if diff := cmp.Diff(want, body); code != 200 || diff != "" {
 		t.Errorf("authenticate: got %d (-want +got):\n%s", code, diff)
 	}
 	p.Expect("GET", "/_security/_authenticate", "", 401, "missing authentication credentials for REST request [/_security/_authenticate]")
-	p.Expect("GET", "/_security/_authenticate", "x", 401, "missing authentication credentials for REST request [/_security/_authenticate]")
+	p.Expect("GET", "/_security/_authenticate", "x", 401, "unable to authenticate with provided credentials")
 	p.Expect("GET", "/_security/_authenticate", "admin:wrong", 401, "unable to authenticate user [admin] for REST request [/_security/_authenticate]")
 
 	// Create, authenticate, clear, delete, refused.

@@ -69,7 +69,7 @@ func TestPage(t *testing.T) {
 		p.Expect("GET", "/", "mallory:guess", 401, "")
 	}
 	contains(page("/", admin), "– asked for 1 0 – as the source had changed 0 1", "admin evicted elastic/fleet-server/* : 0 from file, 0 from index",
-		"admin deleted elastic/fleet-server/index1", "admin created elastic/fleet-server/index1", "127.0.0.1 mallory 3")
+		"admin deleted elastic/fleet-server/index1", "admin created elastic/fleet-server/index1", "127.0.0.1 m... 3")
 
 	// Everything is asked about once more.
 	all := url.Values{"account": {"elastic/fleet-server"}, "names": {" * "}}

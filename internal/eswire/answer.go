@@ -1,6 +1,7 @@
 package eswire
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"net/http"
@@ -45,13 +46,33 @@ func Denied(action, caller string, privileges ...string) *Error {
 		", this action is granted by the cluster privileges " + Bracket(strings.Join(privileges, ","))}
 }
 
-// Challenges are what a client may authenticate with (RFC 9110, section 11.6.1).
-var Challenges = []string{`Basic realm="security", charset="UTF-8"`, `Bearer realm="security"`}
+// RunAs returns the user as whom the sender of a request asks to act, and reports whether
+// it asks so. Several names are joined by commas, which is the name of nobody.
+func RunAs(r *http.Request) (name string, asked bool) {
+	values, asked := r.Header["Es-Security-Runas-User"]
+	if !asked {
+		return "", false
+	}
+	return strings.Join(values, ","), true
+}
+
+// RunAsDenied returns the error for a caller who may not act as that user.
+func RunAsDenied(action, caller, name string) *Error {
+	return &Error{http.StatusForbidden, SecurityException, "action " + Bracket(action) + " is unauthorized for " + caller +
+		", which is unauthorized to run as " + Bracket(name)}
+}
+
+// Challenges returns what a client may authenticate with by default (RFC 9110, section
+// 11.6.1): basic credentials, and bearers.
+func Challenges(realm string) []string {
+	return []string{`Basic realm="` + realm + `", charset="UTF-8"`, `Bearer realm="` + realm + `"`}
+}
 
 type cause struct {
-	Type   string              `json:"type"`
-	Reason string              `json:"reason"`
-	Header map[string][]string `json:"header,omitempty"`
+	Type         string              `json:"type"`
+	Reason       string              `json:"reason"`
+	Unsuccessful string              `json:"additional_unsuccessful_credentials,omitempty"`
+	Header       map[string][]string `json:"header,omitempty"`
 }
 
 type errorBody struct {
@@ -67,33 +88,58 @@ func Fail(w http.ResponseWriter, r *http.Request, err *Error) {
 	fail(w, r, err.Status, cause{Type: err.Type, Reason: err.Reason})
 }
 
-// Unauthorized answers a request whose credentials are missing or wrong. What it
-// says depends on the request alone: which rule refused them is not a client's
-// business.
-func Unauthorized(w http.ResponseWriter, r *http.Request) {
-	w.Header()["Www-Authenticate"] = Challenges
-	fail(w, r, http.StatusUnauthorized, cause{SecurityException, refusal(r), map[string][]string{"WWW-Authenticate": Challenges}})
+// Unauthorized answers a request whose credentials are missing, wrong, or of no use
+// here. The challenges name the schemes that are taken. User is how the answer names the
+// user whose basic credentials were refused; empty: as the request does.
+func Unauthorized(w http.ResponseWriter, r *http.Request, challenges []string, user string) {
+	c := refusal(r, challenges, user)
+	w.Header()["Www-Authenticate"] = challenges
+	c.Header = map[string][]string{"WWW-Authenticate": challenges}
+	fail(w, r, http.StatusUnauthorized, c)
+}
+
+// refusal says what is wrong with the credentials, by their kind: which rule refused them
+// is not a client's business.
+func refusal(r *http.Request, challenges []string, user string) cause {
+	sent := ReadCredentials(r)
+	takesBearers := slices.ContainsFunc(challenges, func(c string) bool {
+		scheme, _, _ := strings.Cut(c, " ")
+		return strings.EqualFold(scheme, "Bearer")
+	})
+	c := cause{Type: SecurityException}
+	switch {
+	case sent.Kind == NoCredentials:
+		c.Reason = "missing authentication credentials for REST request " + Bracket(r.URL.Path)
+	case sent.Kind == Basic:
+		c.Reason = "unable to authenticate user " + Bracket(cmp.Or(user, sent.Name)) + " for REST request " + Bracket(r.URL.Path)
+	case sent.Kind == ServiceToken && takesBearers:
+		account, name, _ := cutLast(sent.Name, "/")
+		c.Reason = "failed to authenticate service account " + Bracket(account) + " with token name " + Bracket(name)
+	default:
+		c.Reason, c.Unsuccessful = unusable, sent.Kind.unsuccessful()
+	}
+	return c
+}
+
+func cutLast(s, sep string) (before, after string, found bool) {
+	if i := strings.LastIndex(s, sep); i >= 0 {
+		return s[:i], s[i+len(sep):], true
+	}
+	return s, "", false
 }
 
 // CannotTell answers a request whose sender cannot be told at present. It says when to
-// try again where the error knows, and nothing else of it.
+// try again if the error knows, and nothing else of it.
 func CannotTell(w http.ResponseWriter, r *http.Request, err error) {
 	if e, ok := errors.AsType[*tokencache.NoAnswerError](err); ok && e.RetryAfter > 0 {
-		w.Header().Set("Retry-After", strconv.FormatInt(int64((e.RetryAfter+time.Second-1)/time.Second), 10))
+		RetryAfter(w, e.RetryAfter)
 	}
 	fail(w, r, http.StatusServiceUnavailable, cause{Type: SecurityException, Reason: "the user cannot be authenticated at present"})
 }
 
-func refusal(r *http.Request) string {
-	if user, _, ok := r.BasicAuth(); ok {
-		return "unable to authenticate user " + Bracket(user) + " for REST request " + Bracket(r.URL.Path)
-	}
-	scheme, bearer, _ := strings.Cut(r.Header.Get("Authorization"), " ")
-	if token, err := tokencache.ParseBearer(strings.TrimSpace(bearer)); err == nil && strings.EqualFold(scheme, "Bearer") {
-		id := token.ID()
-		return "failed to authenticate service account " + Bracket(id.Account.String()) + " with token name " + Bracket(id.Name)
-	}
-	return "missing authentication credentials for REST request " + Bracket(r.URL.Path)
+// RetryAfter tells the client when to try again, in whole seconds.
+func RetryAfter(w http.ResponseWriter, d time.Duration) {
+	w.Header().Set("Retry-After", strconv.FormatInt(int64((d+time.Second-1)/time.Second), 10))
 }
 
 func fail(w http.ResponseWriter, r *http.Request, status int, c cause) {

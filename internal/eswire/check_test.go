@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/http/httptest"
+	"net/url"
 	"slices"
 	"strings"
 	"testing"
@@ -41,23 +42,70 @@ func TestParameters(t *testing.T) {
 	}
 }
 
+// TestSegments: the parts of a path stay as they are spelt.
 func TestSegments(t *testing.T) {
 	for path, want := range map[string][]string{
-		"/":       nil,
-		"//":      nil,
-		"/a/b":    {"a", "b"},
-		"a/b":     {"a", "b"},
-		"/a//b//": {"a", "", "b"},
-		"/a%2Fb/": {"a/b"},
+		"/":            nil,
+		"//":           nil,
+		"/a/b":         {"a", "b"},
+		"/a//b//":      {"a", "", "b"},
+		"/a%2Fb/":      {"a%2Fb"},
+		"/%61/b":       {"%61", "b"},
+		`/%61/"<`:      {"%61", `"<`},
+		"/a/../b":      {"a", "..", "b"},
+		"///a":         {"", "", "a"},
+		"/a,b/*/%2A//": {"a,b", "*", "%2A"},
 	} {
 		r := httptest.NewRequest("GET", "/", nil)
-		if u, err := r.URL.Parse(path); err == nil && path[0] == '/' && path != "//" {
-			r.URL = u
-		} else {
-			r.URL.Path = path
+		u, err := url.ParseRequestURI("http://h" + path)
+		if err != nil {
+			t.Fatal(err)
 		}
-		if got, ok := eswire.Segments(r.URL); !ok || !slices.Equal(got, want) {
+		r.URL = u
+		if got := eswire.Segments(r.URL); !slices.Equal(got, want) {
 			t.Errorf("%s: got %q, want %q", path, got, want)
+		}
+	}
+	// What a host has changed counts, whatever the client had spelt.
+	u := &url.URL{Path: "/b/c", RawPath: "/%61/b/c"}
+	if got := eswire.Segments(u); !slices.Equal(got, []string{"b", "c"}) {
+		t.Errorf("got %q", got)
+	}
+}
+
+func TestPattern(t *testing.T) {
+	pattern := eswire.NewPattern("/fixed/{name}/end")
+	for path, want := range map[string]string{
+		"/fixed/x/end":       "x",
+		"/fixed/%78%2c/end":  "x,",
+		"/fixed//end":        "",
+		"/fixed/a%2Fb/end//": "a/b",
+		"/f%69xed/x/end":     "no",
+		"/fixed/x/en%64":     "no",
+		"/FIXED/x/end":       "no",
+		"/fixed/x":           "no",
+		"/fixed/x/end/more":  "no",
+		"/./fixed/x/end":     "no",
+		"//fixed/x/end":      "no",
+		`/f%69xed/"/end`:     "no",
+	} {
+		u, err := url.ParseRequestURI("http://h" + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		values, ok := pattern.Match(eswire.Segments(u))
+		if ok != (want != "no") || ok && values["name"] != want {
+			t.Errorf("%s: got %q, %t", path, values, ok)
+		}
+	}
+}
+
+func TestShorten(t *testing.T) {
+	for name, want := range map[string]string{
+		"": "...", "bob": "...", "user": "u...", "mallory": "m...", "hunter2-password": "hun...", strings.Repeat("é", 8): "éé...", "\xff\xff\xff\xff": "...",
+	} {
+		if got := eswire.Shorten(name); got != want {
+			t.Errorf("%q: got %q, want %q", name, got, want)
 		}
 	}
 }
@@ -84,7 +132,7 @@ func TestUnreadBody(t *testing.T) {
 		r := httptest.NewRequest("POST", "/", strings.NewReader("x"))
 		r.ProtoMajor = major
 		w := httptest.NewRecorder()
-		eswire.Unauthorized(w, r)
+		eswire.Unauthorized(w, r, eswire.Challenges("security"), "")
 		if got := w.Header().Get("Connection"); got != want {
 			t.Errorf("HTTP/%d: got Connection %q, want %q", major, got, want)
 		}
@@ -96,7 +144,7 @@ func TestNoCredentialsShown(t *testing.T) {
 	r := httptest.NewRequest("GET", "/", nil)
 	r.SetBasicAuth("user", "not-to-be-shown")
 	w := httptest.NewRecorder()
-	eswire.Unauthorized(w, r)
+	eswire.Unauthorized(w, r, eswire.Challenges("security"), "")
 	if body, _ := io.ReadAll(w.Body); w.Code != 401 || strings.Contains(string(body), "not-to-be-shown") {
 		t.Errorf("got %d %s", w.Code, body)
 	}

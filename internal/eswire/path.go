@@ -6,33 +6,63 @@ import (
 	"strings"
 )
 
-// Segments returns the parts of a path between its slashes, decoded. Slashes at the
-// end do not count, nor does the one at the start; between them, parts may be empty.
-// It reports false for a path that cannot be decoded.
-func Segments(u *url.URL) ([]string, bool) {
-	path := strings.TrimRight(strings.TrimPrefix(u.EscapedPath(), "/"), "/")
+// Segments returns the parts of a path between its slashes, as they are spelt, without
+// decoding them. Slashes at the end do not count, nor does the one at the start;
+// between them, parts may be empty.
+//
+// A rule of a proxy, such as "deny what begins with /_security", is about the path as it
+// is spelt. A server that decodes the path before it compares it would answer what the
+// proxy has let through.
+func Segments(u *url.URL) []string {
+	path := strings.TrimRight(strings.TrimPrefix(spelling(u), "/"), "/")
 	if path == "" {
-		return nil, true
+		return nil
 	}
-	parts := strings.Split(path, "/")
-	for i, part := range parts {
-		decoded, err := url.PathUnescape(part)
+	return strings.Split(path, "/")
+}
+
+// spelling returns the path as the client has spelt it. EscapedPath would spell it anew
+// if it has a character that should have been encoded.
+func spelling(u *url.URL) string {
+	if u.RawPath != "" {
+		if decoded, err := url.PathUnescape(u.RawPath); err == nil && decoded == u.Path {
+			return u.RawPath
+		}
+	}
+	return u.EscapedPath()
+}
+
+// A Pattern is the parts of a route's path. A part in braces, such as {name}, stands for
+// any; all others stand for themselves, as they are spelt.
+type Pattern []string
+
+// NewPattern returns the pattern of a path such as /a/{name}.
+func NewPattern(path string) Pattern {
+	return Segments(&url.URL{RawPath: path, Path: path})
+}
+
+// Match reports whether the parts of a path, see [Segments], are those of the pattern,
+// and returns what stands for its parts in braces, decoded.
+func (p Pattern) Match(parts []string) (map[string]string, bool) {
+	if len(parts) != len(p) {
+		return nil, false
+	}
+	values := make(map[string]string)
+	for i, part := range p {
+		name, variable := strings.CutPrefix(part, "{")
+		if !variable {
+			if part != parts[i] {
+				return nil, false
+			}
+			continue
+		}
+		value, err := url.PathUnescape(parts[i])
 		if err != nil {
 			return nil, false
 		}
-		parts[i] = decoded
+		values[strings.TrimSuffix(name, "}")] = value
 	}
-	return parts, true
-}
-
-const most = 256 // bytes of a request that a reason repeats
-
-// Bracket returns s in square brackets, cut where it is long.
-func Bracket(s string) string {
-	if len(s) > most {
-		s = strings.ToValidUTF8(s[:most], "") + "..."
-	}
-	return "[" + s + "]"
+	return values, true
 }
 
 // NotFound answers a request that no route is for.

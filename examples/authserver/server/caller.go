@@ -23,33 +23,41 @@ func (c caller) may(privileges ...string) bool {
 	return len(privileges) == 0 || slices.ContainsFunc(privileges, func(p string) bool { return slices.Contains(c.Privileges, p) })
 }
 
-// String is how reasons call the caller.
-func (c caller) String() string {
-	if c.verdict != nil {
-		return "service account " + eswire.Bracket(c.Name)
-	}
-	return "user " + eswire.Bracket(c.Name)
-}
-
-// identify says who sent the request, or false where the credentials are missing or
-// wrong. The error means that nobody can tell at present. For a service account
-// this is what the library is for; what is not a service token may be another kind
-// of credentials.
+// identify says who sent the request, or false if the credentials are missing or wrong.
+// The error means that nobody can tell at present. For a service account this is what the
+// library is for; what is not a service token may be another kind of credentials.
+//
+// A user who was refused keeps the name by which answers may call it.
 func (s *server) identify(r *http.Request) (caller, bool, error) {
+	if login, ok := r.Context().Value(loginKey{}).(basicLogin); ok {
+		return s.identifyUser(r, login)
+	}
 	verdict, err := s.group.Authenticate(r.Context(), r.Header.Get("Authorization"))
 	switch {
 	case err == nil:
 		account := verdict.Token.Account
-		return caller{evict.User{Name: account.String(), Privileges: roleOf(account).Cluster}, &verdict}, true, nil
-	case errors.Is(err, tokencache.ErrNotServiceToken):
-		if user, ok := s.users.authenticate(r); ok {
-			return caller{User: user}, true, nil
-		}
-	case !errors.Is(err, tokencache.ErrRefused):
+		return caller{evict.User{Name: account.String(), Privileges: s.roleOf(account).Cluster, ServiceAccount: true}, &verdict}, true, nil
+	case errors.Is(err, tokencache.ErrNotServiceToken), errors.Is(err, tokencache.ErrRefused):
+		s.failedLogin(r)
+		return caller{}, false, nil
+	default:
 		return caller{}, false, err
 	}
-	s.failedLogin(r)
-	return caller{}, false, nil
+}
+
+// identifyUser is identify for basic credentials.
+func (s *server) identifyUser(r *http.Request, login basicLogin) (caller, bool, error) {
+	if !login.ok {
+		s.failedLogin(r)
+		return caller{User: evict.User{Name: s.shownName(eswire.ReadCredentials(r))}}, false, nil
+	}
+	// A user with all privileges may act as another. Everybody else is refused: see denied.
+	if name, asked := eswire.RunAs(r); asked && slices.Contains(login.user.Privileges, "all") {
+		if as, ok := s.users.named(name); ok {
+			return caller{User: as}, true, nil
+		}
+	}
+	return caller{User: login.user}, true, nil
 }
 
 // authenticateUser is identify for the handler of package evict.
@@ -68,7 +76,7 @@ func (s *server) authenticated(w http.ResponseWriter, r *http.Request) (caller, 
 		eswire.CannotTell(w, r, err)
 		return caller{}, false
 	case !ok:
-		eswire.Unauthorized(w, r)
+		eswire.Unauthorized(w, r, eswire.Challenges("security"), c.Name)
 		return caller{}, false
 	}
 	if c.verdict != nil {
@@ -76,4 +84,15 @@ func (s *server) authenticated(w http.ResponseWriter, r *http.Request) (caller, 
 		w.Header().Set("X-Svctoken-From-Memory", strconv.FormatBool(c.verdict.FromMemory))
 	}
 	return c, true
+}
+
+// denied returns why the caller may not do what the route does, or nil.
+func (c caller) denied(route route, r *http.Request) *eswire.Error {
+	if name, asked := eswire.RunAs(r); asked && name != c.Name {
+		return eswire.RunAsDenied(route.action, c.String(), name)
+	}
+	if !c.may(route.privileges...) {
+		return eswire.Denied(route.action, c.String(), route.privileges...)
+	}
+	return nil
 }

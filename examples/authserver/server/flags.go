@@ -30,6 +30,8 @@ type Options struct {
 	SelfSigned      bool          // TLS with a certificate made at the start
 	Version         string        // of Elasticsearch, as GET / names it; empty: 9.5.2
 	Name            string        // of this node; empty: authserver
+	TrustedProxies  string        // addresses and networks, comma-separated, whose X-Forwarded-For is believed
+	TrustedOrigins  string        // of pages, comma-separated, that may send requests besides the server's own
 
 	// No flag sets these.
 	MaxWait time.Duration    // how long a request waits for other nodes; zero: 30 s
@@ -55,11 +57,13 @@ func (o *Options) Register(flags *flag.FlagSet) {
 	flags.DurationVar(&o.TTL, "ttl", 20*time.Minute, "how long to remember a token; 0: not at all")
 	flags.StringVar(&o.Admin, "admin", "", "USER:PASSWORD of an operator who may do everything, or @FILE that holds it (default: $"+adminVariable+", or random, printed)")
 	flags.StringVar(&o.Reader, "reader", "", "USER:PASSWORD of a user who may look, with the privilege monitor, or @FILE that holds it (default: $"+readerVariable+", or none)")
-	flags.StringVar(&o.Accounts, "accounts", "elastic/fleet-server,elastic/kibana", "the service accounts that exist, comma-separated; tokens of others are refused")
+	flags.StringVar(&o.Accounts, "accounts", "elastic/auto-ops,elastic/fleet-server,elastic/fleet-server-remote,elastic/kibana", "the service accounts that exist, comma-separated; tokens of others are refused")
 	flags.StringVar(&o.TLSCert, "tls-cert", "", "file with the server's certificates, PEM (default: no TLS)")
 	flags.StringVar(&o.TLSKey, "tls-key", "", "file with the key of -tls-cert, PEM")
 	flags.StringVar(&o.Version, "es-version", defaultVersion, "the version of Elasticsearch that GET / names; a client such as fleet-server wants one that is not older than its own")
 	flags.StringVar(&o.Name, "name", "authserver", "what answers, reports and the page call this node")
+	flags.StringVar(&o.TrustedProxies, "trusted-proxies", "", "addresses and networks, comma-separated, of the proxies whose X-Forwarded-For says where a request comes from (default: none)")
+	flags.StringVar(&o.TrustedOrigins, "trusted-origins", "", "origins such as https://auth.example, comma-separated, under which a proxy shows the page without passing on the header Host (default: none)")
 	flags.BoolVar(&o.SelfSigned, "tls-self-signed", false, "make a certificate authority and a certificate at the start, and print the authority's fingerprint")
 }
 

@@ -11,7 +11,6 @@ import (
 	"github.com/svctoken/svctoken/evict"
 	"github.com/svctoken/svctoken/fleet"
 	"github.com/svctoken/svctoken/fleet/fleetlog"
-	"github.com/svctoken/svctoken/tokencache"
 )
 
 // A Fleet is what a server shares with others: a log, which has the index.
@@ -159,16 +158,8 @@ func told(report evict.Report, err error) bool {
 	return err == nil || len(unconfirmed(&report)) > 0
 }
 
-// isUnconfirmed reports whether a change may be in force, but not on every node.
-func isUnconfirmed(err error) bool {
-	_, ok := errors.AsType[*fleet.UnconfirmedError](err)
-	return ok
-}
-
-// changeFailed notes that a change of a token is not known to be in force on every
-// node: it may be in force all the same.
-func (s *server) changeFailed(ctx context.Context, user, verb string, id tokencache.TokenID, err error) {
-	if isUnconfirmed(err) {
-		s.logger.WarnContext(ctx, verb+" a token, which is not confirmed", "user", user, "token", id.String(), "error", err)
-	}
+// unconfirmedError returns the error of a change that may be in force, but not on every
+// node.
+func unconfirmedError(err error) (*fleet.UnconfirmedError, bool) {
+	return errors.AsType[*fleet.UnconfirmedError](err)
 }

@@ -1,27 +1,26 @@
 package server
 
 import (
-	"context"
 	"fmt"
 	"maps"
-	"net"
 	"net/http"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
+	"github.com/hashicorp/golang-lru/v2/simplelru"
+
 	"github.com/svctoken/svctoken/evict"
-	"github.com/svctoken/svctoken/tokencache"
+	"github.com/svctoken/svctoken/internal/eswire"
 )
 
 // A journal remembers the last things that callers did, and the last failed logins,
 // and counts what went in all evictions. The zero journal is empty.
 type journal struct {
-	mu      sync.Mutex // guards the fields below
-	number  int        // of the last deed
-	recent  []deed     // newest first
-	logins  []login    // newest first
+	mu      sync.Mutex                      // guards the fields below
+	number  int                             // of the last deed
+	recent  []deed                          // newest first
+	logins  *simplelru.LRU[loginID, *login] // nil: there are none
 	evicted map[string]int
 }
 
@@ -35,15 +34,34 @@ type deed struct {
 	Report *evict.Report // of an eviction
 }
 
-// A login is a number of failed ones of one address.
+// A login is a number of failed ones with one name, or one kind of credentials, from one
+// address.
 type login struct {
 	Time  time.Time // of the last
-	Name  string    // that it was tried under last
-	From  string
 	Count int
+	loginID
 }
 
-const journalLength = 20
+// A loginID is what failed logins are counted by.
+type loginID struct {
+	Name string // as it may be shown; empty: it cannot be read
+	Kind eswire.Kind
+	From string
+}
+
+// Who says who it was.
+func (l login) Who() string {
+	if l.Name != "" {
+		return l.Name
+	}
+	return "(" + string(l.Kind) + ")"
+}
+
+const (
+	journalLength = 20
+	mostLogins    = 1000 // kinds of failed logins that are counted
+	mostNames     = 20   // of one address; others are counted as one
+)
 
 func (j *journal) add(d deed) int {
 	j.mu.Lock()
@@ -64,19 +82,51 @@ func (j *journal) add(d deed) int {
 	return d.Number
 }
 
-// addLogin returns how many logins of this address have failed since the journal
-// first named it.
-func (j *journal) addLogin(name, from string) int {
+// addLogin returns how many such logins have failed, and what they are counted by: of one
+// address, only so many names are told apart, so that nobody can push all others out.
+func (j *journal) addLogin(id loginID) (int, loginID) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	entry := login{time.Now(), name, from, 1}
-	if i := slices.IndexFunc(j.logins, func(l login) bool { return l.From == from }); i >= 0 {
-		entry.Count += j.logins[i].Count
-		j.logins = slices.Delete(j.logins, i, i+1)
+	if j.logins == nil {
+		j.logins, _ = simplelru.NewLRU[loginID, *login](mostLogins, nil) // the size is positive
 	}
-	j.logins = slices.Insert(j.logins, 0, entry)
-	j.logins = j.logins[:min(len(j.logins), journalLength)]
-	return entry.Count
+	l, ok := j.logins.Get(id)
+	if !ok && j.namesLocked(id.From) >= mostNames {
+		id.Name = "others"
+		l, ok = j.logins.Get(id)
+	}
+	if !ok {
+		l = &login{loginID: id}
+		j.logins.Add(id, l)
+	}
+	l.Time = time.Now()
+	l.Count++
+	return l.Count, id
+}
+
+// namesLocked returns how many kinds of failed logins there are from an address.
+func (j *journal) namesLocked(from string) int {
+	n := 0
+	for _, id := range j.logins.Keys() {
+		if id.From == from {
+			n++
+		}
+	}
+	return n
+}
+
+// recentLoginsLocked returns the last ones, newest first.
+func (j *journal) recentLoginsLocked() []login {
+	if j.logins == nil {
+		return nil
+	}
+	var recent []login
+	for _, l := range slices.Backward(j.logins.Values()) {
+		if recent = append(recent, *l); len(recent) == journalLength {
+			break
+		}
+	}
+	return recent
 }
 
 // A record is what a journal remembers at one instant.
@@ -89,57 +139,42 @@ type record struct {
 func (j *journal) read() record {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	return record{slices.Clone(j.recent), slices.Clone(j.logins), maps.Clone(j.evicted)}
+	return record{slices.Clone(j.recent), j.recentLoginsLocked(), maps.Clone(j.evicted)}
 }
 
-// evicted notes an eviction that somebody asked for, and returns its number.
-func (s *server) evicted(ctx context.Context, user string, report evict.Report) int {
-	attrs := []any{"user", user, "selector", report.Selector.String(), "evicted", report.Evicted, "duration", report.Duration}
-	if len(report.Nodes) > 0 {
-		attrs = append(attrs, "nodes", len(report.Nodes), "unconfirmed", len(unconfirmed(&report)))
-	}
-	s.logger.InfoContext(ctx, "evicted", attrs...)
-	return s.journal.add(deed{User: user, Verb: "evicted", What: report.Selector.String(), Report: &report})
-}
-
-// changed notes that somebody has created or deleted a token.
-func (s *server) changed(ctx context.Context, user, verb string, id tokencache.TokenID) {
-	s.logger.InfoContext(ctx, verb+" a token", "user", user, "token", id.String())
-	s.journal.add(deed{User: user, Verb: verb, What: id.String()})
-}
-
-// failedLogin notes credentials that were refused. A request without any is a
-// browser's first. Of many from one address, the first is logged, the tenth, the
-// hundredth and so on: an attack does not fill the disk.
+// failedLogin notes credentials that were refused. A request without any is a browser's
+// first. Of many of one kind, the first is logged, the tenth, the hundredth and so on, and
+// of all kinds so many a second: an attack does not fill the disk.
 func (s *server) failedLogin(r *http.Request) {
-	name, ok := loginName(r)
+	sent := eswire.ReadCredentials(r)
+	if sent.Kind == eswire.NoCredentials {
+		return
+	}
+	count, id := s.journal.addLogin(loginID{s.shownName(sent), sent.Kind, s.proxies.client(r)})
+	if !isPowerOfTen(count) {
+		return
+	}
+	ok, unlogged := s.loginLines.allow()
 	if !ok {
 		return
 	}
-	from, _, err := net.SplitHostPort(r.RemoteAddr)
-	if err != nil {
-		from = r.RemoteAddr
+	attrs := []any{"from", id.From, "failures", count, "kind", string(id.Kind)}
+	if id.Name != "" {
+		attrs = append([]any{"name", id.Name}, attrs...)
 	}
-	count := s.journal.addLogin(name, from)
-	if isPowerOfTen(count) {
-		s.logger.WarnContext(r.Context(), "login failed", "name", name, "from", from, "failures", count)
+	if unlogged > 0 {
+		attrs = append(attrs, "unlogged", unlogged)
 	}
+	s.logger.WarnContext(r.Context(), "login failed", attrs...)
 }
 
-// loginName returns the name of a user, or of a service token. Names may be
-// invented.
-func loginName(r *http.Request) (name string, ok bool) {
-	const most = 128
-	name, _, ok = r.BasicAuth()
-	if !ok {
-		scheme, bearer, _ := strings.Cut(r.Header.Get("Authorization"), " ")
-		token, err := tokencache.ParseBearer(strings.TrimSpace(bearer))
-		if err != nil || !strings.EqualFold(scheme, "Bearer") {
-			return "", false
-		}
-		name = token.ID().String()
+// shownName returns the name in credentials that were refused, as it may be shown. A name
+// that no user has may be a password.
+func (s *server) shownName(sent eswire.Credentials) string {
+	if sent.Kind == eswire.Basic && !s.users.known(sent.Name) {
+		return eswire.Shorten(sent.Name)
 	}
-	return strings.ToValidUTF8(name[:min(len(name), most)], ""), true
+	return eswire.Redact(sent.Name)
 }
 
 func isPowerOfTen(n int) bool {

@@ -56,6 +56,9 @@ type page struct {
 // A form is what an operator asks for.
 type form struct{ Account, Names string }
 
+// shown returns the form as the page repeats it.
+func (f form) shown() form { return form{eswire.Redact(f.Account), eswire.Redact(f.Names)} }
+
 // read returns the account and the names, without the spaces that people type
 // after commas.
 func (f form) read() (namespace, service, names string) {
@@ -84,10 +87,7 @@ func checkForm(_ http.ResponseWriter, r *http.Request) *eswire.Error { return es
 // root shows the page to browsers, and tells other clients what this is.
 func (s *server) root(w http.ResponseWriter, r *http.Request, c caller) {
 	if !isPage(r) {
-		eswire.Reply(w, r, http.StatusOK, object{
-			"name": s.node.name, "cluster_name": clusterName, "cluster_uuid": s.clusterID(),
-			"version": object{"number": s.version, "build_flavor": "svctoken"},
-		})
+		s.info(w, r)
 		return
 	}
 	p := s.page(r.Context(), c)
@@ -102,6 +102,7 @@ func (s *server) root(w http.ResponseWriter, r *http.Request, c caller) {
 		if err := s.lookUp(&p); err != nil {
 			p.Error, status = eswire.Plain(err), http.StatusBadRequest
 		}
+		p.Form = p.Form.shown()
 	}
 	done, _ := strconv.Atoi(query.Get("done"))
 	for i := range p.Deeds {
@@ -129,21 +130,20 @@ func (s *server) evictFromPage(w http.ResponseWriter, r *http.Request, c caller)
 	sel, err := evict.Parse(namespace, service, names)
 	if err != nil {
 		p := s.page(r.Context(), c)
-		p.Form, p.Error = f, eswire.Plain(err)
+		p.Form, p.Error = f.shown(), eswire.Plain(err)
 		p.write(w, http.StatusBadRequest, "page")
 		return
 	}
 	if names == "*" && r.PostFormValue("confirm") == "" {
 		p := s.page(r.Context(), c)
-		p.Form, p.Confirm = f, true
+		p.Form, p.Confirm = f.shown(), true
 		p.write(w, http.StatusOK, "page")
 		return
 	}
-	report, err := s.evictor.EvictSelector(r.Context(), sel)
-	number := s.evicted(r.Context(), c.Name, report) // here, whatever is known of other nodes
+	number, report, err := s.evict(r.Context(), sel) // here, whatever is known of other nodes
 	if !told(report, err) {
 		p := s.page(r.Context(), c)
-		p.Form, p.Error = f, eswire.Plain(err)
+		p.Form, p.Error = f.shown(), eswire.Plain(err)
 		p.write(w, http.StatusServiceUnavailable, "page")
 		return
 	}

@@ -3,7 +3,6 @@ package server
 import (
 	"context"
 	"net/http"
-	"strings"
 
 	"github.com/svctoken/svctoken/evict"
 	"github.com/svctoken/svctoken/internal/eswire"
@@ -12,7 +11,8 @@ import (
 // A route answers the requests of one method and path. They are checked in the
 // order of its fields.
 type route struct {
-	method, path string // a part of the path in braces stands for any, by that name
+	method, path string         // see eswire.Pattern; HEAD is answered as GET is
+	pattern      eswire.Pattern // of the path
 	params       []string
 	check        func(http.ResponseWriter, *http.Request) *eswire.Error // instead of the usual one, if any
 	action       string
@@ -41,58 +41,81 @@ func (s *server) routes() []route {
 		remove   = security + "service_account/token/delete"
 	)
 	refresh := []string{"refresh"}
-	return []route{
-		{method: "GET", path: "/_security/_authenticate", handle: s.whoami},
-		{method: "GET", path: service, action: accounts, privileges: mayRead, handle: s.serviceAccounts},
-		{method: "GET", path: service + "/{namespace}", action: accounts, privileges: mayRead, handle: s.serviceAccounts},
-		{method: "GET", path: service + "/{namespace}/{service}", action: accounts, privileges: mayRead, handle: s.serviceAccounts},
+	kinds := s.kindParams()
+	routes := []route{
+		{method: "GET", path: "/_security/_authenticate", action: security + "user/authenticate", handle: s.whoami},
+		{method: "GET", path: service, params: kinds, check: checkKinds, action: accounts, privileges: mayRead, handle: s.serviceAccounts},
+		{method: "GET", path: service + "/{namespace}", params: kinds, check: checkKinds, action: accounts, privileges: mayRead, handle: s.serviceAccounts},
+		{method: "GET", path: service + "/{namespace}/{service}", params: kinds, check: checkKinds, action: accounts, privileges: mayRead, handle: s.serviceAccounts},
 		{method: "GET", path: credential, check: checkAccount, action: list, privileges: mayRead, handle: s.credentials},
 		{method: "POST", path: credential + "/token", params: refresh, check: checkCreate, action: create, privileges: mayManage, handle: s.createToken},
 		{method: "POST", path: token, params: refresh, check: checkCreate, action: create, privileges: mayManage, handle: s.createToken},
 		{method: "PUT", path: token, params: refresh, check: checkCreate, action: create, privileges: mayManage, handle: s.createToken},
-		{method: "DELETE", path: token, params: refresh, check: checkRefresh, action: remove, privileges: mayManage, handle: s.deleteToken},
+		{method: "DELETE", path: token, params: refresh, check: checkDelete, action: remove, privileges: mayManage, handle: s.deleteToken},
 		{method: "GET", path: "/", check: checkRoot, action: "cluster:monitor/main", privileges: mayMonitor, handle: s.root},
 		{method: "HEAD", path: "/", check: checkRoot, action: "cluster:monitor/main", privileges: mayMonitor, handle: s.root},
 		{method: "POST", path: "/", check: checkForm, action: security + "cache/clear", privileges: mayEvict, handle: s.evictFromPage},
+		{method: "GET", path: "/_cluster/health", params: healthParams, check: checkHealth, action: "cluster:monitor/health", privileges: mayMonitor, handle: s.clusterHealth},
 		{method: "GET", path: "/_stats", action: "cluster:monitor/stats", privileges: mayMonitor, handle: s.stats},
 	}
+	for i := range routes {
+		routes[i].pattern = eswire.NewPattern(routes[i].path)
+	}
+	return routes
 }
 
 // handler returns the server's handler. The route that clears caches comes from
 // the library.
 //
 // Browsers send an operator's credentials by themselves, also when the page of
-// somebody else sends the request; the outermost handler refuses those.
+// somebody else sends the request; such requests are refused.
 func (s *server) handler() http.Handler {
 	routes := s.routes()
 	own := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.dispatch(routes, w, r) })
-	clear := evict.NewHandler(s.evictor, s.authenticateUser, evict.HandlerConfig{
+	clear := evict.NewHandler(audited{s}, s.authenticateUser, evict.HandlerConfig{
 		ClusterName: clusterName, NodeID: s.node.id, NodeName: s.node.name, MaxWait: s.maxWait,
-		Audit: func(ctx context.Context, user evict.User, report evict.Report) { s.evicted(ctx, user.Name, report) },
 	})
-	sameOrigin := http.NewCrossOriginProtection()
-	sameOrigin.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		eswire.Fail(w, r, &eswire.Error{Status: http.StatusForbidden, Type: eswire.SecurityException, Reason: "the request comes from the page of another site"})
-	}))
-	all := sameOrigin.Handler(clear.Wrap(own))
+	all := s.sameOrigin(s.checkPasswords(clear.Wrap(own)))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("X-Elastic-Product", "Elasticsearch")
 		all.ServeHTTP(w, r)
 	})
 }
 
-// dispatch finds the route of a request. It does what http.ServeMux would, but for
-// slashes at the end, which do not matter, and for its errors, which have the form
-// of all others.
+// sameOrigin refuses what the pages of other sites send, except for those that the
+// operator trusts.
+func (s *server) sameOrigin(next http.Handler) http.Handler {
+	protection := http.NewCrossOriginProtection()
+	for _, origin := range s.origins {
+		protection.AddTrustedOrigin(origin) // which has been checked
+	}
+	protection.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		reason := "the request comes from the page of another site"
+		if origin := r.Header.Get("Origin"); origin != "" {
+			reason += ": from " + eswire.Bracket(origin) + ", to " + eswire.Bracket(r.Host) +
+				"; if a proxy stands between, let it pass on the header Host, or name the page's origin with -trusted-origins"
+		}
+		eswire.Fail(w, r, &eswire.Error{Status: http.StatusForbidden, Type: eswire.SecurityException, Reason: reason})
+	}))
+	return protection.Handler(next)
+}
+
+// dispatch finds the route of a request. It does what http.ServeMux would, except for
+// slashes at the end, which do not matter, for percent-encoding in the fixed parts of a
+// path, which does, and for its errors, which have the form of all others.
 func (s *server) dispatch(routes []route, w http.ResponseWriter, r *http.Request) {
-	parts, ok := eswire.Segments(r.URL)
+	parts := eswire.Segments(r.URL)
 	var allowed []string
 	for _, route := range routes {
-		if !ok || !route.matches(parts) {
+		values, ok := route.pattern.Match(parts)
+		if !ok {
 			continue
 		}
-		if route.method == r.Method {
-			s.serve(route, parts, w, r)
+		if route.method == r.Method || route.method == http.MethodGet && r.Method == http.MethodHead {
+			for name, value := range values {
+				r.SetPathValue(name, value)
+			}
+			s.serve(route, w, r)
 			return
 		}
 		allowed = append(allowed, route.method)
@@ -106,25 +129,20 @@ func (s *server) dispatch(routes []route, w http.ResponseWriter, r *http.Request
 
 // serve answers a request of the route: who is it (401), what is asked (400), is it
 // permitted (403).
-func (s *server) serve(route route, parts []string, w http.ResponseWriter, r *http.Request) {
-	for i, part := range route.parts() {
-		if name, ok := variable(part); ok {
-			r.SetPathValue(name, parts[i])
-		}
-	}
+func (s *server) serve(route route, w http.ResponseWriter, r *http.Request) {
 	c, ok := s.authenticated(w, r)
 	if !ok {
 		return
 	}
 	wrong := route.wrong(w, r)
-	if wrong == nil && !c.may(route.privileges...) {
-		wrong = eswire.Denied(route.action, c.String(), route.privileges...)
+	if wrong == nil {
+		wrong = c.denied(route, r)
 	}
 	if wrong != nil {
 		eswire.Fail(w, r, wrong)
 		return
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), s.maxWait) // other nodes, and the log, may be out of reach
+	ctx, cancel := context.WithTimeout(evict.WithUser(r.Context(), c.User), s.maxWait) // other nodes, and the log, may be out of reach
 	defer cancel()
 	route.handle(w, r.WithContext(ctx), c)
 }
@@ -140,29 +158,4 @@ func (route route) wrong(w http.ResponseWriter, r *http.Request) *eswire.Error {
 		return nil
 	}
 	return route.check(w, r)
-}
-
-func (route route) parts() []string {
-	if route.path == "/" {
-		return nil
-	}
-	return strings.Split(route.path[1:], "/")
-}
-
-func (route route) matches(parts []string) bool {
-	pattern := route.parts()
-	if len(pattern) != len(parts) {
-		return false
-	}
-	for i, part := range pattern {
-		if _, ok := variable(part); !ok && part != parts[i] {
-			return false
-		}
-	}
-	return true
-}
-
-func variable(part string) (name string, ok bool) {
-	name, ok = strings.CutPrefix(part, "{")
-	return strings.TrimSuffix(name, "}"), ok
 }

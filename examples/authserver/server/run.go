@@ -42,6 +42,12 @@ func run(ctx context.Context, o Options, connect func(*server) error) error {
 	if s.accounts, err = parseAccounts(o.Accounts); err != nil {
 		return fmt.Errorf("-accounts: %w", err)
 	}
+	if s.proxies, err = parseProxies(o.TrustedProxies); err != nil {
+		return fmt.Errorf("-trusted-proxies: %w", err)
+	}
+	if s.origins, err = parseOrigins(o.TrustedOrigins); err != nil {
+		return fmt.Errorf("-trusted-origins: %w", err)
+	}
 	dir, err := os.MkdirTemp("", "svctoken-authserver-")
 	if err != nil {
 		return err

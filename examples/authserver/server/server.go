@@ -3,7 +3,6 @@ package server
 import (
 	"crypto/rand"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net/http"
 	"slices"
@@ -31,11 +30,17 @@ type server struct {
 	evictor    evict.Evictor
 	fleet      *fleet.Node // nil: the server is alone
 	maxWait    time.Duration
+	proxies    proxies
+	origins    []string // of pages that may send requests, besides this server's own
+	guard      guard
 	journal    journal // of what operators did, and of failed logins
+	changes    changes
 	rates      rates
 	node       node
 	version    string // of Elasticsearch, for clients that ask
 	logger     *slog.Logger
+
+	loginLines, evictionLines lineLimit // of the log
 }
 
 type node struct{ name, id string }
@@ -52,7 +57,11 @@ func (s *server) whoami(w http.ResponseWriter, r *http.Request, c caller) {
 	}
 	body := identity(c.Name, "token", object{"name": "_service_account", "type": "_service_account"})
 	body["full_name"] = "Service account - " + c.Name
-	body["token"] = object{"name": c.verdict.Token.Name, "type": "_service_account_" + c.verdict.Cache}
+	token := object{"name": c.verdict.Token.Name, "type": "_service_account_" + c.verdict.Cache}
+	if atLeast(s.version, 9, 4) {
+		token["managed_by"] = "elasticsearch"
+	}
+	body["token"] = token
 	body["metadata"] = object{"_elastic_service_account": true}
 	eswire.Reply(w, r, http.StatusOK, body)
 }
@@ -64,22 +73,66 @@ func identity(name, kind string, realm object) object {
 	}
 }
 
+// kindParams are the parameters that choose accounts by their kind, in the versions of
+// Elasticsearch that have another kind besides the built-in ones.
+func (s *server) kindParams() []string {
+	if atLeast(s.version, 9, 6) {
+		return []string{"type", "managed_by"}
+	}
+	return nil
+}
+
+// The kinds of accounts, as the parameters of [server.kindParams] name them. All accounts
+// here are built in.
+var accountKinds = map[string][]string{"type": {"built_in", "user_managed"}, "managed_by": {"elastic", "elasticsearch", "user"}}
+
+func checkKinds(_ http.ResponseWriter, r *http.Request) *eswire.Error {
+	for param, kinds := range accountKinds {
+		for kind := range strings.SplitSeq(r.URL.Query().Get(param), ",") {
+			if kind != "" && !slices.Contains(kinds, kind) {
+				return eswire.Illegal("unknown value for " + param + ": " + eswire.Bracket(kind) + ", must be among " + eswire.Bracket(strings.Join(kinds, ",")))
+			}
+		}
+	}
+	return nil
+}
+
+// asksBuiltIn reports whether the built-in accounts are among those that are asked for.
+func asksBuiltIn(r *http.Request) bool {
+	for param := range accountKinds {
+		kinds := strings.Split(r.URL.Query().Get(param), ",")
+		if !slices.ContainsFunc(kinds, func(kind string) bool { return !strings.HasPrefix(kind, "user") }) {
+			return false
+		}
+	}
+	return true
+}
+
 // serviceAccounts lists the accounts that exist, with their roles: all, those of a
 // namespace, or one.
 func (s *server) serviceAccounts(w http.ResponseWriter, r *http.Request, _ caller) {
 	namespace, service := r.PathValue("namespace"), r.PathValue("service")
 	body := object{}
 	for _, account := range s.accounts {
-		if (namespace == "" || namespace == account.Namespace) && (service == "" || service == account.Service) {
-			body[account.String()] = object{"role_descriptor": roleOf(account)}
+		if !asksBuiltIn(r) || namespace != "" && namespace != account.Namespace || service != "" && service != account.Service {
+			continue
 		}
+		entry := object{"role_descriptor": s.roleOf(account)}
+		if atLeast(s.version, 9, 6) {
+			entry["type"] = "built_in"
+		}
+		body[account.String()] = entry
 	}
 	eswire.Reply(w, r, http.StatusOK, body)
 }
 
 // checkAccount checks the names of the path.
 func checkAccount(_ http.ResponseWriter, r *http.Request) *eswire.Error {
-	if err := tokenID(r).Account.Validate(); err != nil {
+	account := tokenID(r).Account
+	if name := account.Namespace + " " + account.Service; eswire.Redact(name) != name {
+		return eswire.Illegal("the namespace or the service holds what begins as a bearer does")
+	}
+	if err := account.Validate(); err != nil {
 		return eswire.Illegal(eswire.Plain(err))
 	}
 	return nil
@@ -114,7 +167,19 @@ func (s *server) credentials(w http.ResponseWriter, r *http.Request, _ caller) {
 	})
 }
 
-// checkCreate checks the names of the path, but for a token's that is not given.
+// checkDelete refuses what reads as if it meant several tokens. The answer "not found"
+// would read as if there were nothing to revoke.
+func checkDelete(w http.ResponseWriter, r *http.Request) *eswire.Error {
+	if err := checkRefresh(w, r); err != nil {
+		return err
+	}
+	if name := tokenID(r).Name; strings.ContainsAny(name, "*?,") || name == "_all" || name == "" {
+		return eswire.Illegal("tokens are deleted one by one, each by its name, and " + eswire.Bracket(name) + " is none; GET .../credential lists the names of an account")
+	}
+	return checkAccount(w, r)
+}
+
+// checkCreate checks the names of the path, except for a token's that is not given.
 func checkCreate(w http.ResponseWriter, r *http.Request) *eswire.Error {
 	if err := checkRefresh(w, r); err != nil {
 		return err
@@ -123,6 +188,11 @@ func checkCreate(w http.ResponseWriter, r *http.Request) *eswire.Error {
 	err := id.Account.Validate()
 	if err == nil && id.Name != "" {
 		err = id.Validate()
+	}
+	for _, name := range []string{id.Account.Namespace, id.Account.Service, id.Name} {
+		if eswire.IsBearer(name) || err != nil && eswire.Redact(name) != name {
+			err = errors.New("the name holds what begins as a bearer does: give a name, not a token")
+		}
 	}
 	if err != nil {
 		reason := "Validation Failed: 1: " + eswire.Plain(err) + ";"
@@ -149,19 +219,20 @@ func (s *server) createToken(w http.ResponseWriter, r *http.Request, c caller) {
 		id.Name = "token_" + strings.ToLower(rand.Text())
 	}
 	if !s.known(id.Account) {
-		eswire.Fail(w, r, eswire.Illegal(fmt.Sprintf("service account [%s] does not exist", id.Account)))
+		eswire.Fail(w, r, eswire.Illegal("service account "+eswire.Bracket(id.Account.String())+" does not exist"))
 		return
 	}
 	token, err := s.index.Create(r.Context(), id, c.Name)
 	switch {
 	case err == nil:
 		s.changed(r.Context(), c.Name, "created", id)
+		w.Header().Set("Cache-Control", "no-store") // the answer has the secret
 		eswire.Reply(w, r, http.StatusOK, object{"created": true, "token": object{"name": id.Name, "value": token.RevealBearer()}})
 	case errors.Is(err, indexsource.ErrExists):
 		reason := eswire.Bracket(indexsource.DocumentID(id)) + ": version conflict, document already exists"
 		eswire.Fail(w, r, &eswire.Error{Status: http.StatusConflict, Type: eswire.VersionConflict, Reason: reason})
 	default:
-		s.changeFailed(r.Context(), c.Name, "created", id, err)
+		s.changeFailed(r.Context(), c.Name, "created", id.String(), err)
 		failed(w, r, err)
 	}
 }
@@ -172,19 +243,16 @@ func (s *server) deleteToken(w http.ResponseWriter, r *http.Request, c caller) {
 	found, err := s.index.Delete(r.Context(), id)
 	switch {
 	case err != nil:
-		s.changeFailed(r.Context(), c.Name, "deleted", id, err)
+		s.changeFailed(r.Context(), c.Name, "deleted", id.String(), err)
 		failed(w, r, err)
+	case !found && eswire.IsBearer(id.Name):
+		eswire.Fail(w, r, eswire.Illegal("the name begins as a bearer does: give the name of the token, not the token"))
 	case !found:
 		eswire.Reply(w, r, http.StatusNotFound, object{"found": false})
 	default:
 		s.changed(r.Context(), c.Name, "deleted", id)
 		eswire.Reply(w, r, http.StatusOK, object{"found": true})
 	}
-}
-
-// failed answers where the index cannot do at present what was asked.
-func failed(w http.ResponseWriter, r *http.Request, err error) {
-	eswire.Fail(w, r, &eswire.Error{Status: http.StatusServiceUnavailable, Type: eswire.Unspecified, Reason: eswire.Plain(err)})
 }
 
 func (s *server) stats(w http.ResponseWriter, r *http.Request, _ caller) {

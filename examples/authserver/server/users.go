@@ -54,6 +54,21 @@ func (u *users) add(credentials string, privileges ...string) error {
 	return nil
 }
 
+// known reports whether there is such a user.
+func (u *users) known(name string) bool {
+	return slices.ContainsFunc(u.list, func(user user) bool { return user.name == name })
+}
+
+// named returns the user of that name.
+func (u *users) named(name string) (evict.User, bool) {
+	for _, user := range u.list {
+		if user.name == name {
+			return evict.User{Name: name, Privileges: user.privileges}, true
+		}
+	}
+	return evict.User{}, false
+}
+
 // authenticate says who sent the request.
 func (u *users) authenticate(r *http.Request) (evict.User, bool) {
 	name, password, ok := r.BasicAuth()

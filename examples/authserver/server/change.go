@@ -1,0 +1,113 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strings"
+	"sync/atomic"
+
+	"github.com/svctoken/svctoken/evict"
+	"github.com/svctoken/svctoken/fleet"
+	"github.com/svctoken/svctoken/internal/eswire"
+	"github.com/svctoken/svctoken/tokencache"
+)
+
+// changes counts those that have failed.
+type changes struct{ created, deleted, evicted atomic.Uint64 }
+
+func (c *changes) failed(verb string) *atomic.Uint64 {
+	switch verb {
+	case "created":
+		return &c.created
+	case "deleted":
+		return &c.deleted
+	default:
+		return &c.evicted
+	}
+}
+
+// changed notes that somebody has created or deleted a token.
+func (s *server) changed(ctx context.Context, user, verb string, id tokencache.TokenID) {
+	what := eswire.Redact(id.String()) // an old token's name may be a bearer that somebody has pasted
+	s.logger.InfoContext(ctx, verb+" a token", "user", user, "token", what)
+	s.journal.add(deed{User: user, Verb: verb, What: what})
+}
+
+// changeFailed notes a change that somebody has asked for, and that is not known to be in
+// force on every node. It may be in force here.
+func (s *server) changeFailed(ctx context.Context, user, verb, what string, err error) {
+	s.changes.failed(verb).Add(1)
+	message := "a change has failed"
+	if _, ok := unconfirmedError(err); ok {
+		message = "a change is not confirmed"
+	}
+	s.logger.WarnContext(ctx, message, "user", user, "change", verb, "what", eswire.Redact(what), "error", err)
+}
+
+// evict evicts for the context's user, and notes what became of it. An error is plain: the
+// log has all of it.
+func (s *server) evict(ctx context.Context, sel tokencache.Selector) (number int, report evict.Report, err error) {
+	report, err = s.evictor.EvictSelector(ctx, sel)
+	report.Selector = sel // if it failed, the evictor may not say
+	user, _ := evict.UserFrom(ctx)
+	number = s.journal.add(deed{User: user.Name, Verb: "evicted", What: sel.String(), Report: &report})
+	s.logEviction(ctx, user.Name, report)
+	if err != nil {
+		s.changeFailed(ctx, user.Name, "evicted", sel.String(), err)
+		return number, report, plainError(err)
+	}
+	return number, report, nil
+}
+
+// logEviction logs an eviction with the user who asked for it. In a storm of them it logs
+// one each second.
+func (s *server) logEviction(ctx context.Context, user string, report evict.Report) {
+	ok, unlogged := s.evictionLines.allow()
+	if !ok {
+		return
+	}
+	attrs := []any{"user", user, "selector", report.Selector.String(), "evicted", report.Evicted, "duration", report.Duration}
+	if len(report.Nodes) > 0 {
+		attrs = append(attrs, "nodes", len(report.Nodes), "unconfirmed", len(unconfirmed(&report)))
+	}
+	if unlogged > 0 {
+		attrs = append(attrs, "unlogged", unlogged)
+	}
+	s.logger.InfoContext(ctx, "evicted", attrs...)
+}
+
+// An audited is the server's evictor, which notes who has asked for an eviction.
+type audited struct{ s *server }
+
+func (a audited) Evict(ctx context.Context, namespace, service, names string) (evict.Report, error) {
+	sel, err := evict.Parse(namespace, service, names)
+	if err != nil {
+		return evict.Report{}, err
+	}
+	return a.EvictSelector(ctx, sel)
+}
+
+func (a audited) EvictSelector(ctx context.Context, sel tokencache.Selector) (evict.Report, error) {
+	_, report, err := a.s.evict(ctx, sel)
+	return report, err
+}
+
+var errUnavailable = errors.New("the index cannot be read or changed at present")
+
+// plainError returns what clients are told of an error. What an engine says of itself is
+// for the log.
+func plainError(err error) error {
+	if e, ok := unconfirmedError(err); ok {
+		return errors.New(strings.TrimSuffix(eswire.Plain(err), ": "+e.Err.Error()))
+	}
+	if errors.Is(err, fleet.ErrNotServing) {
+		return errors.New("this node does not serve at present")
+	}
+	return errUnavailable
+}
+
+// failed answers a request that the index cannot do at present.
+func failed(w http.ResponseWriter, r *http.Request, err error) {
+	eswire.Fail(w, r, &eswire.Error{Status: http.StatusServiceUnavailable, Type: eswire.Unspecified, Reason: plainError(err).Error()})
+}
