@@ -22,8 +22,8 @@ func wrongSecrets(ctx context.Context, w *world, n int) {
 	w.authenticate(ctx, victim.TokenID(fmt.Sprintf("t-%d", n%victimTokens)), wrong(n), bad)
 }
 
-func dearHash(ctx context.Context, w *world, n int) {
-	w.authenticate(ctx, dear(n).TokenID(fmt.Sprintf("t-%d", n/dearAccounts%10)), wrong(n), bad)
+func expensiveHash(ctx context.Context, w *world, n int) {
+	w.authenticate(ctx, expensive(n).TokenID(fmt.Sprintf("t-%d", n/expensiveAccounts%10)), wrong(n), bad)
 }
 
 func cachedNames(ctx context.Context, w *world, n int) {
@@ -53,13 +53,13 @@ func evictions(ctx context.Context, w *world, _ int) {
 }
 
 var everything = []func(context.Context, *world, int){
-	wrongSecrets, dearHash, cachedNames, unknownNames, longSecrets, hangingReads, evictions,
+	wrongSecrets, expensiveHash, cachedNames, unknownNames, longSecrets, hangingReads, evictions,
 }
 
 var attacks = []attack{
 	{name: "nobody"},
 	{name: "hashes of one account", send: wrongSecrets},
-	{name: "dear hashes of six accounts", send: dearHash},
+	{name: "expensive hashes of six accounts", send: expensiveHash},
 	{name: "hashes of their own names", send: ownNames, clears: true},
 	{name: "wrong secrets, cached names", send: cachedNames},
 	{name: "names that nobody holds", send: unknownNames},

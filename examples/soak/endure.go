@@ -42,7 +42,7 @@ func (r result) String() string {
 // ok reports whether what is promised was kept: no wrong verdict, an answer for every
 // good token unless its source is down, at most one hash of each attacked account
 // before its own, and nothing left. Where attackers' hashes of all prices run at once, the
-// cheap ones may be more: they run beside the dear ones, and nobody waits for them.
+// cheap ones may be more: they run beside the expensive ones, and nobody waits for them.
 func (r result) ok() bool {
 	mayFail := r.attack.outage || r.attack.flapping
 	turns := len(r.waited) == 0 || r.attack.everything || quantile(r.waited, 1) <= 1

@@ -32,7 +32,7 @@ func main() {
 	flag.DurationVar(&o.total, "for", 24*time.Second, "how long to run, over all attacks")
 	flag.IntVar(&o.attackers, "attackers", 64, "how many attackers send at once")
 	flag.StringVar(&o.only, "only", "", "run the attacks whose name contains this")
-	flag.IntVar(&o.bcrypt, "bcrypt", 14, "the cost of the dearest hashes; each more doubles their time")
+	flag.IntVar(&o.bcrypt, "bcrypt", 14, "the cost of the most expensive hashes; each more doubles their time")
 	flag.Parse()
 	if !run(context.Background(), os.Stdout, o) {
 		os.Exit(1)

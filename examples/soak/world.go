@@ -42,11 +42,11 @@ type world struct {
 }
 
 const (
-	cachedTokens = 200
-	goodAccounts = 20
-	regulars     = 10 // tokens that are cleared, again and again
-	victimTokens = 100
-	dearAccounts = 6
+	cachedTokens      = 200
+	goodAccounts      = 20
+	regulars          = 10 // tokens that are cleared, again and again
+	victimTokens      = 100
+	expensiveAccounts = 6
 )
 
 var (
@@ -59,10 +59,10 @@ func goodAccount(i int) tokencache.Account {
 	return tokencache.Account{Namespace: "good", Service: fmt.Sprintf("service-%d", i%goodAccounts)}
 }
 
-// dear is an account whose hashes take long: those of every second one are bcrypt's,
+// expensive is an account whose hashes take long: those of every second one are bcrypt's,
 // those of the others PBKDF2's with 100 000 rounds.
-func dear(i int) tokencache.Account {
-	return tokencache.Account{Namespace: "victims", Service: fmt.Sprintf("dear-%d", i%dearAccounts)}
+func expensive(i int) tokencache.Account {
+	return tokencache.Account{Namespace: "victims", Service: fmt.Sprintf("expensive-%d", i%expensiveAccounts)}
 }
 
 func newWorld(bcryptCost int) (*world, error) {
@@ -95,8 +95,8 @@ func newWorld(bcryptCost int) (*world, error) {
 	}
 	hashes, err := dearHashes(bcryptCost)
 	errs = append(errs, err)
-	for i := range dearAccounts * 10 {
-		put(w.index, dear(i).TokenID(fmt.Sprintf("t-%d", i/dearAccounts)), hashes[i%dearAccounts%2])
+	for i := range expensiveAccounts * 10 {
+		put(w.index, expensive(i).TokenID(fmt.Sprintf("t-%d", i/expensiveAccounts)), hashes[i%expensiveAccounts%2])
 	}
 	for i, index := range []*indexsource.Memory{w.file, &w.index.Memory} {
 		w.rotations = append(w.rotations, &rotation{index: index, id: tokencache.Account{Namespace: "good", Service: "rotated"}.TokenID(fmt.Sprintf("r-%d", i))})
