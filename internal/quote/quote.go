@@ -7,7 +7,7 @@ import "fmt"
 const most = 128 // bytes
 
 // Short returns s in double quotes, with its unprintable characters escaped, and
-// cut where it is long.
+// cut if it is long.
 func Short(s string) string {
 	if len(s) <= most {
 		return fmt.Sprintf("%q", s)

@@ -150,7 +150,7 @@ func (f *finder) add(what string, start, end token.Pos, text string, pad func(te
 	return c
 }
 
-// after pads where a line may end; inside pads an expression, after which none may.
+// after pads a place at which a line may end; inside pads an expression, after which no line may end.
 func after(text, newlines string) string  { return text + newlines }
 func inside(text, newlines string) string { return "(" + newlines + text + ")" }
 

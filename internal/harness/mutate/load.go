@@ -103,7 +103,7 @@ func (p *pkg) check(f *file, src []byte) error {
 	return err
 }
 
-// copyTree copies the regular files of the repository, but for what no test reads.
+// copyTree copies the regular files of the repository, except what no test reads.
 func copyTree(to, from string) error {
 	return filepath.WalkDir(from, func(path string, d fs.DirEntry, err error) error {
 		if err != nil {

@@ -1,6 +1,6 @@
 // Command mutate asks what a package's tests notice. It makes random changes to the
 // package's code, one at a time, and runs the package's own tests against each:
-// tests that pass all the same have let the change survive.
+// tests that still pass have let the change survive.
 //
 //	go run -C internal/harness/mutate . -n 150 -seed 1 ./filesource
 //	go run -C internal/harness/mutate . -at 'edit.go:123$' ./filesource   # each change of one line
@@ -11,7 +11,7 @@
 // constant is another. A change counts if it compiles, to other machine code than the
 // unchanged package and all changes before it: so nothing counts twice, and nothing that
 // the compiler shows to be equivalent. Nor does a swap of x.Lock() and defer x.Unlock(),
-// where x is a name or a field: the deferred call runs at the function's end all the same.
+// where x is a name or a field: the deferred call still runs at the function's end.
 //
 // It works on a copy, prints each survivor with its place and its lines, and exits
 // with 1 if fewer than -least percent were killed in a package.

@@ -6,7 +6,7 @@ import (
 	"strconv"
 )
 
-// ErrNoSteps is returned by Instructions where a program cannot be stepped: it needs
+// ErrNoSteps is returned by Instructions if a program cannot be stepped: it needs
 // Linux on amd64, and the permission to trace.
 var ErrNoSteps = errors.New("peers: programs cannot be stepped here")
 

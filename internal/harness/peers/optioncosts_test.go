@@ -11,7 +11,7 @@ import (
 )
 
 // TestOptions counts what each option adds to the instructions of a hit: most of them
-// nothing. Where a name is in the cache's table is chance, and a hit that compares the
+// nothing. Where a name falls in the cache's table is random, and a hit that compares the
 // hash of another one first takes ten instructions more.
 func TestOptions(t *testing.T) {
 	if testing.Short() {

@@ -104,7 +104,7 @@ func untilSignal(pid int) error {
 	}
 }
 
-// stopOthers stops all threads but the first for good. The runtime's monitor would
+// stopOthers stops all threads except the first, for ever. The runtime's monitor would
 // else ask the first to let others run, every ten milliseconds, as slow as steps are.
 func stopOthers(pid int) error {
 	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*", pid))

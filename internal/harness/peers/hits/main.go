@@ -1,4 +1,4 @@
-// Command hits hits a cache, for whoever watches that: see peers.Writes and
+// Command hits hits a cache while another program watches it: see peers.Writes and
 // peers.Instructions.
 //
 //	hits [-floor] [-signal] [-secret BYTES] [-option NAME] N

@@ -111,7 +111,7 @@ func (r *report) writeHead(p *page) {
 	p.line("This run: %s, %s/%s, %d cores (%s).", runtime.Version(), runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), cpuModel())
 }
 
-// cpuModel returns the processor's name, where the system tells.
+// cpuModel returns the processor's name, if the system tells.
 func cpuModel() string {
 	data, _ := os.ReadFile("/proc/cpuinfo")
 	for line := range strings.Lines(string(data)) {
@@ -126,9 +126,9 @@ func cpuModel() string {
 const onPaper = `
 ## Many cores, on paper
 
-A hit takes no lock, and allocates nothing. It writes one counter, and the entry's mark of use, only where that is not set. A test
+A hit takes no lock, and allocates nothing. It writes one counter, and the entry's mark of use, only if that is not set. A test
 counts the stores of a program that hits, under valgrind (TestHitWritesOneLine in internal/harness/peers). Nothing that a hit does grows with
-the number of cores or tokens, but for cache misses on the entries and on the table.
+the number of cores or tokens, except for cache misses on the entries and on the table.
 
 At 64 cores, what gives first is the group's mutex, on misses: a miss takes it for well under a microsecond at a time, and waits for
 nothing under it, so some hundreds of thousands of misses a second fit. That is far above what password hashing allows, but within

@@ -75,7 +75,7 @@ func (r *report) measureHits() error { r.hits = peers.Hits(rounds); return nil }
 
 func (r *report) writeHits(p *page) {
 	p.line("\n## Hits\n\n`go run -C internal/harness/peers ./report -print hits`\n")
-	p.line("From the Authorization header's value to the verdict, with 1 000 live tokens but where it says otherwise. A floor is one SHA-256 over")
+	p.line("From the Authorization header's value to the verdict, with 1 000 live tokens unless it says otherwise. A floor is one SHA-256 over")
 	p.line("16 bytes and a secret of so many bytes, by `sha256.Sum256`, and one comparison; a hit pads its blocks itself, which takes less of")
 	p.line("the time than `Sum256`. Secrets of 64 bytes come in padded base64, as cloud-on-k8s sends them. The caches marked bare are given a plaintext key: they neither parse a bearer nor hash a secret, and no token cache should")
 	p.line("be used so.\n")
@@ -132,7 +132,7 @@ func (r *report) measureOptions() (err error) {
 
 func (r *report) writeOptions(p *page) {
 	p.line("\n### What options cost a hit\n\n`go run -C internal/harness/peers ./report -print options`\n")
-	p.line("Each option alone, in a setting other than its default, and all at once. Where a name is in the table is chance, and adds up to ten")
+	p.line("Each option alone, in a setting other than its default, and all at once. Where a name falls in the hash table is random and can add up to ten")
 	p.line("instructions; one hit in 16 reads the clock, and a count without that one is 85 less. A lease is what a node of a fleet answers with: it reads the clock.")
 	p.table("set", "instructions", "ns", "against nothing set")
 	for i, o := range options.All {

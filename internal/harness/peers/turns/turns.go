@@ -46,7 +46,7 @@ type Times struct {
 }
 
 // Compare lets the contestants take turns, in so many rounds of two turns for each.
-// Where the system does not tell the processor's time, the clock on the wall
+// If the system does not tell the processor's time, the clock on the wall
 // counts. Not safe for concurrent use: it stops the garbage collector meanwhile.
 func Compare(clock Clock, rounds int, contestants ...Contestant) []Times {
 	if clock == Thread {
