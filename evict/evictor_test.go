@@ -47,7 +47,7 @@ func newHost(t testing.TB, names ...string) *host {
 		}
 		h.tokens = append(h.tokens, token)
 		for i := range indexes {
-			indexes[i].Put(indexsource.Document{Token: id, Enabled: true, Hash: hash})
+			indexes[i].Put(t.Context(), indexsource.Document{Token: id, Enabled: true, Hash: hash})
 		}
 	}
 	h.warm(t)

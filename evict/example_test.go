@@ -23,7 +23,7 @@ func Example() {
 	}
 	ctx := context.Background()
 	for _, name := range []string{"token1", "token2", "token3"} {
-		token, err := index.Create(tokencache.Account{Namespace: "elastic", Service: "fleet-server"}.TokenID(name), "operator")
+		token, err := index.Create(context.Background(), tokencache.Account{Namespace: "elastic", Service: "fleet-server"}.TokenID(name), "operator")
 		if err != nil {
 			log.Fatal(err)
 		}

@@ -129,7 +129,7 @@ func (n *Node) stateChanged(state indexsource.State) {
 
 // Create adds an enabled token with a random secret, and returns it: the secret cannot
 // be read again. The creator is noted as it is. The error is a *tokencache.NameError for
-// an invalid id, wraps indexsource.ErrExists, or is as in Put. After an
+// an invalid id, wraps tokencache.ErrExists, or is as in Put. After an
 // [*UnconfirmedError] the token may exist, though its secret is lost: delete it.
 func (x Index) Create(ctx context.Context, id tokencache.TokenID, creator string) (tokencache.Token, error) {
 	token, err := tokencache.NewToken(id, tokencache.GenerateSecret())
@@ -142,13 +142,13 @@ func (x Index) Create(ctx context.Context, id tokencache.TokenID, creator string
 	}
 	last := view.Messages[docKey(id)]
 	if last.Position != 0 && !last.Deleted {
-		return tokencache.Token{}, fmt.Errorf("%w: %s", indexsource.ErrExists, id)
+		return tokencache.Token{}, fmt.Errorf("%w: %s", tokencache.ErrExists, id)
 	}
 	hash := tokenhash.New(token.Secret())
 	doc := indexsource.Document{Token: id, Created: time.Now(), Creator: creator, Enabled: true, Hash: hash}
 	err = x.write(ctx, fleetlog.Entry{Key: docKey(id), Value: marshal(newDocRecord(doc, x.n.address)), If: &last.Position})
 	if errors.Is(err, fleetlog.ErrConflict) {
-		return tokencache.Token{}, fmt.Errorf("%w: %s", indexsource.ErrExists, id)
+		return tokencache.Token{}, fmt.Errorf("%w: %s", tokencache.ErrExists, id)
 	}
 	if err != nil {
 		return tokencache.Token{}, err

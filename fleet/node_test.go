@@ -608,7 +608,7 @@ func TestIndex(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := b.Index().Create(ctx, id, "operator"); !errors.Is(err, indexsource.ErrExists) {
+		if _, err := b.Index().Create(ctx, id, "operator"); !errors.Is(err, tokencache.ErrExists) {
 			t.Errorf("created twice: %v", err)
 		}
 		doc, ok, err := b.Index().Get(ctx, id)

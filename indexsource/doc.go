@@ -21,6 +21,6 @@
 //
 // # Concurrency
 //
-// All types are safe for concurrent use by multiple goroutines, and none starts a
-// goroutine.
+// All types are safe for concurrent use by multiple goroutines. [KeepUses] starts a
+// goroutine, nothing else does.
 package indexsource

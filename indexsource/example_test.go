@@ -3,7 +3,10 @@ package indexsource_test
 import (
 	"context"
 	"fmt"
+	"iter"
 	"log"
+	"log/slog"
+	"maps"
 	"time"
 
 	"github.com/svctoken/svctoken/indexsource"
@@ -21,7 +24,7 @@ func Example() {
 
 	ctx := context.Background()
 	id := tokencache.Account{Namespace: "elastic", Service: "fleet-server"}.TokenID("token1")
-	token, err := index.Create(id, "operator")
+	token, err := index.Create(ctx, id, "operator")
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -31,7 +34,7 @@ func Example() {
 	}
 	fmt.Println(verdict.Token, "created by", verdict.Record.(indexsource.Document).Creator)
 
-	index.SetEnabled(id, false)
+	index.SetEnabled(ctx, id, false)
 	_, err = group.AuthenticateToken(ctx, token)
 	fmt.Println(err)
 	// Output:
@@ -49,8 +52,8 @@ func ExampleState_Clears() {
 
 // A store is an index of our own: a search engine, for example.
 type store struct {
-	source *indexsource.Source // who is told of changes
-	docs   map[tokencache.TokenID]indexsource.Document
+	watchers indexsource.Watchers // the sources that are told of changes
+	docs     map[tokencache.TokenID]indexsource.Document
 }
 
 func (s *store) Get(_ context.Context, id tokencache.TokenID) (indexsource.Document, bool, error) {
@@ -59,20 +62,24 @@ func (s *store) Get(_ context.Context, id tokencache.TokenID) (indexsource.Docum
 }
 
 func (s *store) Watch(source *indexsource.Source) (cancel func()) {
-	s.source = source
-	return func() {}
+	return s.watchers.Add(source)
 }
 
 // put changes a document, and reports it as done when the caches have been told.
 func (s *store) put(doc indexsource.Document) {
 	s.docs[doc.Token] = doc
-	s.source.DocumentChanged(doc.Token)
+	for source := range s.watchers.All() {
+		source.DocumentChanged(doc.Token)
+	}
 }
 
 // health tells of a state of the engine: what it means for the caches is known
 // there.
 func (s *store) health(health indexsource.Health) (cleared bool) {
-	return s.source.StateChanged(indexsource.State{Health: health, UUID: "a", UpToDate: true})
+	for source := range s.watchers.All() {
+		cleared = source.StateChanged(indexsource.State{Health: health, UUID: "a", UpToDate: true})
+	}
+	return cleared
 }
 
 func ExampleIndex() {
@@ -87,16 +94,61 @@ func ExampleIndex() {
 		log.Fatal(err)
 	}
 	id := tokencache.Account{Namespace: "elastic", Service: "fleet-server"}.TokenID("token1")
-	s.put(indexsource.Document{Token: id, Hash: hash, Enabled: true, Expires: time.Now().AddDate(1, 0, 0)})
+	doc := indexsource.Document{Token: id, Hash: hash, Enabled: true, Expires: time.Now().AddDate(1, 0, 0)}
+	s.put(doc)
 
 	// Its secret is replaced. The old one is good for an hour more.
-	now := time.Now()
-	s.put(indexsource.Document{
-		Token: id, Hash: tokenhash.New(tokencache.GenerateSecret()), Enabled: true, Expires: now.AddDate(1, 0, 0),
-		Rotated: now, RotatedBy: "operator", Previous: hash, PreviousExpires: now.Add(time.Hour),
-	})
-	fmt.Println(s.health(indexsource.HealthNone), s.health(indexsource.HealthRed), s.health(indexsource.HealthGreen))
-	s.source.EverythingChanged() // after a gap in what the engine tells
+	doc = doc.Rotate(tokenhash.New(tokencache.GenerateSecret()), time.Hour, "operator")
+	s.put(doc)
+	fmt.Println(doc.RotatedBy, doc.PreviousExpires.Sub(doc.Rotated).Round(time.Minute), doc.Previous == hash)
+
+	fmt.Println(s.watchers.Len(), s.health(indexsource.HealthNone), s.health(indexsource.HealthRed), s.health(indexsource.HealthGreen))
+	for source := range s.watchers.All() {
+		source.EverythingChanged() // after a gap in what the engine tells
+	}
 	// Output:
-	// true false true
+	// operator 1h0m0s true
+	// 1 true false true
+}
+
+// A token's life in an index, with who did what.
+func ExampleMemory() {
+	var index indexsource.Memory
+	group := tokencache.NewGroup(tokencache.GroupConfig{})
+	defer group.Close()
+	cache, err := tokencache.New(group, "index", indexsource.New(&index), tokencache.Config{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	uses := func() iter.Seq2[tokencache.TokenID, time.Time] { return maps.All(map[tokencache.TokenID]time.Time{}) } // of the cache
+	var store indexsource.UseStore = &index
+	defer indexsource.KeepUses(store, uses, slog.Default())()
+
+	ctx := indexsource.WithActor(context.Background(), "wilma")
+	id := tokencache.Account{Namespace: "elastic", Service: "fleet-server"}.TokenID("token1")
+	before, err := index.CreateUntil(ctx, id, indexsource.Actor(ctx), time.Now().AddDate(0, 3, 0))
+	if err != nil {
+		log.Fatal(err)
+	}
+	after, err := index.Rotate(ctx, id, time.Hour, indexsource.Actor(ctx))
+	if err != nil {
+		log.Fatal(err)
+	}
+	for _, token := range []tokencache.Token{before, after} {
+		_, err := cache.AuthenticateToken(ctx, token)
+		fmt.Println(token, err)
+	}
+	if err := index.SetExpiry(ctx, id, time.Time{}); err != nil { // never
+		log.Fatal(err)
+	}
+	if err := index.NoteUses(ctx, map[tokencache.TokenID]time.Time{id: time.Now()}); err != nil { // as KeepUses does
+		log.Fatal(err)
+	}
+	docs, _ := index.List(ctx, id.Account)
+	used, err := index.LastUses(ctx, id.Account)
+	fmt.Println(docs[0].RotatedBy, len(used), err, index.Delete(ctx, id))
+	// Output:
+	// elastic/fleet-server/token1 <nil>
+	// elastic/fleet-server/token1 <nil>
+	// wilma 1 <nil> <nil>
 }

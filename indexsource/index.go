@@ -44,6 +44,18 @@ type Document struct {
 	PreviousExpires time.Time      // zero: the secret before is not good any more
 }
 
+// Rotate returns the document after its secret was replaced by the one of this hash, now.
+// The old secret is good until the grace has passed; 0: it is not good any more.
+func (d Document) Rotate(hash tokenhash.Hash, grace time.Duration, by string) Document {
+	now := time.Now()
+	d.Previous, d.PreviousExpires = tokenhash.Hash{}, time.Time{}
+	if grace > 0 {
+		d.Previous, d.PreviousExpires = d.Hash, now.Add(grace).Round(0)
+	}
+	d.Hash, d.Rotated, d.RotatedBy = hash, now.Round(0), by
+	return d
+}
+
 // DocumentID returns the id under which Elasticsearch keeps the token's document:
 // service_account_token- and the qualified name.
 func DocumentID(id tokencache.TokenID) string { return "service_account_token-" + id.String() }

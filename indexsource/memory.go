@@ -2,7 +2,6 @@ package indexsource
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -14,66 +13,68 @@ import (
 	"github.com/svctoken/svctoken/tokencache/tokenhash"
 )
 
-// ErrExists is wrapped by the error of [Memory.Create] for a token that the index
-// has: a conflict.
-var ErrExists = errors.New("indexsource: the token exists already")
-
 // A Memory is an index in memory. It is lost with the process. The zero Memory is
 // an empty index, ready to use, whose state is the zero [State] until SetState.
 //
 // It is safe for concurrent use by multiple goroutines. A change has reached every
-// cache when the method that makes it returns.
+// cache when the method that makes it returns. Its methods take a context as those of
+// other indexes do, and do not use it.
 type Memory struct {
-	mu       sync.Mutex // guards the fields below
-	docs     map[tokencache.TokenID]Document
-	watchers map[*watcher]struct{}
+	mu       sync.Mutex // guards the field below
+	accounts map[tokencache.Account]map[string]*stored
+
+	watchers Watchers
 
 	changing sync.Mutex // one change of state at a time, in order
 	state    State      // guarded by changing
 }
 
-type watcher struct{ *Source }
+// A stored document.
+type stored struct {
+	Document
+	used time.Time // zero: not since it was created
+}
 
-var _ Index = (*Memory)(nil)
+var (
+	_ Index    = (*Memory)(nil)
+	_ UseStore = (*Memory)(nil)
+)
 
 // Get returns the document of a token. It never fails.
 func (m *Memory) Get(_ context.Context, id tokencache.TokenID) (Document, bool, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	doc, ok := m.docs[id]
-	return doc, ok, nil
+	if doc := m.accounts[id.Account][id.Name]; doc != nil {
+		return doc.Document, true, nil
+	}
+	return Document{}, false, nil
 }
 
-// Watch has the source told of every change, and of the present state at once.
+// Watch tells the source of every change, and of the present state at once.
 func (m *Memory) Watch(source *Source) (cancel func()) {
-	w := &watcher{source}
 	m.changing.Lock()
 	defer m.changing.Unlock()
-	m.mu.Lock()
-	if m.watchers == nil {
-		m.watchers = make(map[*watcher]struct{})
-	}
-	m.watchers[w] = struct{}{}
-	m.mu.Unlock()
+	cancel = m.watchers.Add(source)
 	source.StateChanged(m.state)
-	return func() {
-		m.mu.Lock()
-		defer m.mu.Unlock()
-		delete(m.watchers, w)
-	}
+	return cancel
 }
 
 // Create adds an enabled token with a random secret, and returns it. Nobody can
 // read the secret later. The creator is noted as it is. The error is a
-// *tokencache.NameError for an invalid id, or wraps [ErrExists].
-func (m *Memory) Create(id tokencache.TokenID, creator string) (tokencache.Token, error) {
+// *tokencache.NameError for an invalid id, or wraps tokencache.ErrExists.
+func (m *Memory) Create(ctx context.Context, id tokencache.TokenID, creator string) (tokencache.Token, error) {
+	return m.CreateUntil(ctx, id, creator, time.Time{})
+}
+
+// CreateUntil is Create for a token that is refused from expires on; zero: never.
+func (m *Memory) CreateUntil(_ context.Context, id tokencache.TokenID, creator string, expires time.Time) (tokencache.Token, error) {
 	token, err := tokencache.NewToken(id, tokencache.GenerateSecret())
 	if err != nil {
 		return tokencache.Token{}, err
 	}
-	doc := Document{Token: id, Created: time.Now(), Creator: creator, Enabled: true, Hash: tokenhash.New(token.Secret())}
+	doc := Document{Token: id, Created: time.Now(), Creator: creator, Enabled: true, Expires: expires, Hash: tokenhash.New(token.Secret())}
 	if !m.insert(doc) {
-		return tokencache.Token{}, fmt.Errorf("%w: %s", ErrExists, id)
+		return tokencache.Token{}, fmt.Errorf("%w: %s", tokencache.ErrExists, id)
 	}
 	m.tell(id)
 	return token, nil
@@ -83,7 +84,7 @@ func (m *Memory) Create(id tokencache.TokenID, creator string) (tokencache.Token
 func (m *Memory) insert(doc Document) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if _, ok := m.docs[doc.Token]; ok {
+	if m.accounts[doc.Token.Account][doc.Token.Name] != nil {
 		return false
 	}
 	m.putLocked(doc)
@@ -91,15 +92,24 @@ func (m *Memory) insert(doc Document) bool {
 }
 
 func (m *Memory) putLocked(doc Document) {
-	if m.docs == nil {
-		m.docs = make(map[tokencache.TokenID]Document)
+	if m.accounts == nil {
+		m.accounts = make(map[tokencache.Account]map[string]*stored)
 	}
-	m.docs[doc.Token] = doc
+	tokens := m.accounts[doc.Token.Account]
+	if tokens == nil {
+		tokens = make(map[string]*stored)
+		m.accounts[doc.Token.Account] = tokens
+	}
+	var used time.Time
+	if last := tokens[doc.Token.Name]; last != nil {
+		used = last.used
+	}
+	tokens[doc.Token.Name] = &stored{doc, used}
 }
 
-// Put adds or replaces a document. The error is a *tokencache.NameError for an
+// Put adds or replaces a document, as it is. The error is a *tokencache.NameError for an
 // invalid id.
-func (m *Memory) Put(doc Document) error {
+func (m *Memory) Put(_ context.Context, doc Document) error {
 	if err := doc.Token.Validate(); err != nil {
 		return err
 	}
@@ -110,45 +120,108 @@ func (m *Memory) Put(doc Document) error {
 	return nil
 }
 
-// SetEnabled enables or disables a token, and reports whether there is one.
-func (m *Memory) SetEnabled(id tokencache.TokenID, enabled bool) bool {
-	return m.change(id, func(doc Document) {
-		doc.Enabled = enabled
-		m.docs[id] = doc
+// Rotate gives a token a new random secret, and returns it. The old one is good until
+// the grace has passed; 0: it is refused from then on. Of several old ones the last is
+// good. The document notes when, and by whom, as the host names its users. The error
+// wraps tokencache.ErrNotFound, or is for a negative grace.
+func (m *Memory) Rotate(_ context.Context, id tokencache.TokenID, grace time.Duration, by string) (tokencache.Token, error) {
+	if grace < 0 {
+		return tokencache.Token{}, fmt.Errorf("indexsource: rotate %s: the grace %v is negative", id, grace)
+	}
+	token, err := tokencache.NewToken(id, tokencache.GenerateSecret())
+	if err != nil {
+		return tokencache.Token{}, err
+	}
+	err = m.change(id, func(doc *Document) {
+		*doc = doc.Rotate(tokenhash.New(token.Secret()), grace, by)
 	})
+	if err != nil {
+		return tokencache.Token{}, err
+	}
+	return token, nil
 }
 
-// Delete removes a token, and reports whether there was one.
-func (m *Memory) Delete(id tokencache.TokenID) bool {
-	return m.change(id, func(Document) { delete(m.docs, id) })
+// SetExpiry sets when a token expires; the zero Time: never. The error wraps
+// tokencache.ErrNotFound.
+func (m *Memory) SetExpiry(_ context.Context, id tokencache.TokenID, expires time.Time) error {
+	return m.change(id, func(doc *Document) { doc.Expires = expires })
 }
 
-// change changes a document under mu, where there is one, and then tells.
-func (m *Memory) change(id tokencache.TokenID, change func(Document)) bool {
+// SetEnabled enables or disables a token. The error wraps tokencache.ErrNotFound.
+func (m *Memory) SetEnabled(_ context.Context, id tokencache.TokenID, enabled bool) error {
+	return m.change(id, func(doc *Document) { doc.Enabled = enabled })
+}
+
+// change changes a document, and then tells.
+func (m *Memory) change(id tokencache.TokenID, change func(*Document)) error {
 	m.mu.Lock()
-	doc, ok := m.docs[id]
-	if ok {
-		change(doc)
+	doc := m.accounts[id.Account][id.Name]
+	if doc != nil {
+		change(&doc.Document)
 	}
 	m.mu.Unlock()
-	if ok {
-		m.tell(id)
-	}
-	return ok
+	return m.changed(id, doc != nil)
 }
 
-// List returns the documents of an account's tokens, sorted by token name.
-func (m *Memory) List(account tokencache.Account) []Document {
+// Delete removes a token. The error wraps tokencache.ErrNotFound.
+func (m *Memory) Delete(_ context.Context, id tokencache.TokenID) error {
+	m.mu.Lock()
+	tokens := m.accounts[id.Account]
+	_, ok := tokens[id.Name]
+	delete(tokens, id.Name)
+	if ok && len(tokens) == 0 {
+		delete(m.accounts, id.Account)
+	}
+	m.mu.Unlock()
+	return m.changed(id, ok)
+}
+
+// changed tells of a change, if there was something to change.
+func (m *Memory) changed(id tokencache.TokenID, found bool) error {
+	if !found {
+		return fmt.Errorf("%w: %s", tokencache.ErrNotFound, id)
+	}
+	m.tell(id)
+	return nil
+}
+
+// List returns the documents of an account's tokens, sorted by token name. It never
+// fails.
+func (m *Memory) List(_ context.Context, account tokencache.Account) ([]Document, error) {
+	m.mu.Lock()
+	docs := make([]Document, 0, len(m.accounts[account]))
+	for doc := range maps.Values(m.accounts[account]) {
+		docs = append(docs, doc.Document)
+	}
+	m.mu.Unlock()
+	slices.SortFunc(docs, func(a, b Document) int { return strings.Compare(a.Token.Name, b.Token.Name) })
+	return docs, nil
+}
+
+// NoteUses notes when tokens were last used; see [UseStore]. It never fails.
+func (m *Memory) NoteUses(_ context.Context, uses map[tokencache.TokenID]time.Time) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	var docs []Document
-	for id, doc := range m.docs {
-		if id.Account == account {
-			docs = append(docs, doc)
+	for id, at := range uses {
+		if doc := m.accounts[id.Account][id.Name]; doc != nil && at.After(doc.used) {
+			doc.used = at
 		}
 	}
-	slices.SortFunc(docs, func(a, b Document) int { return strings.Compare(a.Token.Name, b.Token.Name) })
-	return docs
+	return nil
+}
+
+// LastUses returns when the tokens of an account were last used; see [UseStore]. It
+// never fails.
+func (m *Memory) LastUses(_ context.Context, account tokencache.Account) (map[string]time.Time, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	uses := make(map[string]time.Time)
+	for name, doc := range m.accounts[account] {
+		if !doc.used.IsZero() {
+			uses[name] = doc.used
+		}
+	}
+	return uses, nil
 }
 
 // SetState sets the index's state, as an engine's cluster would; see
@@ -157,21 +230,15 @@ func (m *Memory) SetState(state State) {
 	m.changing.Lock()
 	defer m.changing.Unlock()
 	m.state = state
-	for _, w := range m.watching() {
-		w.StateChanged(state)
+	for source := range m.watchers.All() {
+		source.StateChanged(state)
 	}
 }
 
-// tell has the sources evict a token. The change is visible by now: the other way
+// tell makes the sources evict a token. The change is visible by now: the other way
 // round, a load in between would store the old document.
 func (m *Memory) tell(id tokencache.TokenID) {
-	for _, w := range m.watching() {
-		w.DocumentChanged(id)
+	for source := range m.watchers.All() {
+		source.DocumentChanged(id)
 	}
-}
-
-func (m *Memory) watching() []*watcher {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return slices.Collect(maps.Keys(m.watchers))
 }

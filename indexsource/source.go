@@ -33,15 +33,23 @@ func New(index Index) *Source {
 }
 
 // Lookup gets the token's document, for a cache. A document that is disabled is
-// refused, and so is one past its Expires, by the cache's clock.
+// refused, and so is one past its Expires, by the cache's clock. The previous secret is
+// good until PreviousExpires, by that clock.
 func (s *Source) Lookup(ctx context.Context, id tokencache.TokenID) (tokencache.Answer[Document], error) {
 	doc, ok, err := s.index.Get(ctx, id)
 	if err != nil || !ok {
 		return tokencache.Answer[Document]{}, err
 	}
-	hash := doc.Hash
+	answer := tokencache.Answer[Document]{
+		Held: true, Disabled: !doc.Enabled, Expires: doc.Expires,
+		Verify: doc.Hash.Verify, Fast: doc.Hash.Fast() && doc.Previous.Fast(),
+	}
+	if !doc.PreviousExpires.IsZero() && doc.Previous != (tokenhash.Hash{}) {
+		answer.Previous.Verify, answer.Previous.Expires = doc.Previous.Verify, doc.PreviousExpires
+	}
 	doc.Hash, doc.Previous = tokenhash.Hash{}, tokenhash.Hash{} // the record outlives the load
-	return tokencache.Answer[Document]{Held: true, Disabled: !doc.Enabled, Record: doc, Expires: doc.Expires, Verify: hash.Verify}, nil
+	answer.Record = doc
+	return answer, nil
 }
 
 // Subscribe has the cache told of every change; see tokencache.Source.

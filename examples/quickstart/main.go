@@ -115,7 +115,7 @@ func (d *demo) create(ctx context.Context) ([]tokencache.Token, error) {
 		<-d.reloaded
 		tokens = append(tokens, token)
 	}
-	token, err := d.index.Create(fleet.TokenID("token3"), "quickstart")
+	token, err := d.index.Create(ctx, fleet.TokenID("token3"), "quickstart")
 	return append(tokens, token), err
 }
 

@@ -134,10 +134,10 @@ func (w *world) useFresh(ctx context.Context, r *result) {
 	each(ctx, 100*time.Millisecond, func(int) {
 		i := int(w.fresh.Add(1))
 		id := goodAccount(i).TokenID(fmt.Sprintf("fresh-%d", i))
-		if w.index.Put(document(id, w.hash)) == nil {
+		if w.index.Put(ctx, document(id, w.hash)) == nil {
 			w.measure(ctx, r, id)
 		}
-		w.index.Delete(id)
+		w.index.Delete(ctx, id)
 		w.waited.Delete(id)
 	})
 }

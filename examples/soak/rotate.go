@@ -33,11 +33,11 @@ func (r *rotation) rotate(ctx context.Context) {
 		next := document(r.id, tokenhash.Stretched(secret))
 		r.ending.Store(gen)
 		if i%3 == 0 {
-			r.index.Delete(r.id)
+			r.index.Delete(ctx, r.id)
 			r.ended.Store(gen)
 		}
 		r.secrets.Store(gen+1, secret)
-		if r.index.Put(next) != nil {
+		if r.index.Put(ctx, next) != nil {
 			panic("the document is valid")
 		}
 		r.ended.Store(gen)

@@ -80,9 +80,9 @@ func newWorld(bcryptCost int) (*world, error) {
 	w.long = "Bearer " + token.RevealBearer()
 	var errs []error
 	put := func(index interface {
-		Put(indexsource.Document) error
+		Put(context.Context, indexsource.Document) error
 	}, id tokencache.TokenID, hash tokenhash.Hash) {
-		errs = append(errs, index.Put(document(id, hash)))
+		errs = append(errs, index.Put(context.Background(), document(id, hash)))
 	}
 	for i := range cachedTokens {
 		put(w.file, goodAccount(i).TokenID(fmt.Sprintf("cached-%d", i)), w.hash)

@@ -60,6 +60,15 @@ type index struct{ *dsn.Store }
 
 var _ server.Index = index{}
 
+// Delete removes a token.
+func (ix index) Delete(ctx context.Context, id tokencache.TokenID) error {
+	found, err := ix.Index.Delete(ctx, id)
+	if err == nil && !found {
+		return fmt.Errorf("%w: %s", tokencache.ErrNotFound, id)
+	}
+	return err
+}
+
 // List returns all documents of an account.
 func (ix index) List(ctx context.Context, account tokencache.Account) ([]indexsource.Document, error) {
 	var all []indexsource.Document

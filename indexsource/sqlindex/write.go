@@ -15,7 +15,7 @@ import (
 // Create adds an enabled token with a random secret, and returns it: the secret
 // cannot be read again. The creator is noted as it is; it must be valid UTF-8
 // without NULs. The error is a *tokencache.NameError for an invalid id, wraps
-// indexsource.ErrExists for a token that is there already, or is an
+// tokencache.ErrExists for a token that is there already, or is an
 // [*EngineError].
 //
 // After an EngineError of this or another method that writes, the change may be in
@@ -32,7 +32,7 @@ func (ix *Index) Create(ctx context.Context, id tokencache.TokenID, creator stri
 		return tokencache.Token{}, err
 	}
 	if !created {
-		return tokencache.Token{}, fmt.Errorf("%w: %s", indexsource.ErrExists, id)
+		return tokencache.Token{}, fmt.Errorf("%w: %s", tokencache.ErrExists, id)
 	}
 	return token, nil
 }

@@ -2,7 +2,6 @@ package tokentest_test
 
 import (
 	"context"
-	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -11,7 +10,6 @@ import (
 	"github.com/svctoken/svctoken/filesource"
 	"github.com/svctoken/svctoken/indexsource"
 	"github.com/svctoken/svctoken/tokencache"
-	"github.com/svctoken/svctoken/tokencache/tokenhash"
 	"github.com/svctoken/svctoken/tokencache/tokentest"
 )
 
@@ -22,30 +20,17 @@ func openMemory(testing.TB) (indexsource.Index, tokentest.Backend) {
 
 func memoryBackend(index *indexsource.Memory) tokentest.Backend {
 	return tokentest.Backend{
-		Create: func(_ context.Context, id tokencache.TokenID) (tokencache.Token, error) {
-			return index.Create(id, "operator")
+		Create: func(ctx context.Context, id tokencache.TokenID) (tokencache.Token, error) {
+			return index.Create(ctx, id, "operator")
 		},
-		Delete: func(_ context.Context, id tokencache.TokenID) error {
-			if !index.Delete(id) {
-				return fmt.Errorf("there is no %s", id)
-			}
-			return nil
+		Delete: index.Delete,
+		Replace: func(ctx context.Context, id tokencache.TokenID) (tokencache.Token, error) {
+			return index.Rotate(ctx, id, 0, "operator")
 		},
-		Replace: func(_ context.Context, id tokencache.TokenID) (tokencache.Token, error) {
-			token, err := tokencache.NewToken(id, tokencache.GenerateSecret())
-			if err != nil {
-				return tokencache.Token{}, err
-			}
-			return token, index.Put(indexsource.Document{Token: id, Enabled: true, Hash: tokenhash.New(token.Secret())})
-		},
-		SetEnabled: func(_ context.Context, id tokencache.TokenID, enabled bool) error {
-			if !index.SetEnabled(id, enabled) {
-				return fmt.Errorf("there is no %s", id)
-			}
-			return nil
-		},
+		SetEnabled: index.SetEnabled,
 		Hidden: func() (hashes []string) {
-			for _, doc := range index.List(tokencache.Account{Namespace: "elastic", Service: "fleet-server"}) {
+			docs, _ := index.List(context.Background(), tokencache.Account{Namespace: "elastic", Service: "fleet-server"})
+			for _, doc := range docs {
 				hashes = append(hashes, doc.Hash.Reveal())
 			}
 			return hashes

@@ -180,15 +180,10 @@ func ExampleRunIndex() {
 		tokentest.RunIndex(t, func(t testing.TB) (indexsource.Index, tokentest.Backend) {
 			index := new(indexsource.Memory)
 			return index, tokentest.Backend{
-				Create: func(_ context.Context, id tokencache.TokenID) (tokencache.Token, error) {
-					return index.Create(id, "operator")
+				Create: func(ctx context.Context, id tokencache.TokenID) (tokencache.Token, error) {
+					return index.Create(ctx, id, "operator")
 				},
-				Delete: func(_ context.Context, id tokencache.TokenID) error {
-					if !index.Delete(id) {
-						return fmt.Errorf("there is no %s", id)
-					}
-					return nil
-				},
+				Delete: index.Delete,
 			}
 		})
 	}

@@ -517,7 +517,7 @@ func putFast(index *indexsource.Memory, id tokencache.TokenID) (tokencache.Token
 	if err != nil {
 		return tokencache.Token{}, err
 	}
-	return token, index.Put(indexsource.Document{Token: id, Enabled: true, Hash: hash})
+	return token, index.Put(context.Background(), indexsource.Document{Token: id, Enabled: true, Hash: hash})
 }
 
 // TestEveryPropertyHasTeeth: for each property there is an implementation that breaks

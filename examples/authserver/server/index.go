@@ -16,12 +16,11 @@ type Index interface {
 	indexsource.Index
 
 	// Create adds an enabled token with a random secret, and returns it. The creator
-	// is noted as it is. Where the token exists, the error wraps
-	// indexsource.ErrExists.
+	// is noted as it is. If the token exists, the error wraps tokencache.ErrExists.
 	Create(ctx context.Context, id tokencache.TokenID, creator string) (tokencache.Token, error)
 
-	// Delete removes a token, and reports whether there was one.
-	Delete(ctx context.Context, id tokencache.TokenID) (bool, error)
+	// Delete removes a token. The error wraps tokencache.ErrNotFound if there is none.
+	Delete(ctx context.Context, id tokencache.TokenID) error
 
 	// List returns the documents of an account's tokens, sorted by token name. They
 	// may lack the hash.
@@ -47,19 +46,7 @@ func InMemory() Index {
 	return m
 }
 
-// A memory gives an index in memory the methods of those that can fail.
+// A memory describes an index in memory.
 type memory struct{ *indexsource.Memory }
-
-func (m memory) Create(_ context.Context, id tokencache.TokenID, creator string) (tokencache.Token, error) {
-	return m.Memory.Create(id, creator)
-}
-
-func (m memory) Delete(_ context.Context, id tokencache.TokenID) (bool, error) {
-	return m.Memory.Delete(id), nil
-}
-
-func (m memory) List(_ context.Context, account tokencache.Account) ([]indexsource.Document, error) {
-	return m.Memory.List(account), nil
-}
 
 func (m memory) Describe(context.Context) Description { return Description{Kind: "in memory"} }

@@ -222,13 +222,13 @@ func (s *server) createToken(w http.ResponseWriter, r *http.Request, c caller) {
 		eswire.Fail(w, r, eswire.Illegal("service account "+eswire.Bracket(id.Account.String())+" does not exist"))
 		return
 	}
-	token, err := s.index.Create(r.Context(), id, c.Name)
+	token, err := s.index.Create(indexsource.WithActor(r.Context(), c.Name), id, c.Name)
 	switch {
 	case err == nil:
 		s.changed(r.Context(), c.Name, "created", id)
 		w.Header().Set("Cache-Control", "no-store") // the answer has the secret
 		eswire.Reply(w, r, http.StatusOK, object{"created": true, "token": object{"name": id.Name, "value": token.RevealBearer()}})
-	case errors.Is(err, indexsource.ErrExists):
+	case errors.Is(err, tokencache.ErrExists):
 		reason := eswire.Bracket(indexsource.DocumentID(id)) + ": version conflict, document already exists"
 		eswire.Fail(w, r, &eswire.Error{Status: http.StatusConflict, Type: eswire.VersionConflict, Reason: reason})
 	default:
@@ -240,15 +240,15 @@ func (s *server) createToken(w http.ResponseWriter, r *http.Request, c caller) {
 // deleteToken deletes a token of the index, which evicts it before it returns.
 func (s *server) deleteToken(w http.ResponseWriter, r *http.Request, c caller) {
 	id := tokenID(r)
-	found, err := s.index.Delete(r.Context(), id)
+	err := s.index.Delete(indexsource.WithActor(r.Context(), c.Name), id)
 	switch {
+	case errors.Is(err, tokencache.ErrNotFound) && eswire.IsBearer(id.Name):
+		eswire.Fail(w, r, eswire.Illegal("the name begins as a bearer does: give the name of the token, not the token"))
+	case errors.Is(err, tokencache.ErrNotFound):
+		eswire.Reply(w, r, http.StatusNotFound, object{"found": false})
 	case err != nil:
 		s.changeFailed(r.Context(), c.Name, "deleted", id.String(), err)
 		failed(w, r, err)
-	case !found && eswire.IsBearer(id.Name):
-		eswire.Fail(w, r, eswire.Illegal("the name begins as a bearer does: give the name of the token, not the token"))
-	case !found:
-		eswire.Reply(w, r, http.StatusNotFound, object{"found": false})
 	default:
 		s.changed(r.Context(), c.Name, "deleted", id)
 		eswire.Reply(w, r, http.StatusOK, object{"found": true})

@@ -34,7 +34,6 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/svctoken/svctoken/indexsource"
 	"github.com/svctoken/svctoken/tokencache"
 )
 
@@ -101,7 +100,7 @@ func run(ctx context.Context, args []string, stdout *os.File, stderr io.Writer) 
 	case errors.Is(err, errAbsent):
 		fmt.Fprintf(stderr, "admin: %v\n", err)
 		return absent
-	case errors.Is(err, indexsource.ErrExists):
+	case errors.Is(err, tokencache.ErrExists):
 		fmt.Fprintf(stderr, "admin: %v\n", err)
 		return conflict
 	default:

@@ -11,7 +11,6 @@ import (
 
 	"github.com/svctoken/svctoken/examples/sqlserver/internal/dsn"
 	"github.com/svctoken/svctoken/filesource"
-	"github.com/svctoken/svctoken/indexsource"
 	"github.com/svctoken/svctoken/indexsource/sqlindex"
 	"github.com/svctoken/svctoken/tokencache"
 )
@@ -20,7 +19,7 @@ import (
 var errAbsent = errors.New("no such token")
 
 // A store is where tokens are administered. Its errors wrap errAbsent and
-// indexsource.ErrExists. A token that is returned with an error is in force all the
+// tokencache.ErrExists. A token that is returned with an error is in force all the
 // same.
 type store interface {
 	create(ctx context.Context, id tokencache.TokenID, creator string) (tokencache.Token, error)
@@ -157,7 +156,7 @@ type fileStore struct{ *filesource.File }
 func (s fileStore) create(ctx context.Context, id tokencache.TokenID, _ string) (tokencache.Token, error) {
 	token, err := s.Create(ctx, id)
 	if errors.Is(err, filesource.ErrExists) {
-		return token, fmt.Errorf("%w: %s", indexsource.ErrExists, id)
+		return token, fmt.Errorf("%w: %s", tokencache.ErrExists, id)
 	}
 	return token, err
 }

@@ -75,7 +75,7 @@ func TestDocuments(t *testing.T) {
 		enabledAbsent, _ := ix.SetEnabled(ctx, id, true)
 		_, rotatedAbsent, _ := ix.Rotate(ctx, id)
 		got := []string{absent, created, afterDisable, afterRotate, afterPut, afterDelete, fmt.Sprint(
-			errors.Is(conflict, indexsource.ErrExists), disabled, found, deleted, deletedAgain, enabledAbsent, rotatedAbsent)}
+			errors.Is(conflict, tokencache.ErrExists), disabled, found, deleted, deletedAgain, enabledAbsent, rotatedAbsent)}
 		want := []string{
 			"no document", "token1 by wîlma, enabled: true", "token1 by wîlma, enabled: false", "token1 by wîlma, enabled: false",
 			"token1 by barney, enabled: true", "no document", "true true true true false false false",
@@ -190,7 +190,7 @@ func TestRacingCreators(t *testing.T) {
 					defer mu.Unlock()
 					if err == nil {
 						tokens = append(tokens, token)
-					} else if !errors.Is(err, indexsource.ErrExists) {
+					} else if !errors.Is(err, tokencache.ErrExists) {
 						t.Error(err)
 					}
 				})

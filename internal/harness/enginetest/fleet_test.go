@@ -229,7 +229,7 @@ func (s *scene) race() {
 			defer mu.Unlock()
 			if err == nil {
 				tokens = append(tokens, token)
-			} else if !errors.Is(err, indexsource.ErrExists) {
+			} else if !errors.Is(err, tokencache.ErrExists) {
 				s.Error(err)
 			}
 		})

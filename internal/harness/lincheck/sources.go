@@ -254,7 +254,7 @@ func (m *index) Get(ctx context.Context, id tokencache.TokenID) (indexsource.Doc
 
 func (m *index) change(token int, v version, _ time.Time) versions {
 	if v == 0 {
-		if !m.Delete(ids[token]) {
+		if err := m.Delete(context.Background(), ids[token]); err != nil {
 			return 0 // it was not there: nothing has changed
 		}
 		return only(version(token))
@@ -263,7 +263,7 @@ func (m *index) change(token int, v version, _ time.Time) versions {
 	if err != nil {
 		panic(err)
 	}
-	if err := m.Put(indexsource.Document{Token: ids[token], Enabled: true, Hash: hash}); err != nil {
+	if err := m.Put(context.Background(), indexsource.Document{Token: ids[token], Enabled: true, Hash: hash}); err != nil {
 		panic(err)
 	}
 	return only(version(token))
