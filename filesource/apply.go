@@ -41,48 +41,84 @@ func (f *File) apply(ctx context.Context, d *draft) bool {
 	return true
 }
 
+// applyHang says in the status that the file system does not answer. A draft that is
+// under way meanwhile is not applied. An edit that waits for the file system right
+// before its rename keeps this from being said.
+func (f *File) applyHang(ctx context.Context, poller bool) {
+	select {
+	case f.applying <- struct{}{}:
+	default:
+		return
+	}
+	defer release(f.applying)
+	if err := f.hang(); errorText(f.knowledge.Load().seen.err) != err.Error() {
+		f.applyLocked(ctx, &draft{seen: sighting{err: err}, since: time.Now(), err: err, polled: poller})
+	}
+	if poller {
+		f.notifier.report(ctx, poller)
+	}
+}
+
 // applyLocked is called with applying held.
 func (f *File) applyLocked(ctx context.Context, d *draft) {
 	last, now := f.knowledge.Load(), time.Now()
-	next := &knowledge{loaded: true, seen: d.seen, rested: d.rested, gone: last.gone, count: last.count + 1}
+	next := &knowledge{loaded: true, seen: d.seen, since: d.since, read: now, ours: d.ours, gone: last.gone, failing: last.failing, count: last.count + 1}
 	if !d.seen.missing() || !last.seen.missing() {
 		next.gone = now
 	}
+	if d.err == nil {
+		next.failing = time.Time{}
+	} else if last.failing.IsZero() {
+		next.failing = now
+	}
 	same := last.loaded && d.seen.sameOutcome(last.seen) && !f.keptTooLong(last)
 	if same && d.seen.same(last.seen) {
-		next.rested = d.rested || last.rested
+		next.ours = d.ours || last.ours
 	}
 	defer f.knowledge.Store(next) // last: who sees it sees the view that it is about
 	if same {
 		return // touched, or as unsettled as before; parsed already
 	}
-	st := Status{Time: now, Changed: f.Status().Changed, Err: d.err, Missing: d.seen.missing()}
+	st := Status{Time: now, Changed: f.Status().Changed, Err: d.err, Failing: next.failing, Missing: d.seen.missing()}
 	old := f.view.Load()
-	present := &view{}
-	switch {
-	case d.err != nil && f.cfg.FailClosed:
-		present.err = fmt.Errorf("filesource: no token of %s is accepted: %w", f.path, d.err)
-		present.before = old.lastGood()
-	case d.err != nil:
-		present, st.Warnings, st.MoreWarnings = old, f.Status().Warnings, f.Status().MoreWarnings
-	case d.seen.missing() && f.cfg.KeepMissing > 0 && !f.keptTooLong(next):
-		present.tokens = old.tokens // not its error: a file that is missing is none
-		st.Warnings, st.MoreWarnings = f.Status().Warnings, f.Status().MoreWarnings
-	default:
-		present.tokens, st.Warnings, st.MoreWarnings = d.doc.tokens, d.doc.warnings.first, d.doc.warnings.more
-	}
+	present := f.present(d, next, old, &st)
 	st.Tokens = len(present.tokens)
 	differs := f.replaceLocked(ctx, old, present, d.polled)
 	if differs {
 		st.Changed = now
 	}
-	f.publishLocked(st, differs || last.loaded && d.seen.missing() != last.seen.missing())
+	f.publishLocked(st, differs || last.loaded && d.seen.missing() != last.seen.missing(), len(old.tokens))
 }
 
-// keptTooLong reports whether the tokens of a file that is missing are still in
+// present returns the view that a draft leads to, and notes its warnings.
+func (f *File) present(d *draft, now *knowledge, old *view, st *Status) *view {
+	switch {
+	case d.err != nil && (f.cfg.FailClosed || f.badTooLong(now)):
+		return &view{err: fmt.Errorf("filesource: no token of %s is accepted: %w", f.shown, d.err), before: old.lastGood()}
+	case d.err != nil:
+		st.Warnings, st.MoreWarnings = f.Status().Warnings, f.Status().MoreWarnings
+		return old
+	case d.seen.missing() && f.cfg.KeepMissing > 0 && !f.keptTooLong(now):
+		st.Warnings, st.MoreWarnings = f.Status().Warnings, f.Status().MoreWarnings
+		return &view{tokens: old.tokens} // without its error: that a file is missing is not one
+	default:
+		st.Warnings, st.MoreWarnings = d.doc.warnings.first, d.doc.warnings.more
+		return &view{tokens: d.doc.tokens}
+	}
+}
+
+// keptTooLong reports whether the tokens of a file that is missing or bad are still in
 // force, and should not be.
 func (f *File) keptTooLong(k *knowledge) bool {
+	if f.badTooLong(k) {
+		return f.view.Load().err == nil
+	}
 	return f.cfg.KeepMissing > 0 && k.seen.missing() && time.Since(k.gone) >= f.cfg.KeepMissing && len(f.view.Load().tokens) > 0
+}
+
+// badTooLong reports whether the file has been bad for longer than its tokens are kept.
+func (f *File) badTooLong(k *knowledge) bool {
+	return f.cfg.KeepBad > 0 && !k.failing.IsZero() && time.Since(k.failing) >= f.cfg.KeepBad
 }
 
 // replaceLocked puts the new view in place and tells the caches. It reports whether
@@ -96,7 +132,7 @@ func (f *File) replaceLocked(ctx context.Context, old, next *view, poller bool) 
 	if !differs && !outage {
 		return false
 	}
-	ctx, told := f.beginTellingLocked(ctx, poller)
+	ctx, told := f.notifier.begin(ctx, poller)
 	defer told()
 	if outage || !f.cfg.OnlyChanged {
 		f.caches.Clear(ctx, tokencache.CauseSource)
@@ -134,63 +170,32 @@ func changed(old, now map[string]string) []tokencache.Selector {
 	return sels
 }
 
+// A notice is a status with what it is compared with.
+type notice struct {
+	Status
+	had int // how many tokens there were before
+}
+
 // publishLocked publishes the status, and notes it for report where it is news.
-func (f *File) publishLocked(st Status, news bool) {
+func (f *File) publishLocked(st Status, news bool, had int) {
 	old := f.status.Swap(&st)
 	if !news && errorText(old.Err) == errorText(st.Err) &&
 		slices.Equal(old.Warnings, st.Warnings) && old.MoreWarnings == st.MoreWarnings {
 		return
 	}
-	f.reporting.Lock()
-	defer f.reporting.Unlock()
-	f.news = append(f.news, st)
+	f.notifier.add(notice{st, had})
 }
 
-// report tells the host what is new, and holds no lock meanwhile, so that the host
-// may do from its callback what it likes. One goroutine at a time reports, all
-// that there is, in order, until its context is done.
-func (f *File) report(ctx context.Context, poller bool) {
-	f.reporting.Lock()
-	defer f.reporting.Unlock()
-	if f.busy {
-		return
-	}
-	f.busy = true
-	defer func() { f.busy = false }()
-	for len(f.news) > 0 && ctx.Err() == nil {
-		st := f.news[0]
-		if !f.logged {
-			f.logged = true
-			f.callHost(poller, func() { f.log(st) })
-			continue // Close may have returned meanwhile
-		}
-		f.news, f.logged = f.news[1:], false
-		if f.cfg.OnReload != nil {
-			f.callHost(poller, func() { f.cfg.OnReload(st) })
-		}
-	}
-}
-
-// callHost calls the logger or Config.OnReload. It is called with reporting locked,
-// and unlocks it meanwhile.
-func (f *File) callHost(poller bool, call func()) {
-	f.pollerCalls = poller
-	f.changedState.Broadcast() // Close does not wait for a call, which may have called it
-	f.reporting.Unlock()
-	defer func() {
-		f.reporting.Lock()
-		f.pollerCalls = false
-	}()
-	call()
-}
-
-func (f *File) log(st Status) {
+// log writes what a notice says.
+func (f *File) log(st notice) {
 	log, path := f.cfg.Logger, slog.String("path", f.path)
 	switch {
 	case st.Err != nil:
 		log.Error("service tokens file not loaded", path, slog.Int("tokens", st.Tokens), slog.Any("error", st.Err))
 	case st.Missing: // at Open that is no news
 		log.Warn("service tokens file is gone", path, slog.Int("tokens", st.Tokens))
+	case 2*st.Tokens < st.had:
+		log.Warn("service tokens file loaded: most tokens have gone", path, slog.Int("tokens", st.Tokens), slog.Int("before", st.had))
 	default:
 		log.Info("service tokens file loaded", path, slog.Int("tokens", st.Tokens))
 	}

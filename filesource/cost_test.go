@@ -50,8 +50,7 @@ func TestCost(t *testing.T) {
 	lines := strings.SplitAfter(manyTokens(*costLines), "\n")
 	slices.Sort(lines)
 	path := put(t, tokensPath(t), strings.Join(lines, ""))
-	later := func() time.Time { return time.Now().Add(time.Hour) } // the file was left alone for a while, as most are
-	file, _ := openWith(t, path, filesource.Config{Poll: -1, Rest: -1}, filesource.Faults{Now: later})
+	file, _ := open(t, path, filesource.Config{Poll: -1, Rest: -1})
 	limit := 2.0
 	if *costLines < 1_000_000 { // the hash of the new secret, and what the disk's cache has at hand, weigh more
 		limit = 3

@@ -3,12 +3,14 @@ package filesource
 import (
 	"cmp"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/svctoken/svctoken/internal/passhash"
@@ -62,10 +64,46 @@ func (f *File) Create(ctx context.Context, id tokencache.TokenID) (tokencache.To
 		case name + ":" + hash: // of an attempt before
 			return false, nil
 		default:
-			return false, fmt.Errorf("%w: %s in %s", ErrExists, id, f.path)
+			return false, f.exists(d, id)
 		}
 	})
 	if err != nil && (!replaced || errors.Is(err, ErrExists)) {
+		return tokencache.Token{}, err
+	}
+	return token, err
+}
+
+// exists returns Create's error for a token that the file has a line for.
+func (f *File) exists(d *draft, id tokencache.TokenID) error {
+	if _, ok := d.doc.tokens[id.String()]; !ok {
+		return fmt.Errorf("%w: %s has a line in %s, which is not in force: see the warnings of Status; Rotate makes it good, Delete removes it", ErrExists, id, f.shown)
+	}
+	return fmt.Errorf("%w: %s in %s", ErrExists, id, f.shown)
+}
+
+// Rotate gives a token a new random secret, and returns it. The old secret is refused
+// from then on: the file is replaced once, and there is no moment without the token. A
+// token whose line is not in force, as its hash is of no known form, gets one that is.
+// Of two calls at once, each makes a secret, and the later one's is in force. Rotate is
+// otherwise like Create. The error wraps [ErrNotFound] if the file has no such token.
+func (f *File) Rotate(ctx context.Context, id tokencache.TokenID) (tokencache.Token, error) {
+	token, err := tokencache.NewToken(id, tokencache.GenerateSecret())
+	if err != nil {
+		return tokencache.Token{}, err
+	}
+	name, hash := id.String(), passhash.Generate(token.Secret().Reveal())
+	replaced, err := f.edit(ctx, func(d *draft, _ bool) (bool, error) {
+		switch d.layout.line(name) {
+		case "":
+			return false, fmt.Errorf("%w: %s in %s", ErrNotFound, id, f.shown)
+		case name + ":" + hash: // of an attempt before
+			return false, nil
+		}
+		d.layout.replace(name, name+":"+hash)
+		d.doc.tokens[name] = hash
+		return true, nil
+	})
+	if err != nil && (!replaced || errors.Is(err, ErrNotFound)) {
 		return tokencache.Token{}, err
 	}
 	return token, err
@@ -87,7 +125,7 @@ func (f *File) Delete(ctx context.Context, id tokencache.TokenID) error {
 		if again { // an attempt before has removed it
 			return false, nil
 		}
-		return false, fmt.Errorf("%w: %s in %s", ErrNotFound, id, f.path)
+		return false, fmt.Errorf("%w: %s in %s", ErrNotFound, id, f.shown)
 	})
 	return err
 }
@@ -100,23 +138,49 @@ type change func(d *draft, again bool) (write bool, err error)
 type edit struct {
 	*File
 	change   change
-	replaced bool   // whether a file has been replaced
-	late     string // lines that others appended to a file right before it was replaced
+	outcome  atomic.Int32 // one of those below
+	replaced bool         // whether a file has been replaced
+	late     string       // lines that others appended to a file right before it was replaced
 }
+
+// The outcomes of an edit, for a caller that does not wait for its end.
+const (
+	pending   int32 = iota
+	begun           // the rename has begun
+	abandoned       // nobody waits any more, and no rename will begin
+)
 
 // errAgain says that the file is not the one that was read any more.
 var errAgain = errors.New("filesource: the file has changed meanwhile")
 
-// edit changes the file under the writers' lock, and applies the change. Where
-// others change the file before it is replaced, or put another in its place, it
-// starts again. It reports whether the file was replaced, whatever came afterwards.
+// edit changes the file under the writers' lock, and applies the change. If others
+// change the file before it is replaced, or put another in its place, it starts again.
+// It reports whether the file was replaced, or may be, whatever came afterwards.
 func (f *File) edit(ctx context.Context, c change) (replaced bool, err error) {
-	if err := f.untilTold(ctx); err != nil {
-		return false, fmt.Errorf("filesource: %s: %w", f.path, err)
+	if err := f.notifier.untilTold(ctx); err != nil {
+		return false, fmt.Errorf("filesource: %s: %w", f.shown, err)
 	}
-	defer f.report(context.Background(), false)
+	defer f.notifier.report(context.Background(), false)
 	e := &edit{File: f, change: c}
-	err = e.attempts(ctx)
+	done := start(func() (bool, error) {
+		err := e.run(ctx)
+		return e.replaced, err
+	})
+	wait := func() bool { return false } // for as long as the caller does
+	replaced, err, gaveUp := await(ctx, f, done, wait)
+	if !gaveUp {
+		return replaced, err
+	}
+	if e.outcome.CompareAndSwap(pending, abandoned) {
+		return false, err
+	}
+	return true, fmt.Errorf("%w; the change may be in force or not", err)
+}
+
+// run makes attempts until the change is in the file, with what others appended to it
+// meanwhile.
+func (e *edit) run(ctx context.Context) error {
+	err := e.attempts(ctx)
 	if err != nil && e.late != "" && ctx.Err() != nil {
 		// What others appended is not to be lost because our caller has gone.
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), mostRescue)
@@ -128,7 +192,7 @@ func (f *File) edit(ctx context.Context, c change) (replaced bool, err error) {
 	if err != nil && e.late != "" {
 		err = fmt.Errorf("%w; %d bytes that others appended to it meanwhile are lost", err, len(e.late))
 	}
-	return e.replaced, err
+	return err
 }
 
 // mostRescue is for how long an edit whose context is done goes on, at most, to put
@@ -137,31 +201,38 @@ const mostRescue = 10 * time.Second
 
 func (e *edit) attempts(ctx context.Context) error {
 	for {
-		if err := e.attempt(ctx); err != errAgain {
+		target, err := e.target()
+		if err != nil {
+			return fmt.Errorf("filesource: %s: %w", e.shown, err)
+		}
+		if err = e.attempt(ctx, target); errors.Is(err, fs.ErrNotExist) {
+			if now, err2 := e.target(); err2 != nil || now != target {
+				err = errAgain // the folder has gone, as when ..data is swapped
+			}
+		}
+		if err != errAgain {
 			return err
 		}
 		if err := wait(ctx, glance); err != nil {
-			return fmt.Errorf("filesource: %s is changed by others: %w", e.path, err)
+			return fmt.Errorf("filesource: %s is changed by others: %w", e.shown, err)
 		}
 	}
 }
 
-// attempt edits the file as it is now. The error is errAgain where another attempt
-// is needed.
-func (e *edit) attempt(ctx context.Context) error {
-	target, err := e.target()
-	if err != nil {
-		return fmt.Errorf("filesource: %s: %w", e.path, err)
-	}
-	unlock, err := e.lock(ctx, target)
+// attempt edits the file as it is now. The error is errAgain if another attempt is
+// needed.
+func (e *edit) attempt(ctx context.Context, target string) error {
+	held, err := e.lock(ctx, target)
 	if err != nil {
 		return err
 	}
-	defer unlock()
-	e.sweep(target)
-	d, err := e.settle(ctx, editing)
+	defer func() { held.unlock(e.replaced) }()
+	if held.stamped != nil {
+		e.sweep(target, stamp(held.stamped))
+	}
+	d, err := e.settle(ctx, editing, held.stamped)
 	if err != nil {
-		return fmt.Errorf("filesource: %s does not rest: %w", e.path, err)
+		return fmt.Errorf("filesource: %s does not rest: %w", e.shown, err)
 	}
 	if d.err != nil {
 		return d.err
@@ -209,33 +280,56 @@ func (f *File) target() (string, error) {
 	return "", &fs.PathError{Op: "readlink", Path: f.path, Err: errors.New("too many links")}
 }
 
+// A held is the writers' lock, held.
+type held struct {
+	unlock  func(keep bool) // a lock file that was made for an edit that wrote nothing is not kept
+	stamped fs.FileInfo     // of a file that the file system has just stamped with its own time, or nil
+}
+
 // lock waits for the writers' lock of a file.
-func (f *File) lock(ctx context.Context, target string) (unlock func(), err error) {
+func (f *File) lock(ctx context.Context, target string) (*held, error) {
 	path := beside(target, "lock")
 	for {
-		like, _ := f.sys.stat(target)
-		unlock, err := f.sys.lock(path, like)
+		like, err := f.original(target)
+		if err != nil {
+			return nil, explainEdit(err)
+		}
+		held, err := f.sys.lock(path, like)
 		if err == nil {
-			return unlock, nil
+			return held, nil
 		}
 		if !errors.Is(err, errLocked) {
-			return nil, fmt.Errorf("filesource: %w", err)
+			return nil, explainEdit(err)
 		}
 		if err := wait(ctx, glance); err != nil {
-			return nil, fmt.Errorf("%w, %s: %w", errLocked, path, err)
+			return nil, fmt.Errorf("%w, %s: %w", errLocked, printable(path), err)
 		}
 	}
 }
 
 // beside returns the path of a hidden file of ours beside the tokens file.
 func beside(target, suffix string) string {
-	return filepath.Join(filepath.Dir(target), "."+filepath.Base(target)+"."+suffix)
+	return filepath.Join(filepath.Dir(target), "."+shortBase(target)+"."+suffix)
+}
+
+// longestBase is the length of the longest name of a tokens file that is part of those
+// of our files beside it: a name has 255 bytes at most.
+const longestBase = 200
+
+// shortBase returns the file's name, or a shorter one that stands for it.
+func shortBase(target string) string {
+	base := filepath.Base(target)
+	if len(base) <= longestBase {
+		return base
+	}
+	sum := sha256.Sum256([]byte(base))
+	return fmt.Sprintf("%s-%x", strings.ToValidUTF8(base[:longestBase], ""), sum[:8])
 }
 
 // adopt applies a draft in which the change has been made by an attempt before.
 func (e *edit) adopt(ctx context.Context, d *draft, target string) error {
 	if err := acquire(ctx, e.applying); err != nil {
-		return fmt.Errorf("filesource: %s: %w", e.path, err)
+		return fmt.Errorf("filesource: %s: %w", e.shown, err)
 	}
 	defer release(e.applying)
 	if !e.stillReads(d, target) {
@@ -251,8 +345,11 @@ func (e *edit) adopt(ctx context.Context, d *draft, target string) error {
 // moment between the last check and the rename.
 func (e *edit) replace(ctx context.Context, d *draft, target string) error {
 	temp, err := e.writeTemp(d, target)
+	if err == errAgain {
+		return err
+	}
 	if err != nil {
-		return fmt.Errorf("filesource: %w", err)
+		return explainEdit(err)
 	}
 	old := e.openOld(target)
 	if old != nil {
@@ -280,17 +377,20 @@ func (e *edit) replace(ctx context.Context, d *draft, target string) error {
 // before must not come after, nor the other way round.
 func (e *edit) swap(ctx context.Context, d *draft, temp tempFile, target string) error {
 	if err := acquire(ctx, e.applying); err != nil {
-		return fmt.Errorf("filesource: %s: %w", e.path, err)
+		return fmt.Errorf("filesource: %s: %w", e.shown, err)
 	}
 	defer release(e.applying)
 	if !e.stillReads(d, target) {
 		return errAgain
 	}
+	if err := ctx.Err(); err != nil || e.outcome.Load() != begun && !e.outcome.CompareAndSwap(pending, begun) {
+		return fmt.Errorf("filesource: %s: %w", e.shown, cmp.Or(err, context.Canceled))
+	}
 	if err := e.put(d, temp.name, target); err != nil {
 		if errors.Is(err, fs.ErrExist) {
 			return errAgain
 		}
-		return fmt.Errorf("filesource: %w", err)
+		return explainEdit(err)
 	}
 	e.replaced = true
 	e.applyLocked(ctx, e.written(d, temp, e.look()))
@@ -362,14 +462,14 @@ func (e *edit) written(d *draft, temp tempFile, now sighting) *draft {
 	if now.info == nil || !os.SameFile(now.info, temp.info) || !now.info.ModTime().Equal(temp.modified) {
 		now.info = temp.info // another one, or written to already: the next look finds a difference
 	}
-	seen := sighting{info: now.info, content: temp.content, linked: d.seen.linked}
-	return &draft{seen: seen, doc: doc, rested: true}
+	seen := sighting{info: now.info, content: temp.content, folder: d.seen.folder}
+	return &draft{seen: seen, since: time.Now(), doc: doc, ours: true}
 }
 
 // sweep removes the temporary files that writers left behind who were killed. The
 // lock is held, so that no other writer is at work; the minute is for file systems
-// whose locks are not known to other machines.
-func (f *File) sweep(target string) {
+// whose locks are not known to other machines. The time is the file system's.
+func (f *File) sweep(target string, now time.Time) {
 	const stale = time.Minute
 	folder, prefix := filepath.Dir(target), tempPrefix(target)
 	entries, _ := f.sys.readDir(folder) // whatever is wrong shows when the file is written
@@ -379,7 +479,7 @@ func (f *File) sweep(target string) {
 		if !ok || !ok2 || middle == "" || strings.Trim(middle, "0123456789") != "" {
 			continue
 		}
-		if info, err := entry.Info(); err == nil && info.Mode().IsRegular() && f.sys.now().Sub(info.ModTime()) > stale {
+		if info, err := entry.Info(); err == nil && info.Mode().IsRegular() && now.Sub(info.ModTime()) > stale {
 			f.sys.remove(filepath.Join(folder, entry.Name()))
 		}
 	}

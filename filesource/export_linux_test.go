@@ -4,6 +4,7 @@ import (
 	"io/fs"
 	"os"
 	"syscall"
+	"time"
 )
 
 // LockOpened locks a lock file that is open already.
@@ -14,3 +15,19 @@ func WrittenAt(info fs.FileInfo) fs.FileInfo {
 	info.Sys().(*syscall.Stat_t).Ctim = syscall.NsecToTimespec(info.ModTime().UnixNano())
 	return info
 }
+
+// StampedAt makes it that the file system stamped a file at this time.
+func StampedAt(at time.Time) func(fs.FileInfo) fs.FileInfo {
+	return func(info fs.FileInfo) fs.FileInfo {
+		stamp := syscall.NsecToTimespec(at.UnixNano())
+		info.Sys().(*syscall.Stat_t).Ctim = stamp
+		return stampedInfo{info, at}
+	}
+}
+
+type stampedInfo struct {
+	fs.FileInfo
+	modified time.Time
+}
+
+func (i stampedInfo) ModTime() time.Time { return i.modified }

@@ -6,7 +6,13 @@ import (
 )
 
 // TryLock takes the writers' lock of a file.
-func TryLock(path string) (unlock func(), err error) { return tryLock(beside(path, "lock"), nil) }
+func TryLock(path string) (unlock func(), err error) {
+	held, err := tryLock(beside(path, "lock"), original{})
+	if err != nil {
+		return nil, err
+	}
+	return func() { held.unlock(true) }, nil
+}
 
 // Faults stand between the package and the operating system.
 type Faults struct {
@@ -20,11 +26,11 @@ type Faults struct {
 	// Info changes what a look at the file sees; nil: nothing.
 	Info func(fs.FileInfo) fs.FileInfo
 
+	// Stamped changes what the file system has stamped with its own time; nil: nothing.
+	Stamped func(fs.FileInfo) fs.FileInfo
+
 	// Windows has no file be replaced while it is open.
 	Windows bool
-
-	// Now is what the file system's stamps are compared with; nil: time.Now.
-	Now func() time.Time
 }
 
 // OpenWith is Open on a system with faults.
@@ -46,9 +52,6 @@ func faulty(faults Faults) *system {
 	}
 	real := realSystem()
 	sys := *real
-	if faults.Now != nil {
-		sys.now = faults.Now
-	}
 	sys.replacesOpen = sys.replacesOpen && !faults.Windows
 	sys.stat = func(path string) (fs.FileInfo, error) {
 		info, err := try(before, "stat", path, real.stat)
@@ -58,6 +61,7 @@ func faulty(faults Faults) *system {
 		after("stat", path)
 		return see(info), nil
 	}
+	sys.statFolder = func(path string) (fs.FileInfo, error) { return try(before, "statfolder", path, real.statFolder) }
 	sys.resolve = func(path string) (string, error) { return try(before, "resolve", path, real.resolve) }
 	sys.readDir = func(path string) ([]fs.DirEntry, error) { return try(before, "readdir", path, real.readDir) }
 	sys.readLink = func(path string) (string, error) { return try(before, "readlink", path, real.readLink) }
@@ -76,8 +80,12 @@ func faulty(faults Faults) *system {
 		}
 		return &faultyHandle{h, before, see, ""}, nil
 	}
-	sys.lock = func(path string, like fs.FileInfo) (func(), error) {
-		return try(before, "lock", path, func(string) (func(), error) { return real.lock(path, like) })
+	sys.lock = func(path string, like original) (*held, error) {
+		held, err := try(before, "lock", path, func(string) (*held, error) { return real.lock(path, like) })
+		if err == nil && held.stamped != nil && faults.Stamped != nil {
+			held.stamped = faults.Stamped(held.stamped)
+		}
+		return held, err
 	}
 	sys.chtimes = func(path string, t time.Time) error {
 		return first(before("chtimes", path), func() error { return real.chtimes(path, t) })
@@ -97,6 +105,15 @@ func faulty(faults Faults) *system {
 	}
 	sys.syncFolder = func(path string) error {
 		return first(before("syncfolder", path), func() error { return real.syncFolder(path) })
+	}
+	sys.attributes = func(h handle) ([]attribute, error) {
+		return try(before, "attributes", h.Name(), func(string) ([]attribute, error) { return real.attributes(h) })
+	}
+	sys.setAttribute = func(h handle, a attribute) error {
+		return first(before("set "+a.name, h.Name()), func() error { return real.setAttribute(h, a) })
+	}
+	sys.dropACL = func(h handle) error {
+		return first(before("dropacl", h.Name()), func() error { return real.dropACL(h) })
 	}
 	return &sys
 }

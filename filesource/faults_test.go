@@ -169,7 +169,7 @@ func TestTempName(t *testing.T) {
 
 // TestHarmlessFaults: an edit can do without sweeping the folder.
 func TestHarmlessFaults(t *testing.T) {
-	for _, op := range []string{"readdir", "lstat", "remove"} {
+	for _, op := range []string{"readdir", "remove"} {
 		s := &script{}
 		path := put(t, tokensPath(t), lineOne)
 		leftover := put(t, filepath.Join(filepath.Dir(path), ".service_tokens-1.tmp"), "")
@@ -382,7 +382,7 @@ func TestReadFaults(t *testing.T) {
 // TestChangedDuringTheRead: what is loaded is of one state, whatever happens between
 // the calls of a read.
 func TestChangedDuringTheRead(t *testing.T) {
-	for _, op := range []string{"open", "read-fstat", "read-read", "read-close", "lstat"} {
+	for _, op := range []string{"open", "read-fstat", "read-read", "read-close", "resolve"} {
 		for name, act := range map[string]func(path string) error{
 			"in place": func(path string) error { return os.WriteFile(path, []byte(lineOne+lineTwo+"x/y/z:"+hashA+"\n"), 0o600) },
 			"rename": func(path string) error {
@@ -452,53 +452,40 @@ func TestGroupIsKeptOrShutOut(t *testing.T) {
 	}
 }
 
-// TestMetadata: by the file's times a look tells whether to read the file again. The
-// clock is moved, as the kernel's stamps cannot be.
+// TestMetadata: by the file's times a look tells whether to read the file again, once
+// it has been watched for longer than a tick of the file system's clock. What the times
+// are does not matter, nor what the clock of the host says.
 func TestMetadata(t *testing.T) {
 	for _, test := range []struct {
-		name     string
-		modified time.Duration // before the change time
-		whole    bool          // the modification time is of a whole second
-		since    time.Duration // the later of both
-		reads    bool
+		name  string
+		stamp time.Duration // from now
+		whole bool          // seconds, in which the file system counts
+		reads int           // in ten seconds
 	}{
-		{"fresh", 0, false, 99 * time.Millisecond, true},
-		{"at rest", 0, false, 101 * time.Millisecond, false},
-		{"fresh change time of an old modification", time.Hour, false, 99 * time.Millisecond, true},
-		{"change time at rest of an old modification", time.Hour, false, 101 * time.Millisecond, false},
-		{"modification after the change", -time.Hour, false, 99 * time.Millisecond, true},
-		{"modification after the change, at rest", -time.Hour, false, 101 * time.Millisecond, false},
-		{"whole seconds, fresh", time.Hour, true, 2999 * time.Millisecond, true},
-		{"whole seconds, at rest", time.Hour, true, 3001 * time.Millisecond, false},
-		{"from the future", 0, false, -time.Hour, true},
+		{"fresh", 0, false, 1},
+		{"old", -time.Hour, false, 1},
+		{"to come", time.Hour, false, 1},
+		{"whole seconds", 0, true, 3},
+		{"old, of whole seconds", -time.Hour, true, 3},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				s := &script{}
-				path := put(t, tokensPath(t), lineOne)
-				modified := ctime(t, path).Add(-test.modified).Truncate(time.Second)
+				s, at := &script{}, time.Now().Add(test.stamp).Truncate(time.Second)
 				if !test.whole {
-					modified = modified.Add(123456789)
+					at = at.Add(123456789)
 				}
-				if test.modified != 0 {
-					if err := os.Chtimes(path, time.Time{}, modified); err != nil {
-						t.Fatal(err)
-					}
+				path := putAt(t, tokensPath(t), lineOne, at)
+				file, _ := openWith(t, path, filesource.Config{Poll: time.Second}, filesource.Faults{Before: s.Before, Info: filesource.WrittenAt})
+				s.count("")
+				time.Sleep(10500 * time.Millisecond)
+				if got := s.count("open"); got != test.reads && !(test.whole && got == test.reads+1) {
+					t.Errorf("read %d times in 10 looks, want %d", got, test.reads)
 				}
-				changed := ctime(t, path)
-				if test.modified < 0 {
-					changed = modified
+				time.Sleep(time.Minute) // a text may be changed without a trace in the times
+				if got := s.count("open"); got != 1 {
+					t.Errorf("read %d times in a minute, want once", got)
 				}
-				file, _ := openWith(t, path, filesource.Config{Poll: time.Second}, filesource.Faults{
-					Before: s.Before, Now: func() time.Time { return changed.Add(test.since) },
-				})
-				time.Sleep(1500 * time.Millisecond) // the first look
-				s.count("open")
-				time.Sleep(10 * time.Second)
 				file.Close()
-				if got := s.count("open"); got > 0 != test.reads || test.reads && got < 10 {
-					t.Errorf("read %d times in 10 looks", got)
-				}
 			})
 		})
 	}
@@ -543,9 +530,7 @@ func TestSettledFileIsWatched(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s := &script{}
 				path := put(t, tokensPath(t), lineOne)
-				// The stamps are hours old all the time: this is what makes them settled.
-				hours := func() time.Time { return ctime(t, filepath.Dir(path)).Add(3 * time.Hour) }
-				file, _ := openWith(t, path, filesource.Config{}, filesource.Faults{Before: s.Before, Now: hours})
+				file, _ := openWith(t, path, filesource.Config{}, filesource.Faults{Before: s.Before})
 				time.Sleep(5 * time.Second)
 				s.count("open")
 				time.Sleep(5 * time.Second)
@@ -563,13 +548,13 @@ func TestSettledFileIsWatched(t *testing.T) {
 	}
 }
 
-// TestTouchedFileIsReadOnce: once more, and not at every look from then on.
-func TestTouchedFileIsReadOnce(t *testing.T) {
+// TestTouchedFileIsReadTwice: when it was touched and at the next look, and not at every
+// look from then on.
+func TestTouchedFileIsReadTwice(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &script{}
 		path := put(t, tokensPath(t), lineOne)
-		hours := ctime(t, path).Add(3 * time.Hour)
-		file, _ := openWith(t, path, filesource.Config{}, filesource.Faults{Before: s.Before, Now: func() time.Time { return hours }})
+		file, _ := openWith(t, path, filesource.Config{}, filesource.Faults{Before: s.Before})
 		time.Sleep(5500 * time.Millisecond)
 		s.count("")
 		for range 3 {
@@ -577,7 +562,7 @@ func TestTouchedFileIsReadOnce(t *testing.T) {
 				t.Fatal(err)
 			}
 			time.Sleep(5 * time.Second)
-			if n := s.count("open"); n != 1 {
+			if n := s.count("open"); n != 2 {
 				t.Errorf("read %d times", n)
 			}
 		}
@@ -591,11 +576,10 @@ func TestTimeToCome(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &script{}
 		path := put(t, tokensPath(t), lineOne)
-		base, began := ctime(t, path), time.Now()
-		if err := os.Chtimes(path, time.Time{}, base.Add(24*time.Hour+time.Millisecond)); err != nil {
+		if err := os.Chtimes(path, time.Time{}, ctime(t, path).Add(24*time.Hour+time.Millisecond)); err != nil {
 			t.Fatal(err)
 		}
-		file, _ := openWith(t, path, filesource.Config{}, filesource.Faults{Before: s.Before, Now: func() time.Time { return base.Add(time.Since(began)) }})
+		file, _ := openWith(t, path, filesource.Config{}, filesource.Faults{Before: s.Before})
 		time.Sleep(5500 * time.Millisecond)
 		s.count("")
 		time.Sleep(5 * time.Second)
@@ -611,8 +595,9 @@ func TestTimeToCome(t *testing.T) {
 	})
 }
 
-// TestOldFileIsEditedAtOnce: a file whose stamps are long past has rested, and so has
-// one that this package or a rename has just put in place; any other is waited for.
+// TestOldFileIsEditedAtOnce: a file that is old by the file system's own clock has
+// rested, unless it is empty; any other is watched for Config.Rest, also one that was
+// renamed into place.
 func TestOldFileIsEditedAtOnce(t *testing.T) {
 	const rest = 400 * time.Millisecond
 	for _, test := range []struct {
@@ -622,14 +607,16 @@ func TestOldFileIsEditedAtOnce(t *testing.T) {
 		since   time.Duration
 		want    time.Duration
 	}{
-		{"old", lineOne, false, 4 * time.Second, 0},
-		{"old and empty", "", false, 4 * time.Second, 0},
+		{"old", lineOne, false, 4 * time.Second, 10 * time.Millisecond},
+		{"old without tokens", "# comment\n", false, 4 * time.Second, 10 * time.Millisecond},
+		{"old and empty", "", false, time.Hour, 5 * rest},
 		{"fresh", lineOne, false, 2900 * time.Millisecond, rest},
+		{"the clock is behind", lineOne, false, -time.Hour, rest},
 		{"fresh and empty", "", false, time.Second, 5 * rest},
 		{"fresh without a line end", strings.TrimSpace(lineOne), false, time.Second, 5 * rest},
-		{"renamed", lineOne, true, time.Millisecond, 0},
+		{"renamed", lineOne, true, time.Millisecond, rest},
 		{"renamed and empty", "", true, time.Millisecond, 5 * rest},
-		{"renamed and without tokens", "\n", true, time.Millisecond, 0},
+		{"renamed and without tokens", "\n", true, time.Millisecond, 5 * rest},
 		{"renamed and without a line end", strings.TrimSpace(lineOne), true, time.Millisecond, 5 * rest},
 		{"missing", "-", false, 0, rest},
 	} {
@@ -645,24 +632,20 @@ func TestOldFileIsEditedAtOnce(t *testing.T) {
 					changed = ctime(t, path)
 				}
 				file, _ := openWith(t, path, filesource.Config{Poll: -1}, filesource.Faults{
-					Now: func() time.Time { return changed.Add(test.since) },
+					Stamped: filesource.StampedAt(changed.Add(test.since)),
 				})
-				opened := time.Now()
+				start := time.Now()
+				if test.content == "" || !strings.HasSuffix(test.content, "\n") && test.content != "-" {
+					start = start.Add(-rest) // for which Open has watched it
+				}
 				for i := range 3 {
-					start := time.Now()
-					if i == 0 && test.want > 0 {
-						start = opened
-					}
 					if _, err := file.Create(t.Context(), fleet.TokenID(fmt.Sprint("new", i))); err != nil {
 						t.Error(err)
 					}
-					want := test.want
-					if i > 0 {
-						want = 0
+					if took := time.Since(start); took < test.want || took > test.want+50*time.Millisecond {
+						t.Errorf("Create %d took %v, want %v", i, took, test.want)
 					}
-					if took := time.Since(start); took < want || took > want+50*time.Millisecond {
-						t.Errorf("Create %d took %v, want %v", i, took, want)
-					}
+					test.want, start = 0, time.Now()
 				}
 			})
 		})
@@ -682,7 +665,7 @@ func TestEditByAnotherProcess(t *testing.T) {
 		if err := tool.Delete(t.Context(), fleet.TokenID("one")); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(150 * time.Millisecond)
+		time.Sleep(2200 * time.Millisecond) // a text without tokens has to rest longest
 		if works(t, cache, one) {
 			t.Error("the last token lives on")
 		}

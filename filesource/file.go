@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -21,6 +20,7 @@ import (
 // It is safe for concurrent use by multiple goroutines.
 type File struct {
 	path   string
+	shown  string // the path, for messages
 	cfg    Config
 	sys    *system
 	seed   maphash.Seed // of the hashes of texts
@@ -32,16 +32,8 @@ type File struct {
 	turn      chan struct{}             // holds an element while the state machine of follow.go runs for Open, the poller or Reload
 	applying  chan struct{}             // holds an element while a draft is applied, and from an edit's last check until it is
 	knowledge atomic.Pointer[knowledge] // written with applying held
-	telling   atomic.Pointer[telling]   // likewise; nil: nobody is being told
-
-	reporting    sync.Mutex // guards the fields below; never held while the host is called
-	changedState sync.Cond  // of the three booleans below
-	polling      bool       // whether the poller runs
-	pollerCalls  bool       // whether the poller is calling the host
-	pollerTells  bool       // whether the poller is telling the caches
-	busy         bool       // whether somebody is calling the host
-	news         []Status   // what the host is still to be told
-	logged       bool       // whether the logger has been told of the first
+	notifier  *notifier
+	calls     calls
 
 	stop context.CancelFunc // ends the poller
 }
@@ -85,6 +77,12 @@ type Config struct {
 	// for hosts whose file may be away for a while, on a network for example.
 	KeepMissing time.Duration
 
+	// KeepBad is for how long the last good tokens stay in force while the file is bad
+	// or cannot be read. Afterwards it is as with FailClosed: no token is accepted, so
+	// that a revocation that was written beside a typo comes into force. Zero or
+	// negative: for as long as it takes, unlike KeepMissing.
+	KeepBad time.Duration
+
 	// FailClosed accepts no token while the file is bad or cannot be read, instead
 	// of keeping the last good ones. Lookup then returns an error, so that callers
 	// can tell the outage from a refusal.
@@ -109,6 +107,7 @@ type Config struct {
 
 // A Status is the outcome of the last reload.
 type Status struct {
+	Looked       time.Time   // when the last look at the file ended, with news or without: long ago only if the file system hangs or nobody looks
 	Time         time.Time   // when the file was last loaded, found missing, or failed to load
 	Changed      time.Time   // when a reload last changed the tokens
 	Tokens       int         // how many tokens there are now
@@ -116,6 +115,7 @@ type Status struct {
 	Warnings     []LineError // the first lines, at most 20, that were skipped or overridden in the present tokens' file; not to be changed
 	MoreWarnings int         // how many more such lines there are
 	Err          error       // why the file could not be loaded, or nil: a *FormatError, or what the system said
+	Failing      time.Time   // since when it could not be loaded, whatever the errors were; zero while Err is nil
 }
 
 const (
@@ -147,8 +147,11 @@ func open(path string, cfg Config, sys *system) (*File, error) {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	ctx, stop := context.WithCancel(context.Background())
-	f := &File{path: path, cfg: cfg, sys: sys, seed: maphash.MakeSeed(), turn: make(chan struct{}, 1), applying: make(chan struct{}, 1), stop: stop}
-	f.changedState.L = &f.reporting
+	f := &File{
+		path: path, shown: printable(path), cfg: cfg, sys: sys, seed: maphash.MakeSeed(),
+		turn: make(chan struct{}, 1), applying: make(chan struct{}, 1), stop: stop,
+	}
+	f.notifier = newNotifier(f.log, cfg.OnReload)
 	f.view.Store(&view{})
 	f.status.Store(&Status{})
 	f.knowledge.Store(&knowledge{})
@@ -156,19 +159,17 @@ func open(path string, cfg Config, sys *system) (*File, error) {
 		stop()
 		return nil, err
 	}
+	if f.Status().Missing {
+		cfg.Logger.Warn("service tokens file is missing", slog.String("path", path), slog.Int("tokens", 0))
+	}
 	if cfg.Poll > 0 {
-		f.polling = true
-		go f.runPoller(ctx)
+		f.notifier.polling = true
+		go func() {
+			defer f.notifier.set(&f.notifier.polling, false)
+			f.poll(ctx)
+		}()
 	}
 	return f, nil
-}
-
-func (f *File) runPoller(ctx context.Context) {
-	f.poll(ctx)
-	f.reporting.Lock()
-	defer f.reporting.Unlock()
-	f.polling = false
-	f.changedState.Broadcast()
 }
 
 // Close stops following the file, and waits until the poller has ended, but not
@@ -179,11 +180,7 @@ func (f *File) runPoller(ctx context.Context) {
 // tokens stay as they are. Close may be called again.
 func (f *File) Close() {
 	f.stop()
-	f.reporting.Lock()
-	defer f.reporting.Unlock()
-	for f.polling && !f.pollerCalls && !f.pollerTells {
-		f.changedState.Wait()
-	}
+	f.notifier.untilPollerEnds()
 }
 
 // Reload has the host's own watcher take the poller's place: it loads what the file
@@ -194,8 +191,8 @@ func (f *File) Close() {
 // forgotten what the change made wrong. It returns why the file could not be loaded,
 // as [Open] does; what was loaded before stays, unless Config.FailClosed.
 func (f *File) Reload() error {
-	if err := f.untilTold(context.Background()); err != nil {
-		return fmt.Errorf("filesource: %s: %w", f.path, err)
+	if err := f.notifier.untilTold(context.Background()); err != nil {
+		return fmt.Errorf("filesource: %s: %w", f.shown, err)
 	}
 	return f.reload(following)
 }
@@ -205,7 +202,7 @@ func (f *File) reload(who reader) error {
 		return err
 	}
 	err := f.Status().Err
-	f.report(context.Background(), false)
+	f.notifier.report(context.Background(), false)
 	return err
 }
 
@@ -213,7 +210,11 @@ func (f *File) reload(who reader) error {
 func (f *File) Path() string { return f.path }
 
 // Status returns the outcome of the last reload: the File's health.
-func (f *File) Status() Status { return *f.status.Load() }
+func (f *File) Status() Status {
+	st := *f.status.Load()
+	st.Looked = f.calls.lastEnded()
+	return st
+}
 
 // List returns the ids of all tokens that can be used, sorted by qualified name.
 func (f *File) List() []tokencache.TokenID {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"strings"
 	"time"
@@ -23,7 +24,7 @@ import (
 //	          what it says (need). If it changes meanwhile: look.
 //	check     read again where a change would not show in a look (confirm).
 //	apply     put the tokens in place (apply.go), unless an edit was faster: look.
-//	tell      the caches, then the status, the log and the host (apply.go).
+//	tell      the caches, then the status, the log and the host (notifier.go).
 //
 // Open differs in that it does not wait for a text that looks complete; an edit in
 // that it trusts nothing that has not rested, waits until its context is done, and
@@ -39,6 +40,7 @@ const (
 	hurried    = 10                    // times Config.Rest
 	hopeless   = 20                    // times Config.Rest
 	slowRead   = 20 * time.Nanosecond  // what a byte takes to read at most, if nothing stops the process
+	reread     = time.Minute           // after which the poller reads a file whose times say that it has not changed
 )
 
 // A reader is who runs the state machine.
@@ -52,28 +54,29 @@ const (
 
 // A knowledge is what the last apply left.
 type knowledge struct {
-	loaded bool // whether there was one
-	seen   sighting
-	rested bool      // whether the file had rested, so that an edit may build on it
-	gone   time.Time // since when the file is missing
-	count  int       // of applies
+	loaded  bool // whether there was one
+	seen    sighting
+	since   time.Time // when it was first seen so
+	read    time.Time // when it was last read
+	ours    bool      // whether an edit of this File has put it there, so that another may build on it
+	gone    time.Time // since when the file is missing
+	failing time.Time // since when it cannot be loaded, or zero
+	count   int       // of applies
 }
 
 // A draft is what the file says, before it is applied.
 type draft struct {
 	seen   sighting
+	since  time.Time // when it was first seen so
 	text   string
 	doc    *document // nil where there is no text; empty where there is no file
 	layout *layout   // for an edit
 	err    error     // why the file has no tokens that can be used
 	need   time.Duration
-	rested bool
+	ours   bool // put there by an edit of this File
 	polled bool // by the poller
 	count  int  // of applies before it
 }
-
-// looksComplete reports whether the draft may be taken without rest, if it must be.
-func (d *draft) looksComplete() bool { return d.err == nil && (d.seen.missing() || ends(d.text)) }
 
 var errRestless = errors.New("it changes all the time")
 
@@ -87,62 +90,112 @@ func (f *File) poll(ctx context.Context) {
 			return
 		case <-ticker.C:
 		}
-		if f.stale() && f.load(ctx, following, true) == nil {
-			f.report(ctx, true)
+		if f.load(ctx, following, true) == nil {
+			f.notifier.report(ctx, true)
 		}
 	}
 }
 
 // stale reports whether the file may have changed since it was read. It follows
-// symbolic links, so that a swap anywhere in the path shows as another file.
+// symbolic links, so that a swap anywhere in the path shows as another file. It looks
+// at the folder too: Linux stamps what was looked at more finely, so that the next
+// rename shows in both (placed.go).
 func (f *File) stale() bool {
 	known := f.knowledge.Load()
+	if known.seen.folder != "" {
+		end := f.calls.begin()
+		f.sys.statFolder(known.seen.folder)
+		end()
+	}
 	return known.seen.unread != nil || known.seen.info != nil && !known.seen.settled ||
-		!known.seen.same(f.look()) || f.keptTooLong(known)
+		!known.seen.same(f.look()) || f.keptTooLong(known) || time.Since(known.read) >= reread
 }
 
-// load runs the state machine once, without the report to the host. The error is
-// the context's; why the file could not be loaded is in the status.
+// load runs the state machine once, without the report to the host; the poller's ends
+// at once where nothing is new. The error is the context's, or says that the file
+// system does not answer; why the file could not be loaded is in the status.
 func (f *File) load(ctx context.Context, who reader, poller bool) error {
-	if err := acquire(ctx, f.turn); err != nil {
+	if err := f.takeTurn(ctx); err != nil {
 		return err
 	}
-	defer release(f.turn)
 	for ctx.Err() == nil {
-		d, err := f.settle(ctx, who)
+		d, err := f.settleInTime(ctx, who, poller)
 		if err != nil {
-			return err
+			return err // and the turn is given back, or will be
 		}
-		if d.polled = poller; f.apply(ctx, d) {
-			return nil
+		if d != nil {
+			d.polled = poller
+		}
+		if d == nil || f.apply(ctx, d) {
+			break
 		}
 	}
+	release(f.turn)
 	return ctx.Err()
 }
 
+// takeTurn waits for the turn. It gives up where the file system does not answer to
+// the one that has it.
+func (f *File) takeTurn(ctx context.Context) error {
+	for {
+		turn, cancel := context.WithTimeout(ctx, f.tooLong())
+		err := acquire(turn, f.turn)
+		cancel()
+		if err == nil || ctx.Err() != nil {
+			return err
+		}
+		if f.calls.longest() >= f.tooLong() {
+			return f.hang()
+		}
+	}
+}
+
+// settleInTime is settle, which does not wait for a file system that does not answer:
+// the status says so by then. The draft is nil for a poller to whom nothing is new. If
+// there is an error, the turn is given back as soon as the file system has answered.
+func (f *File) settleInTime(ctx context.Context, who reader, poller bool) (*draft, error) {
+	done := start(func() (*draft, error) {
+		if poller && !f.stale() {
+			return nil, nil
+		}
+		return f.settle(ctx, who, nil)
+	})
+	d, err, gaveUp := await(ctx, f, done, func() bool {
+		f.applyHang(ctx, poller)
+		return !poller // which waits on, as there is nobody to tell but the status
+	})
+	switch {
+	case gaveUp:
+		go func() { <-done; release(f.turn) }()
+	case err != nil:
+		release(f.turn)
+	}
+	return d, err
+}
+
 // settle looks at the file until it has rested, and returns what it says then. The
-// error is the context's.
-func (f *File) settle(ctx context.Context, who reader) (*draft, error) {
+// error is the context's. What the file system has just stamped with its own time is for
+// an edit, and may be nil.
+func (f *File) settle(ctx context.Context, who reader, now fs.FileInfo) (*draft, error) {
 	w := &watch{File: f, known: f.knowledge.Load()}
 	w.look()
 	var d *draft
 	for {
 		rested := w.rested()
-		if d == nil && (rested >= glance || who != following || f.cfg.Rest < 0) {
-			d = f.draft(w.known, who)
+		if d == nil && (rested >= glance && w.asked.Sub(w.began) >= glance || who != following || f.cfg.Rest < 0) {
+			d = w.draft(who, now)
 			if !d.seen.same(w.last) {
 				d = nil
 			}
-		} else if d != nil && rested >= d.need && !f.confirm(d) {
+		} else if d != nil && rested >= d.need && !w.confirm(d) {
 			w.since, d = time.Now(), nil // written again within one tick
 			continue
 		}
 		if d != nil && rested >= d.need {
-			d.rested = rested >= f.need(editing, w.known, d)
 			return d, nil
 		}
 		if who != editing && w.restless > hurried*f.span() {
-			if d := f.hurriedDraft(w.known, who, w.restless); d != nil {
+			if d := w.hurriedDraft(who); d != nil {
 				return d, nil
 			}
 		}
@@ -153,51 +206,6 @@ func (f *File) settle(ctx context.Context, who reader) (*draft, error) {
 			d = nil
 		}
 	}
-}
-
-// A watch is a row of looks at the file.
-type watch struct {
-	*File
-	known *knowledge
-	last  sighting  // what the last look saw
-	asked time.Time // right before the last look
-	clock time.Time // the same, by the clock for the file system's stamps
-	since time.Time // right after the first look that saw the file as it is
-
-	// For how long the file has been watched. The time in which the process was kept
-	// from running does not count: what looks restless after it may be a save that has
-	// just begun.
-	restless time.Duration
-}
-
-// look looks once more, and reports whether the file has changed since the last look.
-func (w *watch) look() (changed bool) {
-	before := time.Now()
-	if !w.asked.IsZero() {
-		w.restless += min(before.Sub(w.asked), 2*step+w.last.size()*slowRead)
-	}
-	w.asked, w.clock = before, w.sys.now()
-	now := w.File.look()
-	if now.same(w.last) && !w.since.IsZero() {
-		return false
-	}
-	w.last, w.since = now, time.Now()
-	return true
-}
-
-const forever = time.Duration(1<<63 - 1)
-
-// rested returns for how long the file had been as it was seen when the last look
-// began: the process may have been kept from running since. The file system's own
-// stamps count only where they are long past, as its clock may be another machine's.
-func (w *watch) rested() time.Duration {
-	if w.known.rested && w.last.same(w.known.seen) && w.known.seen.settled {
-		return forever
-	}
-	if w.last.info != nil && w.clock.Sub(stamp(w.last.info)) > max(coarseTick, unfinished*w.cfg.Rest) {
-		return forever
-	}
-	return max(0, w.asked.Sub(w.since))
 }
 
 // pause returns how long to wait until the next look.
@@ -211,36 +219,52 @@ func (f *File) pause(d *draft, rested time.Duration) time.Duration {
 // span is the unit of the times after which a restless file is not waited for.
 func (f *File) span() time.Duration { return max(f.cfg.Rest, 2*glance) }
 
-// hurriedDraft reads a file that does not rest. It returns nil where it is better
-// to wait.
-func (f *File) hurriedDraft(known *knowledge, who reader, waited time.Duration) *draft {
-	if d := f.draft(known, who); d.looksComplete() {
+// hurriedDraft reads a file that does not rest. It returns nil if it is better to wait.
+func (w *watch) hurriedDraft(who reader) *draft {
+	d := w.draft(who, nil)
+	complete := d.err == nil && (d.seen.missing() || ends(d.text))
+	if complete && !w.emptied(d.doc) {
 		return d
 	}
-	if waited <= hopeless*f.span() {
+	if w.restless <= hopeless*w.span() {
 		return nil
 	}
-	s := f.look()
-	s.unread = fmt.Errorf("filesource: %s: %w", f.path, errRestless)
-	return &draft{seen: s, err: s.failure(), count: known.count}
+	s := w.File.look()
+	s.unread = fmt.Errorf("filesource: %s: %w", w.shown, errRestless)
+	return &draft{seen: s, since: time.Now(), err: s.failure(), count: w.known.count}
 }
 
 // draft reads the file and says how long it must rest.
-func (f *File) draft(known *knowledge, who reader) *draft {
-	text, seen, same := f.read(true)
-	d := &draft{seen: seen, text: text, doc: &document{}, count: known.count}
+func (w *watch) draft(who reader, now fs.FileInfo) *draft {
+	d := &draft{since: w.since, doc: &document{}, count: w.known.count}
+	before := time.Now()
+	same := false
+	if w.known.loaded && who != editing && w.last.same(w.known.seen) {
+		_, d.seen, same = w.read(false) // nothing is to be parsed
+	}
+	if !same || !w.unchanged(d) {
+		d.text, d.seen, same = w.read(true)
+	}
+	d.seen.settled = w.settles(before)
 	switch {
 	case !same:
 		d.seen = sighting{err: errRestless} // like no look
 		d.err = errRestless
-	case seen.failure() != nil:
-		d.err = seen.failure()
-	case !seen.missing() || who == editing:
-		d.parse(text, who == editing)
-		d.err = d.doc.err(f.path)
+	case d.seen.failure() != nil:
+		d.err = d.seen.failure()
+	case w.unchanged(d) && who != editing:
+		d.err = w.Status().Err // applied already
+	case !d.seen.missing() || who == editing:
+		d.parse(d.text, who == editing)
+		d.err = d.doc.err(w.path)
 	}
-	d.need = f.need(who, known, d)
+	d.need = w.need(who, d, now)
 	return d
+}
+
+// unchanged reports whether the draft says what is applied.
+func (w *watch) unchanged(d *draft) bool {
+	return w.known.loaded && d.seen.sameOutcome(w.known.seen)
 }
 
 // parse takes the text apart; for an edit, so that it can be put together again.
@@ -259,105 +283,96 @@ func (d *draft) parse(text string, edit bool) {
 // Nobody can tell from a text whether its writer is done with it. So what does
 // harm if it is believed too soon, a text that lacks tokens, has to rest; one that
 // looks like the beginning of a text, longest: an in-place save begins with an
-// empty file. What was put in place as a whole, by a rename or by a link, is
-// complete.
-func (f *File) need(who reader, known *knowledge, d *draft) time.Duration {
-	rest := f.cfg.Rest
-	old := f.view.Load().lastGood()
+// empty file.
+func (w *watch) need(who reader, d *draft, now fs.FileInfo) time.Duration {
+	rest := w.cfg.Rest
 	switch {
-	case rest < 0, known.loaded && d.seen.sameOutcome(known.seen) && (who != editing || known.trusted(d)):
+	case rest < 0, w.unchanged(d) && who != editing, who == editing && w.ours(d):
 		return 0
 	case d.seen.missing() || d.seen.failure() != nil:
 		if who == opening {
 			return 0
 		}
 		return rest
-	case placed(who, known, d):
-		if who == following {
-			return glance
-		}
+	case who == editing && w.aged(d, now):
+		return glance
+	case who == opening && d.err == nil && ends(d.text):
 		return 0
-	case d.err != nil || !ends(d.text) || len(d.doc.tokens) == 0 && len(old) > 0:
-		if who == opening {
-			return rest
-		}
-		return unfinished * rest
 	case who == opening:
-		return 0
-	case who == following && keeps(old, d.doc.tokens):
+		return rest
+	case d.err != nil || w.emptied(d.doc) || who == editing && len(d.doc.tokens) == 0:
+		return unfinished * rest
+	case who == following && w.placed(w.known, d.seen) && 2*w.gone(d.doc) <= len(w.old()):
+		return glance
+	case !ends(d.text):
+		return unfinished * rest
+	case who == following && w.gone(d.doc) == 0:
 		return glance
 	default:
 		return rest
 	}
 }
 
-// trusted reports whether an edit may build on the draft, as the file has not changed
-// since it was known to rest. That it says the same is not enough: others may have
-// added to it and be saving it in place now, and what they have written so far may be
-// just what was known (TestEditTrustsNoOldText). That it is missing as before is not
-// either: it may have been there, and be renamed away for a moment.
-func (k *knowledge) trusted(d *draft) bool {
-	return k.rested && d.seen.info != nil && d.seen.same(k.seen)
-}
+// old returns the tokens of the last text that was good.
+func (f *File) old() map[string]string { return f.view.Load().lastGood() }
 
-// keeps reports whether all old tokens are among the new ones, unchanged.
-func keeps(old, now map[string]string) bool {
-	for name, hash := range old {
-		if now[name] != hash {
-			return false
+// emptied reports whether a text has no tokens where there were some.
+func (f *File) emptied(doc *document) bool { return len(doc.tokens) == 0 && len(f.old()) > 0 }
+
+// gone returns how many tokens a text lacks, or has with another hash.
+func (f *File) gone(doc *document) (n int) {
+	for name, hash := range f.old() {
+		if doc.tokens[name] != hash {
+			n++
 		}
 	}
-	return true
+	return n
 }
 
-// What is renamed into place was written before, under another name, and a rename
-// changes the file's change time alone, where a write sets both times to the same.
-// An editor may do likewise by setting the mode of a file that it is about to
-// write: hence the margin. Edits of this package put the modification time back by
-// more than that, so that readers in other processes know them at once.
-//
-// An empty file proves nothing: while the kernel truncates a file, which may take
-// long on a busy disk, the size is zero already and the times are still the old
-// ones (TestFaults found that). So edits of this package leave no empty file.
-//
-// What was last changed before a link in the path was made was complete then. That
-// the path leads elsewhere than before is not enough: a file may have taken the
-// link's place, or somebody may be writing to the file behind a link that is new to
-// this reader alone (TestFaults found both).
-const (
-	placedMargin = 20 * time.Millisecond
-	setBack      = 50 * time.Millisecond
-)
+// ours reports whether an edit may build on the draft, as an edit of this File has put
+// the file there and it has not changed since. That it says the same is not enough:
+// others may have added to it and be saving it in place now, and what they have written
+// so far may be just what was known (TestEditTrustsNoOldText). That it is missing as
+// before is not either: it may have been there, and be renamed away for a moment.
+func (w *watch) ours(d *draft) bool {
+	return w.known.ours && d.seen.info != nil && d.seen.same(w.known.seen) && d.seen.sameOutcome(w.known.seen)
+}
 
-// placed reports whether the file was put in place as a whole: by a rename, or by
-// a swap of a link in the path.
-func placed(who reader, known *knowledge, d *draft) bool {
-	gap := changeTime(d.seen.info).Sub(d.seen.info.ModTime())
-	if d.text == "" || who == editing && !ends(d.text) {
+// aged reports whether an edit may take the file for one that nobody has written to for
+// a while, although it has just begun to watch it: by its times, compared with what the
+// same file system has stamped now. They prove nothing for a text that is empty, or that
+// is shorter or longer than this File knows it with these times: while the kernel
+// truncates a file, the times are still the old ones.
+func (w *watch) aged(d *draft, now fs.FileInfo) bool {
+	if now == nil || d.text == "" || !onOneDevice(now, d.seen.info) {
 		return false
 	}
-	if known.seen.info == nil {
-		return gap >= placedMargin
+	known := w.known.seen.info
+	if known != nil && os.SameFile(known, d.seen.info) && known.Size() != d.seen.info.Size() && stamp(known).Equal(stamp(d.seen.info)) {
+		return false
 	}
-	if os.SameFile(known.seen.info, d.seen.info) {
-		return false // it is written to where it is, and its mode may be set in the middle (TestModeSetDuringAWrite)
-	}
-	return gap >= placedMargin || stamp(d.seen.info).Before(d.seen.linked)
+	return stamp(now).Sub(stamp(d.seen.info)) > max(coarseTick, unfinished*w.cfg.Rest)
 }
 
 // confirm reports whether the file still says what the draft says. Its metadata
 // are the same; they tell enough, unless the text was read too soon after it was
 // written.
+func (w *watch) confirm(d *draft) bool {
+	settled := w.settles(time.Now())
+	if !w.File.confirm(d) {
+		return false
+	}
+	d.seen.settled = settled || d.seen.settled
+	return true
+}
+
+// confirm reports whether the file still says what the draft says.
 func (f *File) confirm(d *draft) bool {
 	if d.seen.info == nil || d.seen.failure() != nil || d.seen.settled {
 		return true
 	}
 	_, seen, same := f.read(false)
-	if same && seen.sameOutcome(d.seen) {
-		d.seen.settled = seen.settled
-		return true
-	}
-	return false
+	return same && seen.sameOutcome(d.seen)
 }
 
 // acquire puts an element into a channel that has room for one, as a lock that can be

@@ -81,6 +81,14 @@ func (l *layout) insert(name, line string) {
 	l.addedAt, _ = slices.BinarySearchFunc(l.blocks, name, tokenBlock.compare)
 }
 
+// replace replaces every line of a token by another, below the comments above it. The
+// layout is sorted.
+func (l *layout) replace(name, line string) {
+	l.remove(name)
+	l.added = line + "\n"
+	l.addedAt, _ = slices.BinarySearchFunc(l.blocks, name+"\x00", tokenBlock.compare)
+}
+
 // remove removes every line of a token, and reports whether there was one. The
 // comments above it stay. The layout is sorted.
 func (l *layout) remove(name string) (found bool) {
@@ -91,7 +99,8 @@ func (l *layout) remove(name string) (found bool) {
 	return found
 }
 
-// writeTo writes the file's content: one blank line at least, see placed.
+// writeTo writes the file's content: one blank line at least: an empty file
+// looks like one that is being truncated.
 func (l *layout) writeTo(w io.StringWriter) error {
 	p := pieces{text: l.text, to: w}
 	p.add(0, l.header)

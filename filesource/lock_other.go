@@ -11,7 +11,7 @@ import (
 // tryLock takes the lock of the file's writers, or returns errLocked. Here it is a
 // file that exists while the lock is held: a writer that crashed leaves it behind,
 // and the error of the next one names it.
-func tryLock(path string, _ fs.FileInfo) (unlock func(), err error) {
+func tryLock(path string, _ original) (*held, error) {
 	file, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if errors.Is(err, fs.ErrExist) {
 		return nil, errLocked
@@ -19,8 +19,12 @@ func tryLock(path string, _ fs.FileInfo) (unlock func(), err error) {
 	if err != nil {
 		return nil, err
 	}
+	info, err := file.Stat()
+	if err != nil {
+		info = nil // then its time is not known
+	}
 	file.Close()
-	return func() { os.Remove(path) }, nil
+	return &held{stamped: info, unlock: func(bool) { os.Remove(path) }}, nil
 }
 
 // syncFolder does nothing here: folders cannot be synced.

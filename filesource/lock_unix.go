@@ -12,10 +12,19 @@ import (
 
 // tryLock takes the lock of the file's writers, or returns errLocked. The lock is
 // on a file of its own, which stays: the tokens file is replaced with each write,
-// and a folder can be locked by whoever may read it. The lock file is open to those
+// and a folder can be locked by all who may read it. The lock file is open to those
 // who may write the tokens file, and to nobody else.
-func tryLock(path string, like fs.FileInfo) (unlock func(), err error) {
-	file, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0o600)
+func tryLock(path string, like original) (*held, error) {
+	const flags = os.O_RDWR | syscall.O_NOFOLLOW | syscall.O_NONBLOCK
+	made := true
+	file, err := os.OpenFile(path, flags|os.O_CREATE|os.O_EXCL, 0o600)
+	if errors.Is(err, fs.ErrExist) {
+		made = false
+		file, err = os.OpenFile(path, flags, 0)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil, errLocked // it was removed meanwhile
+		}
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -23,8 +32,17 @@ func tryLock(path string, like fs.FileInfo) (unlock func(), err error) {
 		file.Close()
 		return nil, err
 	}
-	shareLock(file, like)
-	return func() { file.Close() }, nil // closing unlocks
+	if isLock(file) {
+		shareLock(file, like)
+	}
+	h := &held{stamped: stampLock(file)}
+	h.unlock = func(keep bool) {
+		if made && !keep {
+			os.Remove(path) // those who have opened it find that it has gone: see flock
+		}
+		file.Close() // which unlocks
+	}
+	return h, nil
 }
 
 func flock(file *os.File, path string) error {
@@ -33,7 +51,7 @@ func flock(file *os.File, path string) error {
 		return err
 	}
 	if !info.Mode().IsRegular() {
-		return fmt.Errorf("%s is the lock of the tokens file, and not a regular file, but %s", path, kind(info.Mode()))
+		return fmt.Errorf("%s is the lock of the tokens file, and not a regular file, but %s", printable(path), kind(info.Mode()))
 	}
 	if err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		if errors.Is(err, syscall.EWOULDBLOCK) {
@@ -48,27 +66,59 @@ func flock(file *os.File, path string) error {
 	return nil
 }
 
-// shareLock gives the lock to those who may write the tokens file. Only its owner
-// and the superuser can; where they have done so, there is nothing to do. A file that
-// says something, or has another name too, was not made to be a lock: who may write
-// to the folder could have the superuser give away what is not theirs.
-func shareLock(file *os.File, like fs.FileInfo) {
+// isLock reports whether the file is one that was made to be a lock. One that says
+// something, or has another name too, was not: who may write to the folder could have
+// the superuser give away, or change, what is not theirs.
+func isLock(file *os.File) bool {
 	info, err := file.Stat()
 	if err != nil {
-		return
+		return false
 	}
-	if st, ok := info.Sys().(*syscall.Stat_t); !ok || st.Nlink != 1 || st.Size != 0 {
-		return
-	}
+	st, ok := info.Sys().(*syscall.Stat_t)
+	return ok && st.Nlink == 1 && st.Size == 0
+}
+
+// shareLock gives the lock to those who may write the tokens file. Only its owner
+// and the superuser can; where they have done so, there is nothing to do.
+func shareLock(file *os.File, like original) {
 	mode := fs.FileMode(0o600)
-	if like != nil {
-		writers := like.Mode().Perm() & 0o022
+	if like.info != nil {
+		writers := like.info.Mode().Perm() & 0o022
 		mode |= writers | writers<<1
-		if st, ok := like.Sys().(*syscall.Stat_t); ok {
+		if st, ok := like.info.Sys().(*syscall.Stat_t); ok {
 			file.Chown(int(st.Uid), int(st.Gid))
 		}
 	}
+	hasACL := false
+	for _, a := range like.attributes {
+		if a.name == aclName {
+			hasACL = true
+			a.value = forWriters(a.value)
+		} else if !keptByEdits(a.name) || isACL(a.name) {
+			continue
+		}
+		if err := setAttribute(file, a); err != nil && isACL(a.name) {
+			mode &^= 0o070
+		}
+	}
+	if !hasACL && dropACL(file) != nil {
+		mode &^= 0o070
+	}
 	file.Chmod(mode)
+}
+
+// stampLock makes the file system stamp the lock file with its own time, and returns
+// what that looks like then. To truncate an empty file changes nothing else, and is for
+// all who may write to it.
+func stampLock(file *os.File) fs.FileInfo {
+	if !isLock(file) || file.Truncate(0) != nil {
+		return nil
+	}
+	info, err := file.Stat()
+	if err != nil {
+		return nil
+	}
+	return info
 }
 
 // syncFolder makes a rename in the folder durable.

@@ -9,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -29,19 +28,13 @@ func TestEditTrustsNoOldText(t *testing.T) {
 	for _, poll := range []time.Duration{-1, 50 * time.Millisecond} {
 		synctest.Test(t, func(t *testing.T) {
 			path := put(t, tokensPath(t), lineOne)
-			began, base := time.Now(), ctime(t, path)
-			var late atomic.Int64 // what the clock for stamps is ahead
-			file, _ := openWith(t, path, filesource.Config{Poll: poll}, filesource.Faults{Now: func() time.Time {
-				return base.Add(time.Since(began) + time.Duration(late.Load()))
-			}})
+			file, _ := open(t, path, filesource.Config{Poll: poll})
 			if poll < 0 {
 				if _, err := file.Create(t.Context(), fleet.TokenID("a")); err != nil {
 					t.Fatal(err)
 				}
 			} else {
-				late.Store(int64(time.Hour)) // it has rested
-				time.Sleep(time.Second)
-				late.Store(0)
+				time.Sleep(time.Second) // it has rested
 			}
 			known := read(t, path)
 			put(t, path, known+lineTwo)
@@ -91,11 +84,11 @@ func TestEditOfAFileThatIsAwayAgain(t *testing.T) {
 // rest or of unrest.
 func TestPauseOfTheProcess(t *testing.T) {
 	const pause = 5 * time.Second
-	for _, where := range []string{"clock", "before a look", "after a look"} {
+	for _, where := range []string{"before a look", "after a look"} {
 		for from := 260 * time.Millisecond; from < 500*time.Millisecond; from += 20 * time.Millisecond {
 			synctest.Test(t, func(t *testing.T) {
 				path := put(t, tokensPath(t), lineOne+lineTwo)
-				base, began := ctime(t, path), time.Now()
+				began := time.Now()
 				stopped := false
 				stop := func(at string) {
 					if at == where && !stopped && time.Since(began) > from {
@@ -115,7 +108,6 @@ func TestPauseOfTheProcess(t *testing.T) {
 							stop("after a look")
 						}
 					},
-					Now: func() time.Time { stop("clock"); return base.Add(time.Since(began)) },
 				})
 				go save(t, path, 250*time.Millisecond, lineOne, lineTwo)
 				synctest.Wait()

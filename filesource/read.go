@@ -22,10 +22,10 @@ type sighting struct {
 
 	// What only a look that read the file knows:
 
-	unread  error     // why the file could not be read
-	linked  time.Time // when the newest symbolic link in the path was made
-	content uint64    // a hash of the text, with the File's own seed
-	settled bool      // whether another text would show in info
+	unread  error  // why the file could not be read
+	folder  string // the folder that the file is in, links followed
+	content uint64 // a hash of the text, with the File's own seed
+	settled bool   // whether another text would show in info
 }
 
 // missing reports whether there is no file.
@@ -62,27 +62,6 @@ func sameFile(a, b fs.FileInfo) bool {
 		a.ModTime().Equal(b.ModTime()) && changeTime(a).Equal(changeTime(b))
 }
 
-// File systems stamp with the time of the last clock tick, or in whole seconds,
-// or two. A write within the same tick as the last one, of the same size, leaves
-// no trace in the file's metadata; so a file whose stamp is not older than this
-// is read again at the next look.
-const (
-	fineTick   = 100 * time.Millisecond
-	coarseTick = 3 * time.Second
-)
-
-func settled(info fs.FileInfo, now time.Time) bool {
-	tick := fineTick
-	if info.ModTime().Nanosecond() == 0 {
-		tick = coarseTick
-	}
-	last := stamp(info)
-	if changed := changeTime(info); last.After(now) && changed.Unix() > 0 {
-		last = changed // somebody set a time to come: any write sets another
-	}
-	return now.Sub(last) > tick
-}
-
 // stamp returns when the file was last changed, according to the file system.
 func stamp(info fs.FileInfo) time.Time {
 	if changed := changeTime(info); changed.After(info.ModTime()) {
@@ -93,12 +72,13 @@ func stamp(info fs.FileInfo) time.Time {
 
 // look looks at the file without reading it.
 func (f *File) look() sighting {
+	defer f.calls.begin()()
 	info, err := f.sys.stat(f.path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return sighting{}
 	case err != nil:
-		return sighting{err: fmt.Errorf("filesource: %w", err)}
+		return sighting{err: explain(err)}
 	}
 	if err := f.admit(info); err != nil {
 		return sighting{info: info, err: err}
@@ -107,10 +87,14 @@ func (f *File) look() sighting {
 }
 
 // admit returns an error for a file that is not to be read. To open a device may
-// have effects, and to read a FIFO may never end.
+// have effects, and to read a FIFO may never end. What has no name any more can never
+// change by a rename again.
 func (f *File) admit(info fs.FileInfo) error {
 	if !info.Mode().IsRegular() {
-		return fmt.Errorf("filesource: %s is not a regular file, but %s", f.path, kind(info.Mode()))
+		return fmt.Errorf("filesource: %s is not a regular file, but %s", f.shown, kind(info.Mode()))
+	}
+	if unlinked(info) {
+		return fmt.Errorf("filesource: %s was replaced by another file, which is not seen here: where a single file is mounted, mount its folder instead", f.shown)
 	}
 	if f.cfg.MaxBytes > 0 && info.Size() > f.cfg.MaxBytes {
 		return f.tooLarge()
@@ -119,7 +103,7 @@ func (f *File) admit(info fs.FileInfo) error {
 }
 
 func (f *File) tooLarge() error {
-	return fmt.Errorf("filesource: %s has more than %d bytes (Config.MaxBytes)", f.path, f.cfg.MaxBytes)
+	return fmt.Errorf("filesource: %s has more than %d bytes (Config.MaxBytes)", f.shown, f.cfg.MaxBytes)
 }
 
 func kind(mode fs.FileMode) string {
@@ -137,59 +121,32 @@ func kind(mode fs.FileMode) string {
 	}
 }
 
-// read reads the file. It reports false where the file was not the same all the
+// read reads the file. It reports false if the file was not the same all the
 // time, from the open descriptor before to the path afterwards: the text may then
 // be of no one state. Unless it is to keep the text, it only hashes it.
 func (f *File) read(keep bool) (text string, s sighting, same bool) {
-	now := f.sys.now()
 	text, s = f.readOnce(keep)
-	s.settled = s.info != nil && settled(s.info, now)
-	s.linked = f.linked()
+	s.folder = f.folder()
 	return text, s, s.same(f.look())
 }
 
-// linked returns when the newest symbolic link in the path was made, or zero.
-func (f *File) linked() (newest time.Time) {
-	path := f.path
-	for range mostLinks {
-		link, made, rest := f.firstLink(path)
-		if link == "" {
-			return newest
-		}
-		to, err := f.sys.readLink(link)
-		if err != nil {
-			return time.Time{} // it changes at this moment
-		}
-		if made.After(newest) {
-			newest = made
-		}
-		if !filepath.IsAbs(to) {
-			to = filepath.Dir(link) + string(filepath.Separator) + to
-		}
-		path = to + rest
+// folder returns the folder that the file is in, with links followed.
+func (f *File) folder() string {
+	defer f.calls.begin()()
+	target, err := f.target()
+	if err != nil {
+		target = f.path // it changes at this moment
 	}
-	return time.Time{}
-}
-
-// firstLink returns the beginning of the path up to its first symbolic link, when
-// that was made, and the rest of the path.
-func (f *File) firstLink(path string) (link string, made time.Time, rest string) {
-	for i := 1; i <= len(path); i++ {
-		if i < len(path) && !os.IsPathSeparator(path[i]) {
-			continue
-		}
-		if info, err := f.sys.lstat(path[:i]); err == nil && info.Mode()&fs.ModeSymlink != 0 {
-			return path[:i], changeTime(info), path[i:]
-		}
-	}
-	return "", time.Time{}, ""
+	return filepath.Dir(target)
 }
 
 func (f *File) readOnce(keep bool) (text string, s sighting) {
 	if s := f.look(); s.info == nil || s.err != nil {
 		return "", s
 	}
+	end := f.calls.begin()
 	file, err := f.sys.open(f.path)
+	end()
 	if err != nil { // it may have gone, which the next look sees
 		return "", f.unreadable(err)
 	}
@@ -207,7 +164,7 @@ func (f *File) readOnce(keep bool) (text string, s sighting) {
 
 func (f *File) unreadable(err error) sighting {
 	s := f.look()
-	s.unread = fmt.Errorf("filesource: %w", err)
+	s.unread = explain(err)
 	return s
 }
 
@@ -227,9 +184,9 @@ func (f *File) readText(file io.Reader, size int64, keep bool) (text string, con
 	if f.cfg.MaxBytes > 0 && f.cfg.MaxBytes < math.MaxInt64 { // else one more would be less than none
 		file = io.LimitReader(file, f.cfg.MaxBytes+1)
 	}
-	n, err := io.Copy(to, file)
+	n, err := io.Copy(to, timedReader{file, &f.calls})
 	if err != nil {
-		return "", 0, fmt.Errorf("filesource: %w", err)
+		return "", 0, explain(err)
 	}
 	if f.cfg.MaxBytes > 0 && n > f.cfg.MaxBytes { // it has grown
 		return "", 0, f.tooLarge()
@@ -237,8 +194,19 @@ func (f *File) readText(file io.Reader, size int64, keep bool) (text string, con
 	return b.String(), hash.Sum64(), nil
 }
 
-// newHash returns a hash by which texts are told apart. It is none that cryptography
-// would trust, but nobody knows its seed, and it takes a tenth of the time.
+// A timedReader notes when each read begins and ends.
+type timedReader struct {
+	io.Reader
+	calls *calls
+}
+
+func (r timedReader) Read(b []byte) (int, error) {
+	defer r.calls.begin()()
+	return r.Reader.Read(b)
+}
+
+// newHash returns a hash by which texts are told apart. Cryptography would not trust
+// it, but nobody knows its seed, and it takes a tenth of the time.
 func (f *File) newHash() *maphash.Hash {
 	hash := new(maphash.Hash)
 	hash.SetSeed(f.seed)

@@ -418,7 +418,7 @@ func TestCloseWaits(t *testing.T) {
 		file, err := filesource.OpenWith(path, filesource.Config{Poll: time.Second, Rest: -1}, filesource.Faults{
 			Before: func(op, _ string) error {
 				if op == "stat" && poller.CompareAndSwap(true, false) {
-					time.Sleep(10 * time.Second)
+					time.Sleep(900 * time.Millisecond)
 					ended.Store(true)
 				}
 				return nil
@@ -430,7 +430,7 @@ func TestCloseWaits(t *testing.T) {
 		poller.Store(true)
 		time.Sleep(1500 * time.Millisecond) // it is in the middle of a look
 		reloaded := make(chan struct{})
-		time.AfterFunc(time.Second, func() {
+		time.AfterFunc(100*time.Millisecond, func() {
 			defer close(reloaded)
 			rename(t, path, two+":"+hashA)
 			if err := file.Reload(); err != nil { // which reports the change

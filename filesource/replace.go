@@ -19,11 +19,18 @@ type tempFile struct {
 
 const tempSuffix = ".tmp"
 
-func tempPrefix(target string) string { return "." + filepath.Base(target) + "-" }
+func tempPrefix(target string) string { return "." + shortBase(target) + "-" }
 
 // writeTemp writes what the draft's layout says into a file of its own beside the
-// target, durably, with the mode and owner of the file that was read.
+// target, durably, with the mode, the owner and the attributes of the file that was read.
 func (f *File) writeTemp(d *draft, target string) (temp tempFile, err error) {
+	like, err := f.original(target)
+	if err != nil {
+		return tempFile{}, err
+	}
+	if like.info != nil && !sameFile(like.info, d.seen.info) {
+		return tempFile{}, errAgain
+	}
 	file, err := f.sys.createTemp(filepath.Dir(target), tempPrefix(target)+"*"+tempSuffix)
 	if err != nil {
 		return tempFile{}, err
@@ -35,10 +42,13 @@ func (f *File) writeTemp(d *draft, target string) (temp tempFile, err error) {
 			f.sys.remove(temp.name)
 		}
 	}()
-	if d.seen.info != nil {
-		if err := file.Chmod(keepOwner(file, d.seen.info)); err != nil {
-			return temp, err
-		}
+	if like.info != nil {
+		err = f.dress(file, like)
+	} else {
+		err = f.share(file, filepath.Dir(target))
+	}
+	if err != nil {
+		return temp, err
 	}
 	hash := f.newHash()
 	buffered := bufio.NewWriterSize(io.MultiWriter(file, hash), 1<<16)
@@ -55,12 +65,12 @@ func (f *File) writeTemp(d *draft, target string) (temp tempFile, err error) {
 		return temp, err
 	}
 	if f.cfg.MaxBytes > 0 && temp.info.Size() > f.cfg.MaxBytes { // nobody could read it
-		return temp, fmt.Errorf("%s would have more than %d bytes (Config.MaxBytes)", target, f.cfg.MaxBytes)
+		return temp, fmt.Errorf("%s would have more than %d bytes (Config.MaxBytes)", printable(target), f.cfg.MaxBytes)
 	}
 	if err := file.Close(); err != nil {
 		return temp, err
 	}
 	temp.content = hash.Sum64()
 	temp.modified = temp.info.ModTime().Add(-setBack)
-	return temp, f.sys.chtimes(temp.name, temp.modified) // so that readers know that it is complete, see placed
+	return temp, f.sys.chtimes(temp.name, temp.modified) // see placed.go
 }

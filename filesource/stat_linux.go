@@ -15,17 +15,33 @@ func changeTime(info fs.FileInfo) time.Time {
 	return time.Time{}
 }
 
-// keepOwner gives the file the owner of the one that it replaces, where the
-// process may, and returns the mode for it. Where not even the group can be kept,
-// the new file's group gets no permissions: they were meant for another.
-func keepOwner(file handle, replaced fs.FileInfo) fs.FileMode {
-	mode := replaced.Mode().Perm()
+// unlinked reports whether the file has no name in any folder any more. A path leads to
+// such a file where it is a mount of a single file, which was replaced where it comes
+// from.
+func unlinked(info fs.FileInfo) bool {
+	st, ok := info.Sys().(*syscall.Stat_t)
+	return ok && st.Nlink == 0
+}
+
+// onOneDevice reports whether both are of one file system, and so stamped by one clock.
+func onOneDevice(a, b fs.FileInfo) bool {
+	first, ok := a.Sys().(*syscall.Stat_t)
+	second, ok2 := b.Sys().(*syscall.Stat_t)
+	return ok && ok2 && first.Dev == second.Dev
+}
+
+// keepOwner gives the file the owner of the one that it replaces, if the process may.
+// It reports whether the group at least was kept.
+func keepOwner(file handle, replaced fs.FileInfo) (group bool) {
 	st, ok := replaced.Sys().(*syscall.Stat_t)
-	if !ok || file.Chown(int(st.Uid), int(st.Gid)) == nil {
-		return mode
-	}
-	if file.Chown(-1, int(st.Gid)) != nil {
-		mode &^= 0o070
-	}
-	return mode
+	return !ok || file.Chown(int(st.Uid), int(st.Gid)) == nil || file.Chown(-1, int(st.Gid)) == nil
+}
+
+// groupMayRead reports whether a new file in the folder is for its group to read: it is
+// given to the folder's group, which may enter it, and others may not.
+func groupMayRead(folder, file fs.FileInfo) bool {
+	dir, ok := folder.Sys().(*syscall.Stat_t)
+	st, ok2 := file.Sys().(*syscall.Stat_t)
+	mode := folder.Mode()
+	return ok && ok2 && mode&fs.ModeSetgid != 0 && mode.Perm()&0o017 == 0o010 && dir.Gid == st.Gid
 }

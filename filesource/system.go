@@ -15,20 +15,24 @@ import (
 type system struct {
 	replacesOpen bool // whether a file that is open can be replaced by a rename
 
-	now        func() time.Time // to compare with what the file system stamps
 	stat       func(path string) (fs.FileInfo, error)
+	statFolder func(path string) (fs.FileInfo, error)
 	resolve    func(path string) (string, error)
 	open       func(path string) (handle, error) // for reading
 	lstat      func(path string) (fs.FileInfo, error)
 	readLink   func(path string) (string, error)
 	readDir    func(path string) ([]fs.DirEntry, error)
-	lock       func(path string, like fs.FileInfo) (unlock func(), err error)
+	lock       func(path string, like original) (*held, error)
 	createTemp func(folder, pattern string) (handle, error) // readable for its owner alone
 	chtimes    func(path string, modified time.Time) error
 	rename     func(from, to string) error
 	link       func(from, to string) error
 	remove     func(path string) error
 	syncFolder func(path string) error
+
+	attributes   func(file handle) ([]attribute, error)
+	setAttribute func(file handle, a attribute) error
+	dropACL      func(file handle) error
 }
 
 // A handle is an open file.
@@ -40,14 +44,15 @@ type handle interface {
 	Chmod(fs.FileMode) error
 	Chown(user, group int) error
 	Sync() error
+	SyscallConn() (syscall.RawConn, error)
 }
 
 func realSystem() *system {
 	return &system{
 		replacesOpen: runtime.GOOS != "windows", // os.Open has no FILE_SHARE_DELETE
 
-		now:        time.Now,
 		stat:       os.Stat,
+		statFolder: os.Stat,
 		resolve:    filepath.EvalSymlinks,
 		open:       openToRead,
 		lstat:      os.Lstat,
@@ -60,6 +65,10 @@ func realSystem() *system {
 		link:       os.Link,
 		remove:     os.Remove,
 		syncFolder: syncFolder,
+
+		attributes:   attributes,
+		setAttribute: setAttribute,
+		dropACL:      dropACL,
 	}
 }
 

@@ -136,7 +136,7 @@ func TestCloseWaitsAfterATelling(t *testing.T) {
 		var slow, looked atomic.Bool
 		file, _ := openWith(t, path, filesource.Config{Poll: time.Second}, filesource.Faults{Before: func(op, _ string) error {
 			if op == "stat" && slow.CompareAndSwap(true, false) {
-				time.Sleep(10 * time.Second)
+				time.Sleep(800 * time.Millisecond)
 				looked.Store(true)
 			}
 			return nil
@@ -146,7 +146,7 @@ func TestCloseWaitsAfterATelling(t *testing.T) {
 			t.Fatalf("%d tokens, want 2", got)
 		}
 		slow.Store(true)
-		time.Sleep(1500 * time.Millisecond) // the poller looks
+		time.Sleep(1500 * time.Millisecond) // the poller looks, at one second
 		file.Close()
 		if !looked.Load() {
 			t.Error("Close did not wait")

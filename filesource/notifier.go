@@ -1,0 +1,157 @@
+package filesource
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// A notifier is how a File tells others of a change: first the caches, then the logger,
+// then the host. It holds no lock while it calls any of them, so that they may call the
+// File; and it knows what the poller is at, so that Close can wait for it, but not for
+// what the poller calls: Close may be called there.
+type notifier struct {
+	log  func(notice) // immutable
+	host func(Status) // immutable; nil: the host is not called
+
+	telling atomic.Pointer[notification] // of the caches; nil: none is under way
+
+	mu      sync.Mutex // guards the fields below; never held while anything is called
+	changed sync.Cond  // of the next two
+	polling bool       // whether the poller runs
+	away    bool       // whether the poller is calling the caches, the logger or the host
+	busy    bool       // whether somebody is calling the logger or the host
+	news    []notice   // what the host is still to be told
+	logged  bool       // whether the logger has been told of the first
+}
+
+func newNotifier(log func(notice), host func(Status)) *notifier {
+	n := &notifier{log: log, host: host}
+	n.changed.L = &n.mu
+	return n
+}
+
+// set changes a field that others wait for.
+func (n *notifier) set(field *bool, value bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	*field = value
+	n.changed.Broadcast()
+}
+
+// untilPollerEnds waits until the poller has ended, or calls somebody.
+func (n *notifier) untilPollerEnds() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for n.polling && !n.away {
+		n.changed.Wait()
+	}
+}
+
+// A notification is that the caches are being told of a change. Their observers may call
+// the File, which holds its locks meanwhile: a call that needs them would wait for
+// itself.
+type notification struct {
+	over chan struct{} // closed when it is
+}
+
+// notificationKey is the key under which the context of a notification of this
+// notifier has it.
+type notificationKey struct{ *notifier }
+
+// mostTelling is how long a notification takes at most, if nobody waits for its end from
+// within: a cache waits for no source.
+const mostTelling = 10 * time.Second
+
+var errTelling = errors.New("the caches are being told of a change; make another one afterwards")
+
+// begin returns the context for the caches, and what to call when they have been told.
+// One notification is under way at a time: it is called with File.applying held.
+func (n *notifier) begin(ctx context.Context, poller bool) (told context.Context, end func()) {
+	t := &notification{make(chan struct{})}
+	n.telling.Store(t)
+	if poller {
+		n.set(&n.away, true)
+	}
+	return context.WithValue(context.WithoutCancel(ctx), notificationKey{n}, t), func() {
+		if poller {
+			n.set(&n.away, false)
+		}
+		n.telling.Store(nil)
+		close(t.over)
+	}
+}
+
+// untilTold waits until the caches have been told of what they are being told now. The
+// error is errTelling if this is called from within, or the context's. A call from
+// within has the notification's own context; with any other, it would wait for itself,
+// hence the time limit.
+func (n *notifier) untilTold(ctx context.Context) error {
+	t := n.telling.Load()
+	if t == nil {
+		return nil
+	}
+	if ctx.Value(notificationKey{n}) == any(t) {
+		return errTelling
+	}
+	timer := time.NewTimer(mostTelling)
+	defer timer.Stop()
+	select {
+	case <-t.over:
+		return nil
+	case <-timer.C:
+		return errTelling
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// add notes a notice for report.
+func (n *notifier) add(what notice) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.news = append(n.news, what)
+}
+
+// report tells the logger and the host what is new. One goroutine at a time reports, all
+// that there is, in order, until its context is done.
+func (n *notifier) report(ctx context.Context, poller bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.busy {
+		return
+	}
+	n.busy = true
+	defer func() { n.busy = false }()
+	for len(n.news) > 0 && ctx.Err() == nil {
+		what := n.news[0]
+		if !n.logged {
+			n.logged = true
+			n.callLocked(poller, func() { n.log(what) })
+			continue // Close may have returned meanwhile
+		}
+		n.news, n.logged = slices.Delete(n.news, 0, 1), false
+		if n.host != nil {
+			n.callLocked(poller, func() { n.host(what.Status) })
+		}
+	}
+}
+
+// callLocked calls the logger or the host. It unlocks the notifier meanwhile.
+func (n *notifier) callLocked(poller bool, call func()) {
+	if poller {
+		n.away = true
+		n.changed.Broadcast()
+	}
+	n.mu.Unlock()
+	defer func() {
+		n.mu.Lock()
+		if poller {
+			n.away = false
+		}
+	}()
+	call()
+}

@@ -1,0 +1,90 @@
+package filesource
+
+import (
+	"io/fs"
+	"path/filepath"
+)
+
+// An original is a file that is about to be replaced, with what its successor keeps.
+type original struct {
+	info       fs.FileInfo // nil: there is none
+	attributes []attribute
+}
+
+// An attribute is an extended attribute of a file.
+type attribute struct {
+	name  string
+	value []byte
+}
+
+// original returns the file that the target names.
+func (f *File) original(target string) (original, error) {
+	info, err := f.sys.stat(target)
+	if err != nil || !info.Mode().IsRegular() {
+		return original{}, nil // what is wrong shows when it is read
+	}
+	file, err := f.sys.open(target)
+	if err != nil {
+		return original{}, nil // likewise
+	}
+	defer file.Close()
+	o := original{}
+	if o.info, err = file.Stat(); err == nil {
+		o.attributes, err = f.sys.attributes(file)
+	}
+	return o, err
+}
+
+// dress gives a file the owner, the attributes and the mode of the one that it
+// replaces, before its first byte: it is for its owner alone until then. What cannot be
+// kept is left out so that no class of users gains a right that it did not have.
+func (f *File) dress(file handle, o original) error {
+	mode := o.info.Mode().Perm()
+	groupKept := keepOwner(file, o.info)
+	hasACL := false
+	for _, a := range o.attributes {
+		if !keptByEdits(a.name) {
+			continue
+		}
+		if a.name == aclName {
+			hasACL = true
+			if !groupKept {
+				a.value = withoutGroup(a.value)
+			}
+		}
+		if err := f.sys.setAttribute(file, a); err != nil && isACL(a.name) {
+			mode &^= 0o070 &^ groupOf(a)
+		}
+	}
+	switch {
+	case !hasACL && f.sys.dropACL(file) != nil: // what the folder gives to new files
+		mode &^= 0o070
+	case !hasACL && !groupKept:
+		mode &^= 0o070 // they were meant for another
+	}
+	return file.Chmod(mode)
+}
+
+// share lets the group read a new file, where the folder says that its files are the
+// group's.
+func (f *File) share(file handle, folder string) error {
+	dir, err := f.sys.statFolder(folder)
+	if err != nil {
+		return err
+	}
+	info, err := file.Stat()
+	if err != nil || !groupMayRead(dir, info) {
+		return err
+	}
+	return file.Chmod(0o640)
+}
+
+// keptByEdits reports whether a file keeps an attribute when its text changes.
+func keptByEdits(name string) bool {
+	switch name {
+	case "security.ima", "security.evm", "security.capability": // they are about the text
+		return false
+	}
+	matched, _ := filepath.Match("trusted.overlay.*", name) // of the layers of a file system
+	return !matched
+}
