@@ -18,13 +18,6 @@ import (
 )
 
 var (
-	// ErrExists is wrapped by the error of Create for a token that the file has.
-	ErrExists = errors.New("filesource: the token exists already")
-
-	// ErrNotFound is wrapped by the error of Delete for a token that the file does
-	// not have.
-	ErrNotFound = errors.New("filesource: no such token")
-
 	// ErrNotDurable is wrapped by the error of an edit that is in force, here and
 	// for everybody who reads the file, but which a crash of the machine may undo,
 	// as the system could not be made to write it down.
@@ -44,7 +37,7 @@ var (
 // before it is replaced. A lock keeps out other writers that use this package.
 // Create waits for both until the context is done.
 //
-// The error wraps [ErrExists], is a *tokencache.NameError for an invalid id or a
+// The error wraps tokencache.ErrExists, is a *tokencache.NameError for an invalid id or a
 // [*FormatError] for a file with bad lines, which is left as it is, or says what
 // went wrong with reading, locking or writing. Where it comes after the file was
 // replaced, the token is returned with it: it is in force if the error wraps
@@ -54,7 +47,7 @@ func (f *File) Create(ctx context.Context, id tokencache.TokenID) (tokencache.To
 	if err != nil {
 		return tokencache.Token{}, err
 	}
-	name, hash := id.String(), passhash.Generate(token.Secret().Reveal())
+	name, hash := id.String(), f.newPasshash(token)
 	replaced, err := f.edit(ctx, func(d *draft, _ bool) (bool, error) {
 		switch d.layout.line(name) {
 		case "":
@@ -67,35 +60,43 @@ func (f *File) Create(ctx context.Context, id tokencache.TokenID) (tokencache.To
 			return false, f.exists(d, id)
 		}
 	})
-	if err != nil && (!replaced || errors.Is(err, ErrExists)) {
+	if err != nil && (!replaced || errors.Is(err, tokencache.ErrExists)) {
 		return tokencache.Token{}, err
 	}
 	return token, err
 }
 
+// newPasshash returns a new hash of a token's secret.
+func (f *File) newPasshash(token tokencache.Token) string {
+	if f.cfg.FastHash {
+		return passhash.Fast(token.Secret().Reveal())
+	}
+	return passhash.Generate(token.Secret().Reveal())
+}
+
 // exists returns Create's error for a token that the file has a line for.
 func (f *File) exists(d *draft, id tokencache.TokenID) error {
 	if _, ok := d.doc.tokens[id.String()]; !ok {
-		return fmt.Errorf("%w: %s has a line in %s, which is not in force: see the warnings of Status; Rotate makes it good, Delete removes it", ErrExists, id, f.shown)
+		return fmt.Errorf("%w: %s has a line in %s, which is not in force: see the warnings of Status; Rotate makes it good, Delete removes it", tokencache.ErrExists, id, f.shown)
 	}
-	return fmt.Errorf("%w: %s in %s", ErrExists, id, f.shown)
+	return fmt.Errorf("%w: %s in %s", tokencache.ErrExists, id, f.shown)
 }
 
 // Rotate gives a token a new random secret, and returns it. The old secret is refused
 // from then on: the file is replaced once, and there is no moment without the token. A
 // token whose line is not in force, as its hash is of no known form, gets one that is.
 // Of two calls at once, each makes a secret, and the later one's is in force. Rotate is
-// otherwise like Create. The error wraps [ErrNotFound] if the file has no such token.
+// otherwise like Create. The error wraps tokencache.ErrNotFound if the file has no such token.
 func (f *File) Rotate(ctx context.Context, id tokencache.TokenID) (tokencache.Token, error) {
 	token, err := tokencache.NewToken(id, tokencache.GenerateSecret())
 	if err != nil {
 		return tokencache.Token{}, err
 	}
-	name, hash := id.String(), passhash.Generate(token.Secret().Reveal())
+	name, hash := id.String(), f.newPasshash(token)
 	replaced, err := f.edit(ctx, func(d *draft, _ bool) (bool, error) {
 		switch d.layout.line(name) {
 		case "":
-			return false, fmt.Errorf("%w: %s in %s", ErrNotFound, id, f.shown)
+			return false, fmt.Errorf("%w: %s in %s", tokencache.ErrNotFound, id, f.shown)
 		case name + ":" + hash: // of an attempt before
 			return false, nil
 		}
@@ -103,14 +104,14 @@ func (f *File) Rotate(ctx context.Context, id tokencache.TokenID) (tokencache.To
 		d.doc.tokens[name] = hash
 		return true, nil
 	})
-	if err != nil && (!replaced || errors.Is(err, ErrNotFound)) {
+	if err != nil && (!replaced || errors.Is(err, tokencache.ErrNotFound)) {
 		return tokencache.Token{}, err
 	}
 	return token, err
 }
 
 // Delete removes a token from the file, with every line that it has, and is
-// otherwise like Create. The error wraps [ErrNotFound] where the file has no such
+// otherwise like Create. The error wraps tokencache.ErrNotFound where the file has no such
 // token.
 func (f *File) Delete(ctx context.Context, id tokencache.TokenID) error {
 	if err := id.Validate(); err != nil {
@@ -125,7 +126,7 @@ func (f *File) Delete(ctx context.Context, id tokencache.TokenID) error {
 		if again { // an attempt before has removed it
 			return false, nil
 		}
-		return false, fmt.Errorf("%w: %s in %s", ErrNotFound, id, f.shown)
+		return false, fmt.Errorf("%w: %s in %s", tokencache.ErrNotFound, id, f.shown)
 	})
 	return err
 }

@@ -47,13 +47,13 @@ func TestCreateAndDelete(t *testing.T) {
 	}
 
 	_, err = file.Create(t.Context(), fleet.TokenID("new"))
-	if !errors.Is(err, filesource.ErrExists) || err.Error() != "filesource: the token exists already: elastic/fleet-server/new in "+path {
+	if !errors.Is(err, tokencache.ErrExists) || err.Error() != "tokencache: token exists: elastic/fleet-server/new in "+path {
 		t.Errorf("a second Create: got %v", err)
 	}
 	if _, err := file.Create(t.Context(), fleet.TokenID("_x")); err == nil {
 		t.Error("an invalid name was accepted")
 	}
-	if err := file.Delete(t.Context(), fleet.TokenID("nobody")); !errors.Is(err, filesource.ErrNotFound) {
+	if err := file.Delete(t.Context(), fleet.TokenID("nobody")); !errors.Is(err, tokencache.ErrNotFound) {
 		t.Errorf("Delete of an unknown token: got %v", err)
 	}
 	if err := file.Delete(t.Context(), fleet.TokenID("new")); err != nil {

@@ -79,6 +79,60 @@ func ExampleConfig() {
 	// Output: 8 true <nil>
 }
 
+// A command rotates a token: servers that follow the file refuse the old secret and take
+// the new one from one moment to the next.
+func ExampleFile_Rotate() {
+	dir, err := os.MkdirTemp("", "svctoken")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	file, err := filesource.Open(filepath.Join(dir, "service_tokens"), filesource.Config{Poll: -1, FastHash: true})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer file.Close()
+
+	ctx := context.Background()
+	id := tokencache.Account{Namespace: "elastic", Service: "fleet-server"}.TokenID("token1")
+	_, err = file.Rotate(ctx, id)
+	fmt.Println(errors.Is(err, tokencache.ErrNotFound))
+	old, err := file.Create(ctx, id)
+	if err != nil {
+		log.Fatal(err)
+	}
+	token, err := file.Rotate(ctx, id)
+	if err != nil {
+		log.Fatal(err)
+	}
+	answer, err := file.Lookup(ctx, id)
+	fmt.Println(answer.Verify(old.Secret()), answer.Verify(token.Secret()), answer.Fast, err)
+	// Output:
+	// true
+	// false true true <nil>
+}
+
+// A health check tells a file that is bad from a file system that does not answer.
+func ExampleStatus() {
+	file, err := filesource.Open("testdata/service_tokens", filesource.Config{
+		KeepBad: time.Hour, // then no token of a bad file is accepted any more
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer file.Close()
+	st := file.Status()
+	switch {
+	case st.Err != nil:
+		fmt.Printf("not loaded for %v: %v\n", time.Since(st.Failing), st.Err)
+	case time.Since(st.Looked) > time.Minute:
+		fmt.Println("nobody looks at the file")
+	default:
+		fmt.Println(st.Tokens, "tokens")
+	}
+	// Output: 8 tokens
+}
+
 func ExampleFormatError() {
 	path := filepath.Join(os.TempDir(), fmt.Sprintf("service_tokens-%d", os.Getpid()))
 	if err := os.WriteFile(path, []byte("a/b/c:{PBKDF2}7$x$y\nno colon\n"), 0o600); err != nil {

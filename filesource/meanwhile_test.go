@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/svctoken/svctoken/filesource"
+	"github.com/svctoken/svctoken/tokencache"
 )
 
 // What others do at the worst moment, and what a pause of the process does.
@@ -191,7 +192,7 @@ func TestAppendedForTheSameToken(t *testing.T) {
 	file, cache := openWith(t, path, filesource.Config{Poll: -1, Rest: -1}, filesource.Faults{Before: s.Before})
 	s.on("rename", func() error { return appendTo(path, "elastic/fleet-server/new:"+hashA+"\n"+extra) })
 	tok, err := file.Create(t.Context(), fleet.TokenID("new"))
-	if !errors.Is(err, filesource.ErrExists) || tok.Secret().Len() > 0 {
+	if !errors.Is(err, tokencache.ErrExists) || tok.Secret().Len() > 0 {
 		t.Errorf("Create: got a token of %d bytes, %v", tok.Secret().Len(), err)
 	}
 	if !works(t, cache, "elastic/fleet-server/new") || !works(t, cache, "x/y/z") {
@@ -514,7 +515,7 @@ func TestCreatedByAnotherMeanwhile(t *testing.T) {
 		}
 	}})
 	token, err := file.Create(t.Context(), fleet.TokenID("new"))
-	if !errors.Is(err, filesource.ErrExists) || token.ID().Name != "" {
+	if !errors.Is(err, tokencache.ErrExists) || token.ID().Name != "" {
 		t.Errorf("got %v, %v", token, err)
 	}
 }

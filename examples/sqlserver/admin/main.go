@@ -66,11 +66,12 @@ type command struct {
 	id             tokencache.TokenID // of args, as account is
 	account        tokencache.Account
 	stdout         *os.File
+	stderr         io.Writer
 }
 
 // run returns the exit status.
 func run(ctx context.Context, args []string, stdout *os.File, stderr io.Writer) int {
-	c := command{stdout: stdout}
+	c := command{stdout: stdout, stderr: stderr}
 	flags := flag.NewFlagSet("admin", flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	flags.Usage = func() {
@@ -97,7 +98,7 @@ func run(ctx context.Context, args []string, stdout *os.File, stderr io.Writer) 
 		flags.Usage()
 		fmt.Fprintf(stderr, "admin: %v\n", err)
 		return misused
-	case errors.Is(err, errAbsent):
+	case errors.Is(err, errAbsent), errors.Is(err, tokencache.ErrNotFound):
 		fmt.Fprintf(stderr, "admin: %v\n", err)
 		return absent
 	case errors.Is(err, tokencache.ErrExists):
@@ -133,6 +134,11 @@ func (c *command) run(ctx context.Context) error {
 	defer s.Close()
 	switch c.verb {
 	case "list":
+		if file, ok := s.(fileStore); ok {
+			for _, line := range file.warnings() { // which the list lacks
+				fmt.Fprintf(c.stderr, "admin: %s\n", line)
+			}
+		}
 		return s.list(ctx, c.account, func(line ...string) error {
 			_, err := fmt.Fprintln(c.stdout, strings.Join(line, "\t")) // a line for each token
 			return err

@@ -83,7 +83,7 @@ func TestStores(t *testing.T) {
 			}
 			expect(done, "", "", "-out", filepath.Join(secrets, "one"), "create", id)
 			first := bearer("one")
-			expect(conflict, "", "exists already", "-out", filepath.Join(secrets, "two"), "create", id)
+			expect(conflict, "", "exists", "-out", filepath.Join(secrets, "two"), "create", id)
 			if _, err := os.Stat(filepath.Join(secrets, "two")); !os.IsNotExist(err) {
 				t.Errorf("a file for no secret is left: %v", err)
 			}

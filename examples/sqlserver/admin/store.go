@@ -18,9 +18,9 @@ import (
 // errAbsent is wrapped where there is no such token.
 var errAbsent = errors.New("no such token")
 
-// A store is where tokens are administered. Its errors wrap errAbsent and
-// tokencache.ErrExists. A token that is returned with an error is in force all the
-// same.
+// A store is where tokens are administered. Its errors wrap errAbsent or
+// tokencache.ErrNotFound, and tokencache.ErrExists. A token
+// that is returned with an error is in force.
 type store interface {
 	create(ctx context.Context, id tokencache.TokenID, creator string) (tokencache.Token, error)
 	rotate(ctx context.Context, id tokencache.TokenID) (tokencache.Token, error)
@@ -52,7 +52,7 @@ func openStore(ctx context.Context, name, verb string) (store, error) {
 	}
 	s, err := dsn.Open(name, sqlindex.Config{})
 	if err != nil {
-		return nil, fmt.Errorf("-store: %w%w", err, errUsage)
+		return nil, fmt.Errorf("-store: %w (or file:PATH, for a service_tokens file)%w", err, errUsage)
 	}
 	if verb == "migrate" {
 		return sqlStore{s}, nil
@@ -154,23 +154,11 @@ func (s sqlStore) migrate(ctx context.Context) error { return s.Migrate(ctx) }
 type fileStore struct{ *filesource.File }
 
 func (s fileStore) create(ctx context.Context, id tokencache.TokenID, _ string) (tokencache.Token, error) {
-	token, err := s.Create(ctx, id)
-	if errors.Is(err, filesource.ErrExists) {
-		return token, fmt.Errorf("%w: %s", tokencache.ErrExists, id)
-	}
-	return token, err
+	return s.Create(ctx, id)
 }
 
-// rotate deletes the token and creates it: a file has no way to do both at once.
 func (s fileStore) rotate(ctx context.Context, id tokencache.TokenID) (tokencache.Token, error) {
-	if err := s.remove(ctx, id); err != nil && !errors.Is(err, filesource.ErrNotDurable) {
-		return tokencache.Token{}, err
-	}
-	token, err := s.Create(ctx, id)
-	if err != nil {
-		err = fmt.Errorf("%s was deleted, but could not be created again: %w", id, err)
-	}
-	return token, err
+	return s.Rotate(ctx, id)
 }
 
 func (s fileStore) setEnabled(_ context.Context, _ tokencache.TokenID, _ bool) error {
@@ -178,11 +166,19 @@ func (s fileStore) setEnabled(_ context.Context, _ tokencache.TokenID, _ bool) e
 }
 
 func (s fileStore) remove(ctx context.Context, id tokencache.TokenID) error {
-	err := s.Delete(ctx, id)
-	if errors.Is(err, filesource.ErrNotFound) {
-		return fmt.Errorf("%w: %s", errAbsent, id)
+	return s.Delete(ctx, id)
+}
+
+// warnings returns what the file says that is not in force.
+func (s fileStore) warnings() (lines []string) {
+	st := s.Status()
+	for _, w := range st.Warnings {
+		lines = append(lines, s.Path()+":"+w.String())
 	}
-	return err
+	if st.MoreWarnings > 0 {
+		lines = append(lines, fmt.Sprintf("%s has %d more such lines", s.Path(), st.MoreWarnings))
+	}
+	return lines
 }
 
 func (s fileStore) list(_ context.Context, account tokencache.Account, print func(...string) error) error {
