@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"sync/atomic"
 
 	"github.com/svctoken/svctoken/tokencache"
 	"github.com/svctoken/svctoken/tokencache/tokenhttp"
@@ -91,4 +92,26 @@ func ExampleConfig_keepHeader() {
 	handler.ServeHTTP(w, httptest.NewRequest("GET", "/", nil))
 	fmt.Println(w.Code, w.Header().Get("WWW-Authenticate"))
 	// Output: 401 Bearer realm="proxy"
+}
+
+// What is to happen before or after each authentication stands before the group.
+func ExampleAuthenticator() {
+	group := tokencache.NewGroup(tokencache.GroupConfig{})
+	defer group.Close()
+	app := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprintln(w, "hello") })
+	var counted tokenhttp.Authenticator = &counting{Group: group}
+	handler := tokenhttp.Wrap(counted, app, tokenhttp.Config{})
+	handler.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("GET", "/", nil))
+	fmt.Println(counted.(*counting).calls.Load())
+	// Output: 1
+}
+
+type counting struct {
+	*tokencache.Group
+	calls atomic.Int32
+}
+
+func (c *counting) Authenticate(ctx context.Context, authorization string) (tokencache.Verdict[any], error) {
+	c.calls.Add(1)
+	return c.Group.Authenticate(ctx, authorization)
 }

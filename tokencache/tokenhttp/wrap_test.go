@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -152,5 +153,94 @@ func TestSilence(t *testing.T) {
 		if strings.Contains(out.String(), secret) {
 			t.Errorf("%q is shown:\n%s", secret, &out)
 		}
+	}
+}
+
+// discard is a response that nobody reads.
+type discard struct{ header http.Header }
+
+func (d discard) Header() http.Header         { return d.header }
+func (d discard) Write(p []byte) (int, error) { return len(p), nil }
+func (d discard) WriteHeader(int)             {}
+
+// hit returns a request with this many headers whose token is remembered.
+func hit(t testing.TB, headers int, cfg tokenhttp.Config, next http.HandlerFunc) (http.Handler, *http.Request) {
+	var src tokentest.Source[string]
+	kit := tokentest.New(t, tokencache.Config{}, &src)
+	token := tokentest.NewToken(t, "elastic/fleet-server/token1", "")
+	src.Put(token, "record")
+	r := httptest.NewRequestWithContext(t.Context(), "GET", "/", nil)
+	r.Header.Set("Authorization", tokentest.Authorization(token))
+	for i := len(r.Header); i < headers; i++ {
+		r.Header.Set(fmt.Sprint("X-", i), "x")
+	}
+	handler := tokenhttp.Wrap(kit.Group, next, cfg)
+	handler.ServeHTTP(discard{http.Header{}}, r)
+	return handler, r
+}
+
+func verdictOf(_ http.ResponseWriter, r *http.Request) { tokenhttp.Verdict(r.Context()) }
+
+// TestAllocations: a hit costs what http.Handler's contract asks for, a copy of the
+// request and of its headers, and nothing more.
+func TestAllocations(t *testing.T) {
+	if testing.Short() {
+		t.Skip("the race detector's builds allocate more")
+	}
+	for _, test := range []struct {
+		name        string
+		headers     int
+		cfg         tokenhttp.Config
+		allocations float64
+		bytes       uint64
+	}{
+		{"one header", 1, tokenhttp.Config{}, 3, 816},
+		{"eight headers", 8, tokenhttp.Config{}, 3, 816},
+		{"kept", 8, tokenhttp.Config{KeepHeader: true}, 1, 416},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			handler, r := hit(t, test.headers, test.cfg, verdictOf)
+			w := discard{http.Header{}}
+			serve := func() { handler.ServeHTTP(w, r) }
+			if got := testing.AllocsPerRun(1000, serve); got > test.allocations {
+				t.Errorf("got %v allocations, want at most %v", got, test.allocations)
+			}
+			const runs = 20000 // what the test's own goroutines allocate is lost in it
+			var before, after runtime.MemStats
+			runtime.ReadMemStats(&before)
+			for range runs {
+				serve()
+			}
+			runtime.ReadMemStats(&after)
+			if got := (after.TotalAlloc - before.TotalAlloc) / runs; got > test.bytes {
+				t.Errorf("got %d bytes, want at most %d", got, test.bytes)
+			}
+		})
+	}
+}
+
+// TestContext: the request that the handler gets is the server's in everything else,
+// and its context ends with the server's.
+func TestContext(t *testing.T) {
+	type key struct{}
+	type endKey struct{}
+	handler, r := hit(t, 3, tokenhttp.Config{}, func(w http.ResponseWriter, r *http.Request) {
+		end, ok := r.Context().Value(endKey{}).(context.CancelFunc)
+		if !ok {
+			return // the one that loads
+		}
+		ctx, cancel := context.WithCancelCause(r.Context())
+		defer cancel(nil)
+		if r.Context().Value(key{}) != "value" || r.Method != "GET" || r.URL.Path != "/" || len(r.Header) != 2 {
+			t.Errorf("got %v and %+v", r.Context().Value(key{}), r)
+		}
+		end()
+		<-ctx.Done()
+	})
+	ctx, cancel := context.WithCancel(context.WithValue(t.Context(), key{}, "value"))
+	defer cancel()
+	handler.ServeHTTP(discard{http.Header{}}, r.WithContext(context.WithValue(ctx, endKey{}, cancel)))
+	if ctx.Err() == nil {
+		t.Error("the handler was not called")
 	}
 }
