@@ -15,9 +15,14 @@
 //	its token is confirmed          the method, with the verdict in the context
 //	it has no service token         Config.Other; without it, Unauthenticated
 //	its token is refused            Unauthenticated
-//	nobody can tell, or overloaded  Unavailable, and grpc-retry-pushback-ms
-//	more than one authorization     InvalidArgument
+//	more than one authorization     Unauthenticated
+//	the caller has given up         Canceled or DeadlineExceeded
+//	nobody can tell, or overloaded  Unavailable, with RetryInfo and grpc-retry-pushback-ms
 //
-// A stream is authenticated when it begins. The package logs nothing, and the method
-// does not see the metadata authorization of a call that was confirmed.
+// Each status, except those of a caller that gave up, has a google.rpc.ErrorInfo, see
+// [Domain], so that a client need not read texts. A stream is authenticated when it
+// begins. The package logs nothing, and the method does not see the metadata
+// authorization of a call that was confirmed.
+//
+// A client sends its token by [Credentials].
 package tokengrpc

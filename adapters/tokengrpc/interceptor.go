@@ -4,10 +4,8 @@ import (
 	"context"
 	"errors"
 	"strconv"
-	"time"
 
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
@@ -28,17 +26,19 @@ type Config struct {
 	Report func(ctx context.Context, fullMethod string, err error)
 }
 
-// What clients are told.
-var (
-	errMissing    = status.Error(codes.Unauthenticated, "a service token is required")
-	errRefused    = status.Error(codes.Unauthenticated, "the service token was refused")
-	errSeveral    = status.Error(codes.InvalidArgument, "more than one authorization")
-	errNoAnswer   = status.Error(codes.Unavailable, "the service token cannot be verified at present")
-	authorization = "authorization"
-)
+const authorization = "authorization"
+
+// An Authenticator answers for the metadata authorization, as
+// tokencache.Group.Authenticate does: a *tokencache.Group, or what stands before one,
+// such as a tokenotel.Traced. It must be safe for concurrent use by multiple goroutines.
+type Authenticator interface {
+	Authenticate(ctx context.Context, authorization string) (tokencache.Verdict[any], error)
+}
+
+var _ Authenticator = (*tokencache.Group)(nil)
 
 // Unary returns an interceptor which authenticates each call by its metadata.
-func Unary(group *tokencache.Group, cfg Config) grpc.UnaryServerInterceptor {
+func Unary(group Authenticator, cfg Config) grpc.UnaryServerInterceptor {
 	return func(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
 		ctx, err := authenticate(ctx, group, cfg, info.FullMethod, func(md metadata.MD) { grpc.SetTrailer(ctx, md) })
 		if err != nil {
@@ -50,7 +50,7 @@ func Unary(group *tokencache.Group, cfg Config) grpc.UnaryServerInterceptor {
 
 // Stream returns an interceptor which authenticates each stream by its metadata, when
 // it begins. What is evicted later does not end it.
-func Stream(group *tokencache.Group, cfg Config) grpc.StreamServerInterceptor {
+func Stream(group Authenticator, cfg Config) grpc.StreamServerInterceptor {
 	return func(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
 		ctx, err := authenticate(stream.Context(), group, cfg, info.FullMethod, stream.SetTrailer)
 		if err != nil {
@@ -70,7 +70,7 @@ func (s confirmedStream) Context() context.Context { return s.ctx }
 
 // authenticate returns the context for the method, or the status with which the call
 // ends.
-func authenticate(ctx context.Context, group *tokencache.Group, cfg Config, method string, trailer func(metadata.MD)) (context.Context, error) {
+func authenticate(ctx context.Context, group Authenticator, cfg Config, method string, trailer func(metadata.MD)) (context.Context, error) {
 	report := func(told, err error) (context.Context, error) {
 		if cfg.Report != nil {
 			cfg.Report(ctx, method, err)
@@ -98,20 +98,13 @@ func authenticate(ctx context.Context, group *tokencache.Group, cfg Config, meth
 		return report(errMissing, err)
 	case errors.Is(err, tokencache.ErrRefused):
 		return report(errRefused, err)
+	case ctx.Err() != nil:
+		return report(status.FromContextError(ctx.Err()).Err(), err) // the caller's doing, no outage
 	default:
-		trailer(metadata.Pairs("grpc-retry-pushback-ms", pushback(err)))
-		return report(errNoAnswer, err)
+		wait := retryAfter(err)
+		trailer(metadata.Pairs("grpc-retry-pushback-ms", strconv.FormatInt(max(1, wait.Milliseconds()), 10)))
+		return report(noAnswer(err, wait), err)
 	}
-}
-
-// pushback returns in how many milliseconds a client should try again: one second,
-// where nobody knows.
-func pushback(err error) string {
-	wait := time.Second
-	if e, ok := errors.AsType[*tokencache.NoAnswerError](err); ok && e.RetryAfter > 0 {
-		wait = e.RetryAfter
-	}
-	return strconv.FormatInt(max(1, wait.Milliseconds()), 10)
 }
 
 type verdictKey struct{}

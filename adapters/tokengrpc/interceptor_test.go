@@ -8,7 +8,9 @@ import (
 	"net"
 	"strings"
 	"testing"
+	"time"
 
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
@@ -78,20 +80,20 @@ func TestInterceptors(t *testing.T) {
 		return ctx, nil
 	}}
 	for _, test := range []struct {
-		name     string
-		cfg      tokengrpc.Config
-		values   []string
-		code     codes.Code
-		text     string
-		pushback bool
+		name   string
+		cfg    tokengrpc.Config
+		values []string
+		code   codes.Code
+		text   string
+		reason string
 	}{
-		{"confirmed", plain, []string{tokentest.Authorization(good)}, codes.Aborted, "elastic/fleet-server/token1 record true 0 [kept]", false},
-		{"no credentials", plain, nil, codes.Unauthenticated, "a service token is required", false},
-		{"another scheme", plain, []string{"Basic dXNlcjpwYXNz"}, codes.Unauthenticated, "a service token is required", false},
-		{"another scheme, and Other", open, []string{"Basic dXNlcjpwYXNz"}, codes.Aborted, "// <nil> false 1 [kept]", false},
-		{"a wrong secret", open, []string{tokentest.Authorization(wrong)}, codes.Unauthenticated, "the service token was refused", false},
-		{"an outage", plain, []string{tokentest.Authorization(down)}, codes.Unavailable, "the service token cannot be verified at present", true},
-		{"two of them", plain, []string{tokentest.Authorization(good), "Basic dXNlcjpwYXNz"}, codes.InvalidArgument, "more than one authorization", false},
+		{"confirmed", plain, []string{tokentest.Authorization(good)}, codes.Aborted, "elastic/fleet-server/token1 record true 0 [kept]", ""},
+		{"no credentials", plain, nil, codes.Unauthenticated, "a service token is required", "TOKEN_REQUIRED"},
+		{"another scheme", plain, []string{"Basic dXNlcjpwYXNz"}, codes.Unauthenticated, "a service token is required", "TOKEN_REQUIRED"},
+		{"another scheme, and Other", open, []string{"Basic dXNlcjpwYXNz"}, codes.Aborted, "// <nil> false 1 [kept]", ""},
+		{"a wrong secret", open, []string{tokentest.Authorization(wrong)}, codes.Unauthenticated, "the service token was refused", "TOKEN_REFUSED"},
+		{"an outage", plain, []string{tokentest.Authorization(down)}, codes.Unavailable, "the service token cannot be verified at present", "NO_ANSWER"},
+		{"two of them", plain, []string{tokentest.Authorization(good), "Basic dXNlcjpwYXNz"}, codes.Unauthenticated, "more than one authorization", "SEVERAL_AUTHORIZATIONS"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			client := serve(t, kit.Group, test.cfg)
@@ -101,12 +103,12 @@ func TestInterceptors(t *testing.T) {
 			}
 			var unary, streamed metadata.MD
 			_, err := client.Check(ctx, &grpc_health_v1.HealthCheckRequest{}, grpc.Trailer(&unary))
-			check(t, "unary", err, unary, test.code, test.text, test.pushback)
+			check(t, "unary", err, unary, test.code, test.text, test.reason)
 			stream, err := client.Watch(ctx, &grpc_health_v1.HealthCheckRequest{}, grpc.Trailer(&streamed))
 			if err == nil {
 				_, err = stream.Recv()
 			}
-			check(t, "stream", err, streamed, test.code, test.text, test.pushback)
+			check(t, "stream", err, streamed, test.code, test.text, test.reason)
 		})
 	}
 	for _, secret := range []string{wrong.Secret().Reveal(), wrong.RevealBearer(), down.Secret().Reveal(), down.RevealBearer()} {
@@ -119,12 +121,85 @@ func TestInterceptors(t *testing.T) {
 	}
 }
 
-func check(t *testing.T, kind string, err error, trailer metadata.MD, code codes.Code, text string, pushback bool) {
+func check(t *testing.T, kind string, err error, trailer metadata.MD, code codes.Code, text, reason string) {
 	t.Helper()
-	if got := status.Convert(err); got.Code() != code || got.Message() != text {
+	got := status.Convert(err)
+	if got.Code() != code || got.Message() != text {
 		t.Errorf("%s: got %v %q, want %v %q", kind, got.Code(), got.Message(), code, text)
 	}
-	if got := len(trailer.Get("grpc-retry-pushback-ms")) == 1; got != pushback {
-		t.Errorf("%s: got pushback %v, want %v", kind, got, pushback)
+	var gotReason string
+	var delay time.Duration
+	for _, detail := range got.Details() {
+		switch d := detail.(type) {
+		case *errdetails.ErrorInfo:
+			gotReason = d.GetReason()
+			if d.GetDomain() != tokengrpc.Domain {
+				t.Errorf("%s: got the domain %q", kind, d.GetDomain())
+			}
+		case *errdetails.RetryInfo:
+			delay = d.GetRetryDelay().AsDuration()
+		}
+	}
+	if gotReason != reason {
+		t.Errorf("%s: got the reason %q, want %q", kind, gotReason, reason)
+	}
+	again := code == codes.Unavailable
+	if pushback := trailer.Get("grpc-retry-pushback-ms"); (len(pushback) == 1) != again || (delay > 0) != again {
+		t.Errorf("%s: got pushback %v and a delay of %v", kind, pushback, delay)
+	} else if again && pushback[0] != fmt.Sprint(delay.Milliseconds()) {
+		t.Errorf("%s: got pushback %v and a delay of %v, which differ", kind, pushback, delay)
+	}
+}
+
+// TestGaveUp: a caller that hangs up, or whose deadline has passed, is no outage. What
+// the server makes of it is what its own log and metrics see.
+func TestGaveUp(t *testing.T) {
+	var src tokentest.Source[string]
+	kit := tokentest.New(t, tokencache.Config{}, &src)
+	hold := src.Hold()
+	defer hold.Release()
+	token := tokentest.NewToken(t, "elastic/fleet-server/token1", "")
+	for _, test := range []struct {
+		end  func(context.Context) (context.Context, context.CancelFunc)
+		want codes.Code
+	}{
+		{func(ctx context.Context) (context.Context, context.CancelFunc) {
+			ctx, cancel := context.WithCancel(ctx)
+			time.AfterFunc(10*time.Millisecond, cancel)
+			return ctx, cancel
+		}, codes.Canceled},
+		{func(ctx context.Context) (context.Context, context.CancelFunc) {
+			return context.WithTimeout(ctx, 10*time.Millisecond)
+		}, codes.DeadlineExceeded},
+	} {
+		md := metadata.Pairs("authorization", tokentest.Authorization(token))
+		ctx, cancel := test.end(metadata.NewIncomingContext(t.Context(), md))
+		_, err := tokengrpc.Unary(kit.Group, tokengrpc.Config{})(ctx, nil, &grpc.UnaryServerInfo{FullMethod: "/a/b"}, nil)
+		cancel()
+		if got := status.Code(err); got != test.want {
+			t.Errorf("got %v, want %v", got, test.want)
+		}
+	}
+}
+
+// TestCredentials: a client that has them is who it says; over a connection without TLS
+// only if the host says so.
+func TestCredentials(t *testing.T) {
+	var src tokentest.Source[string]
+	kit := tokentest.New(t, tokencache.Config{}, &src)
+	token := tokentest.NewToken(t, "elastic/fleet-server/token1", "supersecret-one")
+	src.Put(token, "record")
+	client := serve(t, kit.Group, tokengrpc.Config{})
+	_, err := client.Check(t.Context(), &grpc_health_v1.HealthCheckRequest{}, grpc.PerRPCCredentials(tokengrpc.InsecureCredentials(token)))
+	if got := status.Convert(err); got.Code() != codes.Aborted || !strings.HasPrefix(got.Message(), "elastic/fleet-server/token1 record true") {
+		t.Errorf("got %v", err)
+	}
+	_, err = client.Check(t.Context(), &grpc_health_v1.HealthCheckRequest{}, grpc.PerRPCCredentials(tokengrpc.Credentials(token)))
+	if status.Code(err) != codes.Unauthenticated || !strings.Contains(err.Error(), "cannot send secure credentials") {
+		t.Errorf("without TLS: got %v", err)
+	}
+	creds := tokengrpc.Credentials(token)
+	if text := fmt.Sprintf("%v %+v %#v %v", creds, creds, creds, err); strings.Contains(text, "supersecret") || strings.Contains(text, token.RevealBearer()) {
+		t.Errorf("the secret is shown: %s", text)
 	}
 }

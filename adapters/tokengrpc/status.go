@@ -1,0 +1,55 @@
+package tokengrpc
+
+import (
+	"errors"
+	"time"
+
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/protoadapt"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	"github.com/svctoken/svctoken/tokencache"
+)
+
+// Domain is the domain of the google.rpc.ErrorInfo that each status of this package
+// has. Its reasons are TOKEN_REQUIRED, TOKEN_REFUSED, SEVERAL_AUTHORIZATIONS,
+// OVERLOADED and NO_ANSWER.
+const Domain = "svctoken"
+
+// What clients are told.
+var (
+	errMissing = told(codes.Unauthenticated, "TOKEN_REQUIRED", "a service token is required")
+	errRefused = told(codes.Unauthenticated, "TOKEN_REFUSED", "the service token was refused")
+	errSeveral = told(codes.Unauthenticated, "SEVERAL_AUTHORIZATIONS", "more than one authorization")
+)
+
+func told(code codes.Code, reason, text string, more ...protoadapt.MessageV1) error {
+	details := append([]protoadapt.MessageV1{&errdetails.ErrorInfo{Reason: reason, Domain: Domain}}, more...)
+	st, err := status.New(code, text).WithDetails(details...)
+	if err != nil {
+		panic(err) // details of OK, or ones that cannot be encoded: neither is possible here
+	}
+	return st.Err()
+}
+
+// noAnswer returns the status for a call that nobody could answer, with the time after
+// which to try again. It says nothing of what a source said.
+func noAnswer(err error, wait time.Duration) error {
+	reason := "NO_ANSWER"
+	if errors.Is(err, tokencache.ErrOverloaded) {
+		reason = "OVERLOADED"
+	}
+	return told(codes.Unavailable, reason, "the service token cannot be verified at present",
+		&errdetails.RetryInfo{RetryDelay: durationpb.New(wait)})
+}
+
+// retryAfter returns after which time a client should try again: one second, if it is
+// not known.
+func retryAfter(err error) time.Duration {
+	if e, ok := errors.AsType[*tokencache.NoAnswerError](err); ok && e.RetryAfter > 0 {
+		return e.RetryAfter
+	}
+	return time.Second
+}
