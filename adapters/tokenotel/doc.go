@@ -1,31 +1,33 @@
-// Package tokenotel shows a tokencache.Group to OpenTelemetry: metrics of what it
-// counts, and spans of what takes time.
+// Package tokenotel shows a tokencache.Group, its files and indexes, and its place in a
+// fleet, to OpenTelemetry: metrics of what they count, and spans of what takes time.
 //
 // For most uses, make it the group's observer, and watch the group:
 //
 //	telemetry, err := tokenotel.New(tokenotel.Config{})
 //	...
+//	defer telemetry.Close()
 //	group := tokencache.NewGroup(tokencache.GroupConfig{Observer: telemetry.Observe})
-//	registration, err := telemetry.Watch(group)
-//	...
-//	defer registration.Unregister()
+//	telemetry.Watch("", group)
 //
-// A load and an eviction are a span each, below the span of the caller who caused
-// them. A hit has no span and costs nothing more: its counter is read when the
-// metrics are collected.
+// # Metrics
 //
-// Metrics, all with the attribute svctoken.cache unless they are the group's:
+// The metrics are those of package tokenmetrics: svctoken.cache.hits is what Prometheus
+// has as svctoken_cache_hits_total, with the same attributes. So the alerts and the
+// dashboard beside tokenprom also serve hosts that export to Prometheus through
+// OpenTelemetry. One has an attribute more: a load that failed has error.type in
+// svctoken.load.duration, as the conventions of OpenTelemetry want it.
 //
-//	svctoken.authentications   {authentication}  counter, by svctoken.outcome; the group's
-//	svctoken.hashing           {hash}            hashes being computed; the group's
-//	svctoken.cache.lookups     {lookup}          counter, by svctoken.result: hit, mismatch, absent, miss, stale
-//	svctoken.cache.removals    {entry}           counter, by svctoken.removal: evicted, expired, displaced
-//	svctoken.cache.entries     {entry}           verdicts that are remembered
-//	svctoken.load.active       {load}            loads that are reading
-//	svctoken.load.strays       {load}            loads that run on, though they took too long
-//	svctoken.load.duration     s                 histogram, by svctoken.reason
-//	svctoken.evictions         {eviction}        counter, by svctoken.cause; the group's
-//	svctoken.turned_away       {authentication}  counter, by svctoken.reason
+// # Spans
+//
+// A load and an eviction are a span each, svctoken.load and svctoken.eviction, below the
+// span of the caller who caused them. A load that got no answer has an error status and
+// error.type, the reason; a refusal is no error. An authentication that was turned away
+// is an event, svctoken.turned_away, of its caller's span. A hit has no span and costs
+// nothing more: its counter is read when the metrics are collected.
+//
+// Many callers may share a load, which is a span of the first one's trace alone. Give
+// [Telemetry.Trace] of the group to the middleware in the group's place, and each of
+// them has a span svctoken.wait of its own.
 //
 // No attribute has a secret. Spans name the token; metrics do not, as what clients
 // send must not multiply them.

@@ -3,15 +3,15 @@ package tokenotel
 import (
 	"context"
 	"errors"
-	"time"
+	"sync"
 
 	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/attribute"
-	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/metric"
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/svctoken/svctoken/tokencache"
+	"github.com/svctoken/svctoken/tokencache/tokenmetrics"
 )
 
 const scope = "github.com/svctoken/svctoken/adapters/tokenotel"
@@ -23,18 +23,21 @@ type Config struct {
 	TracerProvider trace.TracerProvider // nil: otel.GetTracerProvider
 }
 
-// A Telemetry has the instruments for a group. [New] makes one. It is safe for
-// concurrent use by multiple goroutines.
+// A Telemetry has the instruments and the tracer for a group. [New] makes one. It is
+// safe for concurrent use by multiple goroutines.
 type Telemetry struct {
-	meter  metric.Meter
-	tracer trace.Tracer
+	// Observer is embedded for its methods: Watch and its like say what the metrics
+	// are of.
+	*tokenmetrics.Observer
 
-	duration              metric.Float64Histogram
-	evictions, turnedAway metric.Int64Counter
+	tracer   trace.Tracer
+	duration metric.Float64Histogram
+	stop     func()
 }
 
-// New returns a Telemetry. Its Observe is for GroupConfig.Observer. The error is what
-// the provider says of an instrument.
+// New returns a Telemetry. Its Observe is for GroupConfig.Observer. The metrics are
+// read whenever the provider collects, until Close. The error is what the provider
+// says of an instrument.
 func New(cfg Config) (*Telemetry, error) {
 	if cfg.MeterProvider == nil {
 		cfg.MeterProvider = otel.GetMeterProvider()
@@ -42,65 +45,87 @@ func New(cfg Config) (*Telemetry, error) {
 	if cfg.TracerProvider == nil {
 		cfg.TracerProvider = otel.GetTracerProvider()
 	}
-	t := &Telemetry{meter: cfg.MeterProvider.Meter(scope), tracer: cfg.TracerProvider.Tracer(scope)}
-	var errs [3]error
-	t.duration, errs[0] = t.meter.Float64Histogram("svctoken.load.duration", metric.WithUnit("s"),
-		metric.WithDescription("How long loads took, waiting for their turn to compute a password hash included."),
-		metric.WithExplicitBucketBoundaries(.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10))
-	t.evictions, errs[1] = t.meter.Int64Counter("svctoken.evictions", metric.WithUnit("{eviction}"),
-		metric.WithDescription("Evictions and clearings, by cause."))
-	t.turnedAway, errs[2] = t.meter.Int64Counter("svctoken.turned_away", metric.WithUnit("{authentication}"),
-		metric.WithDescription("Authentications that were turned away without asking the source."))
-	return t, errors.Join(errs[:]...)
+	t := &Telemetry{Observer: tokenmetrics.New(tokenmetrics.Config{}), tracer: cfg.TracerProvider.Tracer(scope)}
+	meter := cfg.MeterProvider.Meter(scope)
+	in, err := t.instruments(meter)
+	if err != nil {
+		return nil, err
+	}
+	registration, err := meter.RegisterCallback(func(_ context.Context, o metric.Observer) error {
+		t.read(o, in)
+		return nil
+	}, in.all...)
+	if err != nil {
+		return nil, err
+	}
+	t.stop = sync.OnceFunc(func() { registration.Unregister() })
+	return t, nil
 }
 
-func cacheKey(name string) attribute.KeyValue { return attribute.String("svctoken.cache", name) }
-func reasonKey(r tokencache.Reason) attribute.KeyValue {
-	return attribute.String("svctoken.reason", r.String())
+// Close ends the reading of metrics. It may be called again.
+func (t *Telemetry) Close() { t.stop() }
+
+// instruments are what the metrics are observed by, by the metric's name.
+type instruments struct {
+	byName map[string]metric.Float64Observable
+	all    []metric.Observable
+}
+
+// instruments makes one instrument for each metric that there is.
+func (t *Telemetry) instruments(meter metric.Meter) (instruments, error) {
+	in := instruments{byName: make(map[string]metric.Float64Observable)}
+	var errs []error
+	for f := range t.All() {
+		name, help, unit := "svctoken."+f.Name, metric.WithDescription(f.Help), metric.WithUnit(units[f.Unit])
+		var made metric.Float64Observable
+		var err error
+		switch f.Kind {
+		case tokenmetrics.Histogram:
+			t.duration, err = meter.Float64Histogram(name, help, unit,
+				metric.WithExplicitBucketBoundaries(.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10))
+		case tokenmetrics.Counter:
+			made, err = meter.Float64ObservableCounter(name, help, unit)
+		default:
+			made, err = meter.Float64ObservableGauge(name, help, unit)
+		}
+		errs = append(errs, err)
+		if made != nil {
+			in.byName[f.Name] = made
+			in.all = append(in.all, made)
+		}
+	}
+	return in, errors.Join(errs...)
+}
+
+// units are what OpenTelemetry calls the units of tokenmetrics.
+var units = map[string]string{"seconds": "s"}
+
+// read observes every metric as it is now.
+func (t *Telemetry) read(o metric.Observer, in instruments) {
+	for f := range t.All() {
+		instrument, ok := in.byName[f.Name]
+		if !ok {
+			continue // the histogram is recorded as the loads end
+		}
+		for _, p := range f.Points {
+			attrs := make([]attribute.KeyValue, 0, len(p.Labels))
+			for _, l := range p.Labels {
+				attrs = append(attrs, attribute.String(l.Name, l.Value))
+			}
+			o.ObserveFloat64(instrument, p.Value, metric.WithAttributes(attrs...))
+		}
+	}
 }
 
 // Observe notes an event, for GroupConfig.Observer.
 func (t *Telemetry) Observe(ctx context.Context, ev tokencache.Event) {
+	t.Observer.Observe(ctx, ev)
 	switch ev.Kind {
 	case tokencache.EventLoad:
-		t.duration.Record(ctx, ev.Duration.Seconds(), metric.WithAttributes(cacheKey(ev.Cache), reasonKey(ev.Reason)))
-		t.loadSpan(ctx, ev)
+		t.loaded(ctx, ev)
 	case tokencache.EventEviction:
-		t.evictions.Add(ctx, 1, metric.WithAttributes(attribute.String("svctoken.cause", ev.Cause.String())))
-		t.evictionSpan(ctx, ev)
+		t.evicted(ctx, ev)
 	case tokencache.EventOverload:
-		t.turnedAway.Add(ctx, 1, metric.WithAttributes(cacheKey(ev.Cache), reasonKey(ev.Reason)))
+		trace.SpanFromContext(ctx).AddEvent("svctoken.turned_away", trace.WithAttributes(about(ev)...))
 	}
-}
-
-// loadSpan makes the span of a load that has just ended.
-func (t *Telemetry) loadSpan(ctx context.Context, ev tokencache.Event) {
-	end := time.Now()
-	_, span := t.tracer.Start(ctx, "svctoken.load", trace.WithTimestamp(end.Add(-ev.Duration)), trace.WithSpanKind(trace.SpanKindInternal),
-		trace.WithAttributes(cacheKey(ev.Cache), reasonKey(ev.Reason), attribute.String("svctoken.token", ev.Token.String())))
-	if ev.Err != nil { // a refusal is no error of ours
-		span.RecordError(ev.Err)
-		span.SetStatus(codes.Error, ev.Reason.String())
-	}
-	span.End(trace.WithTimestamp(end))
-}
-
-// evictionSpan makes the span of an eviction, which takes no time worth telling.
-func (t *Telemetry) evictionSpan(ctx context.Context, ev tokencache.Event) {
-	const most = 10
-	attrs := []attribute.KeyValue{attribute.String("svctoken.cause", ev.Cause.String())}
-	if ev.Cache != "" {
-		attrs = append(attrs, cacheKey(ev.Cache))
-	}
-	total := 0
-	for _, n := range ev.Evicted {
-		total += n
-	}
-	var selectors []string
-	for _, sel := range ev.Selectors[:min(most, len(ev.Selectors))] {
-		selectors = append(selectors, sel.String())
-	}
-	attrs = append(attrs, attribute.Int("svctoken.evicted", total), attribute.StringSlice("svctoken.selectors", selectors))
-	_, span := t.tracer.Start(ctx, "svctoken.eviction", trace.WithSpanKind(trace.SpanKindInternal), trace.WithAttributes(attrs...))
-	span.End()
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -19,6 +20,7 @@ import (
 
 	tokenotel "github.com/svctoken/svctoken/adapters/tokenotel"
 	"github.com/svctoken/svctoken/evict"
+	"github.com/svctoken/svctoken/filesource"
 	"github.com/svctoken/svctoken/tokencache"
 	"github.com/svctoken/svctoken/tokencache/tokentest"
 )
@@ -70,7 +72,7 @@ func TestSpans(t *testing.T) {
 		want := []string{
 			"svctoken.load 30ms false cache=file reason=none token=elastic/fleet-server/token1",
 			`svctoken.eviction 0s false cause=asked evicted=1 selectors=["elastic/fleet-server/*"]`,
-			"svctoken.load 30ms true cache=file reason=source_failed token=elastic/fleet-server/token1",
+			"svctoken.load 30ms true cache=file reason=source_failed token=elastic/fleet-server/token1 error.type=source_failed",
 		}
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("spans (-want +got):\n%s", diff)
@@ -86,10 +88,7 @@ func TestMetrics(t *testing.T) {
 	}
 	group := tokencache.NewGroup(tokencache.GroupConfig{Observer: telemetry.Observe})
 	defer group.Close()
-	registration, err := telemetry.Watch(group)
-	if err != nil {
-		t.Fatal(err)
-	}
+	telemetry.Watch("", group)
 	var src tokentest.Source[string]
 	if _, err := tokencache.New(group, "file", &src, tokencache.Config{}); err != nil {
 		t.Fatal(err)
@@ -102,21 +101,28 @@ func TestMetrics(t *testing.T) {
 	telemetry.Observe(t.Context(), tokencache.Event{Kind: tokencache.EventOverload, Cache: "file", Reason: tokencache.ReasonOverloaded})
 	telemetry.Observe(t.Context(), tokencache.Event{Kind: tokencache.EventLoad, Cache: "other", Duration: time.Second})
 
+	telemetry.Observe(t.Context(), tokencache.Event{Kind: tokencache.EventLoad, Cache: "file", Duration: 2 * time.Second, Reason: tokencache.ReasonSourceTimeout, Err: errors.New("slow")})
+	telemetry.WatchFile("tokens", file{})
+
 	got := collect(t, reader)
 	for _, want := range []string{
-		"svctoken.authentications {authentication} svctoken.outcome=confirmed 2",
-		"svctoken.authentications {authentication} svctoken.outcome=refused 1",
-		"svctoken.cache.lookups {lookup} svctoken.cache=file,svctoken.result=hit 1",
-		"svctoken.cache.lookups {lookup} svctoken.cache=file,svctoken.result=mismatch 1",
-		"svctoken.cache.lookups {lookup} svctoken.cache=file,svctoken.result=miss 1",
-		"svctoken.cache.removals {entry} svctoken.cache=file,svctoken.removal=evicted 0",
-		"svctoken.cache.entries {entry} svctoken.cache=file 1",
-		"svctoken.load.active {load} svctoken.cache=file 0",
-		"svctoken.load.strays {load} svctoken.cache=file 0",
-		"svctoken.hashing {hash}  0",
-		"svctoken.load.duration s svctoken.cache=other,svctoken.reason=none 1 in 1",
-		"svctoken.evictions {eviction} svctoken.cause=source 1",
-		"svctoken.turned_away {authentication} svctoken.cache=file,svctoken.reason=overloaded 1",
+		"svctoken.authentications outcome=confirmed 2",
+		"svctoken.authentications outcome=refused 1",
+		"svctoken.cache.hits cache=file 1",
+		"svctoken.cache.mismatches cache=file 1",
+		"svctoken.cache.misses cache=file 1",
+		"svctoken.cache.evicted cache=file 0",
+		"svctoken.cache.entries cache=file 1",
+		"svctoken.cache.loading cache=file 0",
+		"svctoken.cache.loads_waiting cache=file 0",
+		"svctoken.hashing  0",
+		"svctoken.hashing_waiting  0",
+		"svctoken.load.duration s cache=other,outcome=confirmed 1 in 1",
+		"svctoken.load.duration s cache=file,error.type=source_timeout,outcome=no_answer 1 in 2",
+		"svctoken.evictions cause=source 1",
+		"svctoken.turned_away cache=file,reason=overloaded 1",
+		"svctoken.file.tokens file=tokens 7",
+		"svctoken.file.ok file=tokens 1",
 	} {
 		if !slices.Contains(got, want) {
 			t.Errorf("there is no %s", want)
@@ -125,12 +131,20 @@ func TestMetrics(t *testing.T) {
 	if t.Failed() {
 		t.Log(strings.Join(got, "\n"))
 	}
-	if err := registration.Unregister(); err != nil {
-		t.Fatal(err)
+	telemetry.Close()
+	telemetry.Close()
+	for _, point := range collect(t, reader) {
+		if strings.HasPrefix(point, "svctoken.cache.entries") {
+			t.Errorf("after Close: %s", point)
+		}
 	}
 }
 
-// collect returns each point as name, unit, attributes and value.
+type file struct{}
+
+func (file) Status() filesource.Status { return filesource.Status{Tokens: 7} }
+
+// collect returns each point as name, unit if there is one, attributes and value.
 func collect(t *testing.T, reader metric.Reader) (points []string) {
 	t.Helper()
 	var all metricdata.ResourceMetrics
@@ -140,10 +154,13 @@ func collect(t *testing.T, reader metric.Reader) (points []string) {
 	for _, scope := range all.ScopeMetrics {
 		for _, m := range scope.Metrics {
 			switch data := m.Data.(type) {
-			case metricdata.Sum[int64]:
-				for _, p := range data.DataPoints {
-					points = append(points, fmt.Sprintf("%s %s %s %d", m.Name, m.Unit, p.Attributes.Encoded(attribute.DefaultEncoder()), p.Value))
+			case metricdata.Sum[float64]:
+				if !data.IsMonotonic {
+					t.Errorf("%s goes up and down", m.Name)
 				}
+				points = append(points, values(m.Name, data.DataPoints)...)
+			case metricdata.Gauge[float64]:
+				points = append(points, values(m.Name, data.DataPoints)...)
 			case metricdata.Histogram[float64]:
 				for _, p := range data.DataPoints {
 					points = append(points, fmt.Sprintf("%s %s %s %d in %v", m.Name, m.Unit, p.Attributes.Encoded(attribute.DefaultEncoder()), p.Count, p.Sum))
@@ -154,6 +171,67 @@ func collect(t *testing.T, reader metric.Reader) (points []string) {
 		}
 	}
 	return points
+}
+
+func values(name string, data []metricdata.DataPoint[float64]) (points []string) {
+	for _, p := range data {
+		points = append(points, fmt.Sprintf("%s %s %v", name, p.Attributes.Encoded(attribute.DefaultEncoder()), p.Value))
+	}
+	return points
+}
+
+// TestCallersThatJoin: a load is a span of the caller's who began it; each caller who
+// waits for it has a span of its own, and one who was turned away an event.
+func TestCallersThatJoin(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		spans := tracetest.NewSpanRecorder()
+		provider := trace.NewTracerProvider(trace.WithSpanProcessor(spans))
+		telemetry, err := tokenotel.New(tokenotel.Config{TracerProvider: provider})
+		if err != nil {
+			t.Fatal(err)
+		}
+		group := tokencache.NewGroup(tokencache.GroupConfig{Observer: telemetry.Observe, MaxQueue: 1})
+		defer group.Close()
+		var src tokentest.Source[string]
+		if _, err := tokencache.New(group, "file", &src, tokencache.Config{MaxLoads: 1}); err != nil {
+			t.Fatal(err)
+		}
+		src.SetLatency(30 * time.Millisecond)
+		tracer, traced := provider.Tracer("test"), telemetry.Trace(group)
+		ask := func(token tokencache.Token, request string) {
+			ctx, span := tracer.Start(t.Context(), request)
+			defer span.End()
+			traced.Authenticate(ctx, tokentest.Authorization(token))
+		}
+		token := tokentest.NewToken(t, "elastic/fleet-server/token1", "")
+		src.SetQuiet(true)
+		src.Put(token, "record")
+		var callers sync.WaitGroup
+		for i := range 3 {
+			callers.Go(func() { time.Sleep(time.Duration(i) * time.Millisecond); ask(token, "request") })
+		}
+		for i := range 2 {
+			callers.Go(func() {
+				time.Sleep(10 * time.Millisecond)
+				ask(tokentest.NewToken(t, fmt.Sprintf("elastic/fleet-server/other%d", i), ""), "other")
+			})
+		}
+		callers.Wait()
+		ask(token, "hit")
+		synctest.Wait()
+		count := make(map[string]int)
+		for _, span := range spans.Ended() {
+			count[span.Name()]++
+			for _, event := range span.Events() {
+				count[span.Name()+":"+event.Name]++
+			}
+		}
+		want := map[string]int{"request": 3, "other": 2, "hit": 1, "svctoken.load": 2, "svctoken.wait": 4,
+			"other:svctoken.turned_away": 1, "svctoken.wait:exception": 1}
+		if diff := cmp.Diff(want, count); diff != "" {
+			t.Errorf("spans (-want +got):\n%s", diff)
+		}
+	})
 }
 
 // BenchmarkHit compares hits of a group that nobody observes with those of one with
@@ -174,9 +252,7 @@ func BenchmarkHit(b *testing.B) {
 			}
 			group := tokencache.NewGroup(cfg)
 			defer group.Close()
-			if _, err := telemetry.Watch(group); err != nil {
-				b.Fatal(err)
-			}
+			telemetry.Watch("", group)
 			var src tokentest.Source[string]
 			if _, err := tokencache.New(group, "file", &src, tokencache.Config{}); err != nil {
 				b.Fatal(err)

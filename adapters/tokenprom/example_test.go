@@ -20,7 +20,7 @@ func Example() {
 	collector := tokenprom.New(tokenprom.Config{})
 	group := tokencache.NewGroup(tokencache.GroupConfig{Observer: collector.Observe})
 	defer group.Close()
-	collector.SetGroup(group)
+	collector.Watch("", group)
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collector)
 	server := httptest.NewServer(promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))

@@ -2,7 +2,10 @@ module github.com/svctoken/svctoken/adapters/tokenprom
 
 go 1.26.0
 
-require github.com/svctoken/svctoken v0.1.0
+require (
+	github.com/google/go-cmp v0.7.0
+	github.com/svctoken/svctoken v0.1.0
+)
 
 require (
 	github.com/beorn7/perks v1.0.1 // indirect

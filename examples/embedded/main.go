@@ -64,7 +64,7 @@ func (t *table) set(ctx context.Context, id tokencache.TokenID, r *row) error {
 func newServer(source tokencache.Source[string]) (http.Handler, *tokencache.Group, evict.Evictor, error) {
 	metrics, logs := tokenprom.New(tokenprom.Config{}), tokenlog.New(tokenlog.Config{})
 	group := tokencache.NewGroup(tokencache.GroupConfig{Observer: func(ctx context.Context, ev tokencache.Event) { metrics.Observe(ctx, ev); logs.Observe(ctx, ev) }})
-	metrics.SetGroup(group)
+	metrics.Watch("", group)
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(metrics)
 	_, err := tokencache.New(group, "table", source, tokencache.Config{})

@@ -85,7 +85,7 @@ func live(t *testing.T) (store *dashboard.Store, from, to time.Time) {
 		registry.MustRegister(collector)
 		s := &server{t: t, group: tokencache.NewGroup(tokencache.GroupConfig{Observer: collector.Observe, MaxHashing: 1, MaxWait: 2 * time.Second})}
 		defer s.group.Close()
-		collector.SetGroup(s.group)
+		collector.Watch("", s.group)
 		cfg := tokencache.Config{TTL: 4 * time.Minute, MaxEntries: 24, MaxLoads: 16, ServeStale: 10 * time.Minute}
 		for name, source := range map[string]*tokentest.Source[string]{"file": &s.file, "index": &s.index} {
 			if _, err := tokencache.New(s.group, name, source, cfg); err != nil {
