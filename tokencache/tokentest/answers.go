@@ -1,10 +1,8 @@
 package tokentest
 
 import (
-	"fmt"
 	"strings"
-	"sync"
-	"sync/atomic"
+	"time"
 
 	"github.com/svctoken/svctoken/tokencache"
 )
@@ -44,6 +42,8 @@ func checkConfirmation(s *subject) {
 				s.Errorf("Lookup of %.60s, which was created: got Disabled", token.ID())
 			case (a.Verify == nil) == (a.Ask == nil):
 				s.Errorf("Lookup of %.60s: got an Answer without or with both of Verify and Ask, want one of them", token.ID())
+			case !a.Expires.IsZero() && !a.Expires.After(time.Now()):
+				s.Errorf("Lookup of %.60s, which was created: got an answer that expired at %v", token.ID(), a.Expires)
 			case !s.confirms(a, token.Secret()):
 				s.Errorf("the secret of %.60s was not confirmed", token.ID())
 			}
@@ -131,75 +131,5 @@ func checkDisabling(s *subject) {
 		if got := s.confirms(s.lookup(token.ID()), token.Secret()); got != enabled {
 			s.Errorf("%s after SetEnabled(%v): got confirmed %v", token.ID(), enabled, got)
 		}
-	}
-}
-
-// checkRecords: a record is shared by everyone who authenticates with the token, so
-// that no later change may write to it.
-func checkRecords(s *subject) {
-	token := s.create(account.TokenID("token1"))
-	a := s.lookup(token.ID())
-	before := fmt.Sprintf("%+v %s", a.Record, asJSON(a.Record))
-	s.replace(token.ID())
-	if s.SetEnabled != nil {
-		s.enable(token.ID(), false)
-	}
-	s.lookup(token.ID())
-	s.remove(token.ID())
-	if after := fmt.Sprintf("%+v %s", a.Record, asJSON(a.Record)); after != before {
-		s.Errorf("the record of an earlier answer was changed: got %s, want %s", after, before)
-	}
-}
-
-// checkHolder: MayHold never denies a token which Lookup would find, not even at the
-// moment of the notice.
-func checkHolder(s *subject) {
-	if _, ok := s.src.(tokencache.Holder); !ok {
-		s.Skip("the source is no tokencache.Holder")
-	}
-	id := account.TokenID("token1")
-	l := &listener{id: id}
-	var denied atomic.Bool
-	l.hear = func() {
-		s.within(func() { denied.Store(!s.mayHold(id)) }) // a lock is another property's business
-	}
-	defer s.src.Subscribe(l)()
-	s.create(id)
-	if denied.Load() {
-		s.Errorf("MayHold of %s denied it when the caches were told of its creation", id)
-	}
-	if !s.mayHold(id) {
-		s.Errorf("MayHold denied %s, which was created", id)
-	}
-}
-
-// checkConcurrency: Lookup answers right while others look up and change.
-func checkConcurrency(s *subject) {
-	const lookers, lookups, changes = 8, 25, 10
-	steady := s.create(account.TokenID("steady"))
-	wrong := make(chan string, lookers*lookups)
-	var wg sync.WaitGroup
-	for i := range lookers {
-		wg.Go(func() {
-			id, want := steady.ID(), true
-			if i%2 == 1 {
-				id, want = account.TokenID(fmt.Sprintf("absent%d", i)), false
-			}
-			for range lookups {
-				if a, err := s.src.Lookup(s.Context(), id); err != nil || a.Held != want {
-					wrong <- fmt.Sprintf("Lookup of %s, while others look up and change: got Held %v and error %v, want Held %v", id, a.Held, err, want)
-				}
-			}
-		})
-	}
-	for i := range changes {
-		id := account.TokenID(fmt.Sprintf("changing%d", i%2))
-		s.create(id)
-		s.remove(id)
-	}
-	wg.Wait()
-	close(wrong)
-	if text, ok := <-wrong; ok {
-		s.Error(text)
 	}
 }

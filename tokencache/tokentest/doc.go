@@ -27,16 +27,20 @@
 //	Removal             a deleted token is absent
 //	Replacement         a new secret takes the old one's place
 //	Disabling           a disabled token is refused until it is enabled
-//	Records             the record of an answer is not written to later
+//	Records             neither a change nor a lookup writes to an earlier record
+//	OwnRecord           an answer has the record of its own token
+//	KeptSecret          Verify does not keep the secret
 //	Holder              MayHold denies nothing that Lookup would find
 //	Notice              a change is reported as done when the caches have been told
+//	Overlap             so are two changes at once
 //	ChangeBeforeNotice  the caches are told when Lookup shows the change
 //	NoLock              Lookup works while the caches are told
 //	EverySubscriber     each of several caches is told
-//	EndOfSubscription   a cache is told nothing once it has ended its subscription
+//	EndOfSubscription   a cache that ends its subscription is told nothing more, others are
 //	Concurrency         Lookup answers right while others look up and change
+//	Memory              a cache confirms what was created, and again from memory
 //	Freshness           through a cache, a change is in force when it is done
-//	Errors              an outage is an error, and is not remembered
+//	Errors              an outage is an error without an answer, and is not remembered
 //	Context             Lookup returns soon after its context is done
 //	Silence             no error and no record shows a secret or a hash
 //

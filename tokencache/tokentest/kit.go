@@ -1,6 +1,7 @@
 package tokentest
 
 import (
+	"context"
 	"fmt"
 	"testing"
 
@@ -17,8 +18,9 @@ type Kit[R any] struct {
 }
 
 // New returns a group with a cache for each of the sources, named source1, source2
-// and so on, which the test closes at its end. Tests of a single cache find it in
-// Caches[0].
+// and so on. Tests of a single cache find it in Caches[0]. When the test ends, New
+// closes the group and waits for what still runs: for at most 10 seconds, after which
+// the test fails, because a Lookup has not returned although its context is done.
 //
 // In cfg, a zero Jitter means none, unlike in production, so that a success is
 // remembered for exactly its TTL; see tokencache.Config.
@@ -26,7 +28,7 @@ func New[R any](t testing.TB, cfg tokencache.Config, sources ...tokencache.Sourc
 	t.Helper()
 	events := new(Recorder)
 	k := &Kit[R]{Group: tokencache.NewGroup(tokencache.GroupConfig{Observer: events.Observe}), Events: events}
-	t.Cleanup(k.Group.Close)
+	t.Cleanup(func() { closeGroup(t, k.Group) })
 	if cfg.Jitter == 0 {
 		cfg.Jitter = -1
 	}
@@ -39,4 +41,16 @@ func New[R any](t testing.TB, cfg tokencache.Config, sources ...tokencache.Sourc
 	}
 	k.Evictor = evict.New(k.Group)
 	return k
+}
+
+// closeGroup closes a group and waits until nothing runs any more. It works in a
+// bubble, which must not end before its goroutines do, and after t.Context is done.
+func closeGroup(t testing.TB, group *tokencache.Group) {
+	t.Helper()
+	group.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	if err := group.Wait(ctx); err != nil {
+		t.Errorf("tokentest: %v after Close, a source has not returned though its context is done: %v", patience, err)
+	}
 }

@@ -2,9 +2,7 @@ package tokentest
 
 import (
 	"context"
-	"errors"
 	"slices"
-	"sync"
 	"sync/atomic"
 
 	"github.com/svctoken/svctoken/tokencache"
@@ -60,13 +58,15 @@ func (s *subject) changes(id tokencache.TokenID) []change {
 // concerns, before it is reported as done.
 func checkNotice(s *subject) {
 	s.tells()
-	l := &listener{id: account.TokenID("token1")}
-	defer s.src.Subscribe(l)()
-	for _, c := range s.changes(l.id) {
-		before := l.told.Load()
-		c.do()
-		if l.told.Load() == before {
-			s.Errorf("%s of %s was reported as done before its caches were told, or they were told of something else", c.name, l.id)
+	for _, id := range kinds {
+		l := &listener{id: id}
+		defer s.subscribe(l)()
+		for _, c := range s.changes(id) {
+			before := l.told.Load()
+			c.do()
+			if l.told.Load() == before {
+				s.Errorf("%s of %.60s was reported as done before its caches were told, or they were told of something else", c.name, id)
+			}
 		}
 	}
 }
@@ -90,7 +90,7 @@ func checkChangeBeforeNotice(s *subject) {
 			seen.Store(true) // a lock is another property's business
 		}
 	}
-	defer s.src.Subscribe(l)()
+	defer s.subscribe(l)()
 	for _, c := range s.changes(l.id) {
 		present.Store(&c)
 		seen.Store(false)
@@ -116,103 +116,11 @@ func checkNoLock(s *subject) {
 			stuck.Store(true)
 		}
 	}
-	defer s.src.Subscribe(l)()
+	defer s.subscribe(l)()
 	for _, c := range s.changes(l.id) {
 		c.do()
 		if stuck.Load() {
 			s.Fatalf("Lookup did not return within %v while the caches were told of the %s: is a lock held?", s.Patience, c.name)
 		}
 	}
-}
-
-// checkEverySubscriber: each cache is told, also when there are several.
-func checkEverySubscriber(s *subject) {
-	s.tells()
-	all := make([]*listener, 3)
-	for i := range all {
-		all[i] = &listener{id: account.TokenID("token1")}
-		defer s.src.Subscribe(all[i])()
-	}
-	s.create(all[0].id)
-	told := 0
-	for _, l := range all {
-		if l.told.Load() > 0 {
-			told++
-		}
-	}
-	if told > 0 && told < len(all) {
-		s.Errorf("of %d subscribers, %d were told of a creation", len(all), told)
-	}
-}
-
-// checkEndOfSubscription: who has ended the subscription is told nothing; the others
-// are, and so is who subscribes afterwards. Ending twice does nothing.
-func checkEndOfSubscription(s *subject) {
-	s.tells()
-	first := &listener{id: account.TokenID("token1")}
-	second := &listener{id: first.id}
-	end := s.src.Subscribe(first)
-	defer s.src.Subscribe(second)()
-	s.create(first.id)
-	before, others := first.told.Load(), second.told.Load()
-	end()
-	end()
-	s.remove(first.id)
-	if first.told.Load() != before {
-		s.Error("a subscriber was told of a change after the end of its subscription")
-	}
-	if others > 0 && second.told.Load() == others {
-		s.Error("when one subscription had ended, another subscriber was told nothing")
-	}
-	defer s.src.Subscribe(first)()
-	s.create(first.id)
-	if before > 0 && first.told.Load() == before {
-		s.Error("a subscriber that ended its subscription and subscribed again was told nothing")
-	}
-}
-
-// checkFreshness: what a cache says right after a change is what is true, while
-// others authenticate all the time.
-func checkFreshness(s *subject) {
-	s.tells()
-	const rounds = 5
-	group := tokencache.NewGroup(tokencache.GroupConfig{})
-	defer group.Close()
-	cache, err := tokencache.New(group, "subject", s.src, tokencache.Config{})
-	if err != nil {
-		s.Fatal(err)
-	}
-	expect := func(token tokencache.Token, ok bool, when string) {
-		s.Helper()
-		_, err := cache.AuthenticateToken(s.Context(), token)
-		if got := err == nil; got != ok || err != nil && !errors.Is(err, tokencache.ErrRefused) {
-			s.Errorf("through a cache, %s: got %v, want confirmed %v", when, err, ok)
-		}
-	}
-	id := account.TokenID("token1")
-	for range rounds {
-		token := s.create(id)
-		stop := hammer(s.Context(), cache, token)
-		expect(token, true, "after a creation")
-		replaced := s.replace(id)
-		expect(token, false, "the old secret after a replacement")
-		expect(replaced, true, "the new secret after a replacement")
-		s.remove(id)
-		expect(replaced, false, "after a deletion")
-		stop()
-	}
-}
-
-// hammer authenticates all the time, until the function that it returns is called.
-func hammer(ctx context.Context, cache *tokencache.Cache[any], token tokencache.Token) (stop func()) {
-	ctx, cancel := context.WithCancel(ctx)
-	var wg sync.WaitGroup
-	for range 2 {
-		wg.Go(func() {
-			for ctx.Err() == nil {
-				cache.AuthenticateToken(ctx, token)
-			}
-		})
-	}
-	return func() { cancel(); wg.Wait() }
 }

@@ -145,3 +145,16 @@ func TestRecorder(t *testing.T) {
 		t.Errorf("Await in vain: got %d events and error %v, want 3 and Canceled", len(got), err)
 	}
 }
+
+// TestOverdueAtTheEnd: a bubble ends although a source takes longer than its loads may,
+// for the kit closes its group and waits.
+func TestOverdueAtTheEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var src source
+		kit := tokentest.New(t, tokencache.Config{LoadTimeout: time.Second}, &src)
+		src.SetLatency(time.Hour)
+		if _, err := kit.Group.AuthenticateToken(t.Context(), tokentest.NewToken(t, name, "")); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("got %v, want DeadlineExceeded", err)
+		}
+	})
+}

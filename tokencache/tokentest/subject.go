@@ -3,14 +3,24 @@ package tokentest
 import (
 	"cmp"
 	"context"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/svctoken/svctoken/tokencache"
 )
 
-// account has the tokens that the properties create.
+// account has most of the tokens that the properties create.
 var account = tokencache.Account{Namespace: "elastic", Service: "fleet-server"}
+
+// kinds are ids of all kinds: of several accounts, in both cases, and as long as may be.
+var kinds = []tokencache.TokenID{
+	account.TokenID("token1"),
+	account.TokenID("Token-2_X"),
+	account.TokenID(strings.Repeat("n", 256)),
+	tokencache.Account{Namespace: account.Namespace, Service: account.Service + "-2"}.TokenID("token1"),
+	tokencache.Account{Namespace: "Acme", Service: "Billing_2"}.TokenID("token1"),
+}
 
 const patience = 10 * time.Second
 
@@ -161,4 +171,35 @@ func (s *subject) within(f func()) bool {
 func (s *subject) mayHold(id tokencache.TokenID) bool {
 	h, ok := s.src.(tokencache.Holder)
 	return !ok || h.MayHold(id)
+}
+
+// subscribe subscribes a listener, and returns the function that ends it.
+func (s *subject) subscribe(l *listener) (end func()) {
+	s.Helper()
+	cancel := s.src.Subscribe(l)
+	if cancel == nil {
+		s.Fatal("Subscribe: got nil, want a function that ends the subscription")
+	}
+	return func() {
+		s.Helper()
+		defer func() {
+			if v := recover(); v != nil {
+				s.Fatalf("the end of a subscription panicked with a %T", v)
+			}
+		}()
+		cancel()
+	}
+}
+
+// cache returns a cache of the source, which the test closes.
+func (s *subject) cache() *tokencache.Cache[any] {
+	s.Helper()
+	s.subscribe(new(listener))() // what a cache could not end
+	group := tokencache.NewGroup(tokencache.GroupConfig{})
+	s.Cleanup(func() { closeGroup(s, group) })
+	cache, err := tokencache.New(group, "subject", s.src, tokencache.Config{})
+	if err != nil {
+		s.Fatal(err)
+	}
+	return cache
 }

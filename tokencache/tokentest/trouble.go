@@ -23,6 +23,9 @@ func checkErrors(s *subject) {
 		if _, err := s.ask(id, token.Secret()); err == nil {
 			s.Errorf("Lookup of %s in an outage: got an answer, want an error", id)
 		}
+		if a, err := s.src.Lookup(s.Context(), id); err != nil && (a.Held || a.Disabled) {
+			s.Errorf("Lookup of %s in an outage: got Held %v and Disabled %v with the error, want the zero Answer", id, a.Held, a.Disabled)
+		}
 		if !s.mayHold(id) {
 			s.Errorf("MayHold of %s in an outage: got false, want true, as nobody can tell", id)
 		}

@@ -118,7 +118,7 @@ var wrongSources = []struct {
 			return a, err
 		}
 	}},
-	{"any secret will do", []string{"WrongSecret", "Replacement", "ChangeBeforeNotice", "Freshness"}, func(w *wrong, _ *tokentest.Backend) {
+	{"any secret will do", []string{"WrongSecret", "Replacement", "ChangeBeforeNotice", "Concurrency", "Freshness"}, func(w *wrong, _ *tokentest.Backend) {
 		w.lookup = func(ctx context.Context, id tokencache.TokenID) (answer, error) {
 			a, err := w.source.Lookup(ctx, id)
 			a.Verify = func(tokencache.Secret) bool { return true }
@@ -147,7 +147,7 @@ var wrongSources = []struct {
 			return a, err
 		}
 	}},
-	{"nothing to verify with", []string{"Confirmation", "ExactName", "Replacement", "Disabling", "Freshness", "Errors"}, func(w *wrong, _ *tokentest.Backend) {
+	{"nothing to verify with", []string{"Confirmation", "ExactName", "Replacement", "Disabling", "Memory", "Freshness", "Errors"}, func(w *wrong, _ *tokentest.Backend) {
 		w.lookup = func(ctx context.Context, id tokencache.TokenID) (answer, error) {
 			a, err := w.source.Lookup(ctx, id)
 			a.Verify = nil
@@ -331,6 +331,178 @@ var wrongSources = []struct {
 			return token, err
 		}
 	}},
+	{"tells lower-cased names", []string{"Notice", "Overlap", "Freshness"}, func(w *wrong, _ *tokentest.Backend) {
+		w.tellEach(func(sel tokencache.Selector, name string) (tokencache.Selector, bool) {
+			sel, err := sel.Account().Select(strings.ToLower(name))
+			return sel, err == nil
+		})
+	}},
+	{"tells names of up to 64 characters", []string{"Notice", "Freshness"}, func(w *wrong, _ *tokentest.Backend) {
+		w.tellEach(func(sel tokencache.Selector, name string) (tokencache.Selector, bool) {
+			sel, err := sel.Account().Select(name[:min(64, len(name))])
+			return sel, err == nil
+		})
+	}},
+	{"tells of one account alone", []string{"Notice", "Freshness"}, func(w *wrong, _ *tokentest.Backend) {
+		w.tellEach(func(sel tokencache.Selector, _ string) (tokencache.Selector, bool) {
+			return sel, sel.Account().String() == "elastic/fleet-server"
+		})
+	}},
+	{"loses a notice while it tells another", []string{"Overlap"}, func(w *wrong, _ *tokentest.Backend) {
+		var busy atomic.Bool
+		w.subscribe = func(cache tokencache.Invalidator) func() {
+			return w.source.Subscribe(invalidator(func(sels []tokencache.Selector) {
+				if busy.CompareAndSwap(false, true) {
+					defer busy.Store(false)
+					cache.Evict(context.Background(), tokencache.CauseSource, sels...)
+				}
+			}))
+		}
+	}},
+	{"ends a subscription by where it was in the list", []string{"EndOfSubscription"}, func(w *wrong, _ *tokentest.Backend) {
+		var mu sync.Mutex
+		var list []tokencache.Invalidator
+		w.source.Subscribe(invalidator(func(sels []tokencache.Selector) {
+			mu.Lock()
+			all := slices.Clone(list)
+			mu.Unlock()
+			for _, cache := range all {
+				cache.Evict(context.Background(), tokencache.CauseSource, sels...)
+			}
+		}))
+		w.subscribe = func(cache tokencache.Invalidator) func() {
+			mu.Lock()
+			defer mu.Unlock()
+			at := len(list)
+			list = append(list, cache)
+			return sync.OnceFunc(func() {
+				mu.Lock()
+				defer mu.Unlock()
+				if at < len(list) {
+					list = slices.Delete(slices.Clone(list), at, at+1)
+				}
+			})
+		}
+	}},
+	{"the end of a subscription is nil, untold", []string{"EndOfSubscription", "Memory"}, func(w *wrong, b *tokentest.Backend) {
+		b.Untold = true
+		w.subscribe = func(tokencache.Invalidator) func() { return nil }
+	}},
+	{"the end of a subscription panics, untold", []string{"EndOfSubscription", "Memory"}, func(w *wrong, b *tokentest.Backend) {
+		b.Untold = true
+		w.subscribe = func(tokencache.Invalidator) func() {
+			var registry map[string]bool
+			return func() { registry["ended"] = true }
+		}
+	}},
+	{"tokens expired in 1970, untold", []string{"Confirmation", "Memory"}, func(w *wrong, b *tokentest.Backend) {
+		b.Untold = true
+		w.lookup = func(ctx context.Context, id tokencache.TokenID) (answer, error) {
+			a, err := w.source.Lookup(ctx, id)
+			a.Expires = time.Unix(0, 0)
+			return a, err
+		}
+	}},
+	{"the record of whichever token was looked up before", []string{"OwnRecord"}, func(w *wrong, _ *tokentest.Backend) {
+		var last atomic.Value
+		last.Store("")
+		w.lookup = func(ctx context.Context, id tokencache.TokenID) (answer, error) {
+			a, err := w.source.Lookup(ctx, id)
+			if a.Held {
+				a.Record, _ = last.Swap(id.String()).(string)
+			}
+			return a, err
+		}
+	}},
+	{"the record of the account's first token", []string{"OwnRecord"}, func(w *wrong, _ *tokentest.Backend) {
+		var first sync.Map
+		w.lookup = func(ctx context.Context, id tokencache.TokenID) (answer, error) {
+			a, err := w.source.Lookup(ctx, id)
+			if a.Held {
+				name, _ := first.LoadOrStore(id.Account, id.String())
+				a.Record, _ = name.(string)
+			}
+			return a, err
+		}
+	}},
+	{"a record without names, of whichever token was looked up before", []string{"OwnRecord"}, func(w *wrong, _ *tokentest.Backend) {
+		var mu sync.Mutex
+		var last tokencache.TokenID
+		owners := make(map[tokencache.TokenID]string)
+		w.lookup = func(ctx context.Context, id tokencache.TokenID) (answer, error) {
+			a, err := w.source.Lookup(ctx, id)
+			mu.Lock()
+			defer mu.Unlock()
+			if a.Held {
+				if owners[id] == "" {
+					owners[id], last = fmt.Sprintf("owner %d", len(owners)), id
+				}
+				a.Record, last = owners[last], id
+			}
+			return a, err
+		}
+	}},
+	{"keeps the secret for a moment", []string{"KeptSecret"}, func(w *wrong, _ *tokentest.Backend) {
+		w.verify(func(s tokencache.Secret, verify func(tokencache.Secret) bool) bool {
+			time.AfterFunc(time.Millisecond, func() { s.Reveal() })
+			return verify(s)
+		})
+	}},
+	{"keeps the last secret", []string{"KeptSecret"}, func(w *wrong, _ *tokentest.Backend) {
+		var last atomic.Pointer[tokencache.Secret]
+		w.verify(func(s tokencache.Secret, verify func(tokencache.Secret) bool) bool {
+			last.Store(&s)
+			return verify(s)
+		})
+	}},
+	{"disabled in an outage", []string{"Errors"}, func(w *wrong, _ *tokentest.Backend) {
+		w.lookup = func(ctx context.Context, id tokencache.TokenID) (answer, error) {
+			a, err := w.source.Lookup(ctx, id)
+			if err != nil {
+				a.Held, a.Disabled = true, true
+			}
+			return a, err
+		}
+	}},
+	{"an outage denies secrets", []string{"Errors"}, func(w *wrong, b *tokentest.Backend) {
+		var failing atomic.Bool
+		b.SetFailing = failing.Store
+		w.lookup = func(ctx context.Context, id tokencache.TokenID) (answer, error) {
+			a, err := w.source.Lookup(ctx, id)
+			if verify := a.Verify; verify != nil {
+				a.Verify = nil
+				a.Ask = func(_ context.Context, s tokencache.Secret) (bool, error) { return !failing.Load() && verify(s), nil }
+			}
+			return a, err
+		}
+	}},
+}
+
+// tellEach has a wrong source tell of something else for each name that it tells of, or
+// of nothing.
+func (w *wrong) tellEach(instead func(sel tokencache.Selector, name string) (tokencache.Selector, bool)) {
+	w.subscribe = func(cache tokencache.Invalidator) func() {
+		return w.source.Subscribe(invalidator(func(sels []tokencache.Selector) {
+			for _, sel := range sels {
+				for name := range sel.Names() {
+					if other, ok := instead(sel, name); ok {
+						cache.Evict(context.Background(), tokencache.CauseSource, other)
+					}
+				}
+			}
+		}))
+	}
+}
+
+// verify has a wrong source verify secrets in this way.
+func (w *wrong) verify(wrongly func(tokencache.Secret, func(tokencache.Secret) bool) bool) {
+	w.lookup = func(ctx context.Context, id tokencache.TokenID) (answer, error) {
+		a, err := w.source.Lookup(ctx, id)
+		if verify := a.Verify; verify != nil {
+			a.Verify = func(s tokencache.Secret) bool { return wrongly(s, verify) }
+		}
+		return a, err
+	}
 }
 
 func TestWrongSources(t *testing.T) {
@@ -346,6 +518,26 @@ func TestWrongSources(t *testing.T) {
 				t.Errorf("broken properties (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+// TestSharedVerification: what mixes up concurrent verifications is found by
+// Concurrency, and by chance by others.
+func TestSharedVerification(t *testing.T) {
+	got := tokentest.SourceFailures(t, func(testing.TB) (tokencache.Source[string], tokentest.Backend) {
+		w := new(wrong)
+		var shared atomic.Pointer[string]
+		w.verify(func(s tokencache.Secret, verify func(tokencache.Secret) bool) bool {
+			shared.Store(new(s.Reveal()))
+			for range 10 {
+				runtime.Gosched()
+			}
+			return verify(tokencache.NewSecret(*shared.Load()))
+		})
+		return w, backendOf(&w.source)
+	})
+	if !slices.Contains(got, "Concurrency") {
+		t.Errorf("got %v, want Concurrency", got)
 	}
 }
 
@@ -390,6 +582,20 @@ func TestWrongHolders(t *testing.T) {
 			right := held(h)
 			h.mayHold = func(id tokencache.TokenID) bool { return !late.Load() && right(id) }
 		}},
+		{"denies other names while one changes", []string{"Holder"}, func(h *holder, b *tokentest.Backend) {
+			var rebuilding atomic.Pointer[tokencache.TokenID]
+			create := b.Create
+			b.Create = func(ctx context.Context, id tokencache.TokenID) (tokencache.Token, error) {
+				rebuilding.Store(&id)
+				defer rebuilding.Store(nil)
+				return create(ctx, id)
+			}
+			right := held(h)
+			h.mayHold = func(id tokencache.TokenID) bool {
+				changing := rebuilding.Load()
+				return (changing == nil || *changing == id) && right(id)
+			}
+		}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			got := tokentest.SourceFailures(t, func(testing.TB) (tokencache.Source[string], tokentest.Backend) {
@@ -425,6 +631,45 @@ func TestSharedRecord(t *testing.T) {
 	if diff := cmp.Diff([]string{"Records"}, got); diff != "" {
 		t.Errorf("broken properties (-want +got):\n%s", diff)
 	}
+}
+
+// TestCountingRecord: a record that each lookup writes to, behind a pointer that no
+// verb of fmt follows.
+func TestCountingRecord(t *testing.T) {
+	got := tokentest.SourceFailures(t, func(testing.TB) (tokencache.Source[counting], tokentest.Backend) {
+		src := new(countingSource)
+		return src, tokentest.Backend{
+			Create: func(_ context.Context, id tokencache.TokenID) (tokencache.Token, error) {
+				token, err := tokencache.NewToken(id, tokencache.GenerateSecret())
+				src.Put(token, counting{new(struct{ reads int })})
+				return token, err
+			},
+			Delete: func(_ context.Context, id tokencache.TokenID) error {
+				src.Remove(id)
+				return nil
+			},
+		}
+	})
+	if diff := cmp.Diff([]string{"Records"}, got); diff != "" {
+		t.Errorf("broken properties (-want +got):\n%s", diff)
+	}
+}
+
+type counting struct{ meta *struct{ reads int } }
+
+type countingSource struct {
+	tokentest.Source[counting]
+	mu sync.Mutex // guards the counts
+}
+
+func (s *countingSource) Lookup(ctx context.Context, id tokencache.TokenID) (tokencache.Answer[counting], error) {
+	a, err := s.Source.Lookup(ctx, id)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if a.Held {
+		a.Record.meta.reads++
+	}
+	return a, err
 }
 
 // A wrongIndex is a Memory but for what one of its functions does.
@@ -475,7 +720,7 @@ func TestWrongIndexes(t *testing.T) {
 		{"never ends a watch", []string{"EndOfWatch"}, func(w *wrongIndex) {
 			w.watch = func(source *indexsource.Source) func() { w.Memory.Watch(source); return func() {} }
 		}},
-		{"watches once", []string{"EndOfWatch"}, func(w *wrongIndex) {
+		{"watches once", []string{"Freshness", "EndOfWatch"}, func(w *wrongIndex) {
 			seen := make(map[*indexsource.Source]bool)
 			w.watch = func(source *indexsource.Source) func() {
 				if seen[source] {
@@ -523,7 +768,7 @@ func putFast(index *indexsource.Memory, id tokencache.TokenID) (tokencache.Token
 // TestEveryPropertyHasTeeth: for each property there is an implementation that breaks
 // it.
 func TestEveryPropertyHasTeeth(t *testing.T) {
-	broken := map[string]bool{"Records": true, "Holder": true, "Documents": true, "EverySource": true, "EndOfWatch": true}
+	broken := map[string]bool{"Records": true, "Holder": true, "KeptSecret": true, "Documents": true, "EverySource": true, "EndOfWatch": true}
 	for _, w := range wrongSources {
 		for _, name := range w.breaks {
 			broken[name] = true
