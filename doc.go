@@ -10,7 +10,12 @@
 //
 // The whole of it, for a server with tokens in a file:
 //
-//	file, err := filesource.Open("filesource/testdata/service_tokens", filesource.Config{})
+//	dir, err := os.MkdirTemp("", "svctoken-") // a server has a file of its own
+//	if err != nil {
+//		log.Fatal(err)
+//	}
+//	defer os.RemoveAll(dir)
+//	file, err := filesource.Open(filepath.Join(dir, "service_tokens"), filesource.Config{})
 //	if err != nil {
 //		log.Fatal(err) // lists every bad line
 //	}
@@ -21,8 +26,12 @@
 //		log.Fatal(err)
 //	}
 //
-//	ctx, authorization := context.Background(), "Bearer AAEAAWVsYXN0aWMvZmxlZXQtc2VydmVyL3Rva2VuMTpzdXBlcnNlY3JldA"
-//	verdict, err := group.Authenticate(ctx, authorization)
+//	ctx, account := context.Background(), tokencache.Account{Namespace: "elastic", Service: "fleet-server"}
+//	token, err := file.Create(ctx, account.TokenID("token1"))
+//	if err != nil {
+//		log.Fatal(err)
+//	}
+//	verdict, err := group.Authenticate(ctx, "Bearer "+token.RevealBearer()) // what a client sends
 //	fmt.Println(verdict.Token, verdict.Cache, err)
 //	report, err := evict.New(group).Evict(ctx, "elastic", "fleet-server", "token1,token2")
 //	fmt.Println(report.Evicted, err)

@@ -39,18 +39,21 @@ func TestPackageDocs(t *testing.T) {
 // that runs are the same.
 func TestOneProgram(t *testing.T) {
 	src := read(t, "example_test.go")
+	_, program, _ := strings.Cut(src, "package svctoken_test\n")
 	_, body, _ := strings.Cut(src, "func Example() {\n")
 	body, _, ok := strings.Cut(body, "\t// Output:")
 	if !ok {
 		t.Fatal("the Example has no output")
 	}
-	var readme, doc strings.Builder
-	for line := range strings.Lines(body) {
-		readme.WriteString(strings.TrimPrefix(line, "\t"))
-		doc.WriteString(strings.TrimSuffix("//"+line, "\n") + "\n")
+	program, output, _ := strings.Cut(program, "\t// Output:\n")
+	program = "package main\n" + strings.Replace(program, "func Example()", "func main()", 1) + "}\n"
+	output = strings.ReplaceAll(strings.TrimSuffix(output, "}\n"), "\t// ", "")
+	if block := "```go\n" + program + "```\n\nThen `go mod tidy && go run .` prints\n\n```\n" + output + "```\n"; !strings.Contains(read(t, "README.md"), block) {
+		t.Errorf("README.md does not have the Example's program, and what it prints:\n%s", block)
 	}
-	if !strings.Contains(read(t, "README.md"), "```go\n"+readme.String()+"```\n") {
-		t.Errorf("README.md does not have the Example's program:\n%s", &readme)
+	var doc strings.Builder
+	for line := range strings.Lines(body) {
+		doc.WriteString("//" + line)
 	}
 	if !strings.Contains(read(t, "doc.go"), doc.String()) {
 		t.Errorf("doc.go does not have the Example's program:\n%s", &doc)

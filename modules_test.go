@@ -5,7 +5,6 @@ import (
 	"go/token"
 	"os/exec"
 	"path"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -62,6 +61,15 @@ func gitFiles(t *testing.T, patterns ...string) []string {
 	return strings.Fields(string(out))
 }
 
+// owner returns the module of a file or a package, by its path from the root.
+func owner(all map[string]goModule, name string) goModule {
+	for name = path.Join(module, name); ; name = path.Dir(name) {
+		if m, ok := all[name]; ok {
+			return m
+		}
+	}
+}
+
 // TestModules: all modules are released in step, so each requires the others at one
 // version, which a replacement takes from this checkout; and what is released requires
 // nothing that is not.
@@ -92,27 +100,18 @@ func TestModules(t *testing.T) {
 // the API could see it. The harness, which is never released, may.
 func TestInternalStaysInside(t *testing.T) {
 	all := goModules(t)
-	owner := func(name string) (found goModule) {
-		for name != "." && name != "/" {
-			if m, ok := all[name]; ok {
-				return m
-			}
-			name = path.Dir(name)
-		}
-		return goModule{}
-	}
 	for _, file := range gitFiles(t, "*.go") {
 		parsed, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.ImportsOnly)
 		if err != nil {
 			t.Fatal(err)
 		}
-		own := owner(path.Join("github.com/svctoken/svctoken", filepath.ToSlash(filepath.Dir(file))))
+		own := owner(all, file)
 		for _, spec := range parsed.Imports {
 			imported := strings.Trim(spec.Path.Value, `"`)
 			if !strings.HasPrefix(imported, module) || !slices.Contains(strings.Split(imported, "/"), "internal") {
 				continue
 			}
-			if from := owner(imported); from.path != own.path && !(strings.HasPrefix(own.dir, "internal/") && strings.HasPrefix(from.dir, "internal/")) {
+			if from := owner(all, strings.TrimPrefix(imported, module)); from.path != own.path && !(strings.HasPrefix(own.dir, "internal/") && strings.HasPrefix(from.dir, "internal/")) {
 				t.Errorf("%s imports %s, which is internal to the module in %s", file, imported, from.dir)
 			}
 		}
