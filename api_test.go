@@ -33,6 +33,7 @@ var rooms = map[string]int{
 	"fleet/fleetlog":       12,
 	"tokencache/tokenhash": 6, "tokencache/tokenhttp": 6, "tokencache/tokenlog": 3,
 
+	"tokencache/tokenhealth":  6,
 	"tokencache/tokenmetrics": 10,
 }
 
@@ -55,6 +56,7 @@ var imports = map[string][]string{
 
 	"tokencache/internal/fair": nil,
 
+	"tokencache/tokenhealth":  {"fleet", "tokencache"},
 	"tokencache/tokenmetrics": {"filesource", "fleet", "indexsource", "tokencache"},
 }
 

@@ -59,6 +59,8 @@
 //     for log/slog.
 //   - [github.com/svctoken/svctoken/tokencache/tokenhash]: password hashes of secrets,
 //     for any source.
+//   - [github.com/svctoken/svctoken/tokencache/tokenhealth]: whether a process is
+//     alive, and ready, for load balancers.
 //   - [github.com/svctoken/svctoken/tokencache/tokenmetrics]: the same in numbers, for
 //     Prometheus.
 //   - [github.com/svctoken/svctoken/fleet]: many nodes, on each of which an eviction
