@@ -144,9 +144,23 @@ func RetryAfter(w http.ResponseWriter, d time.Duration) {
 
 func fail(w http.ResponseWriter, r *http.Request, status int, c cause) {
 	leaveBody(w, r)
+	write(w, r, status, newErrorBody(status, c), "")
+}
+
+func newErrorBody(status int, c cause) errorBody {
 	body := errorBody{Status: status}
 	body.Error.cause, body.Error.RootCause = c, []cause{c}
-	write(w, r, status, body, "")
+	return body
+}
+
+// ErrorBody returns the body with which Fail answers, for a request that no handler is
+// called for.
+func ErrorBody(err *Error) []byte {
+	b, wrong := json.Marshal(newErrorBody(err.Status, cause{Type: err.Type, Reason: err.Reason}))
+	if wrong != nil {
+		panic(wrong) // of this module's own values: a mistake in the code
+	}
+	return b
 }
 
 // leaveBody sees to it that an answer does not wait for a body which nobody will

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"net/http"
 	"strings"
-	"sync/atomic"
 
 	"github.com/svctoken/svctoken/evict"
 	"github.com/svctoken/svctoken/fleet"
@@ -13,23 +12,13 @@ import (
 	"github.com/svctoken/svctoken/tokencache"
 )
 
-// changes counts those that have failed.
-type changes struct{ created, deleted, evicted atomic.Uint64 }
-
-func (c *changes) failed(verb string) *atomic.Uint64 {
-	switch verb {
-	case "created":
-		return &c.created
-	case "deleted":
-		return &c.deleted
-	default:
-		return &c.evicted
-	}
-}
+// words are what the metrics call the changes.
+var words = map[string]string{"created": "create", "deleted": "delete", "evicted": "evict"}
 
 // changed notes that somebody has created or deleted a token.
 func (s *server) changed(ctx context.Context, user, verb string, id tokencache.TokenID) {
 	what := eswire.Redact(id.String()) // an old token's name may be a bearer that somebody has pasted
+	s.metrics.ObserveChange(words[verb], nil)
 	s.logger.InfoContext(ctx, verb+" a token", "user", user, "token", what)
 	s.journal.add(deed{User: user, Verb: verb, What: what})
 }
@@ -37,7 +26,7 @@ func (s *server) changed(ctx context.Context, user, verb string, id tokencache.T
 // changeFailed notes a change that somebody has asked for, and that is not known to be in
 // force on every node. It may be in force here.
 func (s *server) changeFailed(ctx context.Context, user, verb, what string, err error) {
-	s.changes.failed(verb).Add(1)
+	s.metrics.ObserveChange(words[verb], err)
 	message := "a change has failed"
 	if _, ok := unconfirmedError(err); ok {
 		message = "a change is not confirmed"
@@ -57,6 +46,7 @@ func (s *server) evict(ctx context.Context, sel tokencache.Selector) (number int
 		s.changeFailed(ctx, user.Name, "evicted", sel.String(), err)
 		return number, report, plainError(err)
 	}
+	s.metrics.ObserveChange(words["evicted"], nil)
 	return number, report, nil
 }
 

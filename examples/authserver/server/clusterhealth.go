@@ -67,7 +67,7 @@ func (s *server) awaitHealth(ctx context.Context, want string) (status string, o
 	ticker := time.NewTicker(50 * time.Millisecond)
 	defer ticker.Stop()
 	for {
-		status = s.health(ctx)
+		status = s.status(ctx)
 		if slices.Index(healths, status) >= slices.Index(healths, want) {
 			return status, true
 		}
@@ -79,8 +79,8 @@ func (s *server) awaitHealth(ctx context.Context, want string) (status string, o
 	}
 }
 
-// health returns how the index and the node stand.
-func (s *server) health(ctx context.Context) string {
+// status returns how the index and the node stand.
+func (s *server) status(ctx context.Context) string {
 	view := s.fleetView()
 	switch state := s.indexState(); {
 	case view != nil && !view.Answers(), s.index.Describe(ctx).Err != nil:

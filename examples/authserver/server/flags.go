@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"crypto/rand"
-	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -30,14 +29,24 @@ type Options struct {
 	SelfSigned      bool          // TLS with a certificate made at the start
 	Version         string        // of Elasticsearch, as GET / names it; empty: 9.5.2
 	Name            string        // of this node; empty: authserver
-	TrustedProxies  string        // addresses and networks, comma-separated, whose X-Forwarded-For is believed
-	TrustedOrigins  string        // of pages, comma-separated, that may send requests besides the server's own
+	TLSDir          string        // with SelfSigned: folder in which the authority stays; empty: it is forgotten
+	TLSNames        string        // with SelfSigned: more names and addresses of the server, comma-separated
+	MetricsListen   string        // address for /metrics; empty: none
+	MaxHashing      int           // password hashes at once; zero: as tokencache.GroupConfig says
+	MaxConnections  int           // at once; zero: by the memory that there is, at most 16384
+	ShutdownDelay   time.Duration // how long the health says that the server ends before it does, if it is asked for
+
+	HealthWithoutIndex bool // whether the server is ready although its index cannot be asked
+
+	TrustedProxies string // addresses and networks, comma-separated, whose X-Forwarded-For is believed
+	TrustedOrigins string // of pages, comma-separated, that may send requests besides the server's own
 
 	// No flag sets these.
 	MaxWait time.Duration    // how long a request waits for other nodes; zero: 30 s
 	Out     io.Writer        // for what the server says of itself; nil: standard output
 	Log     io.Writer        // nil: standard error
 	Ready   func(url string) // called once the server listens; nil: it is not
+	hup     <-chan os.Signal // on which the server reads its files again; nil: never
 }
 
 // defaultVersion is that of the API which the server was last compared with.
@@ -62,6 +71,13 @@ func (o *Options) Register(flags *flag.FlagSet) {
 	flags.StringVar(&o.TLSKey, "tls-key", "", "file with the key of -tls-cert, PEM")
 	flags.StringVar(&o.Version, "es-version", defaultVersion, "the version of Elasticsearch that GET / names; a client such as fleet-server wants one that is not older than its own")
 	flags.StringVar(&o.Name, "name", "authserver", "what answers, reports and the page call this node")
+	flags.StringVar(&o.TLSDir, "tls-dir", "", "with -tls-self-signed: folder in which the certificate authority stays, so that its fingerprint does too (default: a new one at each start)")
+	flags.StringVar(&o.TLSNames, "tls-names", "", "with -tls-self-signed: more names and addresses of the server, comma-separated")
+	flags.StringVar(&o.MetricsListen, "metrics-listen", "", "address on which to serve /metrics, for Prometheus, and /_health, without TLS and credentials (default: none)")
+	flags.IntVar(&o.MaxHashing, "max-hashing", 0, "how many password hashes may be computed at once (default: as package tokencache recommends)")
+	flags.IntVar(&o.MaxConnections, "max-connections", 0, "how many connections there may be at once (default: by the memory that the process may use, at most 16384)")
+	flags.DurationVar(&o.ShutdownDelay, "shutdown-delay", 5*time.Second, "how long /_health says that the server ends before it stops to listen, if somebody has asked for it in the last minute")
+	flags.BoolVar(&o.HealthWithoutIndex, "health-without-index", false, "be ready although the index cannot be asked: an outage of an index that all servers share would take every one of them away")
 	flags.StringVar(&o.TrustedProxies, "trusted-proxies", "", "addresses and networks, comma-separated, of the proxies whose X-Forwarded-For says where a request comes from (default: none)")
 	flags.StringVar(&o.TrustedOrigins, "trusted-origins", "", "origins such as https://auth.example, comma-separated, under which a proxy shows the page without passing on the header Host (default: none)")
 	flags.BoolVar(&o.SelfSigned, "tls-self-signed", false, "make a certificate authority and a certificate at the start, and print the authority's fingerprint")
@@ -79,6 +95,10 @@ func Main(program string, o *Options, run func(context.Context) error) {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	context.AfterFunc(ctx, stop) // a second signal ends the process at once
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, syscall.SIGHUP)
+	o.hup = hup
 	if err := run(ctx); err != nil {
 		fmt.Fprintf(os.Stderr, "%s: %v\n", program, err)
 		os.Exit(1)
@@ -131,8 +151,6 @@ func parseAccounts(list string) ([]tokencache.Account, error) {
 	}
 	return accounts, nil
 }
-
-var errTLSFlags = errors.New("-tls-cert and -tls-key come together, and without -tls-self-signed")
 
 // orNever maps the zero of a flag to what the library calls never.
 func orNever(d time.Duration) time.Duration {

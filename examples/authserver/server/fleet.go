@@ -30,6 +30,7 @@ func RunFleet(ctx context.Context, o Options, f Fleet) error {
 		cfg.Name = s.node.name
 		cfg.Observer = func(e fleet.Event) {
 			s.logEvent(e)
+			s.metrics.ObserveFleet(e)
 			if f.Config.Observer != nil {
 				f.Config.Observer(e)
 			}

@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"crypto/rand"
+	"time"
 
 	"github.com/svctoken/svctoken/indexsource"
 	"github.com/svctoken/svctoken/tokencache"
@@ -37,6 +38,8 @@ type Description struct {
 	Kind     string // such as "in memory" or "SQLite"
 	Revision string // of the last change that the index has seen; empty: it counts none
 	Err      error  // why it cannot be read at present, or nil
+
+	Polled time.Time // every change before is in force here; zero: not known
 }
 
 // InMemory returns a new index in memory, whose state is green.

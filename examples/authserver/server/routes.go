@@ -75,7 +75,7 @@ func (s *server) handler() http.Handler {
 	clear := evict.NewHandler(audited{s}, s.authenticateUser, evict.HandlerConfig{
 		ClusterName: clusterName, NodeID: s.node.id, NodeName: s.node.name, MaxWait: s.maxWait,
 	})
-	all := s.sameOrigin(s.checkPasswords(clear.Wrap(own)))
+	all := s.withHealth(s.sameOrigin(s.checkPasswords(clear.Wrap(own))))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("X-Elastic-Product", "Elasticsearch")
 		all.ServeHTTP(w, r)

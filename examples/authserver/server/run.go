@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -18,6 +17,8 @@ import (
 	"github.com/svctoken/svctoken/filesource"
 	"github.com/svctoken/svctoken/indexsource"
 	"github.com/svctoken/svctoken/tokencache"
+	"github.com/svctoken/svctoken/tokencache/tokenlog"
+	"github.com/svctoken/svctoken/tokencache/tokenmetrics"
 )
 
 // Run serves until the context is done. The index stays the caller's, who closes it
@@ -61,7 +62,8 @@ func run(ctx context.Context, o Options, connect func(*server) error) error {
 		return err
 	}
 	defer s.file.Close()
-	s.group = tokencache.NewGroup(tokencache.GroupConfig{KnownAccount: s.known})
+	s.operation.log, s.metrics = tokenlog.New(tokenlog.Config{Logger: s.logger}), tokenmetrics.New(tokenmetrics.Config{})
+	s.group = tokencache.NewGroup(tokencache.GroupConfig{KnownAccount: s.known, MaxHashing: o.MaxHashing, Observer: s.observe})
 	defer s.group.Close()
 	if err := connect(s); err != nil {
 		return err
@@ -73,11 +75,20 @@ func run(ctx context.Context, o Options, connect func(*server) error) error {
 		return err
 	}
 
-	listener, err := o.listen(dir)
+	s.watchAll(o.HealthWithoutIndex)
+	listener, err := o.listen(dir, s.logger)
 	if err != nil {
 		return err
 	}
 	listener.announce(out, o.File, generated)
+	if o.MetricsListen != "" {
+		url, stop, err := s.serveMetrics(o.MetricsListen)
+		if err != nil {
+			return fmt.Errorf("-metrics-listen: %w", err)
+		}
+		defer stop()
+		fmt.Fprintf(out, "Metrics on %s/metrics\n", url)
+	}
 	if sample {
 		if err := s.printSample(ctx, out, listener, generated); err != nil {
 			return err
@@ -86,7 +97,7 @@ func run(ctx context.Context, o Options, connect func(*server) error) error {
 	if o.Ready != nil {
 		o.Ready(listener.url())
 	}
-	return s.serveUntil(ctx, listener)
+	return s.serveUntil(ctx, listener, o)
 }
 
 // open makes the caches, in the group in which they are evicted together.
@@ -94,11 +105,11 @@ func (s *server) open(cfg tokencache.Config) (err error) {
 	if s.fileCache, err = tokencache.New(s.group, "file", s.file, cfg); err != nil {
 		return err
 	}
-	source := indexsource.New(s.index)
-	if s.indexCache, err = tokencache.New(s.group, "index", source, cfg); err != nil {
+	s.source = indexsource.New(s.index)
+	if s.indexCache, err = tokencache.New(s.group, "index", s.source, cfg); err != nil {
 		return err
 	}
-	s.indexState = source.State
+	s.indexState = s.source.State
 	for _, id := range s.file.List() {
 		if !s.known(id.Account) {
 			s.logger.Warn("a token of an account that is not among -accounts will be refused", "token", id.String())
@@ -120,23 +131,23 @@ func (l listening) announce(out io.Writer, file, generated string) {
 	}
 }
 
-func (l listening) url() string { return l.scheme + "://" + l.Addr().String() }
-
-// serveUntil serves until the context is done, and then lets the requests finish.
-// A client that sends nothing, or takes nothing, holds a connection for as long as
-// the timeouts say.
-func (s *server) serveUntil(ctx context.Context, listener net.Listener) error {
-	ctx, stop := context.WithCancel(ctx)
+// serveUntil serves until the context is done. Then the health says so, for as long as
+// those need who look at it, if anybody does; and then the requests finish. A client that
+// sends nothing, or takes nothing, holds a connection for as long as the timeouts say.
+func (s *server) serveUntil(ctx context.Context, listener listening, o Options) error {
+	background, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	srv := &http.Server{
-		Handler:           s.handler(),
-		ReadHeaderTimeout: 10 * time.Second,
-		ReadTimeout:       30 * time.Second,
-		WriteTimeout:      time.Minute,
-		IdleTimeout:       2 * time.Minute,
-		ErrorLog:          slog.NewLogLogger(s.logger.Handler(), slog.LevelInfo),
+		Handler:                      s.handler(),
+		ReadHeaderTimeout:            10 * time.Second,
+		ReadTimeout:                  30 * time.Second,
+		WriteTimeout:                 o.MaxWait + time.Minute,
+		IdleTimeout:                  2 * time.Minute,
+		DisableGeneralOptionsHandler: true,
+		ErrorLog:                     slog.NewLogLogger(s.logger.Handler(), slog.LevelInfo),
 	}
-	go s.watch(ctx)
+	go s.watch(background)
+	go s.onHangup(background, o.hup, listener.certs)
 	done := make(chan error, 1)
 	go func() { done <- srv.Serve(listener) }()
 	select {
@@ -144,13 +155,45 @@ func (s *server) serveUntil(ctx context.Context, listener net.Listener) error {
 		return err
 	case <-ctx.Done():
 	}
-	grace, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	s.health.ShutDown()
+	if s.healthWatched() {
+		s.logger.Info("shutting down: the health says so first", "for", o.ShutdownDelay)
+		time.Sleep(o.ShutdownDelay)
+	}
+	grace, cancel := context.WithTimeout(context.Background(), o.MaxWait+shutdownGrace)
 	defer cancel()
 	if err := srv.Shutdown(grace); err != nil {
+		srv.Close()
 		return err
 	}
 	if err := <-done; !errors.Is(err, http.ErrServerClosed) {
 		return err
 	}
 	return nil
+}
+
+// shutdownGrace is how long a request may take beside its wait for other nodes: to wait for
+// its turn, and to load.
+const shutdownGrace = 25 * time.Second
+
+// onHangup reads certificates again, and the file of tokens, until the context is done:
+// when something comes on hup, and certificates also when they have changed.
+func (s *server) onHangup(ctx context.Context, hup <-chan os.Signal, certs *certificates) {
+	again := make(chan os.Signal, 1)
+	if certs != nil {
+		go certs.watch(ctx, again)
+	}
+	for {
+		select {
+		case sig := <-hup:
+			s.logger.Info("reading the files again", "signal", sig.String())
+			s.file.Reload()
+			select {
+			case again <- sig:
+			default:
+			}
+		case <-ctx.Done():
+			return
+		}
+	}
 }

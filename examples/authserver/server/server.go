@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"crypto/rand"
 	"errors"
 	"log/slog"
@@ -25,6 +26,7 @@ type server struct {
 	file       *filesource.File
 	fileCache  *tokencache.Cache[filesource.Record]
 	index      Index
+	source     *indexsource.Source // of the index
 	indexState func() indexsource.State
 	indexCache *tokencache.Cache[indexsource.Document]
 	evictor    evict.Evictor
@@ -34,11 +36,11 @@ type server struct {
 	origins    []string // of pages that may send requests, besides this server's own
 	guard      guard
 	journal    journal // of what operators did, and of failed logins
-	changes    changes
-	rates      rates
-	node       node
-	version    string // of Elasticsearch, for clients that ask
-	logger     *slog.Logger
+	operation
+	rates   rates
+	node    node
+	version string // of Elasticsearch, for clients that ask
+	logger  *slog.Logger
 
 	loginLines, evictionLines lineLimit // of the log
 }
@@ -229,6 +231,7 @@ func (s *server) createToken(w http.ResponseWriter, r *http.Request, c caller) {
 		w.Header().Set("Cache-Control", "no-store") // the answer has the secret
 		eswire.Reply(w, r, http.StatusOK, object{"created": true, "token": object{"name": id.Name, "value": token.RevealBearer()}})
 	case errors.Is(err, tokencache.ErrExists):
+		s.metrics.ObserveChange("create", err)
 		reason := eswire.Bracket(indexsource.DocumentID(id)) + ": version conflict, document already exists"
 		eswire.Fail(w, r, &eswire.Error{Status: http.StatusConflict, Type: eswire.VersionConflict, Reason: reason})
 	default:
@@ -265,11 +268,28 @@ func (s *server) stats(w http.ResponseWriter, r *http.Request, _ caller) {
 		"authentications": s.group.Stats(),
 		"caches":          object{"file": s.fileCache.Stats(), "index": s.indexCache.Stats()},
 		"service_tokens":  file,
+		"index":           s.indexObject(r.Context()),
 	}
 	if view := s.fleetView(); view != nil {
 		body["fleet"] = view.object()
 	}
 	eswire.Reply(w, r, http.StatusOK, body)
+}
+
+// indexObject returns how the index stands, as the statistics have it.
+func (s *server) indexObject(ctx context.Context) object {
+	state, about := s.indexState(), s.index.Describe(ctx)
+	index := object{"kind": about.Kind, "health": state.Health.String(), "revision": nil, "up_to_date": state.UpToDate, "uuid": state.UUID, "polled": nil, "error": nil}
+	if about.Revision != "" {
+		index["revision"] = about.Revision
+	}
+	if !about.Polled.IsZero() {
+		index["polled"] = about.Polled
+	}
+	if about.Err != nil {
+		index["error"] = about.Err.Error()
+	}
+	return index
 }
 
 // known reports whether the account exists.

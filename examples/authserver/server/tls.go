@@ -1,20 +1,15 @@
 package server
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/sha256"
+	"cmp"
 	"crypto/tls"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/hex"
-	"encoding/pem"
+	"errors"
 	"fmt"
-	"math/big"
+	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 )
 
@@ -22,94 +17,100 @@ import (
 type listening struct {
 	net.Listener
 	scheme      string
-	caPath      string // of the certificate authority that was made at the start, if any
-	fingerprint string // of its certificate: SHA-256, hexadecimal
+	caPath      string        // of the certificate authority that was made here, if any
+	fingerprint string        // of its certificate: SHA-256, hexadecimal
+	certs       *certificates // nil: they do not change
 }
 
-// listen listens with TLS where the options ask for it. The certificate of an
-// authority that it makes is written to the folder.
-func (o Options) listen(dir string) (l listening, err error) {
-	if (o.TLSCert == "") != (o.TLSKey == "") || o.TLSCert != "" && o.SelfSigned {
-		return listening{}, errTLSFlags
-	}
-	l.scheme = "http"
-	var cert tls.Certificate
-	switch {
-	case o.SelfSigned:
-		if cert, err = o.selfSigned(dir, &l); err != nil {
-			return listening{}, fmt.Errorf("-tls-self-signed: %w", err)
-		}
-	case o.TLSCert != "":
-		if cert, err = tls.LoadX509KeyPair(o.TLSCert, o.TLSKey); err != nil {
-			return listening{}, fmt.Errorf("-tls-cert, -tls-key: %w", err)
-		}
-	}
-	if l.Listener, err = net.Listen("tcp", o.Listen); err != nil {
+// listen listens, with TLS if the options ask for it. The certificate of an authority
+// that does not stay is written to the folder.
+func (o Options) listen(dir string, logger *slog.Logger) (l listening, err error) {
+	var cfg *tls.Config
+	if cfg, err = o.tlsConfig(dir, &l, logger); err != nil {
 		return listening{}, err
 	}
-	if cert.Certificate != nil {
+	l.scheme = "http"
+	if cfg != nil {
 		l.scheme = "https"
-		l.Listener = tls.NewListener(l.Listener, &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"}})
 	}
+	tcp, err := net.Listen("tcp", o.Listen)
+	if err != nil {
+		return listening{}, err
+	}
+	most := cmp.Or(o.MaxConnections, connectionsOfMemory())
+	l.Listener = &boundListener{Listener: tcp, tls: cfg, most: int64(most), logger: logger}
 	return l, nil
 }
 
-// selfSigned makes an authority, and the server's certificate. The authority's key
-// is forgotten, so that it signs nothing else.
+var errTLSFlags = errors.New("-tls-cert and -tls-key come together, and without -tls-self-signed")
+
+// tlsConfig returns nil if there is no TLS.
+func (o Options) tlsConfig(dir string, l *listening, logger *slog.Logger) (*tls.Config, error) {
+	if (o.TLSCert == "") != (o.TLSKey == "") || o.TLSCert != "" && o.SelfSigned {
+		return nil, errTLSFlags
+	}
+	if (o.TLSDir != "" || o.TLSNames != "") && !o.SelfSigned {
+		return nil, errors.New("-tls-dir and -tls-names are for -tls-self-signed")
+	}
+	cfg := &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"}}
+	switch {
+	case o.SelfSigned:
+		cert, err := o.selfSigned(cmp.Or(o.TLSDir, dir), l)
+		if err != nil {
+			return nil, fmt.Errorf("-tls-self-signed: %w", err)
+		}
+		cfg.Certificates = []tls.Certificate{cert}
+	case o.TLSCert != "":
+		l.certs = &certificates{cert: o.TLSCert, key: o.TLSKey, logger: logger}
+		if err := l.certs.load(); err != nil {
+			return nil, fmt.Errorf("-tls-cert, -tls-key: %w", err)
+		}
+		cfg.GetCertificate = func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return l.certs.current.Load(), nil }
+	default:
+		return nil, nil
+	}
+	return cfg, nil
+}
+
+// selfSigned returns a certificate for the server, of an authority in the folder. One that
+// stays is made if there is none.
 func (o Options) selfSigned(dir string, l *listening) (tls.Certificate, error) {
-	ca := &x509.Certificate{
-		SerialNumber: serial(), Subject: pkix.Name{CommonName: "svctoken authserver CA"},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().AddDate(1, 0, 0),
-		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
-	}
-	leaf := &x509.Certificate{
-		SerialNumber: serial(), Subject: pkix.Name{CommonName: "svctoken authserver"},
-		NotBefore: ca.NotBefore, NotAfter: ca.NotAfter,
-		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
-	}
-	leaf.DNSNames, leaf.IPAddresses = o.names()
-	caKey, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	ca, err := openAuthority(dir, o.TLSDir != "")
 	if err != nil {
 		return tls.Certificate{}, err
 	}
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
+	l.fingerprint, l.caPath = ca.fingerprint(), filepath.Join(dir, "ca.pem")
+	if err := ca.publish(l.caPath); err != nil {
 		return tls.Certificate{}, err
 	}
-	caDER, err := x509.CreateCertificate(rand.Reader, ca, ca, &caKey.PublicKey, caKey)
-	if err != nil {
-		return tls.Certificate{}, err
-	}
-	leafDER, err := x509.CreateCertificate(rand.Reader, leaf, ca, &key.PublicKey, caKey)
-	if err != nil {
-		return tls.Certificate{}, err
-	}
-	sum := sha256.Sum256(caDER)
-	l.fingerprint, l.caPath = hex.EncodeToString(sum[:]), filepath.Join(dir, "ca.pem")
-	if err := os.WriteFile(l.caPath, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: caDER}), 0o644); err != nil {
-		return tls.Certificate{}, err
-	}
-	return tls.Certificate{Certificate: [][]byte{leafDER, caDER}, PrivateKey: key}, nil
+	hosts, ips := o.names()
+	return ca.issue(hosts, ips)
 }
 
 // names returns what clients may call the server.
 func (o Options) names() (hosts []string, ips []net.IP) {
-	hosts, ips = []string{"localhost"}, []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback}
+	names := []string{"localhost", "127.0.0.1", "::1"}
 	if name, err := os.Hostname(); err == nil {
-		hosts = append(hosts, name)
+		names = append(names, name)
 	}
-	host, _, err := net.SplitHostPort(o.Listen)
-	if err != nil || host == "" {
-		return hosts, ips
+	if host, _, err := net.SplitHostPort(o.Listen); err == nil && host != "" {
+		names = append(names, host)
 	}
-	if ip := net.ParseIP(host); ip != nil {
-		return hosts, append(ips, ip)
+	for name := range strings.SplitSeq(o.TLSNames, ",") {
+		if name = strings.TrimSpace(name); name != "" {
+			names = append(names, name)
+		}
 	}
-	return append(hosts, host), ips
+	for _, name := range names {
+		if ip := net.ParseIP(name); ip != nil {
+			ips = append(ips, ip)
+		} else {
+			hosts = append(hosts, name)
+		}
+	}
+	return hosts, ips
 }
 
-func serial() *big.Int {
-	var b [16]byte
-	rand.Read(b[:]) // documented never to fail
-	return new(big.Int).SetBytes(b[:])
-}
+func (l listening) url() string { return l.scheme + "://" + l.Addr().String() }
+
+const certificatesEvery = time.Second // how often to look whether the files have changed

@@ -162,6 +162,14 @@ func (p *Process) Create(path, credentials string) string {
 	return created.Token.Value
 }
 
+// Signal sends a signal.
+func (p *Process) Signal(sig os.Signal) {
+	p.t.Helper()
+	if err := p.cmd.Process.Signal(sig); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
 // Stop sends a signal, checks that the server ends well, and returns its log.
 func (p *Process) Stop(sig os.Signal) string {
 	p.t.Helper()

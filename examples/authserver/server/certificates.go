@@ -1,0 +1,83 @@
+package server
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"log/slog"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// certificates are the pair of files that a certificate and its key are read from. They
+// are read again when they change. A pair that is bad changes nothing: while the one file
+// has been renewed and the other has not, the server goes on with what it had.
+type certificates struct {
+	cert, key string // paths
+	logger    *slog.Logger
+	current   atomic.Pointer[tls.Certificate]
+
+	mu   sync.Mutex // guards the field below
+	seen string     // what the files were like when they were last read
+}
+
+// load reads the files.
+func (c *certificates) load() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.seen = c.stamp()
+	pair, err := tls.LoadX509KeyPair(c.cert, c.key)
+	if err != nil {
+		return err
+	}
+	c.current.Store(&pair)
+	return nil
+}
+
+// stamp returns what differs after a change.
+func (c *certificates) stamp() string {
+	var stamp string
+	for _, path := range []string{c.cert, c.key} {
+		info, err := os.Stat(path)
+		if err != nil {
+			stamp += "none;"
+			continue
+		}
+		stamp += fmt.Sprint(info.Size(), info.ModTime().UnixNano(), ";")
+	}
+	return stamp
+}
+
+// renew reads the files if they have changed, or if it is told to.
+func (c *certificates) renew(always bool) {
+	c.mu.Lock()
+	same := c.seen == c.stamp()
+	c.mu.Unlock()
+	if same && !always {
+		return
+	}
+	if err := c.load(); err != nil {
+		c.logger.Error("the certificate cannot be renewed; the one of before is used", "error", err)
+		return
+	}
+	c.logger.Info("certificate read", "expires", c.current.Load().Leaf.NotAfter)
+}
+
+// watch renews until the context is done. What comes on hup makes it read the files
+// without a look at whether they have changed.
+func (c *certificates) watch(ctx context.Context, hup <-chan os.Signal) {
+	ticker := time.NewTicker(certificatesEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ticker.C:
+			c.renew(false)
+		case <-hup:
+			c.renew(true)
+		case <-ctx.Done():
+			return
+		}
+	}
+}
