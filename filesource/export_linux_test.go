@@ -31,3 +31,9 @@ type stampedInfo struct {
 }
 
 func (i stampedInfo) ModTime() time.Time { return i.modified }
+
+// Unlinked makes it that a file has no name any more.
+func Unlinked(info fs.FileInfo) fs.FileInfo {
+	info.Sys().(*syscall.Stat_t).Nlink = 0
+	return info
+}

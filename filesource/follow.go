@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
 	"strings"
 	"time"
@@ -40,6 +41,7 @@ const (
 	hurried    = 10                    // times Config.Rest
 	hopeless   = 20                    // times Config.Rest
 	slowRead   = 20 * time.Nanosecond  // what a byte takes to read at most, if nothing stops the process
+	large      = 16 << 20              // bytes of a text that takes a while to parse, so that a start says so
 	reread     = time.Minute           // after which the poller reads a file whose times say that it has not changed
 )
 
@@ -255,6 +257,9 @@ func (w *watch) draft(who reader, now fs.FileInfo) *draft {
 	case w.unchanged(d) && who != editing:
 		d.err = w.Status().Err // applied already
 	case !d.seen.missing() || who == editing:
+		if who == opening && len(d.text) >= large {
+			w.cfg.Logger.Info("reading a large service tokens file", slog.String("path", w.path), slog.Int("bytes", len(d.text)))
+		}
 		d.parse(d.text, who == editing)
 		d.err = d.doc.err(w.path)
 	}

@@ -23,9 +23,9 @@ type FormatError struct {
 // and says how many more there are.
 func (e *FormatError) Error() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "filesource: %s has %d bad lines, so none of it is used", e.Path, len(e.Lines)+e.More)
+	fmt.Fprintf(&b, "filesource: %s has %d bad lines, so none of it is used", printable(e.Path), len(e.Lines)+e.More)
 	for _, l := range e.Lines {
-		fmt.Fprintf(&b, "\n%s:%s", e.Path, l)
+		fmt.Fprintf(&b, "\n%s:%s", printable(e.Path), l)
 	}
 	if e.More > 0 {
 		fmt.Fprintf(&b, "\nand %d more", e.More)

@@ -1,0 +1,328 @@
+//go:build linux
+
+package filesource_test
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/svctoken/svctoken/filesource"
+)
+
+// What a file is believed for that is older than any time to settle, or whose times are
+// of another clock.
+
+// cut puts a file's size to what it is while the kernel truncates it, with the times
+// that it had.
+func cut(t testing.TB, path string, size int64) {
+	t.Helper()
+	old := mtime(t, path)
+	if err := errors.Join(os.Truncate(path, size), os.Chtimes(path, time.Time{}, old)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestSaveOfAnOldFile: a file is saved in place that is an hour old, and has its old
+// times for as long as it is being truncated. Nobody takes what it says then, whatever
+// the size is, and whoever looks.
+func TestSaveOfAnOldFile(t *testing.T) {
+	const whole = lineOne + lineTwo + "x/y/z:" + hashA + "\n"
+	for _, size := range []int{0, 1, len(lineOne) - 1, len(lineOne), len(lineOne + lineTwo)} {
+		for _, who := range []string{"poller", "Reload", "Open", "Create", "Delete", "Rotate"} {
+			if size > 0 && who == "Open" {
+				continue // which finds the rest later
+			}
+			t.Run(fmt.Sprint(who, " at ", size), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					path := put(t, tokensPath(t), whole)
+					old := time.Now().Add(-time.Hour).Add(123456789)
+					if err := os.Chtimes(path, time.Time{}, old); err != nil {
+						t.Fatal(err)
+					}
+					poll := time.Duration(-1)
+					if who == "poller" {
+						poll = 50 * time.Millisecond
+					}
+					open := func() *filesource.File {
+						file, _ := openWith(t, path, filesource.Config{Poll: poll}, filesource.Faults{Info: filesource.WrittenAt, Stamped: filesource.StampedAt(time.Now())})
+						return file
+					}
+					file := open()
+					time.Sleep(time.Minute)
+					cut(t, path, int64(size))
+					saved := make(chan struct{})
+					time.AfterFunc(150*time.Millisecond, func() { put(t, path, whole); close(saved) })
+					var err error
+					switch who {
+					case "poller":
+						for range 200 {
+							time.Sleep(10 * time.Millisecond)
+							if !has(file, one, two, "x/y/z") {
+								t.Fatalf("got %v", file.List())
+							}
+						}
+					case "Reload":
+						err = file.Reload()
+					case "Open":
+						file = open()
+					case "Create":
+						_, err = file.Create(t.Context(), fleet.TokenID("new"))
+					case "Delete":
+						err = file.Delete(t.Context(), fleet.TokenID("two"))
+					case "Rotate":
+						_, err = file.Rotate(t.Context(), fleet.TokenID("two"))
+					}
+					<-saved
+					if text := read(t, path); err != nil || !has(file, one, "x/y/z") || !strings.Contains(text, lineOne) || !strings.Contains(text, "x/y/z:") || has(file, two) == (who == "Delete") {
+						t.Errorf("got %v, %v, the file is\n%s", err, file.List(), text)
+					}
+					file.Close()
+				})
+			})
+		}
+	}
+}
+
+// TestClockOfTheFileSystem is behind the host's, or far ahead. A follower asks no clock;
+// an edit asks the file system alone.
+func TestClockOfTheFileSystem(t *testing.T) {
+	for _, off := range []time.Duration{-24 * time.Hour, -10 * time.Second, 0, time.Hour} {
+		for _, edit := range []bool{false, true} {
+			synctest.Test(t, func(t *testing.T) {
+				stamped := time.Now().Add(off)
+				path := putAt(t, tokensPath(t), lineOne+lineTwo, stamped)
+				file, _ := openWith(t, path, filesource.Config{Poll: -1}, filesource.Faults{Info: filesource.WrittenAt, Stamped: filesource.StampedAt(stamped.Add(2 * time.Second))})
+				time.Sleep(time.Second)
+				putAt(t, path, lineOne, stamped.Add(time.Second))
+				time.AfterFunc(300*time.Millisecond, func() { putAt(t, path, lineOne+lineTwo, stamped.Add(1300*time.Millisecond)) })
+				var err error
+				if edit {
+					_, err = file.Create(t.Context(), fleet.TokenID("new"))
+				} else {
+					err = file.Reload()
+				}
+				if err != nil || !has(file, one, two) {
+					t.Errorf("%v off, edit %v: got %v, %v", off, edit, err, file.List())
+				}
+			})
+		}
+	}
+}
+
+// touchNeighbour makes another file in the folder of one, and gives that another mode,
+// in one tick of the file system's clock, so that the folder's time is the file's change
+// time, as after a rename.
+func touchNeighbour(t *testing.T, path string) {
+	t.Helper()
+	dir := filepath.Dir(path)
+	for i := range 1000 {
+		mode := fs.FileMode(0o600)
+		if i%2 == 0 {
+			mode = 0o640
+		}
+		neighbour := filepath.Join(dir, "neighbour")
+		err := errors.Join(os.WriteFile(neighbour, nil, 0o600), os.Remove(neighbour), os.Chmod(path, mode))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if mtime(t, dir).Equal(ctime(t, path)) {
+			return
+		}
+	}
+	t.Skip("the file system's clock has no ticks")
+}
+
+// TestHintsOfARename: provisioning scripts make a file and set its mode and owner before
+// they write its lines. To set them looks like a rename if a neighbour is made within one
+// tick, and drops no token if what is written by then has fewer than half; an edit takes
+// no hint at all.
+func TestHintsOfARename(t *testing.T) {
+	const whole = lineOne + lineTwo + "x/y/z:" + hashA + "\n"
+	for _, begun := range []string{"", "# header\n", lineOne, lineOne + lineTwo[:9]} {
+		for _, neighbour := range []bool{false, true} {
+			for _, who := range []string{"poller", "Reload", "Create"} {
+				t.Run(fmt.Sprint(len(begun), neighbour, who), func(t *testing.T) {
+					synctest.Test(t, func(t *testing.T) {
+						path := put(t, tokensPath(t), whole)
+						file, _ := open(t, path, filesource.Config{Poll: 50 * time.Millisecond})
+						time.Sleep(time.Second)
+						if err := os.Rename(path, path+".bak"); err != nil {
+							t.Fatal(err)
+						}
+						put(t, path, begun)
+						age(t, path) // some time passes before the mode is set
+						if neighbour {
+							touchNeighbour(t, path)
+						} else if err := os.Chmod(path, 0o640); err != nil {
+							t.Fatal(err)
+						}
+						time.AfterFunc(250*time.Millisecond, func() { appendTo(path, strings.TrimPrefix(whole, begun)) })
+						var err error
+						switch who {
+						case "Reload":
+							err = file.Reload()
+						case "Create":
+							_, err = file.Create(t.Context(), fleet.TokenID("new"))
+						}
+						for range 100 {
+							if !has(file, one, two, "x/y/z") || err != nil {
+								t.Fatalf("got %v, %v", file.List(), err)
+							}
+							time.Sleep(10 * time.Millisecond)
+						}
+						if text := read(t, path); !strings.Contains(text, whole[len(lineOne):]) {
+							t.Errorf("the file is\n%s", text)
+						}
+						file.Close()
+					})
+				})
+			}
+		}
+	}
+}
+
+// TestRenameIsTakenAtOnce if at most half of the tokens go with it; a file that was just
+// created is not, whatever goes.
+func TestRenameIsTakenAtOnce(t *testing.T) {
+	four := []string{"x/y/1", "x/y/2", "x/y/3", "x/y/4"}
+	for keep, want := range []time.Duration{2 * time.Second, 400 * time.Millisecond, 10 * time.Millisecond, 10 * time.Millisecond, 10 * time.Millisecond} {
+		for _, created := range []bool{false, true} {
+			synctest.Test(t, func(t *testing.T) {
+				text := func(names []string) (text string) {
+					for _, name := range names {
+						text += name + ":" + hashA + "\n"
+					}
+					return text
+				}
+				path := put(t, tokensPath(t), text(four))
+				file, _ := open(t, path, filesource.Config{Poll: -1})
+				want := want
+				if created {
+					if err := os.Remove(path); err != nil {
+						t.Fatal(err)
+					}
+					put(t, path, text(four[:keep]))
+					if keep > 0 && keep < len(four) {
+						want = 400 * time.Millisecond
+					}
+				} else {
+					age(t, put(t, path+".new", text(four[:keep])))
+					if err := os.Rename(path+".new", path); err != nil {
+						t.Fatal(err)
+					}
+				}
+				began := time.Now()
+				if err := file.Reload(); err != nil || len(file.List()) != keep || time.Since(began) != want {
+					t.Errorf("%d of 4 stay, created %v: got %v, %v after %v, want %v", keep, created, err, file.List(), time.Since(began), want)
+				}
+			})
+		}
+	}
+}
+
+// TestRestlessFileWithoutTokens: a file that never rests is not taken for one without
+// tokens.
+func TestRestlessFileWithoutTokens(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		path := put(t, tokensPath(t), lineOne)
+		file, _ := open(t, path, filesource.Config{Poll: -1})
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			for i := range 700 {
+				put(t, path, fmt.Sprintf("# %d\n", i))
+				time.Sleep(15 * time.Millisecond)
+			}
+		}()
+		if err := file.Reload(); err == nil || !has(file, one) {
+			t.Errorf("got %v, %v", err, file.List())
+		}
+		<-done
+	})
+}
+
+// TestUnlinkedFile: a mount of a single file shows the file that was replaced where it
+// comes from. It is an error, which counts for FailClosed, and says what to do.
+func TestUnlinkedFile(t *testing.T) {
+	for _, closed := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			path, gone := put(t, tokensPath(t), lineOne), false
+			file, _ := openWith(t, path, filesource.Config{FailClosed: closed}, filesource.Faults{Info: func(info fs.FileInfo) fs.FileInfo {
+				if gone {
+					return filesource.Unlinked(info)
+				}
+				return info
+			}})
+			gone = true
+			time.Sleep(2 * time.Second)
+			_, err := file.Lookup(t.Context(), fleet.TokenID("one"))
+			if st := file.Status(); st.Err == nil || !strings.Contains(st.Err.Error(), path+" was replaced") || !strings.Contains(st.Err.Error(), "mount its folder") || (err != nil) != closed || !has(file, one) {
+				t.Errorf("FailClosed %v: got %+v, %v", closed, st, err)
+			}
+			if _, err := file.Create(t.Context(), fleet.TokenID("new")); err == nil || !strings.Contains(err.Error(), "mount its folder") {
+				t.Errorf("Create: got %v", err)
+			}
+			file.Close()
+		})
+	}
+}
+
+// TestMountedFile does it with a real mount.
+func TestMountedFile(t *testing.T) {
+	host := put(t, tokensPath(t), lineOne+lineTwo)
+	path := put(t, tokensPath(t), "")
+	if err := syscall.Mount(host, path, "", syscall.MS_BIND, ""); err != nil {
+		t.Skip("mounts are for the superuser: ", err)
+	}
+	defer syscall.Unmount(path, syscall.MNT_DETACH)
+	file, _ := open(t, path, filesource.Config{Poll: -1, Rest: time.Millisecond})
+	if !has(file, one) {
+		t.Fatalf("got %v", file.List())
+	}
+	if _, err := file.Create(t.Context(), fleet.TokenID("new")); !errors.Is(err, syscall.EBUSY) || !strings.Contains(err.Error(), "mount its folder") {
+		t.Errorf("Create: got %v", err)
+	}
+	if names := folder(t, path); len(names) != 1 {
+		t.Errorf("it left %v", names)
+	}
+	put(t, host+".new", lineTwo)
+	if err := os.Rename(host+".new", host); err != nil {
+		t.Fatal(err)
+	}
+	if err := file.Reload(); err == nil || !strings.Contains(err.Error(), "mount its folder") {
+		t.Errorf("Reload: got %v", err)
+	}
+}
+
+// TestChangeWithoutATrace: a memory map may change a text and none of the file's times. It is
+// read again in a minute, and by Reload at once.
+func TestChangeWithoutATrace(t *testing.T) {
+	for _, reload := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			at := time.Now().Add(-time.Hour).Add(123456789)
+			path := putAt(t, tokensPath(t), lineOne, at)
+			file, _ := openWith(t, path, filesource.Config{}, filesource.Faults{Info: filesource.WrittenAt})
+			time.Sleep(10 * time.Second)
+			putAt(t, path, lineTwo, at)
+			if reload {
+				if err := file.Reload(); err != nil {
+					t.Error(err)
+				}
+			} else {
+				time.Sleep(62 * time.Second)
+			}
+			if has(file, one) || !has(file, two) {
+				t.Errorf("Reload %v: got %v", reload, file.List())
+			}
+			file.Close()
+		})
+	}
+}
