@@ -80,6 +80,10 @@ func TestModules(t *testing.T) {
 		t.Error("fleet/fleetsql does not require the root")
 	}
 	for _, m := range all {
+		// The older of the two releases of Go that are supported: see CONTRIBUTING.md.
+		if m.released() && !strings.Contains(read(t, path.Join(m.dir, "go.mod")), "\ngo 1.26.0\n") {
+			t.Errorf("%s/go.mod does not say go 1.26.0", m.dir)
+		}
 		if want := path.Join("github.com/svctoken/svctoken", m.dir); m.path != want {
 			t.Errorf("%s/go.mod is called %s, want %s", m.dir, m.path, want)
 		}
