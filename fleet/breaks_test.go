@@ -29,8 +29,8 @@ var breaks = []brk{
 		"s.beat != nil && s.beat.known && s.beat.at > 0", "s.beat != nil && s.beat.at > 0"},
 	{"heartbeat kept for the node's lease, where the log's is longer", "session.go",
 		"s.beat == nil || s.beat.entry.TTL < keep*s.meta.Lease", "s.beat == nil"},
-	{"eviction kept for the node's lease, where the log's is longer", "change.go",
-		"return p.entry.TTL > 0 && p.entry.TTL < keep*p.lease }", "return false }"},
+	{"eviction kept for the node's lease, where the log's is longer", "progress.go",
+		"return p.ttl > 0 && p.ttl < keep*p.lease }", "return false }"},
 	{"lease renewed while the connection seems alive", "session.go",
 		"			sleep.Reset(s.real(lease / 60))\n", "			if s.began {\n				u := s.n.cfg.clock.Now().Add(lease)\n				s.until.Store(&u)\n				s.n.caches.Lease(u)\n				lapse.Reset(s.real(lease))\n			}\n			sleep.Reset(s.real(lease / 60))\n"},
 	{"heartbeat counted although something was skipped", "session.go",
@@ -42,29 +42,41 @@ var breaks = []brk{
 		"	s.n.caches.Clear(context.Background(), tokencache.CauseNode)\n	s.n.current.Store(s)\n", "	s.n.current.Store(s)\n"},
 	{"a session that ends goes on serving", "session.go",
 		"	s.n.caches.Lease(s.n.cfg.clock.Now())\n	s.n.current.Store(nil)\n", "	s.n.current.Store(nil)\n"},
-	{"overlap not checked", "session.go", "if !s.trail.matches(m) {", "if false {"},
+	{"overlap not checked", "session.go", "if !s.replay.matches(m) {", "if false {"},
 	{"identity not checked, and a lost heartbeat forgiven", "session.go",
 		"			return fmt.Errorf(\"%w: %w\", errRefused, err)\n", "			s.beat = nil\n			_ = err\n			u := s.n.cfg.clock.Now().Add(lease)\n			s.until.Store(&u)\n			s.n.caches.Lease(u)\n			lapse.Reset(s.real(lease))\n"},
 	{"gap ignored: the follower is opened anew where the heartbeat is", "session.go",
 		"	return nil\n}\n\n// open starts to follow", "	s.last = pos\n	return nil\n}\n\n// open starts to follow"},
 	{"acknowledged before it is applied", "session.go",
 		"	counts := s.apply(ctx, m)\n", "	s.answer(m, nil)\n	counts := s.apply(ctx, m)\n"},
-	{"evictions not applied", "session.go", "return s.n.caches.Evict(ctx, tokencache.CauseNode, sel)", "return map[string]int{sel.String(): 0}"},
-	{"documents not applied", "session.go", "			s.n.documentChanged(id)\n", "			_ = id\n"},
+	{"evictions not applied", "session.go", "return s.n.caches.Evict(ctx, tokencache.CauseNode, e.selector)", "return map[string]int{e.selector.String(): 0}"},
+	{"documents not applied", "session.go", "		s.n.documentChanged(e.document)\n", ""},
 	{"suspension not noticed", "session.go",
 		"			if s.n.cfg.clock.Suspended()-s.asleep > 10*time.Millisecond {\n				return errSuspended\n			}\n			sleep", "			sleep"},
-	{"members asked before the append", "change.go", "		case v.Position < pos:\n			return errBehind\n", ""},
-	{"nobody waits for silent nodes", "change.go", "	return !ok\n}\n\ntype polled", "	return !ok && false\n}\n\ntype polled"},
-	{"a session that joined before the change is not waited for", "change.go", "m.beat.First && m.pos > pos", "m.beat.First"},
-	{"young log not waited for", "change.go", "p.roll != nil && p.roll.settled &&", "p.roll != nil &&"},
-	{"short wait", "clock.go", "return d + d/1e6*(2*driftPPM+driftPPM/100)", "return d - d/20"},
-	{"drift not allowed for", "clock.go", "return d + d/1e6*(2*driftPPM+driftPPM/100)", "return d"},
+	{"members asked before the append", "membership.go", "	case v.Position < pos:\n		return errBehind\n", ""},
+	{"nobody waits for silent nodes", "progress.go", "	return answered || ", "	return true || answered || "},
+	{"a session that joined before the change is not waited for", "progress.go", "m.joined() > p.pos && (m.viewed", "m.joined() > 0 && (m.viewed"},
+	{"young log not waited for", "progress.go", "p.read != nil && p.read.settled &&", "p.read != nil &&"},
+	{"short wait", "lease.go", "return d + d/1e6*(2*driftPPM+driftPPM/100)", "return d - d/20"},
+	{"drift not allowed for", "lease.go", "return d + d/1e6*(2*driftPPM+driftPPM/100)", "return d"},
 	{"wait dated before the append", "change.go",
-		"	pos, err := n.append(ctx, c.entry)\n", "	t1 := n.cfg.clock.Now()\n	pos, err := n.append(ctx, c.entry)\n"},
+		"	pos, err := n.append(ctx, c.entry, failed)\n", "	t1 := n.cfg.clock.Now()\n	pos, err := n.append(ctx, c.entry, failed)\n"},
 	{"stale read", "index.go", "if v.Position < least {", "if v.Position+1 < 1 {"},
 	{"read from a log that was replaced", "index.go", "if v.Messages[s.id.key()].Position < anchor {", "if v.Messages[s.id.key()].Position+1 < 1 {"},
-	{"a change that its log has lost is waited for", "change.go", "	return n.fence.t0.After(p.t1) && n.fence.pos < p.pos\n", "	return false\n"},
+	{"a change that its log has lost is waited for", "progress.go", "return mark.t0.After(p.t1) && mark.pos < p.pos }", "return false }"},
 	{"reads outlive their session", "index.go", "defer context.AfterFunc(s.life, func() { cancel(ErrNotServing) })()", "defer context.AfterFunc(s.life, func() {})()"},
+	{"a view of another log believed", "membership.go", "	case m.Position >= pos && m.ID != entry.ID && meta.Log != log.Log:\n		return errOtherView\n", ""},
+	{"this node not waited for", "progress.go", "return !m.left && !p.applied(k, m)", "return !m.left && m.id.process != k.own && !p.applied(k, m)"},
+	{"a member that was heard is forgotten if a view leaves it out", "membership.go", "		if h.later(last[process]) {", "		if false && h.later(last[process]) {"},
+	{"a dead node not waited for until its lease is over", "lease.go", " && w.t0.After(h.until)", " && w.t0.After(h.heard)"},
+	{"a dead node's heartbeat taken for a later one", "lease.go", "h.append == m.append && ", ""},
+	{"a dead node not waited for by a node that has missed something", "lease.go", " && w.session == h.by && ", " && "},
+	{"a record of an unknown kind passed over", "record.go", "	return effect{clear: true}\n", "	return effect{clear: strings.HasPrefix(m.Key, evictPrefix) || strings.HasPrefix(m.Key, docPrefix)}\n"},
+	{"a record of an unknown kind not answered", "record.go", "return key != metaKey && ", "return (strings.HasPrefix(key, evictPrefix) || strings.HasPrefix(key, docPrefix)) && key != metaKey && "},
+	{"unknown fields passed over", "record.go", "	d.DisallowUnknownFields()\n", ""},
+	{"a log of a later version joined", "session.go", "	case record.Version > c.version:\n		return", "	case false:\n		return"},
+	{"a conflict of a repeated append taken for one", "attempts.go", "	case earlier:\n", "	case false:\n"},
+	{"a heartbeat counts as a watermark although something was skipped", "session.go", "	if b.void {\n", "	if s.began {\n		s.n.marked(watermark{b.t0, b.at, s.id.n})\n	}\n	if b.void {\n"},
 	{"lease not checked on a hit", "simcache_test.go", "ok && valid {", "ok {"},
 	{"lease not checked on a miss", "simcache_test.go", "	if !valid { //", "	if !valid && c.loads == nil { //"},
 	{"loads in flight kept", "simcache_test.go", "			load.registered = false\n			delete(c.loads, k)\n", "			_ = load\n"},
@@ -74,8 +86,8 @@ var breaks = []brk{
 var also = map[string]brk{
 	"suspension not noticed": {"", "session.go",
 		"	if s.n.cfg.clock.Suspended()-s.asleep > 10*time.Millisecond {\n		return errSuspended\n	}\n	if b.void", "	if b.void"},
-	"wait dated before the append":    {"", "change.go", "pos: pos, t1: n.cfg.clock.Now()}", "pos: pos, t1: t1}"},
-	"members asked before the append": {"", "change.go", "	if view.Messages[key].Position < pos {\n		return nil, errLost\n	}\n", ""},
+	"wait dated before the append":    {"", "change.go", "pos: pos, t1: n.cfg.clock.Now()})", "pos: pos, t1: t1})"},
+	"members asked before the append": {"", "change.go", "	if view.Messages[c.entry.Key].Position < pos {\n		return nil, errLost\n	}\n", ""},
 }
 
 // TestBreaks shows that the tests of the protocol would notice if a rule were
@@ -174,4 +186,19 @@ func (b brk) apply(t *testing.T, text string) string {
 		t.Fatalf("%s has the text to break %d times, want once:\n%s", b.file, n, b.old)
 	}
 	return strings.Replace(text, b.old, b.new, 1)
+}
+
+// TestBreakAnchors: the text of each break is in the code once.
+func TestBreakAnchors(t *testing.T) {
+	for _, b := range breaks {
+		t.Run(b.name, func(t *testing.T) {
+			text := b.apply(t, "")
+			if second, ok := also[b.name]; ok {
+				if second.file != b.file {
+					text = ""
+				}
+				second.apply(t, text)
+			}
+		})
+	}
 }

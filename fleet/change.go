@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -19,8 +18,8 @@ import (
 // the caller's context ended, or the node was closed, before that was known; or
 // the log may not have it, or has lost it. The change may have happened.
 type UnconfirmedError struct {
-	Nodes []evict.Node // that were told; those with an Err have not answered. Empty: it is not known who they are
-	Err   error        // why it was not waited for
+	Nodes []evict.Node // that are known; those with an Err have not answered. Empty: nobody was heard of
+	Err   error        // why it was not waited for, and what the log said last, if it said anything
 }
 
 // Error names the nodes that have not answered.
@@ -45,16 +44,23 @@ var (
 	errLost     = errors.New("fleet: the log does not have the change any more")
 )
 
+// ErrFewNodes is wrapped by an [*UnconfirmedError] of a change that is in force on every
+// node of the log, of which there are fewer than Config.Nodes: the others are stopped,
+// or they share another log, and go on there.
+var ErrFewNodes = errors.New("fleet: fewer nodes share the log than Config.Nodes says")
+
 // Evict parses the names as evict.Parse does and forgets those tokens on every node
 // of the fleet. When it returns without an error, no authentication that starts
-// afterwards on any node gets an answer which a source gave before Evict was called.
+// afterwards on any node gets an answer which a source gave before Evict was called, nor
+// one from before a change that the log had by then, whether that was confirmed or not.
 // It returns when each node has answered, or cannot be serving any more: at the
 // latest a lease, and 0.2 % for the clocks' drift, after the log took the eviction.
 //
 // The error is a *evict.SelectorError, and then nothing was evicted; or an
 // [*UnconfirmedError]: this node has evicted, and goes on to tell the others, also
-// after the context has ended, until it is closed; or [ErrClosed], for a call after
-// Close: its caches have evicted, and no other node is told. The report names the
+// after the context has ended, until it is closed; or wraps tokencache.ErrClosed, for a
+// call after Close, or fleetlog.ErrUnfit, if there are more names than a message of the
+// log holds: its caches have evicted, and no other node is told. The report names the
 // other nodes.
 func (n *Node) Evict(ctx context.Context, namespace, service, names string) (evict.Report, error) {
 	sel, err := evict.Parse(namespace, service, names)
@@ -73,7 +79,7 @@ func (n *Node) EvictSelector(ctx context.Context, sel tokencache.Selector) (evic
 	}
 	id := n.cfg.newID()
 	entry := fleetlog.Entry{Key: evictPrefix + id, ID: id, Value: marshal(newEvictionRecord(sel, n.address))}
-	nodes, err := n.spread(ctx, entry, true)
+	nodes, err := n.spread(ctx, entry)
 	report.Nodes, report.Duration = nodes, time.Since(start)
 	return report, err
 }
@@ -83,31 +89,32 @@ var _ evict.Evictor = (*Node)(nil)
 // A change is what waits for answers.
 type change struct {
 	entry fleetlog.Entry
-	here  bool // this process's caches need not be waited for
 
 	// These are guarded by the node's mu.
-	answers map[sessionID]answer
-	lease   time.Duration // once this node has applied the change itself: the log's lease
+	answers map[sessionID]letter
+	log     metaRecord // once this node has applied the change itself: which log has it
+	failed  error      // what the log said last
 
-	news chan struct{} // has room for one: something has come in
+	news   chan struct{}            // has room for one: something has come in
+	latest atomic.Pointer[progress] // nil: the log has not acknowledged it
 }
 
 // spread appends a change and waits until it is in force on every node. It goes on
 // when the context ends: a revocation must not depend on its caller's patience.
-func (n *Node) spread(ctx context.Context, entry fleetlog.Entry, here bool) ([]evict.Node, error) {
+func (n *Node) spread(ctx context.Context, entry fleetlog.Entry) ([]evict.Node, error) {
 	type result struct {
 		nodes []evict.Node
 		err   error
 	}
 	done := make(chan result, 1)
-	var latest atomic.Pointer[progress]
+	var current atomic.Pointer[change]
 	n.mu.Lock()
 	if n.closed {
 		n.mu.Unlock()
-		return nil, ErrClosed
+		return nil, tokencache.ErrClosed
 	}
 	n.running.Go(func() {
-		nodes, err := n.carry(n.ctx, entry, here, &latest)
+		nodes, err := n.carry(n.ctx, entry, &current)
 		done <- result{nodes, err}
 	})
 	n.mu.Unlock()
@@ -115,31 +122,51 @@ func (n *Node) spread(ctx context.Context, entry fleetlog.Entry, here bool) ([]e
 	case r := <-done:
 		return r.nodes, r.err
 	case <-ctx.Done():
-		nodes := latest.Load().report(n, false)
-		return nodes, &UnconfirmedError{nodes, context.Cause(ctx)}
+		return n.unconfirmed(current.Load(), context.Cause(ctx))
 	}
 }
 
+// unconfirmed says of a change that nobody waits for any more how the nodes stand, and
+// what the log said last.
+func (n *Node) unconfirmed(c *change, why error) ([]evict.Node, error) {
+	if c == nil {
+		return nil, &UnconfirmedError{nil, why}
+	}
+	p := c.latest.Load()
+	if p == nil {
+		p = &progress{id: c.entry.ID}
+	}
+	k, failed := n.know(c)
+	if failed != nil {
+		why = fmt.Errorf("%w: %w", why, failed)
+	}
+	nodes := p.report(k, false)
+	return nodes, &UnconfirmedError{nodes, why}
+}
+
 // carry appends, and appends anew what a log that was replaced has lost.
-func (n *Node) carry(ctx context.Context, entry fleetlog.Entry, here bool, latest *atomic.Pointer[progress]) ([]evict.Node, error) {
+func (n *Node) carry(ctx context.Context, entry fleetlog.Entry, current *atomic.Pointer[change]) ([]evict.Node, error) {
 	for {
 		switch {
-		case strings.HasPrefix(entry.Key, evictPrefix):
-			entry.TTL = keep * n.lease()
+		case strings.HasPrefix(entry.Key, docPrefix) && !entry.Delete:
 		case entry.Delete:
 			entry.TTL = max(keep*n.lease(), keepDeleted)
+		default:
+			entry.TTL = keep * n.lease()
 		}
-		c := n.expect(entry, here)
-		nodes, err := n.attempt(ctx, c, latest)
+		c := n.expect(entry)
+		current.Store(c)
+		nodes, err := n.attempt(ctx, c)
 		n.forget(c)
 		if !errors.Is(err, errLost) {
 			return nodes, err
 		}
-		if !strings.HasPrefix(entry.Key, evictPrefix) {
+		kind, _, _ := strings.Cut(entry.Key, ".")
+		if kind+"." == docPrefix {
 			return nodes, &UnconfirmedError{nodes, err}
 		}
 		entry.ID = n.cfg.newID()
-		entry.Key = evictPrefix + entry.ID
+		entry.Key = kind + "." + entry.ID
 	}
 }
 
@@ -155,22 +182,30 @@ func (n *Node) learnLease(lease time.Duration) {
 	}
 }
 
-func (n *Node) attempt(ctx context.Context, c *change, latest *atomic.Pointer[progress]) ([]evict.Node, error) {
-	pos, err := n.append(ctx, c.entry)
-	if err != nil && !errors.Is(err, fleetlog.ErrConflict) {
-		return nil, &UnconfirmedError{nil, err}
-	}
-	if err != nil {
+func (n *Node) attempt(ctx context.Context, c *change) ([]evict.Node, error) {
+	failed := func(err error) { n.note(c, err) }
+	pos, err := n.append(ctx, c.entry, failed)
+	switch {
+	case err == nil:
+		// From the acknowledgement on: see deadline.
+		return n.confirm(ctx, c, &progress{id: c.entry.ID, ttl: c.entry.TTL, pos: pos, t1: n.cfg.clock.Now()})
+	case untouched(err):
 		return nil, err
+	default:
+		return n.unconfirmed(c, err)
 	}
-	// From the acknowledgement on: no lease that is valid a lease's length later was
-	// sent before now, and any that was sent after now covers the change.
-	return n.confirm(ctx, &progress{change: c, pos: pos, t1: n.cfg.clock.Now()}, latest)
+}
+
+// note notes what the log said last of a change; nil: it has done what it was asked for.
+func (n *Node) note(c *change, err error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	c.failed = err
 }
 
 // expect registers a change for answers, before it is appended.
-func (n *Node) expect(entry fleetlog.Entry, here bool) *change {
-	c := &change{entry: entry, here: here, answers: make(map[sessionID]answer), news: make(chan struct{}, 1)}
+func (n *Node) expect(entry fleetlog.Entry) *change {
+	c := &change{entry: entry, answers: make(map[sessionID]letter), news: make(chan struct{}, 1)}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.changes[entry.ID] = c
@@ -183,28 +218,32 @@ func (n *Node) forget(c *change) {
 	delete(n.changes, c.entry.ID)
 }
 
-// fenced notes the position of an own heartbeat, and when that was sent, and has the
-// changes that wait look at it.
-func (n *Node) fenced(t0 time.Time, pos fleetlog.Position) {
+// marked notes a heartbeat of this node that was delivered, and makes the changes that
+// wait look at it.
+func (n *Node) marked(mark watermark) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.fence = fence{t0, pos}
+	n.mark = mark
 	for _, c := range n.changes {
 		c.wake()
 	}
 }
 
-// answered takes another node's answer from the log.
-func (n *Node) answered(data []byte) {
-	var a answer
-	if json.Unmarshal(data, &a) == nil {
-		n.applied(a, 0)
+// received takes a letter of another node from the log.
+func (n *Node) received(data []byte) {
+	var l letter
+	switch {
+	case json.Unmarshal(data, &l) != nil:
+	case l.Question != "":
+		n.discuss(l)
+	default:
+		n.applied(l, metaRecord{})
 	}
 }
 
-// applied notes that a session has applied a change; this node's own says the log's
-// lease as well.
-func (n *Node) applied(a answer, lease time.Duration) {
+// applied notes that a session has applied a change; this node's own says which log has
+// the change as well.
+func (n *Node) applied(a letter, log metaRecord) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	c := n.changes[a.Change]
@@ -212,8 +251,8 @@ func (n *Node) applied(a answer, lease time.Duration) {
 		return
 	}
 	c.answers[sessionID{a.Process, a.Session}] = a
-	if lease > 0 {
-		c.lease = lease
+	if log.Log != "" {
+		c.log = log
 	}
 	c.wake()
 }
@@ -225,135 +264,91 @@ func (c *change) wake() {
 	}
 }
 
-// A fence is a heartbeat of this node: whatever was acknowledged before t0 has a lower
-// position in the log that has it.
-type fence struct {
-	t0  time.Time
-	pos fleetlog.Position
+// know returns what the node knows now that bears on a change, and what the log said
+// last of it.
+func (n *Node) know(c *change) (knowledge, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	k := knowledge{
+		now: n.cfg.clock.Now(), own: n.id, mark: n.mark,
+		answers: make(map[sessionID]letter, len(c.answers)), heard: make(map[string]hearing, len(n.heard)),
+	}
+	for id, a := range c.answers {
+		k.answers[id] = a
+	}
+	for process, h := range n.heard {
+		k.heard[process] = h
+	}
+	return k, c.failed
 }
 
-// A roll is the sessions that may be serving, from a view that was read after the
-// change: one that joins later has the change before its first heartbeat.
-type roll struct {
-	meta    metaRecord
-	settled bool
-	members []member
-}
-
-type member struct {
-	id   sessionID
-	beat heartbeat
-	pos  fleetlog.Position // of the heartbeat
-	left bool              // it was closed
-}
-
-// A progress is how far a change has come. It is not changed once it is published.
-type progress struct {
-	*change
-	pos   fleetlog.Position
-	t1    time.Time     // after the log acknowledged it
-	roll  *roll         // nil: not read yet
-	lease time.Duration // zero: not known yet
-}
-
-// confirm waits until every session of the roll has applied the change, or must have
-// lapsed, being a lease older than t1.
-func (n *Node) confirm(ctx context.Context, p *progress, latest *atomic.Pointer[progress]) ([]evict.Node, error) {
-	polls, stop := n.poll(ctx, p.change, p.pos)
+// confirm waits until every session that may serve has applied the change, or must
+// have lapsed.
+func (n *Node) confirm(ctx context.Context, c *change, p *progress) ([]evict.Node, error) {
+	n.note(c, nil)
+	polls, stop := n.poll(ctx, c, p.pos)
 	defer stop()
-	deadline := time.NewTimer(time.Hour)
-	defer deadline.Stop()
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
 	for {
-		latest.Store(p)
-		if p.lease == 0 {
-			p = p.withLease(n)
+		if p.lease == 0 { // the membership was not read: this node's own session knows it
+			p = &progress{p.id, p.ttl, p.pos, p.t1, n.logOf(c).Lease, p.read}
 		}
-		if p.lease > 0 && !p.fleeting() {
-			left := p.t1.Add(allow(p.lease)).Sub(n.cfg.clock.Now())
-			if left <= 0 {
-				return p.report(n, true), nil
-			}
-			deadline.Reset(n.cfg.clock.Real(left))
-		}
-		if p.complete(n) {
-			return p.report(n, false), nil
-		}
-		if p.lost(n) || p.fleeting() {
+		c.latest.Store(p)
+		k, _ := n.know(c)
+		switch d := p.decide(k); d {
+		case done, lapsed:
+			return n.confirmed(p, k, d)
+		case lost:
 			return nil, errLost
+		}
+		if deadline, known := p.deadline(); known {
+			timer.Reset(n.cfg.clock.Real(deadline.Sub(k.now)))
 		}
 		select {
 		case <-ctx.Done():
-			nodes := p.report(n, false)
-			return nodes, &UnconfirmedError{nodes, ErrClosed}
+			return n.unconfirmed(c, tokencache.ErrClosed)
 		case polled := <-polls:
 			if polled.err != nil {
 				return nil, polled.err
 			}
-			p = &progress{p.change, p.pos, p.t1, polled.roll, polled.roll.meta.Lease}
-		case <-p.news:
-		case <-deadline.C:
+			p = &progress{p.id, p.ttl, p.pos, p.t1, polled.read.meta.Lease, polled.read}
+		case <-c.news:
+		case <-timer.C:
 		}
 	}
 }
 
-// lost reports whether the log has given a heartbeat which this node sent after the
-// change was acknowledged a position before the change's: it is another log, or was
-// rolled back. Its views would not reach the position for long.
-func (p *progress) lost(n *Node) bool {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	return n.fence.t0.After(p.t1) && n.fence.pos < p.pos
-}
-
-// fleeting reports whether the change, appended while the log's lease was not known,
-// goes from the log before everybody must have come by it.
-func (p *progress) fleeting() bool { return p.entry.TTL > 0 && p.entry.TTL < keep*p.lease }
-
-// withLease takes the lease from this node's own session, which has applied the
-// change, where the roll has not been read.
-func (p *progress) withLease(n *Node) *progress {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	return &progress{p.change, p.pos, p.t1, p.roll, p.change.lease}
-}
-
-// complete reports whether no session serves that has not applied the change. While
-// the log is younger than a lease, a session of the log before it may serve.
-func (p *progress) complete(n *Node) bool {
-	return p.roll != nil && p.roll.settled &&
-		!slices.ContainsFunc(p.roll.members, func(m member) bool { return n.awaits(p.change, m, p.pos) })
-}
-
-// awaits reports whether a session may serve without having applied the change. A
-// heartbeat names changes, not a position: after the log was rolled back, a session
-// that has not noticed yet may have passed the change's position in the log before.
-func (n *Node) awaits(c *change, m member, pos fleetlog.Position) bool {
-	if m.id.process == n.id && c.here {
-		return false
+// confirmed returns the report of a change that is in force on every node of the log.
+func (n *Node) confirmed(p *progress, k knowledge, d decision) ([]evict.Node, error) {
+	nodes := p.report(k, d == lapsed)
+	if p.nodes(k) < n.cfg.Nodes {
+		return nodes, &UnconfirmedError{nodes, fmt.Errorf("%w: %d, not %d", ErrFewNodes, p.nodes(k), n.cfg.Nodes)}
 	}
-	if m.left || m.beat.First && m.pos > pos || slices.Contains(m.beat.Changes, c.entry.ID) {
-		return false
-	}
+	return nodes, nil
+}
+
+func (n *Node) logOf(c *change) metaRecord {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	_, ok := c.answers[m.id]
-	return !ok
+	return c.log
 }
 
 type polled struct {
-	roll *roll
+	read *membership
 	err  error
 }
 
-// poll reads the roll at once, and every fifth of a lease, in case answers are lost.
+// poll reads the membership at once, and every fifth of a lease, in case answers are
+// lost. If the log cannot answer, what was heard and the deadline have to do.
 func (n *Node) poll(ctx context.Context, c *change, pos fleetlog.Position) (polls chan polled, stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	polls = make(chan polled)
 	n.running.Go(func() {
 		for {
-			r, err := n.readRoll(ctx, c.entry.Key, pos)
+			r, err := n.readMembership(ctx, c, pos)
 			if err != nil && !errors.Is(err, errLost) {
-				return // the context ended
+				return // the context ended, or there are more nodes than the log can tell of at once
 			}
 			select {
 			case polls <- polled{r, err}:
@@ -368,83 +363,23 @@ func (n *Node) poll(ctx context.Context, c *change, pos fleetlog.Position) (poll
 	return polls, cancel
 }
 
-// readRoll reads who may be serving, from a view that has the change.
-func (n *Node) readRoll(ctx context.Context, key string, pos fleetlog.Position) (*roll, error) {
-	valid := func(v fleetlog.View) error {
-		var meta metaRecord
-		switch {
-		case v.Position < pos:
-			return errBehind
-		case json.Unmarshal(v.Messages[metaKey].Value, &meta) != nil || meta.Lease < minLease:
-			return fmt.Errorf("fleet: the log has no identity yet")
-		}
-		return nil
+// readMembership reads who may be serving, from a view that has the change.
+func (n *Node) readMembership(ctx context.Context, c *change, pos fleetlog.Position) (*membership, error) {
+	valid := func(v fleetlog.View) error { return covers(v, c.entry, pos, n.logOf(c)) }
+	failed := func(err error) { n.note(c, err) }
+	view, err := n.read(ctx, valid, failed, c.entry.Key, metaKey, settledKey, nodePrefix+"*")
+	if errors.Is(err, fleetlog.ErrUnfit) {
+		failed(err)
 	}
-	view, err := n.read(ctx, valid, key, metaKey, settledKey, nodePrefix+"*")
 	if err != nil {
 		return nil, err
 	}
-	if view.Messages[key].Position < pos {
+	failed(nil)
+	if view.Messages[c.entry.Key].Position < pos {
 		return nil, errLost
 	}
-	r := &roll{}
-	json.Unmarshal(view.Messages[metaKey].Value, &r.meta)
+	k, _ := n.know(c)
+	r := readMembership(view, k.heard)
 	n.learnLease(r.meta.Lease)
-	r.settled = string(view.Messages[settledKey].Value) == r.meta.Log
-	r.members = members(view)
 	return r, nil
-}
-
-// members returns the last session of each process: it began after those before it
-// had ended.
-func members(view fleetlog.View) []member {
-	last := make(map[string]member)
-	for key, m := range view.Messages {
-		id, ok := parseNodeKey(key)
-		if !ok || id.n <= last[id.process].id.n {
-			continue
-		}
-		var beat heartbeat
-		if json.Unmarshal(m.Value, &beat) != nil {
-			beat = heartbeat{} // whoever it is, it has to be waited for
-		}
-		last[id.process] = member{id, beat, m.Position, m.Deleted}
-	}
-	list := make([]member, 0, len(last))
-	for _, m := range last {
-		list = append(list, m)
-	}
-	slices.SortFunc(list, func(a, b member) int { return strings.Compare(a.id.process, b.id.process) })
-	return list
-}
-
-// report says how each other node of the roll stands. Lapsed: those that have not
-// answered cannot be serving on a lease from before the change.
-func (p *progress) report(n *Node, lapsed bool) []evict.Node {
-	if p == nil || p.roll == nil {
-		return nil
-	}
-	var nodes []evict.Node
-	until := p.t1.Add(allow(p.lease))
-	for _, m := range p.roll.members {
-		if m.id.process == n.id || m.left {
-			continue
-		}
-		node := evict.Node{ID: m.id.process, Name: m.beat.Name, Evicted: n.answerOf(p.change, m.id).Evicted}
-		switch {
-		case !n.awaits(p.change, m, p.pos):
-		case lapsed:
-			node.NotServingSince = until
-		default:
-			node.Err, node.UnconfirmedUntil = errNoAnswer, until
-		}
-		nodes = append(nodes, node)
-	}
-	return nodes
-}
-
-func (n *Node) answerOf(c *change, id sessionID) answer {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	return c.answers[id]
 }

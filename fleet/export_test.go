@@ -1,9 +1,11 @@
 package fleet
 
 import (
+	"context"
 	"time"
 
 	"github.com/svctoken/svctoken/fleet/fleetlog"
+	"github.com/svctoken/svctoken/tokencache"
 )
 
 // Caches is what stands in for a group in tests.
@@ -25,3 +27,18 @@ func (c Config) WithTest(clock Clock, newID func() string, jitter func() float64
 
 // Allow is how long to wait for a lease.
 func Allow(d time.Duration) time.Duration { return allow(d) }
+
+// WithVersion makes a node one of a later version.
+func (c Config) WithVersion(v int) Config {
+	c.version = v
+	return c
+}
+
+// SpreadLater appends a record of a kind that no version knows yet, and waits until it is
+// in force on every node.
+func (n *Node) SpreadLater(ctx context.Context) error {
+	n.caches.Clear(ctx, tokencache.CauseAsked)
+	id := n.cfg.newID()
+	_, err := n.spread(ctx, fleetlog.Entry{Key: "later." + id, ID: id, Value: marshal(evictionRecord{Answer: n.address})})
+	return err
+}

@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"context"
+	"time"
 
 	"github.com/svctoken/svctoken/fleet/fleetlog"
 )
@@ -13,17 +14,17 @@ type feed struct {
 	stop     context.CancelFunc
 }
 
-// openFeed follows from a position on. Where the follower cannot be opened, failed
-// says so, after a pause, so that the session does not spin.
-func (n *Node) openFeed(ctx context.Context, from fleetlog.Position) (*feed, error) {
+// openFeed follows from a position on. Failed says if the follower cannot be opened, or
+// ends, after a pause, so that the session does not spin.
+func (n *Node) openFeed(ctx context.Context, from fleetlog.Position, pause time.Duration) *feed {
 	ctx, stop := context.WithCancel(ctx)
 	f := &feed{messages: make(chan fleetlog.Message), failed: make(chan error, 1), stop: stop}
 	n.running.Go(func() {
 		err := f.pass(ctx, n.log, from)
-		n.sleep(ctx, n.backoff(n.cfg.Lease/100))
+		n.sleep(ctx, n.backoff(pause))
 		f.failed <- err
 	})
-	return f, nil
+	return f
 }
 
 func (f *feed) pass(ctx context.Context, log fleetlog.Log, from fleetlog.Position) error {

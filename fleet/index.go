@@ -2,7 +2,6 @@ package fleet
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -55,7 +54,7 @@ func (x Index) view(ctx context.Context, keys ...string) (fleetlog.View, error) 
 	defer cancel(nil)
 	defer context.AfterFunc(s.life, func() { cancel(ErrNotServing) })()
 	least, anchor := fleetlog.Position(s.seen.Load()), fleetlog.Position(s.anchor.Load())
-	view, err := x.n.read(ctx, func(v fleetlog.View) error { return s.recent(v, least, anchor) }, append(keys, s.id.key())...)
+	view, err := x.n.read(ctx, func(v fleetlog.View) error { return s.recent(v, least, anchor) }, nil, append(keys, s.id.key())...)
 	if err != nil {
 		return fleetlog.View{}, err
 	}
@@ -77,23 +76,25 @@ func (s *session) recent(v fleetlog.View, least, anchor fleetlog.Position) error
 	return nil
 }
 
+// parseDoc reads a document. One with fields that this version does not know cannot be
+// read: they may say that the token is not good.
 func parseDoc(m fleetlog.Message, id tokencache.TokenID) (indexsource.Document, bool, error) {
 	if m.Position == 0 || m.Deleted {
 		return indexsource.Document{}, false, nil
 	}
 	var record docRecord
-	if err := json.Unmarshal(m.Value, &record); err != nil {
-		return indexsource.Document{}, false, fmt.Errorf("fleet: document %s: malformed", id)
+	err := decode(m.Value, &record)
+	if err == nil {
+		var doc indexsource.Document
+		if doc, err = record.document(id); err == nil {
+			return doc, true, nil
+		}
 	}
-	doc, err := record.document(id)
-	if err != nil {
-		return indexsource.Document{}, false, fmt.Errorf("fleet: document %s: %w", id, err)
-	}
-	return doc, true, nil
+	return indexsource.Document{}, false, fmt.Errorf("fleet: document %s: %w", id, err)
 }
 
-// Watch has the source told of every change before this node answers for it, and of
-// the log's state when a session begins or ends.
+// Watch tells the source of every change before this node answers for it, and of the
+// log's state when a session begins or ends.
 func (x Index) Watch(source *indexsource.Source) (cancel func()) {
 	w := &watcher{source}
 	x.n.mu.Lock()
@@ -136,17 +137,15 @@ func (x Index) Create(ctx context.Context, id tokencache.TokenID, creator string
 	if err != nil {
 		return tokencache.Token{}, err
 	}
-	view, err := x.view(ctx, docKey(id))
+	last, err := x.last(ctx, id)
 	if err != nil {
 		return tokencache.Token{}, err
 	}
-	last := view.Messages[docKey(id)]
 	if last.Position != 0 && !last.Deleted {
 		return tokencache.Token{}, fmt.Errorf("%w: %s", tokencache.ErrExists, id)
 	}
-	hash := tokenhash.New(token.Secret())
-	doc := indexsource.Document{Token: id, Created: time.Now(), Creator: creator, Enabled: true, Hash: hash}
-	err = x.write(ctx, fleetlog.Entry{Key: docKey(id), Value: marshal(newDocRecord(doc, x.n.address)), If: &last.Position})
+	doc := indexsource.Document{Token: id, Created: time.Now(), Creator: creator, Enabled: true, Hash: tokenhash.New(token.Secret())}
+	err = x.put(ctx, doc, last.Position)
 	if errors.Is(err, fleetlog.ErrConflict) {
 		return tokencache.Token{}, fmt.Errorf("%w: %s", tokencache.ErrExists, id)
 	}
@@ -156,72 +155,110 @@ func (x Index) Create(ctx context.Context, id tokencache.TokenID, creator string
 	return token, nil
 }
 
-// Put adds or replaces a document. The error is an [*UnconfirmedError] where
-// the change may have happened. Otherwise nothing was written: it is a
-// *tokencache.NameError for an invalid id, wraps [ErrNotServing], [ErrClosed]
-// or the context's error, or says why the log could not be read.
+// Put adds or replaces a document. The error is an [*UnconfirmedError] if the change may
+// have happened. Otherwise nothing was written: it is a *tokencache.NameError for an
+// invalid id, wraps [ErrNotServing], tokencache.ErrClosed, fleetlog.ErrUnfit for a
+// document that is larger than the log takes, or the context's error, or says why the
+// log could not be read.
 func (x Index) Put(ctx context.Context, doc indexsource.Document) error {
-	if err := doc.Token.Validate(); err != nil {
-		return err
-	}
-	key, value := docKey(doc.Token), marshal(newDocRecord(doc, x.n.address))
 	for {
-		view, err := x.view(ctx, key)
+		last, err := x.last(ctx, doc.Token)
 		if err != nil {
 			return err
 		}
 		// On a condition, so that an attempt which arrives late overwrites nothing.
-		last := view.Messages[key].Position
-		if err = x.write(ctx, fleetlog.Entry{Key: key, Value: value, If: &last}); !errors.Is(err, fleetlog.ErrConflict) {
+		if err = x.put(ctx, doc, last.Position); !errors.Is(err, fleetlog.ErrConflict) {
 			return err
 		}
 	}
 }
 
-// SetEnabled enables or disables a token, and reports whether there is one. The
-// error is as in Put, or wraps [ErrConflict] where somebody else changed the
-// token meanwhile.
-func (x Index) SetEnabled(ctx context.Context, id tokencache.TokenID, enabled bool) (bool, error) {
-	doc, last, ok, err := x.document(ctx, id)
-	if err != nil || !ok {
-		return false, err
+// Rotate gives a token another random secret, and returns it with that. The secret before
+// is good until the grace is over, by each node's own clock; with a grace of zero or less
+// it is refused as soon as Rotate has returned. By is noted as it is. The error is as in
+// SetEnabled. After an [*UnconfirmedError] the token may have a secret that is lost:
+// rotate it again.
+func (x Index) Rotate(ctx context.Context, id tokencache.TokenID, grace time.Duration, by string) (tokencache.Token, error) {
+	token, err := tokencache.NewToken(id, tokencache.GenerateSecret())
+	if err != nil {
+		return tokencache.Token{}, err
 	}
-	doc.Enabled = enabled
-	return true, x.write(ctx, fleetlog.Entry{Key: docKey(id), Value: marshal(newDocRecord(doc, x.n.address)), If: &last})
+	err = x.edit(ctx, id, func(doc *indexsource.Document) {
+		doc.Previous, doc.PreviousExpires = tokenhash.Hash{}, time.Time{}
+		doc.Rotated, doc.RotatedBy = time.Now(), by
+		if grace > 0 {
+			doc.Previous, doc.PreviousExpires = doc.Hash, doc.Rotated.Add(grace)
+		}
+		doc.Hash = tokenhash.New(token.Secret())
+	})
+	if err != nil {
+		return tokencache.Token{}, err
+	}
+	return token, nil
 }
 
-// Delete removes a token, and reports whether there was one. The error is as in
-// Put, or wraps [ErrConflict] where somebody else changed the token meanwhile.
-func (x Index) Delete(ctx context.Context, id tokencache.TokenID) (bool, error) {
-	if err := id.Validate(); err != nil {
-		return false, err
-	}
-	view, err := x.view(ctx, docKey(id))
-	if err != nil {
-		return false, err
-	}
-	m := view.Messages[docKey(id)]
-	if m.Position == 0 || m.Deleted {
-		return false, nil
-	}
-	return true, x.write(ctx, fleetlog.Entry{Key: docKey(id), Delete: true, Value: marshal(docRecord{Answer: x.n.address}), If: &m.Position})
+// SetExpiry makes a token expire at a time; with the zero Time it does not expire. The
+// error is as in SetEnabled.
+func (x Index) SetExpiry(ctx context.Context, id tokencache.TokenID, expires time.Time) error {
+	return x.edit(ctx, id, func(doc *indexsource.Document) { doc.Expires = expires })
 }
 
-func (x Index) document(ctx context.Context, id tokencache.TokenID) (indexsource.Document, fleetlog.Position, bool, error) {
+// SetEnabled enables or disables a token. The error wraps tokencache.ErrNotFound if there
+// is no such token, or fleetlog.ErrConflict if somebody else changed it meanwhile, or is
+// as in Put.
+func (x Index) SetEnabled(ctx context.Context, id tokencache.TokenID, enabled bool) error {
+	return x.edit(ctx, id, func(doc *indexsource.Document) { doc.Enabled = enabled })
+}
+
+// Delete removes a token. The error is as in SetEnabled.
+func (x Index) Delete(ctx context.Context, id tokencache.TokenID) error {
+	last, err := x.existing(ctx, id)
+	if err != nil {
+		return err
+	}
+	return x.write(ctx, fleetlog.Entry{Key: docKey(id), Delete: true, Value: marshal(docRecord{Answer: x.n.address}), If: &last.Position})
+}
+
+// last returns the last message of a token's document.
+func (x Index) last(ctx context.Context, id tokencache.TokenID) (fleetlog.Message, error) {
 	if err := id.Validate(); err != nil {
-		return indexsource.Document{}, 0, false, err
+		return fleetlog.Message{}, err
 	}
 	view, err := x.view(ctx, docKey(id))
-	if err != nil {
-		return indexsource.Document{}, 0, false, err
+	return view.Messages[docKey(id)], err
+}
+
+// existing is last for a token that there must be.
+func (x Index) existing(ctx context.Context, id tokencache.TokenID) (fleetlog.Message, error) {
+	last, err := x.last(ctx, id)
+	if err == nil && (last.Position == 0 || last.Deleted) {
+		err = fmt.Errorf("%w: %s", tokencache.ErrNotFound, id)
 	}
-	m := view.Messages[docKey(id)]
-	doc, ok, err := parseDoc(m, id)
-	return doc, m.Position, ok, err
+	return last, err
+}
+
+// edit changes a document that there must be.
+func (x Index) edit(ctx context.Context, id tokencache.TokenID, change func(*indexsource.Document)) error {
+	last, err := x.existing(ctx, id)
+	if err != nil {
+		return err
+	}
+	doc, _, err := parseDoc(last, id)
+	if err != nil {
+		return err
+	}
+	change(&doc)
+	return x.put(ctx, doc, last.Position)
+}
+
+// put writes a document, if the last message of its key is that at a position.
+func (x Index) put(ctx context.Context, doc indexsource.Document, last fleetlog.Position) error {
+	return x.write(ctx, fleetlog.Entry{Key: docKey(doc.Token), Value: marshal(newDocRecord(doc, x.n.address)), If: &last})
 }
 
 // List returns the documents of an account's tokens, sorted by token name. Documents
-// that cannot be read are left out.
+// that cannot be read are left out. The error is that of the log, which may be unable to
+// tell of so many tokens at once: then it wraps fleetlog.ErrUnfit.
 func (x Index) List(ctx context.Context, account tokencache.Account) ([]indexsource.Document, error) {
 	if err := account.Validate(); err != nil {
 		return nil, err
@@ -247,6 +284,6 @@ func (x Index) List(ctx context.Context, account tokencache.Account) ([]indexsou
 // write appends a document's change and waits until it is in force everywhere.
 func (x Index) write(ctx context.Context, entry fleetlog.Entry) error {
 	entry.ID = x.n.cfg.newID()
-	_, err := x.n.spread(ctx, entry, false)
+	_, err := x.n.spread(ctx, entry)
 	return err
 }

@@ -2,7 +2,6 @@ package fleet
 
 import (
 	"cmp"
-	"encoding/json"
 	"slices"
 	"time"
 
@@ -14,11 +13,12 @@ type Member struct {
 	ID, Name string
 	Session  int               // which of its sessions this is, from 1
 	Applied  fleetlog.Position // up to which it had applied the log when it sent its last heartbeat; zero: that was its first
-	Heard    time.Time         // when that heartbeat came by
+	Version  int               // up to which it knows what may stand in a log
+	Heard    time.Time         // when that heartbeat was delivered
 	Until    time.Time         // if it sends no other one, it answers nothing after this, by this node's clock
 }
 
-// Members returns the nodes whose heartbeats have come by, this one included, sorted
+// Members returns the nodes whose heartbeats were delivered, this one included, sorted
 // by name. It asks nobody: within a fifth of a lease after this node began to serve it
 // has heard of all who serve, and while it is cut off it tells what it knew before.
 // A node that was closed is left out, and so is one that was silent for three leases.
@@ -26,35 +26,35 @@ func (n *Node) Members() []Member {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	list := make([]Member, 0, len(n.heard))
-	for _, m := range n.heard {
-		list = append(list, m)
+	for _, h := range n.heard {
+		list = append(list, Member{
+			ID: h.id.process, Name: h.beat.Name, Session: h.id.n, Applied: h.beat.Applied, Version: h.beat.Version, Heard: h.heard, Until: h.until,
+		})
 	}
 	slices.SortFunc(list, func(a, b Member) int { return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.ID, b.ID)) })
 	return list
 }
 
-// hear notes a heartbeat that came by. Its sender has read the clock before it was
-// sent, so its lease ends within a lease from now.
-func (n *Node) hear(m fleetlog.Message, lease time.Duration) {
-	id, ok := parseNodeKey(m.Key)
+// hear notes a heartbeat that was delivered to one of this node's sessions. Its sender has
+// read the clock before it was sent, so its lease ends within a lease from now.
+func (n *Node) hear(message fleetlog.Message, lease time.Duration, by int) {
+	m, ok := parseMember(message.Key, message)
 	if !ok {
 		return
 	}
-	var beat heartbeat
-	json.Unmarshal(m.Value, &beat) // what another tool wrote there is a member without a name
 	now := n.cfg.clock.Now()
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	for process, known := range n.heard {
-		if now.Sub(known.Heard) > keep*lease {
+		if now.Sub(known.heard) > keep*lease {
 			delete(n.heard, process)
 		}
 	}
-	switch known := n.heard[id.process]; {
-	case id.n < known.Session: // it comes by late
-	case m.Deleted:
-		delete(n.heard, id.process)
+	switch known := n.heard[m.id.process]; {
+	case m.id.n < known.id.n: // it is delivered late
+	case m.left:
+		delete(n.heard, m.id.process)
 	default:
-		n.heard[id.process] = Member{ID: id.process, Name: beat.Name, Session: id.n, Applied: beat.Applied, Heard: now, Until: now.Add(allow(lease))}
+		n.heard[m.id.process] = hearing{member: m, heard: now, until: now.Add(allow(lease)), by: by}
 	}
 }

@@ -2,6 +2,7 @@ package fleet_test
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 )
@@ -15,6 +16,7 @@ type changeOp struct {
 	key       string
 	all       bool // it selects every key
 	document  int  // the version that it wrote; 0: an eviction
+	mark      int  // below zero: in the logs, where this eviction stands; 0: it is not in them
 	lost      bool // the log was rolled back to before it
 }
 
@@ -38,8 +40,8 @@ type authOp struct {
 type history struct {
 	changes []changeOp
 	auths   []authOp
-	// logs are the document versions of each key, in the order of the log, for each
-	// log that there was, the oldest first.
+	// logs are the document versions of each key, and the marks of evictions among
+	// them, in the order of the log, for each log that there was, the oldest first.
 	logs []map[string][]int
 	// replaced says at which instant the log was made anew: documents before it
 	// may be gone.
@@ -48,7 +50,9 @@ type history struct {
 
 // violations returns what breaks the promise: a verdict of an authentication that
 // started after a change had returned, and that derives from a source read which
-// began before the change was called, or which shows an older document.
+// began before the change was called, or which shows an older document: than the one
+// that was written, or than one that the log had before the eviction, whether anybody
+// was told of that or not.
 func (h *history) violations() []string {
 	var found []string
 	for _, c := range h.changes {
@@ -61,7 +65,7 @@ func (h *history) violations() []string {
 			}
 			if a.read < c.call {
 				found = append(found, fmt.Sprintf("node %d answered for %s from %s as read at %d (hit %v, started %d, %v); change %+v", a.node, a.key, a.source, a.read, a.hit, a.start, a.at, c))
-			} else if c.document != 0 && h.older(a, c) {
+			} else if (c.document != 0 || c.mark != 0 && a.source == "index") && h.older(a, c) {
 				found = append(found, fmt.Sprintf("node %d answered for %s with version %d (hit %v, started %d, %v); change %+v", a.node, a.key, a.version, a.hit, a.start, a.at, c))
 			}
 		}
@@ -71,7 +75,7 @@ func (h *history) violations() []string {
 
 // older reports whether the verdict shows a document from before the change.
 func (h *history) older(a authOp, c changeOp) bool {
-	if a.version == c.document {
+	if c.document != 0 && a.version == c.document {
 		return false
 	}
 	for _, at := range h.replaced {
@@ -80,12 +84,25 @@ func (h *history) older(a authOp, c changeOp) bool {
 		}
 	}
 	for _, log := range h.logs {
-		got, wrote := index(log[a.key], a.version), index(log[a.key], c.document)
+		got, wrote := index(log[a.key], a.version), h.wrote(log[a.key], c)
 		if got >= 0 && wrote >= 0 {
 			return got < wrote
 		}
 	}
-	return a.version == 0
+	return a.version == 0 && (c.document != 0 || slices.ContainsFunc(h.logs, func(log map[string][]int) bool { return h.wrote(log[a.key], c) >= 0 }))
+}
+
+// wrote returns where the document stands that was in force once the change was: the
+// one that it wrote, or the last one before the eviction; below zero: in no place.
+func (h *history) wrote(versions []int, c changeOp) int {
+	if c.document != 0 {
+		return index(versions, c.document)
+	}
+	at := index(versions, c.mark)
+	for at >= 0 && versions[at] < 0 {
+		at--
+	}
+	return at
 }
 
 func index(versions []int, v int) int {
@@ -102,6 +119,8 @@ func TestModel(t *testing.T) {
 	put := changeOp{call: 10, ret: 20, key: "t0", document: 2}
 	all := changeOp{call: 10, ret: 20, all: true}
 	logs := []map[string][]int{{"t0": {1, 2, 3}}}
+	marked := changeOp{call: 10, ret: 20, key: "t0", mark: -7}
+	marks := []map[string][]int{{"t0": {1, 2, -6, -7, 3}}}
 	auth := func(start, read int64, source string, version int) authOp {
 		return authOp{start: start, read: read, source: source, key: "t0", version: version}
 	}
@@ -125,6 +144,13 @@ func TestModel(t *testing.T) {
 		{"its own document", put, auth(21, 15, "index", 2), history{logs: logs}, 0},
 		{"a later document", put, auth(21, 15, "index", 3), history{logs: logs}, 0},
 		{"no document", put, auth(21, 15, "index", 0), history{logs: logs}, 1},
+		{"a document from before the eviction", marked, auth(21, 15, "index", 1), history{logs: marks}, 1},
+		{"the document before the eviction", marked, auth(21, 15, "index", 2), history{logs: marks}, 0},
+		{"a document from after the eviction", marked, auth(21, 15, "index", 3), history{logs: marks}, 0},
+		{"no document, and one before the eviction", marked, auth(21, 15, "index", 0), history{logs: marks}, 1},
+		{"no document before the eviction either", marked, auth(21, 15, "index", 0), history{logs: []map[string][]int{{"t0": {-7, 1}}}}, 0},
+		{"an eviction that no log has", marked, auth(21, 15, "index", 1), history{logs: logs}, 0},
+		{"a file's verdict after a document", marked, auth(21, 15, "file", 0), history{logs: marks}, 0},
 		{"no document in a new log", put, auth(40, 35, "index", 0), history{logs: logs, replaced: []int64{30}}, 0},
 		{"an old document in the log that was new before", put, auth(40, 35, "index", 1), history{logs: logs, replaced: []int64{5}}, 1},
 	} {

@@ -39,13 +39,30 @@ type Config struct {
 	// Name is what reports call this node. Empty: the host name.
 	Name string
 
+	// Log is the identity that the log must have, as [Status] tells it. A node does
+	// not join another log, nor one that is new: so two logs are not taken for one,
+	// as where a NATS leaf node has a JetStream of its own, or a database's search
+	// path leads to another schema. Empty: any log.
+	Log string
+
+	// Nodes is how many nodes share the log, this one included, as far as the host
+	// knows; less, if some may be stopped. A change that is in force on fewer returns
+	// an [*UnconfirmedError] which wraps [ErrFewNodes]: the others may share another
+	// log. Zero: any number.
+	Nodes int
+
+	// Answer answers the questions of [Node.Ask], in goroutines of the node's, at
+	// most eight at a time. Close waits for it. Nil: this node does not answer.
+	Answer func(question string) string
+
 	// Observer is called at each event, from the node's goroutines, one call at a
 	// time from each, and delays what it is told of. Nil: nobody is told.
 	Observer func(Event)
 
-	clock  clock         // nil: the system's
-	newID  func() string // nil: random
-	jitter func() float64
+	clock   clock         // nil: the system's
+	newID   func() string // nil: random
+	jitter  func() float64
+	version int // zero: version
 }
 
 const (
@@ -62,7 +79,7 @@ type Node struct {
 	cfg    Config
 	id     string
 
-	address    string // where other nodes' answers come in
+	address    string // where other nodes' letters are delivered
 	stopListen func()
 	ctx        context.Context // ends with Close
 	cancel     context.CancelCauseFunc
@@ -71,21 +88,22 @@ type Node struct {
 	current atomic.Pointer[session] // nil: not serving
 	longest atomic.Int64            // lease that a log was seen to have, in nanoseconds
 
-	mu       sync.Mutex         // guards the fields below
-	changes  map[string]*change // that wait for answers, by ID
-	fence    fence              // the own heartbeat that came by last
-	serving  chan struct{}      // closed while serving
-	watchers map[*watcher]struct{}
-	heard    map[string]Member // by process
-	stopped  error             // why the last session ended
-	closed   bool
+	mu        sync.Mutex         // guards the fields below
+	changes   map[string]*change // that wait for answers, by ID
+	mark      watermark          // the own heartbeat that was delivered last
+	serving   chan struct{}      // closed while serving
+	since     time.Time          // since when the node serves, or does not
+	watchers  map[*watcher]struct{}
+	heard     map[string]hearing     // by process
+	questions map[string]chan letter // that wait for answers, by ID
+	answering int
+	stopped   error // why the node does not serve
+	closed    bool
 }
 
-// ErrNotServing is wrapped by the error of what needs a session while there is none.
+// ErrNotServing is wrapped by the errors of calls that need a session when the node has
+// none.
 var ErrNotServing = errors.New("fleet: this node does not serve at present")
-
-// ErrClosed is the error of what needs a node that was closed.
-var ErrClosed = errors.New("fleet: the node is closed")
 
 // New starts a node, which keeps the caches in step with the log until Close. It
 // returns at once: until the node has joined, and whenever it may have missed
@@ -115,10 +133,14 @@ func newNode(log fleetlog.Log, caches caches, cfg Config) (*Node, error) {
 	if cfg.jitter == nil {
 		cfg.jitter = rand.Float64
 	}
+	if cfg.version == 0 {
+		cfg.version = version
+	}
 	n := &Node{log: log, caches: caches, cfg: cfg, id: cfg.newID(),
-		changes: make(map[string]*change), serving: make(chan struct{}), watchers: make(map[*watcher]struct{}), heard: make(map[string]Member)}
+		changes: make(map[string]*change), serving: make(chan struct{}), since: cfg.clock.Now(),
+		watchers: make(map[*watcher]struct{}), heard: make(map[string]hearing), questions: make(map[string]chan letter)}
 	caches.Lease(cfg.clock.Now()) // nothing is answered before the first session
-	address, stop, err := log.Listen(n.answered)
+	address, stop, err := log.Listen(n.received)
 	if err != nil {
 		return nil, fmt.Errorf("fleet: listen for answers: %w", err)
 	}
@@ -129,19 +151,32 @@ func newNode(log fleetlog.Log, caches caches, cfg Config) (*Node, error) {
 }
 
 // Close leaves the fleet: the caches answer no more, the other nodes need not wait
-// for this one, and whoever waits for an eviction gets an error. It waits for the
-// node's goroutines, a second at most for the log.
+// for this one, and those who wait for an eviction get an error. It waits for the
+// node's goroutines, but at most three seconds for a log that hangs.
 func (n *Node) Close() {
 	n.mu.Lock()
 	n.closed = true
 	n.mu.Unlock()
-	n.cancel(ErrClosed)
-	n.running.Wait()
+	n.cancel(tokencache.ErrClosed)
+	ended := make(chan struct{})
+	go func() {
+		n.running.Wait()
+		close(ended)
+	}()
+	timer := time.NewTimer(closing)
+	defer timer.Stop()
+	select {
+	case <-ended:
+	case <-timer.C:
+	}
 	n.stopListen()
 }
 
+// closing is how long Close waits.
+const closing = 3 * time.Second
+
 // Ready waits until the node serves. The error is the context's, with the reason
-// why the node does not serve, or [ErrClosed].
+// why the node does not serve, or wraps tokencache.ErrClosed.
 func (n *Node) Ready(ctx context.Context) error {
 	n.mu.Lock()
 	serving := n.serving
@@ -150,7 +185,7 @@ func (n *Node) Ready(ctx context.Context) error {
 	case <-serving:
 		return nil
 	case <-n.ctx.Done():
-		return ErrClosed
+		return fmt.Errorf("%w: %w", ErrNotServing, tokencache.ErrClosed)
 	case <-ctx.Done():
 		n.mu.Lock()
 		defer n.mu.Unlock()
@@ -165,11 +200,16 @@ func (n *Node) Ready(ctx context.Context) error {
 type Status struct {
 	ID, Name string
 	Address  string            // where the other nodes send their answers
-	Serving  bool              // whether it has a session; its lease may have run out all the same
+	Serving  bool              // whether it has a session; its lease may have run out even so
+	Since    time.Time         // since when it has been serving, or has not been
+	Err      error             // why it does not serve, as far as that is known, the log's own error included
 	Until    time.Time         // until when it may answer
+	Renewed  time.Time         // when the heartbeat was sent from which its lease runs; zero: it does not serve
 	Lease    time.Duration     // the log's: how long a heartbeat lets a node answer
 	Applied  fleetlog.Position // up to which it has applied the log
 	Log      string            // the log's identity
+	Members  int               // how many nodes it has heard of within three leases, itself included
+	Pending  int               // how many changes of this node's are being appended or wait for other nodes
 }
 
 // Status returns how this node stands.
@@ -178,6 +218,13 @@ func (n *Node) Status() Status {
 	if s := n.current.Load(); s != nil {
 		st.Serving, st.Applied, st.Log = true, fleetlog.Position(s.applied.Load()), s.meta.Log
 		st.Until, st.Lease = *s.until.Load(), s.meta.Lease
+		st.Renewed = st.Until.Add(-st.Lease)
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	st.Since, st.Members, st.Pending = n.since, len(n.heard), len(n.changes)
+	if !st.Serving {
+		st.Err = n.stopped
 	}
 	return st
 }
@@ -192,15 +239,13 @@ func (n *Node) run() {
 			s.leave()
 			return
 		}
+		n.doubt(err)
 		if s.began {
 			n.tell(Event{Kind: EventStopped, Position: fleetlog.Position(s.applied.Load()), Err: err})
 			ended = n.cfg.clock.Now()
 		} else {
 			n.tell(Event{Kind: EventJoinFailed, Err: err})
 		}
-		n.mu.Lock()
-		n.stopped = err
-		n.mu.Unlock()
 		if n.sleep(n.ctx, n.backoff(n.cfg.Lease/50)) != nil {
 			s.leave()
 			return
@@ -208,58 +253,9 @@ func (n *Node) run() {
 	}
 }
 
-// backoff returns between half and one and a half of d: nodes that failed together
-// must not come back together.
-func (n *Node) backoff(d time.Duration) time.Duration {
-	return time.Duration(float64(d) * (0.5 + n.cfg.jitter()))
-}
-
-// sleep waits for d by the node's clock.
-func (n *Node) sleep(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(n.cfg.clock.Real(d))
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
-// append appends, and tries again until the outcome is known. Each attempt has the
-// entry's ID, so that at most one is written.
-func (n *Node) append(ctx context.Context, entry fleetlog.Entry) (fleetlog.Position, error) {
-	patience := max(n.cfg.Lease/5, 100*time.Millisecond)
-	for {
-		attempt, cancel := context.WithTimeout(ctx, n.cfg.clock.Real(patience))
-		pos, err := n.log.Append(attempt, entry)
-		cancel()
-		if err == nil || errors.Is(err, fleetlog.ErrConflict) {
-			return pos, err
-		}
-		if n.sleep(ctx, n.backoff(n.cfg.Lease/50)) != nil {
-			return 0, errors.Join(context.Cause(ctx), err)
-		}
-	}
-}
-
-// read reads a view that valid accepts, and tries again until it has one.
-func (n *Node) read(ctx context.Context, valid func(fleetlog.View) error, keys ...string) (fleetlog.View, error) {
-	patience := max(n.cfg.Lease/5, 100*time.Millisecond)
-	wait := n.cfg.Lease / 1000
-	for {
-		attempt, cancel := context.WithTimeout(ctx, n.cfg.clock.Real(patience))
-		view, err := n.log.Read(attempt, keys...)
-		cancel()
-		if err == nil {
-			err = valid(view)
-		}
-		if err == nil || errors.Is(err, errLog) {
-			return view, err
-		}
-		if n.sleep(ctx, n.backoff(wait)) != nil {
-			return fleetlog.View{}, errors.Join(context.Cause(ctx), err)
-		}
-		wait = min(2*wait, n.cfg.Lease/20)
-	}
+// doubt notes why the node does not serve.
+func (n *Node) doubt(err error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.stopped = err
 }

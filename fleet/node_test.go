@@ -231,7 +231,7 @@ func TestReadsOfAnOldLog(t *testing.T) {
 			t.Fatal(err)
 		}
 		for i := range 100 {
-			if _, err := a.conn.Append(t.Context(), fleetlog.Entry{Key: "else", ID: fmt.Sprint(i)}); err != nil {
+			if _, err := a.conn.Append(t.Context(), fleetlog.Entry{Key: "note.else", ID: fmt.Sprint(i)}); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -418,7 +418,7 @@ func TestLostChange(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log, a, b := pair(t)
 		for i := range 1000 {
-			if _, err := b.conn.Append(t.Context(), fleetlog.Entry{Key: "else", ID: fmt.Sprint("before", i)}); err != nil {
+			if _, err := b.conn.Append(t.Context(), fleetlog.Entry{Key: "note.else", ID: fmt.Sprint("before", i)}); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -430,7 +430,7 @@ func TestLostChange(t *testing.T) {
 				}
 				return 0
 			})
-			if _, err := b.conn.Append(t.Context(), fleetlog.Entry{Key: "else", ID: id}); err != nil {
+			if _, err := b.conn.Append(t.Context(), fleetlog.Entry{Key: "note.else", ID: id}); err != nil {
 				t.Error(err)
 			}
 			synctest.Wait()
@@ -481,8 +481,16 @@ func TestOtherToolsMayWrite(t *testing.T) {
 		{"an eviction that names nothing", fleetlog.Entry{Key: "evict.1", Value: []byte(`{"namespace":"elastic","service":"fleet-server"}`)}, []string{"clear"}},
 		{"an eviction taken away", fleetlog.Entry{Key: "evict.1", Delete: true}, nil},
 		{"a document's key that cannot be read", fleetlog.Entry{Key: "doc.elastic"}, []string{"clear"}},
-		{"something else", fleetlog.Entry{Key: "else"}, nil},
-		{"the log's identity", fleetlog.Entry{Key: "meta", Value: []byte(`{"log":"x","lease_ns":15000000000}`)}, []string{"lapse", "clear", "clear", "lease"}},
+		{"a kind that is not known", fleetlog.Entry{Key: "else"}, []string{"clear"}},
+		{"a kind that is not known, taken away", fleetlog.Entry{Key: "evict2.1", Delete: true}, []string{"clear"}},
+		{"a note", fleetlog.Entry{Key: "note.x", Value: []byte("?")}, nil},
+		{"an eviction with a field that is not known", fleetlog.Entry{Key: "evict.1", Value: []byte(`{"namespace":"elastic","service":"x","names":"*","also":"elastic/fleet-server"}`)}, []string{"clear"}},
+		{"an eviction with something behind it", fleetlog.Entry{Key: "evict.1", Value: []byte(`{"namespace":"elastic","service":"x","names":"*"}{}`)}, []string{"clear"}},
+		{"a document with a field that is not known", fleetlog.Entry{Key: "doc.elastic.fleet-server.t0", Value: []byte(`{"enabled":true,"unless":"x"}`)}, []string{"clear"}},
+		{"a document that cannot be read", fleetlog.Entry{Key: "doc.elastic.fleet-server.t0", Value: []byte(`{`)}, []string{"clear"}},
+		{"a document", fleetlog.Entry{Key: "doc.elastic.fleet-server.t0", Value: []byte(`{"enabled":true}`)}, nil},
+		{"a document taken away", fleetlog.Entry{Key: "doc.elastic.fleet-server.t0", Delete: true}, nil},
+		{"the log's identity", fleetlog.Entry{Key: "meta", Value: []byte(`{"version":1,"log":"x","lease_ns":15000000000}`)}, []string{"lapse", "clear", "clear", "lease"}},
 		{"the node's heartbeat", fleetlog.Entry{Key: "node.a1.1", Value: []byte(`{}`)}, []string{"lapse", "clear", "clear", "lease"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -512,10 +520,10 @@ func TestCloseLeaves(t *testing.T) {
 		if err != nil || report.Duration > 0 || len(report.Nodes) != 0 {
 			t.Errorf("got %+v, %v; want an eviction that waits for nobody", report, err)
 		}
-		if _, err := b.Evict(t.Context(), "elastic", "fleet-server", "t0"); !errors.Is(err, fleet.ErrClosed) {
+		if _, err := b.Evict(t.Context(), "elastic", "fleet-server", "t0"); !errors.Is(err, tokencache.ErrClosed) {
 			t.Errorf("a closed node evicts with error %v", err)
 		}
-		if err := b.Ready(t.Context()); !errors.Is(err, fleet.ErrClosed) {
+		if err := b.Ready(t.Context()); !errors.Is(err, tokencache.ErrClosed) {
 			t.Errorf("a closed node serves with error %v", err)
 		}
 	})
@@ -540,7 +548,7 @@ func TestCloseEndsEvictions(t *testing.T) {
 				synctest.Wait()
 				a.Close()
 				err := <-done
-				if unconfirmed := new(*fleet.UnconfirmedError); !errors.As(err, unconfirmed) || !errors.Is(err, fleet.ErrClosed) {
+				if unconfirmed := new(*fleet.UnconfirmedError); !errors.As(err, unconfirmed) || !errors.Is(err, tokencache.ErrClosed) {
 					t.Errorf("got %v, want an UnconfirmedError that wraps ErrClosed", err)
 				}
 				log.Start()
@@ -615,15 +623,15 @@ func TestIndex(t *testing.T) {
 		if err != nil || !ok || !doc.Hash.Verify(token.Secret()) || doc.Creator != "operator" || !doc.Enabled {
 			t.Errorf("got %+v, %v, %v", doc, ok, err)
 		}
-		if ok, err := b.Index().SetEnabled(ctx, id, false); !ok || err != nil {
-			t.Errorf("disable: %v, %v", ok, err)
+		if err := b.Index().SetEnabled(ctx, id, false); err != nil {
+			t.Errorf("disable: %v", err)
 		}
 		if docs, err := a.Index().List(ctx, account); err != nil || len(docs) != 1 || docs[0].Enabled {
 			t.Errorf("list: %+v, %v", docs, err)
 		}
-		for i, want := range []bool{true, false} {
-			if ok, err := a.Index().Delete(ctx, id); ok != want || err != nil {
-				t.Errorf("delete %d: %v, %v", i, ok, err)
+		for i, want := range []error{nil, tokencache.ErrNotFound} {
+			if err := a.Index().Delete(ctx, id); !errors.Is(err, want) {
+				t.Errorf("delete %d: %v, want %v", i, err, want)
 			}
 		}
 		if _, ok, err := b.Index().Get(ctx, id); ok || err != nil {
@@ -711,8 +719,8 @@ func TestDeletedDocumentGoes(t *testing.T) {
 		if err := x.Put(t.Context(), indexsource.Document{Token: id, Enabled: true, Hash: aHash}); err != nil {
 			t.Fatal(err)
 		}
-		if ok, err := x.Delete(t.Context(), id); !ok || err != nil {
-			t.Fatalf("got %v, %v", ok, err)
+		if err := x.Delete(t.Context(), id); err != nil {
+			t.Fatal(err)
 		}
 		key := "doc.elastic.fleet-server.t0"
 		time.Sleep(59 * time.Minute)

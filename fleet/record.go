@@ -1,8 +1,11 @@
 package fleet
 
 import (
+	"bytes"
 	"crypto/rand"
 	"encoding/json"
+	"errors"
+	"io"
 	"strconv"
 	"strings"
 	"time"
@@ -16,37 +19,54 @@ import (
 
 // This file is what stands in the log: JSON under these keys.
 //
-//	meta                    the log's identity and lease; written once
+//	meta                    the log's identity, version and lease; written once
 //	settled                 the same identity, once the log is older than a lease
 //	node.PROCESS.N          the heartbeat of a process's Nth session
 //	evict.ID                an eviction
 //	doc.NAMESPACE.SERVICE.NAME   a token's document
+//	note.KIND...            what concerns no token's verdict: a node that does not know the kind skips it
+//
+// A later version may add others. What a node does not know may be a revocation, so it
+// clears its caches, says that it has applied it, and goes on: kinds of keys, and
+// fields of an eviction or a document. Fields that it does not know of a heartbeat or
+// a note mean nothing to it, and of meta that it does not join.
 const (
 	metaKey     = "meta"
 	settledKey  = "settled"
 	nodePrefix  = "node."
 	evictPrefix = "evict."
 	docPrefix   = "doc."
+	notePrefix  = "note."
 )
+
+// version is of what stands in the log, as this package writes it. A log has the
+// version of the node that made it, and each node says in its heartbeats up to which
+// version it knows. A later version writes nothing of its own into a log until an
+// operator has raised the log's version, once all heartbeats say that they know it.
+const version = 1
 
 // keep is how many leases a heartbeat and an eviction stay in the log. One would
 // do: nobody with a valid lease has been away for longer.
 const keep = 3
 
 // keepDeleted is how long it stays in the log at least that a document was deleted.
-// For ever, it would count against what a log can read at once of an account.
+// Without an end, it would count against what a log can read at once of an account.
 const keepDeleted = time.Hour
 
 // metaRecord says which log this is. The servers' own notion is not enough: a stream that was
 // deleted and made anew has the same name, and may have the same positions.
 type metaRecord struct {
-	Log   string        `json:"log"`
-	Lease time.Duration `json:"lease_ns"` // of every node; the first one decides
+	Version int           `json:"version"` // of what may stand in the log
+	Log     string        `json:"log"`
+	Lease   time.Duration `json:"lease_ns"` // of every node; the first one decides
 }
 
 type heartbeat struct {
+	Version int               `json:"version"` // up to which the node knows what may stand in the log
 	Name    string            `json:"name,omitempty"`
+	Address string            `json:"address,omitempty"` // where the node is asked
 	First   bool              `json:"first,omitempty"`   // of its session: before it, the session serves nothing
+	Joined  fleetlog.Position `json:"joined,omitempty"`  // of the session's first heartbeat, in all others
 	Applied fleetlog.Position `json:"applied"`           // everything up to here, for operators
 	Changes []string          `json:"changes,omitempty"` // the IDs of the changes that were applied of late
 }
@@ -59,20 +79,30 @@ type evictionRecord struct {
 }
 
 type docRecord struct {
-	Created time.Time `json:"created,omitzero"`
-	Creator string    `json:"creator,omitempty"`
-	Enabled bool      `json:"enabled,omitempty"`
-	Hash    string    `json:"hash,omitempty"`
-	Answer  string    `json:"answer,omitempty"`
+	Created         time.Time `json:"created,omitzero"`
+	Creator         string    `json:"creator,omitempty"`
+	Enabled         bool      `json:"enabled,omitempty"`
+	Expires         time.Time `json:"expires,omitzero"`
+	Hash            string    `json:"hash,omitempty"`
+	Rotated         time.Time `json:"rotated,omitzero"`
+	RotatedBy       string    `json:"rotated_by,omitempty"`
+	Previous        string    `json:"previous,omitempty"` // the hash before, good until PreviousExpires
+	PreviousExpires time.Time `json:"previous_expires,omitzero"`
+	Answer          string    `json:"answer,omitempty"`
 }
 
-// An answer says that a session has applied a change.
-type answer struct {
-	Change  string         `json:"change"` // the ID of its append
+// A letter is what one node sends another: the answer to a change, a question, or the
+// answer to a question.
+type letter struct {
+	Change  string         `json:"change,omitempty"` // the ID of its append
 	Process string         `json:"process"`
-	Session int            `json:"session"`
+	Session int            `json:"session,omitempty"`
 	Name    string         `json:"name,omitempty"`
 	Evicted map[string]int `json:"evicted,omitempty"`
+
+	Question string `json:"question,omitempty"` // the ID of one
+	Text     string `json:"text,omitempty"`     // of the question, or of the answer
+	Answer   string `json:"answer,omitempty"`   // where to answer; empty: it is an answer
 }
 
 // A sessionID is a process, and which of its sessions.
@@ -115,12 +145,71 @@ func (r evictionRecord) selector() (tokencache.Selector, error) {
 }
 
 func newDocRecord(doc indexsource.Document, address string) docRecord {
-	return docRecord{Created: doc.Created, Creator: doc.Creator, Enabled: doc.Enabled, Hash: doc.Hash.Reveal(), Answer: address}
+	return docRecord{
+		Created: doc.Created, Creator: doc.Creator, Enabled: doc.Enabled, Expires: doc.Expires, Hash: doc.Hash.Reveal(),
+		Rotated: doc.Rotated, RotatedBy: doc.RotatedBy, Previous: doc.Previous.Reveal(), PreviousExpires: doc.PreviousExpires,
+		Answer: address,
+	}
 }
 
 func (r docRecord) document(id tokencache.TokenID) (indexsource.Document, error) {
 	hash, err := tokenhash.Parse(r.Hash)
-	return indexsource.Document{Token: id, Created: r.Created, Creator: r.Creator, Enabled: r.Enabled, Hash: hash}, err
+	doc := indexsource.Document{
+		Token: id, Created: r.Created, Creator: r.Creator, Enabled: r.Enabled, Expires: r.Expires, Hash: hash,
+		Rotated: r.Rotated, RotatedBy: r.RotatedBy, PreviousExpires: r.PreviousExpires,
+	}
+	if err == nil && r.Previous != "" {
+		doc.Previous, err = tokenhash.Parse(r.Previous)
+	}
+	return doc, err
+}
+
+// An effect is what a message demands of the caches.
+type effect struct {
+	clear    bool                // everything: it may mean anything
+	selector tokencache.Selector // these tokens; the zero Selector: none
+	document tokencache.TokenID  // this document has changed; zero: none has
+}
+
+// takesEffect reports whether those who appended a message wait until it is in force.
+func takesEffect(key string) bool {
+	return key != metaKey && key != settledKey && !strings.HasPrefix(key, nodePrefix) && !strings.HasPrefix(key, notePrefix)
+}
+
+// effectOf returns what a message demands. What cannot be understood may mean anything.
+func effectOf(m fleetlog.Message) effect {
+	switch {
+	case !takesEffect(m.Key), strings.HasPrefix(m.Key, evictPrefix) && m.Deleted:
+		return effect{}
+	case strings.HasPrefix(m.Key, evictPrefix):
+		var record evictionRecord
+		if decode(m.Value, &record) == nil {
+			if sel, err := record.selector(); err == nil {
+				return effect{selector: sel}
+			}
+		}
+	case strings.HasPrefix(m.Key, docPrefix):
+		var record docRecord
+		if id, ok := parseDocKey(m.Key); ok && (len(m.Value) == 0 || decode(m.Value, &record) == nil) {
+			return effect{document: id}
+		}
+	}
+	return effect{clear: true}
+}
+
+var errUnknownRecord = errors.New("it is malformed, or has fields that this version does not know")
+
+// decode reads a record of which every field must be known.
+func decode(data []byte, record any) error {
+	d := json.NewDecoder(bytes.NewReader(data))
+	d.DisallowUnknownFields()
+	if d.Decode(record) != nil {
+		return errUnknownRecord
+	}
+	if _, err := d.Token(); err != io.EOF {
+		return errUnknownRecord
+	}
+	return nil
 }
 
 // marshal is for records, which cannot fail to marshal.

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -46,14 +45,16 @@ type session struct {
 
 	beat     *beat             // sent, and not acknowledged or not seen yet
 	last     fleetlog.Position // of the own heartbeat that was seen last, or of the first one
-	trail    *trail
+	replay   *replay
 	settled  bool // the log is known to be older than a lease
 	metaSeen time.Time
 	asleep   time.Duration // how long the machine had been suspended when the session began
 
 	changes  [2][]string // that were applied since the last heartbeat, and since the one before
 	follower *feed
-	fresh    bool // the follower has delivered nothing yet
+	fresh    bool              // the follower has delivered nothing yet
+	pause    time.Duration     // after the last failure of a follower; zero: it has delivered something since
+	first    fleetlog.Position // of the session's first heartbeat
 }
 
 // maxChanges bounds a heartbeat: it names the changes of two intervals, in case the
@@ -80,10 +81,17 @@ var (
 	errSuspended = errors.New("fleet: the machine was suspended")
 	errUnseen    = errors.New("fleet: the heartbeat was acknowledged, and does not come by")
 	errBehind    = errors.New("fleet: the replica is behind")
+	errNoMeta    = errors.New("fleet: the log has no identity yet")
+	errOtherView = errors.New("fleet: the view is of another log")
+	errWrongLog  = errors.New("fleet: this is not a log to join")
 )
 
+// ErrVersion is wrapped by the reason why a node does not join, or has left: the log is of
+// a later version than this node knows. Upgrade the node.
+var ErrVersion = errors.New("fleet: the log is of a later version")
+
 func newSession(n *Node, id sessionID, ended time.Time) *session {
-	return &session{n: n, id: id, ended: ended, trail: newTrail(), asleep: n.cfg.clock.Suspended()}
+	return &session{n: n, id: id, ended: ended, replay: newReplay(), asleep: n.cfg.clock.Suspended()}
 }
 
 // run joins, and serves until something is in doubt, which is its error.
@@ -113,14 +121,14 @@ func (s *session) join(ctx context.Context) error {
 	for s.beat == nil || s.beat.entry.TTL < keep*s.meta.Lease {
 		var err error
 		s.beat = s.newBeat(heartbeat{First: true}, pos)
-		if pos, err = s.n.append(ctx, s.beat.entry); err != nil {
+		if pos, err = s.n.append(ctx, s.beat.entry, s.n.doubt); err != nil {
 			return fmt.Errorf("fleet: join: %w", err)
 		}
 		if err := s.learnLog(ctx, pos); err != nil {
 			return fmt.Errorf("fleet: join: %w", err)
 		}
 	}
-	s.last = pos
+	s.last, s.first = pos, pos
 	s.applied.Store(uint64(pos) - 1)
 	s.seen.Store(uint64(pos) - 1)
 	s.beat.acked <- pos
@@ -128,7 +136,7 @@ func (s *session) join(ctx context.Context) error {
 }
 
 // learnLog reads the log's identity beside the heartbeat at pos, so that it is the
-// identity of the log which has that heartbeat, and writes it where there is none.
+// identity of the log which has that heartbeat, and writes it if there is none.
 func (s *session) learnLog(ctx context.Context, pos fleetlog.Position) error {
 	key := s.id.key()
 	tied := func(v fleetlog.View) error {
@@ -141,37 +149,58 @@ func (s *session) learnLog(ctx context.Context, pos fleetlog.Position) error {
 		return nil
 	}
 	for {
-		view, err := s.n.read(ctx, tied, key, metaKey, settledKey)
+		view, err := s.n.read(ctx, tied, s.n.doubt, key, metaKey, settledKey)
 		if err != nil {
 			return err
 		}
 		if m, ok := view.Messages[metaKey]; ok && !m.Deleted {
 			return s.adopt(m, view.Messages[settledKey])
 		}
-		meta := metaRecord{Log: s.n.cfg.newID(), Lease: s.n.cfg.Lease}
+		if s.n.cfg.Log != "" {
+			return fmt.Errorf("%w: it is new, and Config.Log says %s", errWrongLog, s.n.cfg.Log)
+		}
+		meta := metaRecord{Version: version, Log: s.n.cfg.newID(), Lease: s.n.cfg.Lease}
 		last := view.Messages[metaKey].Position
 		entry := fleetlog.Entry{Key: metaKey, Value: marshal(meta), ID: s.n.cfg.newID(), If: &last}
-		if _, err := s.n.append(ctx, entry); err != nil && !errors.Is(err, fleetlog.ErrConflict) {
+		_, err = s.n.append(ctx, entry, s.n.doubt)
+		if err != nil && !errors.Is(err, fleetlog.ErrConflict) && !errors.Is(err, errUnsure) {
 			return err
 		}
 	}
 }
 
+// adopt takes the identity of the log, if this node may join it.
 func (s *session) adopt(meta, settled fleetlog.Message) error {
-	if err := json.Unmarshal(meta.Value, &s.meta); err != nil || s.meta.Log == "" || s.meta.Lease < minLease {
-		return fmt.Errorf("fleet: the log's key %q is malformed", metaKey)
+	record, err := s.n.cfg.joins(meta.Value)
+	if err != nil {
+		return err
 	}
+	s.meta = record
 	s.n.learnLease(s.meta.Lease)
 	s.settled = string(settled.Value) == s.meta.Log && !settled.Deleted
 	s.metaSeen = s.n.cfg.clock.Now()
 	return nil
 }
 
+// joins reads a log's identity, and says whether a node with this configuration may join
+// the log: it must know everything that may stand there.
+func (c Config) joins(meta []byte) (metaRecord, error) {
+	var record metaRecord
+	json.Unmarshal(meta, &record) // of what is malformed: no version
+	switch strict := decode(meta, new(metaRecord)); {
+	case record.Version > c.version:
+		return record, fmt.Errorf("%w: the log's is %d, this node knows %d", ErrVersion, record.Version, c.version)
+	case strict != nil || record.Version < 1 || record.Log == "" || record.Lease < minLease:
+		return record, fmt.Errorf("%w: the log's key %q is malformed", errWrongLog, metaKey)
+	case c.Log != "" && c.Log != record.Log:
+		return record, fmt.Errorf("%w: it is %s, and Config.Log says %s", errWrongLog, record.Log, c.Log)
+	}
+	return record, nil
+}
+
 // follow applies what comes by, and renews the lease, until something is in doubt.
 func (s *session) follow(ctx context.Context) error {
-	if err := s.open(ctx); err != nil {
-		return err
-	}
+	s.open(ctx)
 	defer func() { s.follower.close() }()
 	lease := s.meta.Lease
 	renew := s.timer(lease / 5)
@@ -191,6 +220,7 @@ func (s *session) follow(ctx context.Context) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		case m := <-s.follower.messages:
+			s.pause = 0
 			if err := s.handle(ctx, m); err != nil {
 				return err
 			}
@@ -198,9 +228,7 @@ func (s *session) follow(ctx context.Context) error {
 			if errors.Is(err, fleetlog.ErrGap) {
 				return err
 			}
-			if err := s.reopen(ctx, err); err != nil {
-				return err
-			}
+			s.reopen(ctx, err)
 		case pos := <-acked:
 			if err := s.acknowledged(pos); err != nil {
 				return err
@@ -211,9 +239,7 @@ func (s *session) follow(ctx context.Context) error {
 		case <-overdue.C:
 			// Clients take 10 to 20 seconds to notice that a consumer is dead.
 			if s.beat != nil {
-				if err := s.reopen(ctx, errUnseen); err != nil {
-					return err
-				}
+				s.reopen(ctx, errUnseen)
 				s.beat.waits *= 2 // it may be slow, not dead
 				overdue.Reset(s.real(s.beat.waits))
 			}
@@ -234,7 +260,7 @@ func (s *session) follow(ctx context.Context) error {
 			}
 			now, until := s.n.cfg.clock.Now(), *s.until.Load()
 			lapse.Reset(s.real(until.Sub(now)))
-			renew.Reset(s.real(until.Add(lease/5 - lease).Sub(now)))
+			renew.Reset(s.real(renewAt(until, lease).Sub(now)))
 		}
 	}
 }
@@ -245,7 +271,7 @@ func (s *session) timer(d time.Duration) *time.Timer { return time.NewTimer(s.re
 
 // newBeat makes a heartbeat and notes the time: before it is sent for the first time.
 func (s *session) newBeat(h heartbeat, last fleetlog.Position) *beat {
-	h.Name = s.n.cfg.Name
+	h.Version, h.Name, h.Address = s.n.cfg.version, s.n.cfg.Name, s.n.address
 	t0 := s.n.cfg.clock.Now()
 	lease := s.n.lease()
 	entry := fleetlog.Entry{Key: s.id.key(), Value: marshal(h), ID: s.n.cfg.newID(), If: &last, TTL: keep * lease}
@@ -259,13 +285,13 @@ func (s *session) renew(ctx context.Context) {
 		return
 	}
 	s.settle(ctx)
-	h := heartbeat{Applied: fleetlog.Position(s.applied.Load()), Changes: slices.Concat(s.changes[0], s.changes[1])}
+	h := heartbeat{Joined: s.first, Applied: fleetlog.Position(s.applied.Load()), Changes: slices.Concat(s.changes[0], s.changes[1])}
 	s.changes = [2][]string{nil, s.changes[0]}
 	b := s.newBeat(h, s.last)
 	ctx, b.stop = context.WithCancel(ctx)
 	s.beat = b
 	s.n.running.Go(func() {
-		pos, err := s.n.append(ctx, b.entry)
+		pos, err := s.n.append(ctx, b.entry, nil)
 		if err != nil {
 			b.fail <- err
 			return
@@ -294,22 +320,18 @@ func (s *session) acknowledged(pos fleetlog.Position) error {
 	return nil
 }
 
-// open starts to follow at the session's last heartbeat, and has what was applied
-// since come by again, for the trail.
-func (s *session) open(ctx context.Context) error {
-	f, err := s.n.openFeed(ctx, s.last)
-	if err != nil {
-		return err
-	}
-	s.follower, s.fresh = f, true
-	return nil
+// open starts to follow at the session's last heartbeat, so that what was applied since
+// is delivered again, for the replay.
+func (s *session) open(ctx context.Context) {
+	s.pause = doubled(s.pause, s.n.cfg.Lease/100, s.n.cfg.Lease/10)
+	s.follower, s.fresh = s.n.openFeed(ctx, s.last, s.pause), true
 }
 
 // reopen replaces the follower. The lease goes on meanwhile.
-func (s *session) reopen(ctx context.Context, why error) error {
+func (s *session) reopen(ctx context.Context, why error) {
 	s.n.tell(Event{Kind: EventReopened, Position: fleetlog.Position(s.applied.Load()), Err: why})
 	s.follower.close()
-	return s.open(ctx)
+	s.open(ctx)
 }
 
 // handle applies a message, or compares it with what was applied at its position.
@@ -327,13 +349,13 @@ func (s *session) handle(ctx context.Context, m fleetlog.Message) error {
 		return err
 	}
 	counts := s.apply(ctx, m)
-	s.trail.add(m)
+	s.replay.add(m)
 	s.advance(m.Position)
 	s.answer(m, counts)
 	if m.Key == s.id.key() {
 		s.beat.at, s.last = m.Position, m.Position
 		s.anchor.Store(uint64(m.Position))
-		s.trail.restart(m)
+		s.replay.restart(m)
 	}
 	return nil
 }
@@ -343,7 +365,7 @@ func (s *session) overlap(m fleetlog.Message) error {
 	first := s.fresh
 	s.fresh = false
 	if m.Position <= fleetlog.Position(s.applied.Load()) {
-		if !s.trail.matches(m) {
+		if !s.replay.matches(m) {
 			return fmt.Errorf("%w: position %d holds another message", errLog, m.Position)
 		}
 		return nil
@@ -373,26 +395,16 @@ func (s *session) own(m fleetlog.Message) error {
 	return nil
 }
 
-// apply puts a message in force, and returns what it evicted. What cannot be
-// understood may mean anything.
+// apply puts a message in force, and returns what it evicted.
 func (s *session) apply(ctx context.Context, m fleetlog.Message) map[string]int {
-	switch {
-	case strings.HasPrefix(m.Key, evictPrefix) && !m.Deleted:
-		var record evictionRecord
-		if err := json.Unmarshal(m.Value, &record); err == nil {
-			if sel, err := record.selector(); err == nil {
-				return s.n.caches.Evict(ctx, tokencache.CauseNode, sel)
-			}
-		}
+	s.n.hear(m, s.meta.Lease, s.id.n)
+	switch e := effectOf(m); {
+	case e.clear:
 		return s.n.caches.Clear(ctx, tokencache.CauseNode)
-	case strings.HasPrefix(m.Key, docPrefix):
-		if id, ok := parseDocKey(m.Key); ok {
-			s.n.documentChanged(id)
-			return nil
-		}
-		return s.n.caches.Clear(ctx, tokencache.CauseNode)
-	case strings.HasPrefix(m.Key, nodePrefix):
-		s.n.hear(m, s.meta.Lease)
+	case e.document.Name != "":
+		s.n.documentChanged(e.document)
+	case e.selector.String() != "":
+		return s.n.caches.Evict(ctx, tokencache.CauseNode, e.selector)
 	}
 	return nil
 }
@@ -404,9 +416,9 @@ func (s *session) advance(pos fleetlog.Position) {
 	}
 }
 
-// answer tells who asked for a change that it is in force here.
+// answer tells the node that asked for a change that it is in force here.
 func (s *session) answer(m fleetlog.Message, counts map[string]int) {
-	if !strings.HasPrefix(m.Key, evictPrefix) && !strings.HasPrefix(m.Key, docPrefix) {
+	if !takesEffect(m.Key) {
 		return
 	}
 	if m.ID != "" && len(s.changes[0]) < maxChanges {
@@ -417,9 +429,9 @@ func (s *session) answer(m fleetlog.Message, counts map[string]int) {
 	if json.Unmarshal(m.Value, &to) != nil || m.ID == "" {
 		return
 	}
-	a := answer{Change: m.ID, Process: s.id.process, Session: s.id.n, Name: s.n.cfg.Name, Evicted: counts}
+	a := letter{Change: m.ID, Process: s.id.process, Session: s.id.n, Name: s.n.cfg.Name, Evicted: counts}
 	if to.Answer == s.n.address {
-		s.n.applied(a, s.meta.Lease)
+		s.n.applied(a, s.meta)
 	} else if to.Answer != "" {
 		s.n.log.Send(to.Answer, marshal(a))
 	}
@@ -431,7 +443,6 @@ func (s *session) extend() error {
 	b := s.beat
 	s.beat = nil
 	b.stop()
-	s.n.fenced(b.t0, b.at)
 	now, until := s.n.cfg.clock.Now(), b.t0.Add(s.meta.Lease)
 	if now.After(until) || s.began && now.After(*s.until.Load()) {
 		return errLapsed
@@ -443,6 +454,7 @@ func (s *session) extend() error {
 		return nil // the next one is sent at once
 	}
 	s.until.Store(&until)
+	s.n.marked(watermark{b.t0, b.at, s.id.n})
 	if !s.began {
 		s.begin(until)
 		return nil
@@ -462,6 +474,7 @@ func (s *session) begin(until time.Time) {
 	s.began = true
 	s.n.mu.Lock()
 	close(s.n.serving)
+	s.n.since, s.n.stopped = s.n.cfg.clock.Now(), nil
 	s.n.mu.Unlock()
 	s.n.tell(Event{Kind: EventServing, Position: fleetlog.Position(s.applied.Load()), Duration: s.n.cfg.clock.Now().Sub(s.ended)})
 }
@@ -485,7 +498,7 @@ func (s *session) end() {
 	s.n.stateChanged(s.state(indexsource.HealthRed))
 	s.n.mu.Lock()
 	defer s.n.mu.Unlock()
-	s.n.serving = make(chan struct{})
+	s.n.serving, s.n.since = make(chan struct{}), s.n.cfg.clock.Now()
 }
 
 // leave takes the heartbeat away when the node closes, so that nobody waits for it.

@@ -210,7 +210,8 @@ func (w *world) boot(i int, rng *rand.Rand) *slot {
 	s.conn.Repeat = func() bool { return s.roll(10) == 0 }
 	s.conn.Copies = func() int { return s.roll(4) }
 	cfg := fleet.Config{Lease: simLease, Name: "node" + strconv.Itoa(i), Observer: s.observe}
-	node, err := fleet.NewWith(simLog{s.conn, s}, s.caches, cfg.WithTest(s.clock, s.newID, s.float))
+	cfg = cfg.WithTest(s.clock, s.newID, s.float).WithVersion(1 + i%2) // two versions of the code
+	node, err := fleet.NewWith(simLog{s.conn, s}, s.caches, cfg)
 	if err != nil {
 		panic(err)
 	}
@@ -300,7 +301,7 @@ func (e simLog) Append(ctx context.Context, entry fleetlog.Entry) (fleetlog.Posi
 	e.s.gate(ctx)
 	pos, err := e.Conn.Append(ctx, entry)
 	e.s.gate(ctx)
-	if err == nil && (strings.HasPrefix(entry.Key, "evict.") || strings.HasPrefix(entry.Key, "doc.")) {
+	if err == nil && !strings.HasPrefix(entry.Key, "node.") && entry.Key != "meta" && entry.Key != "settled" {
 		e.s.mu.Lock()
 		e.s.ack = time.Now()
 		e.s.mu.Unlock()
@@ -400,16 +401,16 @@ func (w *world) writer(i int) {
 		if w.stopping.Load() {
 			return
 		}
-		w.change(w.slot(i), keys[rng.IntN(len(keys))], rng.IntN(3))
+		w.change(w.slot(i), keys[rng.IntN(len(keys))], rng.IntN(7)%4)
 	}
 }
 
-// change evicts a key, evicts all, or writes a document.
+// change evicts a key, evicts all, writes a document, or what this version does not know.
 func (w *world) change(s *slot, key string, kind int) error {
 	s.gate(w.ctx)
 	ctx, cancel := context.WithTimeout(w.ctx, 60*time.Second)
 	defer cancel()
-	c := changeOp{key: key, all: kind == 1}
+	c := changeOp{key: key, all: kind == 1 || kind == 3}
 	var err error
 	called := time.Now()
 	if kind == 2 {
@@ -417,10 +418,14 @@ func (w *world) change(s *slot, key string, kind int) error {
 		doc := indexsource.Document{Token: account.TokenID(key), Creator: strconv.Itoa(c.document), Enabled: true, Hash: aHash}
 		c.call = w.tick()
 		err = s.node.Index().Put(ctx, doc)
+	} else if kind == 3 {
+		c.call = w.tick()
+		err = s.node.SpreadLater(ctx)
 	} else {
-		names := key
-		if c.all {
-			names = "*"
+		names := "*"
+		if !c.all {
+			c.mark = -int(w.versions.Add(1))
+			names = fmt.Sprintf("%s,mark%d", key, -c.mark) // by which it is found in the log
 		}
 		c.call = w.tick()
 		_, err = s.node.Evict(ctx, account.Namespace, account.Service, names)
@@ -506,6 +511,12 @@ func (w *world) documentLogs() []map[string][]int {
 				_, after, _ := strings.Cut(string(m.Value), `"creator":"`)
 				version, _, _ := strings.Cut(after, `"`)
 				log[key] = append(log[key], parseVersion(version))
+			} else if _, after, ok := strings.Cut(string(m.Value), "mark"); ok && strings.HasPrefix(m.Key, "evict.") {
+				number, _, _ := strings.Cut(after, ",")
+				number, _, _ = strings.Cut(number, `"`)
+				for _, key := range keys {
+					log[key] = append(log[key], -parseVersion(number))
+				}
 			}
 		}
 		logs = append(logs, log)

@@ -87,7 +87,7 @@ func Example() {
 	fmt.Println(view.Position > 0, len(view.Messages), err)
 	node.Close()
 	err = node.Ready(ctx)
-	fmt.Println(errors.Is(err, fleet.ErrClosed), counted.appended.Load() > 1, counted.followed.Load() > 1)
+	fmt.Println(errors.Is(err, tokencache.ErrClosed), counted.appended.Load() > 1, counted.followed.Load() > 1)
 	// Output:
 	// true 1 <nil>
 	// true true true

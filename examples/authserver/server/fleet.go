@@ -11,7 +11,6 @@ import (
 	"github.com/svctoken/svctoken/evict"
 	"github.com/svctoken/svctoken/fleet"
 	"github.com/svctoken/svctoken/fleet/fleetlog"
-	"github.com/svctoken/svctoken/tokencache"
 )
 
 // A Fleet is what a server shares with others: a log, which has the index.
@@ -66,15 +65,6 @@ type fleetIndex struct {
 }
 
 var _ Index = fleetIndex{}
-
-// Delete removes a token.
-func (x fleetIndex) Delete(ctx context.Context, id tokencache.TokenID) error {
-	found, err := x.Index.Delete(ctx, id)
-	if err == nil && !found {
-		return fmt.Errorf("%w: %s", tokencache.ErrNotFound, id)
-	}
-	return err
-}
 
 func (x fleetIndex) Describe(context.Context) Description {
 	status := x.node.Status()

@@ -210,11 +210,7 @@ func (h *host) put(w http.ResponseWriter, r *http.Request) {
 
 func (h *host) delete(w http.ResponseWriter, r *http.Request) {
 	h.change(w, r, func(ctx context.Context) error {
-		found, err := h.node.Index().Delete(ctx, account.TokenID(r.PathValue("name")))
-		if err == nil && !found {
-			return errors.New("there is none") // a write before, whose outcome is unknown, may still arrive
-		}
-		return err
+		return h.node.Index().Delete(ctx, account.TokenID(r.PathValue("name"))) // if there is none: a write before, whose outcome is unknown, may still arrive
 	})
 }
 

@@ -6,9 +6,9 @@ import (
 	"github.com/svctoken/svctoken/fleet/fleetlog"
 )
 
-// A trail is what a session remembers of the messages that it has applied since its
+// A replay is what a session remembers of the messages that it has applied since its
 // own last heartbeat. A follower that is opened anew starts at that heartbeat, and
-// what comes by must be what came by then: after the log was rolled back, or
+// what it delivers must be what was delivered then: after the log was rolled back, or
 // replaced, the same positions hold other messages.
 //
 // The heartbeat vouches for all before it. Only this session writes its key, and each
@@ -16,32 +16,32 @@ import (
 // that lost it refuses the next.
 //
 // A message may have gone since because a later one of the same key took its place.
-// That one either comes by as well, or its place is before the applied position, and
+// That one is either delivered as well, or its place is before the applied position, and
 // then it must be known, too.
-type trail struct {
+type replay struct {
 	seed maphash.Seed
 	seen map[fleetlog.Position]uint64
 }
 
-func newTrail() *trail { return &trail{maphash.MakeSeed(), make(map[fleetlog.Position]uint64)} }
+func newReplay() *replay { return &replay{maphash.MakeSeed(), make(map[fleetlog.Position]uint64)} }
 
-func (t *trail) add(m fleetlog.Message) { t.seen[m.Position] = t.print(m) }
+func (r *replay) add(m fleetlog.Message) { r.seen[m.Position] = r.print(m) }
 
 // restart forgets what is before the session's own heartbeat.
-func (t *trail) restart(m fleetlog.Message) {
-	clear(t.seen)
-	t.add(m)
+func (r *replay) restart(m fleetlog.Message) {
+	clear(r.seen)
+	r.add(m)
 }
 
 // matches reports whether the message is what was there before.
-func (t *trail) matches(m fleetlog.Message) bool {
-	print, ok := t.seen[m.Position]
-	return ok && print == t.print(m)
+func (r *replay) matches(m fleetlog.Message) bool {
+	print, ok := r.seen[m.Position]
+	return ok && print == r.print(m)
 }
 
-func (t *trail) print(m fleetlog.Message) uint64 {
+func (r *replay) print(m fleetlog.Message) uint64 {
 	var h maphash.Hash
-	h.SetSeed(t.seed)
+	h.SetSeed(r.seed)
 	for _, s := range []string{m.ID, m.Key, string(m.Value)} {
 		h.WriteString(s)
 		h.WriteByte(0)
