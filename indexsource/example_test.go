@@ -104,7 +104,8 @@ func ExampleIndex() {
 
 	fmt.Println(s.watchers.Len(), s.health(indexsource.HealthNone), s.health(indexsource.HealthRed), s.health(indexsource.HealthGreen))
 	for source := range s.watchers.All() {
-		source.EverythingChanged() // after a gap in what the engine tells
+		source.AccountChanged(id.Account) // after several of its tokens were deleted
+		source.EverythingChanged()        // after a gap in what the engine tells
 	}
 	// Output:
 	// operator 1h0m0s true

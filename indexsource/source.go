@@ -84,6 +84,16 @@ func (s *Source) DocumentChanged(id tokencache.TokenID) {
 	s.caches.Evict(context.Background(), tokencache.CauseSource, sel)
 }
 
+// AccountChanged is the hook for a change of any number of an account's tokens: the
+// caches of the index forget all of them, and have done so when it returns.
+func (s *Source) AccountChanged(account tokencache.Account) {
+	sel, err := account.SelectAll()
+	if err != nil {
+		return // no bearer can name it
+	}
+	s.caches.Evict(context.Background(), tokencache.CauseSource, sel)
+}
+
 // EverythingChanged is the hook for changes that cannot be named: they are too many,
 // or the index was set back to an older copy of itself. The caches of the index
 // forget everything, and have done so when it returns.

@@ -20,10 +20,8 @@ import (
 
 	"github.com/svctoken/svctoken/examples/authserver/server"
 	"github.com/svctoken/svctoken/examples/sqlserver/internal/dsn"
-	"github.com/svctoken/svctoken/indexsource"
 	"github.com/svctoken/svctoken/indexsource/sqlindex"
 	"github.com/svctoken/svctoken/indexsource/sqlindex/pglisten"
-	"github.com/svctoken/svctoken/tokencache"
 )
 
 func main() {
@@ -59,32 +57,6 @@ func run(ctx context.Context, o server.Options, name string, cfg sqlindex.Config
 type index struct{ *dsn.Store }
 
 var _ server.Index = index{}
-
-// Delete removes a token.
-func (ix index) Delete(ctx context.Context, id tokencache.TokenID) error {
-	found, err := ix.Index.Delete(ctx, id)
-	if err == nil && !found {
-		return fmt.Errorf("%w: %s", tokencache.ErrNotFound, id)
-	}
-	return err
-}
-
-// List returns all documents of an account.
-func (ix index) List(ctx context.Context, account tokencache.Account) ([]indexsource.Document, error) {
-	var all []indexsource.Document
-	page := sqlindex.Page{Account: account, Limit: 1000}
-	for {
-		docs, err := ix.Index.List(ctx, page)
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, docs...)
-		if len(docs) < page.Limit {
-			return all, nil
-		}
-		page.After = docs[len(docs)-1].Token
-	}
-}
 
 // Describe says which database this is, and what the last poll has found.
 func (ix index) Describe(context.Context) server.Description {

@@ -1,6 +1,7 @@
 package sqlindex_test
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"database/sql/driver"
@@ -17,21 +18,25 @@ import (
 // that it is told to have, at the rev that it is told. It works in a bubble, which no
 // real one does.
 type fake struct {
-	mu     sync.Mutex // guards the fields below
-	err    func(args []driver.NamedValue) error
-	rev    int64
-	format int64
-	hash   string
-	polls  int
-	delay  time.Duration // of each query
+	mu          sync.Mutex // guards the fields below
+	err         func(args []driver.NamedValue) error
+	rev         int64
+	format      int64
+	readableBy  int64
+	commitErr   error  // of each commit
+	afterCommit func() // runs before a commit is answered
+	hash        string
+	polls       int
+	delay       time.Duration // of each query
 
 	changed []string // tokens that a poll behind rev says have changed
+	kind    string   // of these changes, if it is not token
 }
 
 // openFake returns an index on the fake as if it were PostgreSQL.
 func openFake(t testing.TB, cfg sqlindex.Config) (*fake, *sqlindex.Index) {
 	t.Helper()
-	f := &fake{rev: 1, format: 3}
+	f := &fake{rev: 1, format: 4, readableBy: 4}
 	db := sql.OpenDB(f)
 	t.Cleanup(func() { db.Close() })
 	ix, err := sqlindex.New(db, sqlindex.PostgreSQL, cfg)
@@ -52,9 +57,13 @@ func (f *fake) fail(err error) {
 	f.set(func() {
 		f.err = nil
 		if err != nil {
-			f.err = func([]driver.NamedValue) error { return err }
+			f.err = failing(err)
 		}
 	})
+}
+
+func failing(err error) func([]driver.NamedValue) error {
+	return func([]driver.NamedValue) error { return err }
 }
 
 func (f *fake) Connect(context.Context) (driver.Conn, error) { return fakeConn{f}, nil }
@@ -64,7 +73,19 @@ type fakeConn struct{ *fake }
 
 func (c fakeConn) Prepare(query string) (driver.Stmt, error) { return fakeStmt{c.fake, query}, nil }
 func (c fakeConn) Close() error                              { return nil }
-func (c fakeConn) Begin() (driver.Tx, error)                 { return nil, driver.ErrSkip }
+func (c fakeConn) Begin() (driver.Tx, error)                 { return fakeTx{c.fake}, nil }
+
+type fakeTx struct{ *fake }
+
+func (t fakeTx) Rollback() error { return nil }
+func (t fakeTx) Commit() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.afterCommit != nil {
+		t.afterCommit()
+	}
+	return t.commitErr
+}
 
 type fakeStmt struct {
 	*fake
@@ -80,9 +101,13 @@ func (s fakeStmt) ExecContext(_ context.Context, args []driver.NamedValue) (driv
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.err != nil {
-		return nil, s.err(args)
+		if err := s.err(args); err != nil {
+			return nil, err
+		}
 	}
-	s.rev++
+	if strings.Contains(s.query, "svctoken_tokens") || strings.Contains(s.query, "rev + 1") {
+		s.rev++
+	}
 	return driver.RowsAffected(1), nil
 }
 
@@ -96,7 +121,7 @@ func (s fakeStmt) QueryContext(ctx context.Context, args []driver.NamedValue) (d
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	lists, glances := strings.Contains(s.query, "UNION ALL"), strings.Contains(s.query, "JOIN svctoken_revs b")
+	lists, glances := strings.Contains(s.query, "svctoken_changes"), strings.Contains(s.query, "JOIN svctoken_revs b")
 	if glances && !lists || lists && args[0].Value == int64(0) { // what a glance asks for is no poll of its own
 		s.polls++
 	}
@@ -106,24 +131,26 @@ func (s fakeStmt) QueryContext(ctx context.Context, args []driver.NamedValue) (d
 	case lists && len(s.changed) > 0:
 		rows := &fakeRows{}
 		for _, name := range s.changed {
-			rows.rows = append(rows.rows, append(s.list(), "elastic", "fleet-server", name))
+			rows.rows = append(rows.rows, append(s.list(), cmp.Or(s.kind, "token"), "elastic", "fleet-server", name))
 		}
 		return rows, nil
 	case lists:
-		return &fakeRows{rows: [][]driver.Value{append(s.list(), nil, nil, nil)}}, nil
+		return &fakeRows{rows: [][]driver.Value{append(s.list(), nil, nil, nil, nil)}}, nil
 	case glances:
-		return &fakeRows{rows: [][]driver.Value{{"uuid", s.format, s.rev, int64(0), "mark", false, int64(6)}}}, nil
+		return &fakeRows{rows: [][]driver.Value{{"uuid", s.format, s.readableBy, s.rev, int64(0), "mark", false, int64(6)}}}, nil
 	}
-	row := []driver.Value{"uuid", s.format, s.rev, false, nil, nil, nil, nil}
-	if s.hash != "" {
-		row = []driver.Value{"uuid", s.format, s.rev, false, int64(1), "me", true, s.hash}
+	row := []driver.Value{"uuid", s.format, s.readableBy, s.rev, false}
+	if s.hash == "" {
+		row = append(row, make([]driver.Value, 9)...)
+	} else {
+		row = append(row, int64(1), "me", true, nil, nil, "", nil, s.hash, "")
 	}
 	return &fakeRows{rows: [][]driver.Value{row}}, nil
 }
 
 // list is what each row of the list of changes begins with.
 func (f *fake) list() []driver.Value {
-	return []driver.Value{"uuid", f.format, f.rev, int64(0), "mark", "mark", false, int64(6)}
+	return []driver.Value{"uuid", f.format, f.readableBy, f.rev, int64(0), "mark", "mark", false, int64(6)}
 }
 
 type fakeRows struct{ rows [][]driver.Value }

@@ -11,7 +11,6 @@ import (
 
 	"github.com/svctoken/svctoken/indexsource"
 	"github.com/svctoken/svctoken/tokencache"
-	"github.com/svctoken/svctoken/tokencache/tokenhash"
 )
 
 var (
@@ -26,12 +25,15 @@ var (
 
 	// ErrReplaced is wrapped by the errors of an index on SQLite whose file was
 	// removed or replaced by another one. The connections still read the old file,
-	// so the index answers nothing any more: open it again. To restore a backup
-	// while the file is in use, use SQLite's backup API, or its shell's .restore.
-	ErrReplaced = errors.New("the database file was replaced")
+	// so the index answers nothing any more: restart the process, or open it again. If
+	// the same file comes back, the index recovers by itself. The files -wal and -shm
+	// beside it count, too. To restore a backup while the file is in use, use SQLite's
+	// backup API, or its shell's .restore.
+	ErrReplaced = errors.New("the database file was removed or replaced: if it does not come back, restart the process")
 
-	// ErrClosed is wrapped by the errors of an index that was closed.
-	ErrClosed = errors.New("sqlindex: the index is closed")
+	// ErrJournal is wrapped by the errors of an index on SQLite whose journal_mode is
+	// OFF or MEMORY: a crash can lose or break what was acknowledged.
+	ErrJournal = errors.New("journal_mode must be WAL, or another one that survives a crash")
 )
 
 // Config has the optional settings of an [Index]. The zero Config is the
@@ -57,7 +59,7 @@ type Config struct {
 	// this may take Timeout. Zero: never, and a hit stays one until its TTL.
 	GoneAfter time.Duration
 
-	// AllowReplicas has the index read from replicas of PostgreSQL too. A change is
+	// AllowReplicas lets the index read from replicas of PostgreSQL too. A change is
 	// then noticed when it has reached the replica, and no read goes back behind what
 	// was seen.
 	AllowReplicas bool
@@ -105,7 +107,7 @@ func (cfg Config) withDefaults() (Config, error) {
 // seen last: then the caches forget everything.
 type Index struct {
 	db      *sql.DB
-	engine  Engine
+	dialect Dialect
 	cfg     Config // immutable after New
 	get     statement
 	poll    statement
@@ -113,15 +115,18 @@ type Index struct {
 	nudge   chan struct{} // holds one: poll now
 	soon    chan struct{} // holds one: poll within settle
 
-	mu       sync.Mutex // guards the fields below
-	closed   bool
-	seen     position // of the last poll that succeeded, the zero position before
-	status   Status
-	failing  time.Time // when polls began to fail, or zero
-	gone     bool      // they have failed for Config.GoneAfter
-	watchers map[*watcher]struct{}
-	stop     context.CancelFunc // ends the poller, nil where there is none
-	pollers  sync.WaitGroup     // the poller, and one that ends
+	mu      sync.Mutex // guards the fields below
+	closed  bool
+	seen    position // of the last poll that succeeded, the zero position before
+	status  Status
+	failing time.Time           // when polls began to fail, or zero
+	gone    bool                // they have failed for Config.GoneAfter
+	groups  []*tokencache.Group // of the Evictors
+	stop    context.CancelFunc  // ends the poller, nil if there is none
+	pollers sync.WaitGroup      // the poller, and one that ends
+
+	watchers indexsource.Watchers
+	tidying  daily // of svctoken_used
 
 	polling sync.Mutex // held during a poll; taken before telling and mu
 	pinned  pinned     // SQLite's connection for polls; guarded by polling
@@ -140,30 +145,35 @@ var _ indexsource.Index = (*Index)(nil)
 
 // New returns the index in the database. It does not ask it anything yet, so the
 // database may be down; see [Index.Migrate] for an empty one. The handle stays the
-// caller's, to close after the index. The error is for an engine that is not known
+// caller's, to close after the index. The error is for a dialect that is not known
 // or a Config that makes no sense, and names the field.
-func New(db *sql.DB, engine Engine, cfg Config) (*Index, error) {
-	if engine != SQLite && engine != PostgreSQL {
-		return nil, fmt.Errorf("sqlindex: %v", engine)
+func New(db *sql.DB, dialect Dialect, cfg Config) (*Index, error) {
+	if dialect != SQLite && dialect != PostgreSQL {
+		return nil, fmt.Errorf("sqlindex: %v", dialect)
 	}
 	cfg, err := cfg.withDefaults()
 	if err != nil {
 		return nil, err
 	}
 	ix := &Index{
-		db: db, engine: engine, cfg: cfg,
-		nudge:    make(chan struct{}, 1),
-		soon:     make(chan struct{}, 1),
-		watchers: make(map[*watcher]struct{}),
+		db: db, dialect: dialect, cfg: cfg,
+		nudge: make(chan struct{}, 1),
+		soon:  make(chan struct{}, 1),
 	}
-	ix.get.query = engine.bind(fmt.Sprintf(getQuery, engine.recovering()))
-	ix.poll.query = engine.bind(fmt.Sprintf(pollQuery, engine.recovering(), engine.triggers()))
-	ix.glances.query = engine.bind(fmt.Sprintf(glanceQuery, engine.recovering(), engine.triggers()))
+	for stmt, query := range map[*statement]string{
+		&ix.get:     fmt.Sprintf(getQuery, dialect.recovering()),
+		&ix.poll:    fmt.Sprintf(pollQuery, dialect.recovering(), dialect.triggers()),
+		&ix.glances: fmt.Sprintf(glanceQuery, dialect.recovering(), dialect.triggers()),
+	} {
+		// PostgreSQL's drivers prepare what they are asked for again, in ways that a pooler
+		// may need them not to.
+		stmt.query, stmt.prepares = dialect.bind(query), dialect == SQLite
+	}
 	return ix, nil
 }
 
 // Close ends what the index has started, and waits for it. Its methods fail
-// afterwards with [ErrClosed], and its health is none: the caches forget everything, as
+// afterwards with tokencache.ErrClosed, and its health is none: the caches forget everything, as
 // nobody would tell them of changes any more. It does not close the database handle.
 func (ix *Index) Close() {
 	ix.mu.Lock()
@@ -183,9 +193,9 @@ func (ix *Index) Close() {
 	ix.glances.close()
 }
 
-// getQuery returns one row also where there is no document: who answers, and at
+// getQuery returns one row also if there is no document: who answers, and at
 // which point of the history, belongs to the answer.
-const getQuery = `SELECT m.uuid, m.format, m.rev, %s, t.created, t.creator, t.enabled, t.hash
+const getQuery = `SELECT m.uuid, m.format, m.readable_by, m.rev, %s, ` + documentColumns + `, t.hash, t.previous
 FROM svctoken_meta m LEFT JOIN svctoken_tokens t ON t.namespace = $1 AND t.service = $2 AND t.name = $3`
 
 // Get returns the document of a token; see indexsource.Index. It reads from the
@@ -216,23 +226,19 @@ func (ix *Index) getOnce(ctx context.Context, id tokencache.TokenID) (indexsourc
 	if err != nil {
 		return indexsource.Document{}, false, err
 	}
-	if len(ix.watching()) == 0 {
+	if ix.watchers.Len() == 0 {
 		seen = position{} // nobody polls, and nobody remembers: whatever the database says now is right
 	}
-	stmt, err := ix.get.prepare(ctx, ix.db)
-	if err != nil {
-		return indexsource.Document{}, false, wrap("get", err)
-	}
 	var at position
-	var version int
+	var f format
 	var replica bool
 	var row columns
-	err = stmt.QueryRowContext(ctx, id.Account.Namespace, id.Account.Service, id.Name).
-		Scan(&at.uuid, &version, &at.rev, &replica, &row.created, &row.creator, &row.enabled, &row.hash)
+	err = ix.get.queryRow(ctx, ix.db, []any{id.Account.Namespace, id.Account.Service, id.Name},
+		append([]any{&at.uuid, &f.version, &f.readableBy, &at.rev, &replica}, append(row.targets(), &row.hash, &row.previous)...)...)
 	if err != nil {
 		return indexsource.Document{}, false, wrap("get", err)
 	}
-	if err := ix.accept(at, seen, version, replica); err != nil {
+	if err := ix.accept(at, seen, f, replica); err != nil {
 		return indexsource.Document{}, false, fmt.Errorf("sqlindex: get: %w", err)
 	}
 	if !row.created.Valid {
@@ -246,19 +252,30 @@ func (ix *Index) getOnce(ctx context.Context, id tokencache.TokenID) (indexsourc
 func (ix *Index) ready() (position, error) {
 	ix.mu.Lock()
 	defer ix.mu.Unlock()
-	switch {
-	case ix.closed:
-		return position{}, ErrClosed
-	case errors.Is(ix.status.Err, ErrReplaced):
-		return position{}, ix.status.Err
-	default:
-		return ix.seen, nil
+	if ix.closed {
+		return position{}, errClosed
 	}
+	return ix.seen, nil
 }
 
-// present fails where polls have failed for so long that the index is gone: what a read
-// found, nobody would evict.
+var errClosed = fmt.Errorf("sqlindex: %w", tokencache.ErrClosed)
+
+// replaced fails if the file was replaced: what is written to the old one is lost.
+func (ix *Index) replaced() error {
+	ix.mu.Lock()
+	defer ix.mu.Unlock()
+	if errors.Is(ix.status.Err, ErrReplaced) {
+		return ix.status.Err
+	}
+	return nil
+}
+
+// present fails if the file was replaced, or if polls have failed for so long that the
+// index is gone: what a read found, nobody would evict.
 func (ix *Index) present() error {
+	if err := ix.replaced(); err != nil {
+		return err
+	}
 	ix.mu.Lock()
 	defer ix.mu.Unlock()
 	if ix.gone {
@@ -267,14 +284,14 @@ func (ix *Index) present() error {
 	return nil
 }
 
-// accept decides whether an answer counts, and has the poller look where the answer
+// accept decides whether an answer counts, and makes the poller look if the answer
 // is from a point of the history that it has not seen.
-func (ix *Index) accept(at, seen position, version int, replica bool) error {
+func (ix *Index) accept(at, seen position, f format, replica bool) error {
 	if replica && !ix.cfg.AllowReplicas {
 		return ErrReplica
 	}
-	if version != formatOf[ix.engine] {
-		return fmt.Errorf("%w: it has %d, the package %d", ErrFormat, version, formatOf[ix.engine])
+	if err := f.check(); err != nil {
+		return err
 	}
 	switch {
 	case seen.uuid == "":
@@ -286,71 +303,4 @@ func (ix *Index) accept(at, seen position, version int, replica bool) error {
 		signal(ix.soon)
 	}
 	return nil
-}
-
-// The columns of a document, which are all NULL where there is no document.
-type columns struct {
-	created sql.NullInt64
-	creator sql.NullString
-	enabled sql.NullBool
-	hash    sql.NullString
-}
-
-func (c columns) document(id tokencache.TokenID) (indexsource.Document, error) {
-	doc := indexsource.Document{
-		Token: id, Created: time.UnixMilli(c.created.Int64), Creator: c.creator.String, Enabled: c.enabled.Bool,
-	}
-	if c.hash.String == "" {
-		return doc, nil
-	}
-	var err error
-	if doc.Hash, err = tokenhash.Parse(c.hash.String); err != nil {
-		return indexsource.Document{}, fmt.Errorf("sqlindex: token %s: %w", id, err)
-	}
-	return doc, nil
-}
-
-// A statement is prepared when it is first needed: the database may be down before.
-type statement struct {
-	query string // immutable after New
-
-	mu       sync.Mutex // guards the fields below
-	prepared *sql.Stmt
-	closed   bool
-}
-
-func (s *statement) prepare(ctx context.Context, db *sql.DB) (*sql.Stmt, error) {
-	s.mu.Lock()
-	prepared, closed := s.prepared, s.closed
-	s.mu.Unlock()
-	if prepared != nil {
-		return prepared, nil
-	}
-	if closed {
-		return nil, ErrClosed
-	}
-	stmt, err := db.PrepareContext(ctx, s.query) // not under mu: it takes as long as the database does
-	if err != nil {
-		return nil, err
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.prepared != nil || s.closed {
-		stmt.Close()
-	} else {
-		s.prepared = stmt
-	}
-	if s.prepared == nil {
-		return nil, ErrClosed
-	}
-	return s.prepared, nil
-}
-
-func (s *statement) close() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.prepared != nil {
-		s.prepared.Close()
-	}
-	s.prepared, s.closed = nil, true
 }

@@ -2,40 +2,53 @@ package sqlindex
 
 import (
 	"context"
+	"iter"
 
 	"github.com/svctoken/svctoken/indexsource"
 	"github.com/svctoken/svctoken/tokencache"
 )
 
-// A Page says which documents [Index.List] returns.
-type Page struct {
-	Account tokencache.Account // of this account; the zero Account: of all accounts
-	After   tokencache.TokenID // those that follow this one; the zero TokenID: from the first
-	Limit   int                // at most so many; zero: 1000
+// List returns the documents of an account's tokens, in the order of the bytes of their
+// names. They have no hashes. It reads what the database shows at the moment, from a
+// replica too. The error is an [*EngineError].
+func (ix *Index) List(ctx context.Context, account tokencache.Account) ([]indexsource.Document, error) {
+	return ix.list(ctx, `WHERE namespace = $1 AND service = $2 ORDER BY name`, account.Namespace, account.Service)
 }
 
-const listQuery = `SELECT namespace, service, name, created, creator, enabled FROM svctoken_tokens
-WHERE (namespace, service, name) > ($1, $2, $3)`
+// page is how many documents All reads at once.
+const page = 1000
 
-// List returns documents in the order of their namespaces, services and names. They
-// have no Hash. Fewer than the limit: there are no more. The next page begins after
-// the last document of this one; what is created or deleted meanwhile may be missing
-// or not.
-//
-// It reads what the database shows at the moment, from a replica too.
-func (ix *Index) List(ctx context.Context, page Page) ([]indexsource.Document, error) {
+// All yields the documents of all accounts, in the order of the bytes of their namespaces,
+// services and names, as List returns them. What is created or deleted meanwhile may be
+// missing or not. After an error it ends.
+func (ix *Index) All(ctx context.Context) iter.Seq2[indexsource.Document, error] {
+	return func(yield func(indexsource.Document, error) bool) {
+		var last tokencache.TokenID
+		for {
+			docs, err := ix.list(ctx, `WHERE (namespace, service, name) > ($1, $2, $3) ORDER BY namespace, service, name LIMIT $4`,
+				last.Account.Namespace, last.Account.Service, last.Name, page)
+			if err != nil {
+				yield(indexsource.Document{}, err)
+				return
+			}
+			for _, doc := range docs {
+				if !yield(doc, nil) {
+					return
+				}
+				last = doc.Token
+			}
+			if len(docs) < page {
+				return
+			}
+		}
+	}
+}
+
+func (ix *Index) list(ctx context.Context, which string, args ...any) ([]indexsource.Document, error) {
 	if _, err := ix.ready(); err != nil {
 		return nil, err
 	}
-	if page.Limit <= 0 {
-		page.Limit = 1000
-	}
-	query, args := listQuery, []any{page.After.Account.Namespace, page.After.Account.Service, page.After.Name, page.Limit}
-	if page.Account != (tokencache.Account{}) {
-		query += " AND namespace = $5 AND service = $6"
-		args = append(args, page.Account.Namespace, page.Account.Service)
-	}
-	rows, err := ix.db.QueryContext(ctx, ix.engine.bind(query+" ORDER BY namespace, service, name LIMIT $4"), args...)
+	rows, err := ix.db.QueryContext(ctx, ix.dialect.bind("SELECT namespace, service, name, "+documentColumns+" FROM svctoken_tokens t "+which), args...)
 	if err != nil {
 		return nil, wrap("list", err)
 	}
@@ -44,7 +57,7 @@ func (ix *Index) List(ctx context.Context, page Page) ([]indexsource.Document, e
 	for rows.Next() {
 		var id tokencache.TokenID
 		var row columns
-		if err := rows.Scan(&id.Account.Namespace, &id.Account.Service, &id.Name, &row.created, &row.creator, &row.enabled); err != nil {
+		if err := rows.Scan(append([]any{&id.Account.Namespace, &id.Account.Service, &id.Name}, row.targets()...)...); err != nil {
 			return nil, wrap("list", err)
 		}
 		doc, err := row.document(id)

@@ -3,8 +3,10 @@ package sqlindex
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"os"
+	"strings"
 )
 
 // A pinned is the connection on which an index on SQLite polls. SQLite counts, for
@@ -14,18 +16,28 @@ type pinned struct {
 	conn    *sql.Conn
 	version int64 // PRAGMA data_version at the last poll that succeeded
 	path    string
-	file    os.FileInfo // when the connection was opened
+	file    os.FileInfo // when the first connection was opened
+
+	// beside are the files -wal and -shm, as the connection uses them: whoever opens the
+	// database when they are gone makes new ones, and neither side sees what the other
+	// writes. Nil: the connection has not read yet, or there are none.
+	beside map[string]os.FileInfo
 }
 
 // look reads what has changed, as Index.look does.
 func (p *pinned) look(ctx context.Context, ix *Index, seen position) (news, error) {
 	if p.conn == nil {
-		if err := p.open(ctx, ix.db); err != nil {
+		if err := p.open(ctx, ix.db); errors.Is(err, ErrJournal) {
+			return news{}, fmt.Errorf("sqlindex: poll: %w", err)
+		} else if err != nil {
 			return news{}, wrap("poll", err)
 		}
 	}
 	n, err := p.read(ctx, ix, seen)
-	if err != nil {
+	switch {
+	case errors.Is(err, ErrReplaced):
+		p.version = -1 // the file may come back, and is then read
+	case err != nil:
 		p.drop() // the connection may be broken
 	}
 	return n, err
@@ -43,6 +55,10 @@ func (p *pinned) open(ctx context.Context, db *sql.DB) error {
 		conn.Close()
 		return err
 	}
+	if err := checkJournal(ctx, conn); err != nil {
+		conn.Close()
+		return err
+	}
 	p.conn, p.version = conn, -1
 	if p.file == nil && path.String != "" {
 		p.path = path.String
@@ -56,12 +72,12 @@ func (p *pinned) open(ctx context.Context, db *sql.DB) error {
 func (p *pinned) drop() {
 	if p.conn != nil {
 		p.conn.Close()
-		p.conn = nil
+		p.conn, p.beside = nil, nil
 	}
 }
 
 func (p *pinned) read(ctx context.Context, ix *Index, seen position) (news, error) {
-	if err := p.checkFile(); err != nil {
+	if err := p.checkFiles(); err != nil {
 		return news{}, err
 	}
 	var version int64
@@ -78,19 +94,56 @@ func (p *pinned) read(ctx context.Context, ix *Index, seen position) (news, erro
 	n, err := ix.readNews(rows, seen)
 	if err == nil {
 		p.version = version // read before the rows: what was committed in between is read twice
+		p.lookBeside()
 	}
 	return n, err
 }
 
-// checkFile fails where the file is not the one that was opened. Every connection
+// lookBeside notes which files are beside the database's. The connection keeps them from
+// being removed by SQLite itself.
+func (p *pinned) lookBeside() {
+	if p.beside != nil || p.file == nil {
+		return
+	}
+	p.beside = make(map[string]os.FileInfo)
+	for _, suffix := range []string{"-wal", "-shm"} {
+		if info, err := os.Stat(p.path + suffix); err == nil {
+			p.beside[p.path+suffix] = info
+		}
+	}
+}
+
+// checkFiles fails if a file is not the one that was opened. Every connection
 // that is open would go on reading that one, deleted as it is.
-func (p *pinned) checkFile() error {
+func (p *pinned) checkFiles() error {
 	if p.file == nil {
 		return nil
 	}
-	now, err := os.Stat(p.path)
-	if err != nil && os.IsNotExist(err) || err == nil && !os.SameFile(p.file, now) {
-		return fmt.Errorf("sqlindex: poll: %w", ErrReplaced)
+	err := checkFile(p.path, p.file)
+	for path, info := range p.beside {
+		if err == nil {
+			err = checkFile(path, info)
+		}
+	}
+	return err
+}
+
+func checkFile(path string, was os.FileInfo) error {
+	now, err := os.Stat(path)
+	if err != nil && os.IsNotExist(err) || err == nil && !os.SameFile(was, now) {
+		return fmt.Errorf("sqlindex: poll: %w: %s", ErrReplaced, path)
+	}
+	return nil
+}
+
+// checkJournal fails if a crash could lose or break what SQLite has acknowledged.
+func checkJournal(ctx context.Context, conn *sql.Conn) error {
+	var mode string
+	if err := conn.QueryRowContext(ctx, "PRAGMA journal_mode").Scan(&mode); err != nil {
+		return err
+	}
+	if mode = strings.ToUpper(mode); mode == "OFF" || mode == "MEMORY" {
+		return fmt.Errorf("%w: it is %s", ErrJournal, mode)
 	}
 	return nil
 }

@@ -162,7 +162,7 @@ func TestPollInterval(t *testing.T) {
 		if got := count(); got != 0 {
 			t.Errorf("closed: got %d polls", got)
 		}
-		if _, _, err := ix.Get(t.Context(), fleet.TokenID("x")); !errors.Is(err, sqlindex.ErrClosed) {
+		if _, _, err := ix.Get(t.Context(), fleet.TokenID("x")); !errors.Is(err, tokencache.ErrClosed) {
 			t.Errorf("Get of a closed index: got %v", err)
 		}
 	})
@@ -293,7 +293,7 @@ func TestClosed(t *testing.T) {
 			t.Fatal(err)
 		}
 		ix.Close()
-		if _, err := group.AuthenticateToken(t.Context(), token); !errors.Is(err, sqlindex.ErrClosed) {
+		if _, err := group.AuthenticateToken(t.Context(), token); !errors.Is(err, tokencache.ErrClosed) {
 			t.Errorf("after Close: got %v, want ErrClosed", err)
 		}
 		if state := ix.Status().State; state != (indexsource.State{}) {
@@ -331,34 +331,73 @@ func TestImpatience(t *testing.T) {
 	}
 }
 
-// TestAnotherFormat: a schema of another version is not up to date, and no document
-// of it counts.
+// TestAnotherFormat: a schema that this program cannot read is not there for it: the caches
+// are empty, no document of it counts, and its health says so. One of a later version that
+// says that this program may read it is as good as its own.
 func TestAnotherFormat(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		db, ix := openFake(t, sqlindex.Config{})
-		db.set(func() { db.format = 4 })
-		source, _ := watched(t, ix)
-		synctest.Wait()
-		if state := source.State(); state.UpToDate || state.Health != indexsource.HealthGreen {
-			t.Errorf("got %+v", state)
-		}
-		if err := ix.Status().Err; !errors.Is(err, sqlindex.ErrFormat) {
-			t.Errorf("got %v", err)
-		}
-		if _, _, err := ix.Get(t.Context(), fleet.TokenID("x")); !errors.Is(err, sqlindex.ErrFormat) {
-			t.Errorf("Get: got %v", err)
-		}
-	})
+	for _, test := range []struct {
+		name               string
+		format, readableBy int64
+		want               error
+	}{
+		{"older", 3, 3, sqlindex.ErrFormat},
+		{"newer", 5, 5, sqlindex.ErrFormat},
+		{"newer, readable by this program", 5, 4, nil},
+		{"newer, readable by older programs", 9, 2, nil},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				db, ix := openFake(t, sqlindex.Config{})
+				source, cache := watched(t, ix)
+				synctest.Wait()
+				db.set(func() { db.format, db.readableBy, db.rev = test.format, test.readableBy, 2 })
+				time.Sleep(2 * time.Second)
+				synctest.Wait()
+				want := indexsource.State{Health: indexsource.HealthGreen, UUID: "uuid", UpToDate: true}
+				clears := 1 // the first poll
+				if test.want != nil {
+					want = indexsource.State{}
+					clears = 2
+				}
+				if state := source.State(); state != want || cache.clears != clears {
+					t.Errorf("got %+v after %d clears, want %+v after %d", state, cache.clears, want, clears)
+				}
+				if err := ix.Status().Err; !errors.Is(err, test.want) {
+					t.Errorf("got %v", err)
+				}
+				if _, _, err := ix.Get(t.Context(), fleet.TokenID("x")); !errors.Is(err, test.want) {
+					t.Errorf("Get: got %v", err)
+				}
+			})
+		})
+	}
+}
+
+// TestUnknownChange: what a later version writes, this one does not skip: it forgets all.
+func TestUnknownChange(t *testing.T) {
+	for kind, want := range map[string][2]int{"token": {1, 1}, "frobnicate": {0, 2}, "evict": {0, 1}} {
+		synctest.Test(t, func(t *testing.T) {
+			db, ix := openFake(t, sqlindex.Config{})
+			_, cache := watched(t, ix)
+			synctest.Wait()
+			db.set(func() { db.rev, db.changed, db.kind = 2, []string{"token1"}, kind })
+			time.Sleep(2 * time.Second)
+			synctest.Wait()
+			if got := [2]int{cache.evictions, cache.clears}; got != want {
+				t.Errorf("%s: got %v evictions and clears, want %v", kind, got, want)
+			}
+		})
+	}
 }
 
 func TestConfig(t *testing.T) {
 	for _, test := range []struct {
 		name string
-		kind sqlindex.Engine
+		kind sqlindex.Dialect
 		cfg  sqlindex.Config
 		want string
 	}{
-		{"no engine", 0, sqlindex.Config{}, "sqlindex: unknown engine"},
+		{"no dialect", 0, sqlindex.Config{}, "sqlindex: unknown dialect"},
 		{"timeout", sqlindex.SQLite, sqlindex.Config{Timeout: -1}, "sqlindex: Config.Timeout -1ns is negative"},
 		{"red", sqlindex.SQLite, sqlindex.Config{RedAfter: -1}, "sqlindex: Config.RedAfter -1ns is negative"},
 		{"gone", sqlindex.SQLite, sqlindex.Config{GoneAfter: -1}, "sqlindex: Config.GoneAfter -1ns is negative"},

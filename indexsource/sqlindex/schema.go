@@ -15,16 +15,31 @@ var schema embed.FS
 
 // ErrFormat is wrapped by the errors of an index whose schema is missing, of another
 // version than this package's, or without some of its triggers. [Index.Migrate] mends
-// one that is missing or older.
-var ErrFormat = errors.New("the schema is missing or of another version, or its triggers are not in force")
+// one that is missing or older. For one that is newer, and says that this package must
+// not read it, install a newer package.
+var ErrFormat = errors.New("the schema is missing, of a version that this program cannot read, or its triggers are not in force")
 
-var (
-	// formatOf says which version of the schema this package reads and writes.
-	formatOf = map[Engine]int{SQLite: 2, PostgreSQL: 3}
+// schemaVersion is the version of the schema that this package makes. It reads that one,
+// and later ones that say so in svctoken_meta.readable_by.
+const schemaVersion = 4
 
-	// triggersOf says how many triggers that schema has.
-	triggersOf = map[Engine]int{SQLite: 6, PostgreSQL: 6}
-)
+// triggersOf says how many triggers that schema has.
+var triggersOf = map[Dialect]int{SQLite: 5, PostgreSQL: 6}
+
+// A format is what an index says of its schema.
+type format struct{ version, readableBy int }
+
+// check fails if this package cannot read the schema.
+func (f format) check() error {
+	switch {
+	case f.version < schemaVersion:
+		return fmt.Errorf("%w: it has version %d, the program %d: migrate it", ErrFormat, f.version, schemaVersion)
+	case f.readableBy > schemaVersion:
+		return fmt.Errorf("%w: it has version %d, and needs programs of version %d or later; this one has %d", ErrFormat, f.version, f.readableBy, schemaVersion)
+	default:
+		return nil
+	}
+}
 
 // A Migration takes a schema from one version to the next.
 type Migration struct {
@@ -37,26 +52,26 @@ func (m Migration) String() string {
 	return "BEGIN;\n" + strings.Join(m.Statements, ";\n") + ";\nCOMMIT;\n"
 }
 
-// Migrations returns all migrations of an engine, oldest first. An empty database,
+// Migrations returns all migrations of a dialect, oldest first. An empty database,
 // or on PostgreSQL an empty schema that comes first in the search_path, needs them
-// all. The error is for an engine that is not known.
-func Migrations(engine Engine) ([]Migration, error) {
-	var names []string
-	switch engine {
+// all. The error is for a dialect that is not known.
+func Migrations(dialect Dialect) ([]Migration, error) {
+	var versions []int
+	switch dialect {
 	case SQLite:
-		names = []string{"sqlite_1.sql", "sqlite_2.sql"}
+		versions = []int{1, 2, 4} // 3 was PostgreSQL's alone
 	case PostgreSQL:
-		names = []string{"postgresql_1.sql", "postgresql_2.sql", "postgresql_3.sql"}
+		versions = []int{1, 2, 3, 4}
 	default:
-		return nil, fmt.Errorf("sqlindex: %v", engine)
+		return nil, fmt.Errorf("sqlindex: %v", dialect)
 	}
 	var all []Migration
-	for i, name := range names {
-		text, err := schema.ReadFile("schema/" + name)
+	for _, version := range versions {
+		text, err := schema.ReadFile(fmt.Sprintf("schema/%s_%d.sql", strings.ToLower(dialect.String()), version))
 		if err != nil {
 			return nil, err
 		}
-		all = append(all, Migration{i + 1, statements(string(text))})
+		all = append(all, Migration{version, statements(string(text))})
 	}
 	return all, nil
 }
@@ -72,10 +87,11 @@ func statements(script string) []string {
 }
 
 // Migrate creates the schema, or brings an older one up to date. Any number of
-// processes may call it at once. A schema that is newer than this package is an
-// error that wraps [ErrFormat].
+// processes may call it at once. A schema that is newer than this package is left alone;
+// if this package cannot read it, the error wraps [ErrFormat]. A program of before the
+// schema's version that still runs fails from then on, and confirms nothing.
 func (ix *Index) Migrate(ctx context.Context) error {
-	all, err := Migrations(ix.engine)
+	all, err := Migrations(ix.dialect)
 	if err != nil {
 		return err
 	}
@@ -84,8 +100,13 @@ func (ix *Index) Migrate(ctx context.Context) error {
 		return wrap("migrate", err)
 	}
 	defer conn.Close()
+	if ix.dialect == SQLite {
+		if err := checkJournal(ctx, conn); err != nil {
+			return fmt.Errorf("sqlindex: migrate: %w", err)
+		}
+	}
 	begin := []string{"BEGIN IMMEDIATE"} // a transaction that begins as a reader cannot become a writer after another
-	if ix.engine == PostgreSQL {
+	if ix.dialect == PostgreSQL {
 		begin = []string{"BEGIN", "SELECT pg_advisory_xact_lock(hashtext('svctoken'))"}
 	}
 	err = execAll(ctx, conn, begin)
@@ -109,21 +130,31 @@ func (ix *Index) migrate(ctx context.Context, conn *sql.Conn, all []Migration) e
 	if err != nil {
 		return err
 	}
-	if version > len(all) {
-		return fmt.Errorf("sqlindex: migrate: %w: it has %d, the package %d", ErrFormat, version, len(all))
-	}
-	for _, m := range all[version:] {
-		if err := execAll(ctx, conn, m.Statements); err != nil {
+	for _, m := range all {
+		if m.Version > version {
+			err = execAll(ctx, conn, m.Statements)
+		}
+		if err != nil {
 			return err
 		}
+	}
+	if version <= schemaVersion {
+		return nil
+	}
+	f := format{version: version}
+	if err := conn.QueryRowContext(ctx, "SELECT readable_by FROM svctoken_meta").Scan(&f.readableBy); err != nil {
+		return wrap("migrate", err)
+	}
+	if err := f.check(); err != nil {
+		return fmt.Errorf("sqlindex: migrate: %w", err)
 	}
 	return nil
 }
 
-// version returns the schema's version, or 0 where there is no schema.
+// version returns the schema's version, or 0 if there is no schema.
 func (ix *Index) version(ctx context.Context, conn *sql.Conn) (version int, err error) {
 	exists := "SELECT count(*) FROM sqlite_schema WHERE name = 'svctoken_meta'"
-	if ix.engine == PostgreSQL {
+	if ix.dialect == PostgreSQL {
 		exists = "SELECT count(*) FROM pg_class WHERE oid = to_regclass('svctoken_meta')"
 	}
 	var tables int

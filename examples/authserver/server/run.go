@@ -26,8 +26,16 @@ import (
 func Run(ctx context.Context, o Options, index Index) error {
 	return run(ctx, o, func(s *server) error {
 		s.index, s.evictor = index, evict.New(s.group)
+		if shared, ok := index.(sharedIndex); ok {
+			s.evictor = shared.Evictor(s.group)
+		}
 		return nil
 	})
+}
+
+// A sharedIndex passes evictions on to the other servers that use it.
+type sharedIndex interface {
+	Evictor(*tokencache.Group) evict.Evictor
 }
 
 // run serves with the index, and what evicts, that connect sets.

@@ -111,41 +111,35 @@ func (s sqlStore) create(ctx context.Context, id tokencache.TokenID, creator str
 }
 
 func (s sqlStore) rotate(ctx context.Context, id tokencache.TokenID) (tokencache.Token, error) {
-	token, ok, err := s.Rotate(ctx, id)
-	return token, found(ok, id, err)
+	token, err := s.Rotate(ctx, id, 0, "")
+	return token, unsure(err)
 }
 
 func (s sqlStore) setEnabled(ctx context.Context, id tokencache.TokenID, enabled bool) error {
-	ok, err := s.SetEnabled(ctx, id, enabled)
-	return found(ok, id, err)
+	return unsure(s.SetEnabled(ctx, id, enabled))
 }
 
 func (s sqlStore) remove(ctx context.Context, id tokencache.TokenID) error {
-	ok, err := s.Delete(ctx, id)
-	return found(ok, id, err)
+	return unsure(s.Delete(ctx, id))
 }
 
 func (s sqlStore) list(ctx context.Context, account tokencache.Account, print func(...string) error) error {
-	page := sqlindex.Page{Account: account, Limit: 1000}
-	for {
-		docs, err := s.List(ctx, page)
+	for doc, err := range s.All(ctx) {
 		if err != nil {
 			return err
 		}
-		for _, doc := range docs {
-			enabled := "enabled"
-			if !doc.Enabled {
-				enabled = "disabled"
-			}
-			if err := print(doc.Token.String(), enabled, doc.Created.UTC().Format(time.RFC3339), fmt.Sprintf("%q", doc.Creator)); err != nil {
-				return err
-			}
-			page.After = doc.Token
+		if account != (tokencache.Account{}) && doc.Token.Account != account {
+			continue
 		}
-		if len(docs) < page.Limit {
-			return nil
+		enabled := "enabled"
+		if !doc.Enabled {
+			enabled = "disabled"
+		}
+		if err := print(doc.Token.String(), enabled, doc.Created.UTC().Format(time.RFC3339), fmt.Sprintf("%q", doc.Creator)); err != nil {
+			return err
 		}
 	}
+	return nil
 }
 
 func (s sqlStore) migrate(ctx context.Context) error { return s.Migrate(ctx) }

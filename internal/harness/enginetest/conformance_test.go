@@ -48,16 +48,14 @@ func backend(by *sqlindex.Index, poll func(context.Context) error) tokentest.Bac
 			return token, after(ctx, err)
 		},
 		Delete: func(ctx context.Context, id tokencache.TokenID) error {
-			_, err := by.Delete(ctx, id)
-			return after(ctx, err)
+			return after(ctx, by.Delete(ctx, id))
 		},
 		Replace: func(ctx context.Context, id tokencache.TokenID) (tokencache.Token, error) {
-			token, _, err := by.Rotate(ctx, id)
+			token, err := by.Rotate(ctx, id, 0, "operator")
 			return token, after(ctx, err)
 		},
 		SetEnabled: func(ctx context.Context, id tokencache.TokenID, enabled bool) error {
-			_, err := by.SetEnabled(ctx, id, enabled)
-			return after(ctx, err)
+			return after(ctx, by.SetEnabled(ctx, id, enabled))
 		},
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -43,12 +44,11 @@ func TestDocuments(t *testing.T) {
 		if !doc.Hash.Verify(token.Secret()) || time.Since(doc.Created) > time.Minute || time.Since(doc.Created) < -time.Second {
 			t.Errorf("got %+v", doc)
 		}
-		disabled, err := ix.SetEnabled(ctx, id, false)
-		if err != nil {
+		if err := ix.SetEnabled(ctx, id, false); err != nil {
 			t.Fatal(err)
 		}
 		afterDisable := get()
-		rotated, found, err := ix.Rotate(ctx, id)
+		rotated, err := ix.Rotate(ctx, id, 0, "wilma")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -66,19 +66,20 @@ func TestDocuments(t *testing.T) {
 		if !doc.Created.Equal(put.Created) || doc.Hash.Reveal() != put.Hash.Reveal() {
 			t.Errorf("put: got %+v", doc)
 		}
-		deleted, err := ix.Delete(ctx, id)
-		if err != nil {
+		if err := ix.Delete(ctx, id); err != nil {
 			t.Fatal(err)
 		}
 		afterDelete := get()
-		deletedAgain, _ := ix.Delete(ctx, id)
-		enabledAbsent, _ := ix.SetEnabled(ctx, id, true)
-		_, rotatedAbsent, _ := ix.Rotate(ctx, id)
-		got := []string{absent, created, afterDisable, afterRotate, afterPut, afterDelete, fmt.Sprint(
-			errors.Is(conflict, tokencache.ErrExists), disabled, found, deleted, deletedAgain, enabledAbsent, rotatedAbsent)}
+		_, rotateErr := ix.Rotate(ctx, id, time.Hour, "me")
+		for _, err := range []error{ix.Delete(ctx, id), ix.SetEnabled(ctx, id, true), ix.SetExpiry(ctx, id, time.Now()), rotateErr} {
+			if !errors.Is(err, tokencache.ErrNotFound) || errors.Is(err, sqlindex.ErrUnconfirmed) {
+				t.Errorf("a change of what is absent: got %v", err)
+			}
+		}
+		got := []string{absent, created, afterDisable, afterRotate, afterPut, afterDelete, fmt.Sprint(errors.Is(conflict, tokencache.ErrExists))}
 		want := []string{
 			"no document", "token1 by wîlma, enabled: true", "token1 by wîlma, enabled: false", "token1 by wîlma, enabled: false",
-			"token1 by barney, enabled: true", "no document", "true true true true false false false",
+			"token1 by barney, enabled: true", "no document", "true",
 		}
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("(-want +got):\n%s", diff)
@@ -86,10 +87,11 @@ func TestDocuments(t *testing.T) {
 	})
 }
 
-// TestList: pages follow one another without a gap, in the order of bytes.
+// TestList: the tokens of an account, or of all, in the order of bytes, with no hashes.
 func TestList(t *testing.T) {
 	each(t, func(t *testing.T, d database) {
-		ctx, ix := t.Context(), d.index(t, d.open(t), sqlindex.Config{})
+		ctx, db := t.Context(), d.open(t)
+		ix := d.index(t, db, sqlindex.Config{})
 		kibana := tokencache.Account{Namespace: "elastic", Service: "kibana"}
 		var ids []tokencache.TokenID
 		for _, name := range []string{"A", "B-1", "B_1", "a", "b", "b1", "b10", "b2"} {
@@ -101,31 +103,45 @@ func TestList(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		for _, test := range []struct {
-			account tokencache.Account
-			limit   int
-			want    []tokencache.TokenID
-		}{{tokencache.Account{}, 3, ids}, {tokencache.Account{}, 0, ids}, {fleet, 3, ids[:8]}, {kibana, 1, ids[8:]}} {
-			var got []tokencache.TokenID
-			page := sqlindex.Page{Account: test.account, Limit: test.limit}
-			for {
-				docs, err := ix.List(ctx, page)
-				if err != nil {
-					t.Fatal(err)
-				}
-				for _, doc := range docs {
-					got = append(got, doc.Token)
-					page.After = doc.Token
-				}
-				if len(docs) < max(test.limit, 1) || test.limit == 0 {
-					break
-				}
+		for account, want := range map[tokencache.Account][]tokencache.TokenID{fleet: ids[:8], kibana: ids[8:], {Namespace: "x", Service: "y"}: nil} {
+			docs, err := ix.List(ctx, account)
+			if err != nil {
+				t.Fatal(err)
 			}
-			if diff := cmp.Diff(test.want, got); diff != "" {
-				t.Errorf("%+v (-want +got):\n%s", test, diff)
+			var got []tokencache.TokenID
+			for _, doc := range docs {
+				got = append(got, doc.Token)
+			}
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Errorf("%v (-want +got):\n%s", account, diff)
+			}
+		}
+		// More than All reads at once.
+		execSQL(t, db, "INSERT INTO svctoken_tokens (namespace, service, name, hash) WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 2500) SELECT 'zz', 'b', 'c' || i, '' FROM n")
+		var got []tokencache.TokenID
+		for doc, err := range ix.All(ctx) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			got = append(got, doc.Token)
+		}
+		if diff := cmp.Diff(ids, got[:len(ids)]); diff != "" || len(got) != 2510 || !slices.IsSortedFunc(got, byName) || len(slices.Compact(got)) != 2510 {
+			t.Errorf("all: got %d (-want +got):\n%s", len(got), diff)
+		}
+		for _, err := range ix.All(expired(t)) {
+			if err == nil {
+				t.Error("with a context that has ended there is no error")
 			}
 		}
 	})
+}
+
+func byName(a, b tokencache.TokenID) int { return strings.Compare(a.String(), b.String()) }
+
+func expired(t *testing.T) context.Context {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	return ctx
 }
 
 // TestChangesOfThisProcess: a change is visible before the caches are told, and they
@@ -143,9 +159,9 @@ func TestChangesOfThisProcess(t *testing.T) {
 		defer n.source.Subscribe(onEviction(func() { seen = append(seen, get()) }))()
 		for i, do := range []func() error{
 			func() error { _, err := n.index.Create(ctx, id, "a"); return err },
-			func() error { _, err := n.index.SetEnabled(ctx, id, false); return err },
+			func() error { return n.index.SetEnabled(ctx, id, false) },
 			func() error { return n.index.Put(ctx, indexsource.Document{Token: id, Creator: "b"}) },
-			func() error { _, err := n.index.Delete(ctx, id); return err },
+			func() error { return n.index.Delete(ctx, id) },
 		} {
 			seen = nil
 			if err := do(); err != nil {

@@ -44,7 +44,7 @@ func TestMain(m *testing.M) {
 
 // A database is an empty database of an engine, or an empty schema of one.
 type database struct {
-	kind   sqlindex.Engine
+	kind   sqlindex.Dialect
 	driver string
 	dsn    string
 	schema string // of PostgreSQL

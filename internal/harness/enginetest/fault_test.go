@@ -72,7 +72,7 @@ func TestLongTransactions(t *testing.T) {
 		if err := reader.QueryRowContext(ctx, "SELECT rev FROM svctoken_meta").Scan(&before); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := n.index.SetEnabled(ctx, token2.ID(), false); err != nil {
+		if err := n.index.SetEnabled(ctx, token2.ID(), false); err != nil {
 			t.Errorf("behind a reader: %v", err)
 		}
 		reader.Rollback()
@@ -84,7 +84,7 @@ func TestLongTransactions(t *testing.T) {
 		execSQL(t, writer, "UPDATE svctoken_tokens SET enabled = FALSE WHERE name = 'token1'")
 		short, cancel := context.WithTimeout(ctx, 200*time.Millisecond)
 		defer cancel()
-		if _, err := n.index.SetEnabled(short, token2.ID(), true); err == nil {
+		if err := n.index.SetEnabled(short, token2.ID(), true); err == nil {
 			t.Error("a second writer did not wait for the first")
 		} else if _, ok := errors.AsType[*sqlindex.EngineError](err); !ok {
 			t.Errorf("got %#v", err)
@@ -97,7 +97,7 @@ func TestLongTransactions(t *testing.T) {
 		}
 		n.poll(t)
 		n.want(t, token1, "refused")
-		if _, err := n.index.SetEnabled(ctx, token2.ID(), true); err != nil {
+		if err := n.index.SetEnabled(ctx, token2.ID(), true); err != nil {
 			t.Error(err)
 		}
 		n.want(t, token2, "confirmed")
@@ -133,7 +133,7 @@ func TestCrash(t *testing.T) {
 		writes.Go(func() {
 			for i := range 20 {
 				name := fmt.Sprintf("token%d-%d", round, i)
-				if _, err := writer.index.Delete(context.Background(), fleet.TokenID(name)); err != nil {
+				if err := writer.index.Delete(context.Background(), fleet.TokenID(name)); err != nil {
 					doubtful = append(doubtful, name)
 				} else {
 					done = append(done, name)
@@ -260,7 +260,7 @@ func TestReplacedFile(t *testing.T) {
 	if got := n.ask(t.Context(), token); !strings.Contains(got, "replaced") {
 		t.Errorf("got %q", got)
 	}
-	if _, err := n.index.SetEnabled(t.Context(), token.ID(), true); !errors.Is(err, sqlindex.ErrReplaced) {
+	if err := n.index.SetEnabled(t.Context(), token.ID(), true); !errors.Is(err, sqlindex.ErrReplaced) {
 		t.Errorf("SetEnabled: got %v", err)
 	}
 	if state := n.source.State(); state.Health != indexsource.HealthNone {
@@ -339,10 +339,10 @@ func TestReplica(t *testing.T) {
 
 	n := replica.node(t, sqlindex.Config{AllowReplicas: true})
 	n.want(t, token, "confirmed")
-	if _, err := n.index.Delete(t.Context(), token.ID()); err == nil {
+	if err := n.index.Delete(t.Context(), token.ID()); err == nil {
 		t.Error("a replica deletes")
 	}
-	if _, err := primary.index.Delete(t.Context(), token.ID()); err != nil {
+	if err := primary.index.Delete(t.Context(), token.ID()); err != nil {
 		t.Fatal(err)
 	}
 	awaitRev(t, replica, primary.index.Status().Rev)
@@ -365,7 +365,7 @@ func TestReplicaBehind(t *testing.T) {
 	defer r.Close()
 	execSQL(t, replica.open(t), "SELECT pg_wal_replay_pause()")
 	n.want(t, kept, "confirmed")
-	if _, err := n.index.Delete(t.Context(), deleted.ID()); err != nil {
+	if err := n.index.Delete(t.Context(), deleted.ID()); err != nil {
 		t.Fatal(err)
 	}
 	n.poll(t)

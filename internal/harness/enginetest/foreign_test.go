@@ -15,13 +15,13 @@ import (
 // every node knows it after its next poll, and forgets no other token.
 func TestForeignWriters(t *testing.T) {
 	const key = "namespace = 'elastic' AND service = 'fleet-server' AND name = 'token1'"
-	both := []sqlindex.Engine{sqlindex.SQLite, sqlindex.PostgreSQL}
+	both := []sqlindex.Dialect{sqlindex.SQLite, sqlindex.PostgreSQL}
 	for _, test := range []struct {
 		name    string
 		sql     string // statements of one transaction, between semicolons
 		token1  string // afterwards
 		other   int    // hits of the other token afterwards: 1, or 0 where everything goes
-		engines []sqlindex.Engine
+		engines []sqlindex.Dialect
 	}{
 		{"disable", "UPDATE svctoken_tokens SET enabled = FALSE WHERE " + key, "refused", 1, both},
 		{"delete", "DELETE FROM svctoken_tokens WHERE " + key, "refused", 1, both},
@@ -29,9 +29,11 @@ func TestForeignWriters(t *testing.T) {
 		{"another hash", "UPDATE svctoken_tokens SET hash = (SELECT hash FROM svctoken_tokens WHERE name = 'token2') WHERE " + key, "refused", 1, both},
 		{"rename", "UPDATE svctoken_tokens SET name = 'token9' WHERE " + key, "refused", 1, both},
 		{"rename to and fro", "UPDATE svctoken_tokens SET name = 'token9' WHERE " + key + "; UPDATE svctoken_tokens SET name = 'token1', enabled = FALSE WHERE name = 'token9'", "refused", 1, both},
-		{"a forged rev", "UPDATE svctoken_tokens SET enabled = FALSE, rev = 1 WHERE " + key, "refused", 1, both},
-		{"a forged rev later", "UPDATE svctoken_tokens SET enabled = FALSE WHERE " + key + "; UPDATE svctoken_tokens SET rev = 0 WHERE " + key, "refused", 1, both},
+		{"expiry", "UPDATE svctoken_tokens SET expires = 1 WHERE " + key, "refused", 1, both},
+		{"changed to and fro", "UPDATE svctoken_tokens SET enabled = FALSE WHERE " + key + "; UPDATE svctoken_tokens SET enabled = TRUE WHERE " + key, "confirmed", 1, both},
+		{"two tokens change their names", "UPDATE svctoken_tokens SET name = 'x' WHERE " + key + "; UPDATE svctoken_tokens SET name = 'token1' WHERE name = 'token3'; UPDATE svctoken_tokens SET name = 'token3' WHERE name = 'x'", "refused", 1, both},
 		{"upsert", "INSERT INTO svctoken_tokens (namespace, service, name, hash, enabled) VALUES ('elastic', 'fleet-server', 'token1', '', FALSE) ON CONFLICT (namespace, service, name) DO UPDATE SET enabled = EXCLUDED.enabled", "refused", 1, both},
+		{"disabled and enabled by a trigger of the host's", "HOSTTRIGGER; UPDATE svctoken_tokens SET hash = hash WHERE " + key, "refused", 1, both},
 		{"every account", "UPDATE svctoken_tokens SET enabled = FALSE", "refused", 0, both},
 		{"replace", "REPLACE INTO svctoken_tokens (namespace, service, name, hash, enabled) VALUES ('elastic', 'fleet-server', 'token1', '', FALSE)", "refused", 1, both[:1]},
 		{"update or replace", "UPDATE OR REPLACE svctoken_tokens SET name = 'token1', enabled = FALSE WHERE name = 'token3'", "refused", 1, both[:1]},
@@ -53,7 +55,7 @@ func TestForeignWriters(t *testing.T) {
 					n.want(t, token1, "confirmed")
 					n.want(t, token2, "confirmed")
 				}
-				transaction(t, d, test.sql)
+				transaction(t, d, strings.ReplaceAll(test.sql, "HOSTTRIGGER", hostTrigger[d.kind]))
 				for _, n := range nodes {
 					n.poll(t)
 					got := n.ask(t.Context(), token1)
@@ -74,7 +76,22 @@ func TestForeignWriters(t *testing.T) {
 // transaction runs statements behind the library's back.
 func transaction(t testing.TB, d database, statements string) {
 	t.Helper()
-	transactionOf(t, d, strings.Split(strings.ReplaceAll(statements, "SCHEMA", d.schema), "; "))
+	var list []string
+	open := false // in a body
+	for part := range strings.SplitSeq(strings.ReplaceAll(statements, "SCHEMA", d.schema), "; ") {
+		if open {
+			list[len(list)-1] += "; " + part
+		} else {
+			list = append(list, part)
+		}
+		if strings.Contains(part, "BEGIN") {
+			open = true
+		}
+		if strings.HasSuffix(part, "END") || strings.HasSuffix(part, "END'") {
+			open = false
+		}
+	}
+	transactionOf(t, d, list)
 }
 
 // TestForeignCreation: a token that was refused works, once it is there.
@@ -103,7 +120,7 @@ func TestHistoryTakenBack(t *testing.T) {
 		{"the same rev by another way", "UPDATE svctoken_meta SET rev = rev - 1; UPDATE svctoken_meta SET rev = rev + 1"},
 		{"a higher rev by another way", "UPDATE svctoken_meta SET rev = rev - 1; UPDATE svctoken_meta SET rev = rev + 5"},
 		{"another identity", "UPDATE svctoken_meta SET uuid = 'another'"},
-		{"tombstones gone", "UPDATE svctoken_meta SET swept = rev + 1"},
+		{"changes gone", "UPDATE svctoken_meta SET swept = rev + 1"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			each(t, func(t *testing.T, d database) {
@@ -134,7 +151,15 @@ func TestHistoryTakenBack(t *testing.T) {
 	}
 }
 
-const enableAll = "ENABLE ALWAYS TRIGGER svctoken_tokens_count, ENABLE ALWAYS TRIGGER svctoken_tokens_stamp, ENABLE ALWAYS TRIGGER svctoken_tokens_tombstone, ENABLE ALWAYS TRIGGER svctoken_tokens_truncate, ENABLE ALWAYS TRIGGER svctoken_tokens_tell"
+const enableAll = "ENABLE TRIGGER USER, ENABLE ALWAYS TRIGGER svctoken_tokens_truncate, ENABLE REPLICA TRIGGER svctoken_tokens_replicate"
+
+// hostTrigger is a trigger of the host's own, which disables whatever is updated. The
+// statement that fires it names another column.
+var hostTrigger = map[sqlindex.Dialect]string{
+	sqlindex.SQLite: "CREATE TRIGGER zz_host AFTER UPDATE OF hash ON svctoken_tokens BEGIN UPDATE svctoken_tokens SET enabled = FALSE WHERE name = NEW.name; END",
+	sqlindex.PostgreSQL: "CREATE FUNCTION host() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN NEW.enabled = FALSE; RETURN NEW; END'" +
+		"; CREATE TRIGGER zz_host BEFORE UPDATE ON svctoken_tokens FOR EACH ROW EXECUTE FUNCTION host()",
+}
 
 // TestManyChanges: more changes than are worth a list empty the caches.
 func TestManyChanges(t *testing.T) {
@@ -151,7 +176,7 @@ func TestManyChanges(t *testing.T) {
 	})
 }
 
-// TestSweep: tombstones and marks do not pile up, and a node that was away for longer
+// TestSweep: changes and marks do not pile up, and a node that was away for longer
 // than they are kept clears its caches.
 func TestSweep(t *testing.T) {
 	each(t, func(t *testing.T, d database) {
@@ -162,13 +187,13 @@ func TestSweep(t *testing.T) {
 		execSQL(t, db, "DELETE FROM svctoken_tokens")
 		execSQL(t, db, "UPDATE svctoken_meta SET rev = 102399 + 1024")
 		execSQL(t, db, "UPDATE svctoken_meta SET rev = rev + 1")
-		var tombstones, revs, swept int
-		row := db.QueryRowContext(t.Context(), "SELECT (SELECT count(*) FROM svctoken_tombstones), (SELECT count(*) FROM svctoken_revs), swept FROM svctoken_meta")
-		if err := row.Scan(&tombstones, &revs, &swept); err != nil {
+		var changes, revs, swept int
+		row := db.QueryRowContext(t.Context(), "SELECT (SELECT count(*) FROM svctoken_changes), (SELECT count(*) FROM svctoken_revs), swept FROM svctoken_meta")
+		if err := row.Scan(&changes, &revs, &swept); err != nil {
 			t.Fatal(err)
 		}
-		if tombstones != 0 || revs != 2 || swept != 3424 {
-			t.Errorf("got %d tombstones, %d marks, swept to %d", tombstones, revs, swept)
+		if changes != 0 || revs != 2 || swept != 3424 {
+			t.Errorf("got %d changes, %d marks, swept to %d", changes, revs, swept)
 		}
 		n.poll(t)
 		n.want(t, token, "refused")
@@ -184,7 +209,7 @@ func TestTriggersGone(t *testing.T) {
 		if d.kind == sqlindex.SQLite {
 			transaction(t, d, "DROP TRIGGER svctoken_tokens_update")
 		} else {
-			transaction(t, d, "ALTER TABLE svctoken_tokens DISABLE TRIGGER svctoken_tokens_stamp")
+			transaction(t, d, "ALTER TABLE svctoken_tokens DISABLE TRIGGER svctoken_tokens_update")
 		}
 		n.poll(t)
 		if state := n.source.State(); state.UpToDate || n.cache.Stats().Entries != 0 {

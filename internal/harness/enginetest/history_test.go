@@ -257,11 +257,11 @@ func (h *history) revoke(k *tracked, how int) {
 		ix := h.nodes[k.by].index
 		switch how {
 		case 0:
-			_, err = ix.SetEnabled(ctx, id, false)
+			err = ix.SetEnabled(ctx, id, false)
 		case 1:
-			_, err = ix.Delete(ctx, id)
+			err = ix.Delete(ctx, id)
 		default:
-			_, _, err = ix.Rotate(ctx, id)
+			_, err = ix.Rotate(ctx, id, 0, "me")
 		}
 	} else {
 		statement := []string{

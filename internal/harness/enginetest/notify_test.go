@@ -37,10 +37,10 @@ func TestNotifications(t *testing.T) {
 	}{
 		{"insert", insert + "VALUES ('a', 'b', 'c', ''), ('a', 'b', 'd', '')", []string{"a/b/c a/b/d"}},
 		{"update", "UPDATE svctoken_tokens SET enabled = FALSE WHERE name = 'c'", []string{"a/b/c"}},
-		{"rename", "UPDATE svctoken_tokens SET name = 'e' WHERE name = 'c'", []string{"a/b/e a/b/c"}},
+		{"rename", "UPDATE svctoken_tokens SET name = 'e' WHERE name = 'c'", []string{"a/b/c a/b/e"}},
 		{"delete", "DELETE FROM svctoken_tokens WHERE name = 'e'", []string{"a/b/e"}},
 		{"two statements", "UPDATE svctoken_tokens SET enabled = FALSE; DELETE FROM svctoken_tokens", []string{"a/b/d", "a/b/d"}},
-		{"nothing", "DELETE FROM svctoken_tokens", []string{""}},
+		{"nothing", "DELETE FROM svctoken_tokens", nil},
 		{"16", insert + "SELECT 'a', 'b', 'n' || 100 + i, '' FROM generate_series(1, 16) i", []string{
 			"a/b/n101 a/b/n102 a/b/n103 a/b/n104 a/b/n105 a/b/n106 a/b/n107 a/b/n108 a/b/n109 a/b/n110 a/b/n111 a/b/n112 a/b/n113 a/b/n114 a/b/n115 a/b/n116",
 		}},
@@ -52,7 +52,7 @@ func TestNotifications(t *testing.T) {
 		{"spaces", insert + "VALUES ('x', 'y', 'a b', '')", []string{"x/y/a b"}},
 		{"truncate", "TRUNCATE svctoken_tokens", []string{""}},
 		{"another identity", "UPDATE svctoken_meta SET uuid = 'x', rev = rev + 1", []string{""}},
-		{"replication role", "SET LOCAL session_replication_role = replica; " + insert + "VALUES ('a', 'b', 'c', '')", []string{"", "a/b/c"}},
+		{"replication role", "SET LOCAL session_replication_role = replica; " + insert + "VALUES ('a', 'b', 'c', '')", []string{""}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			transaction(t, d, test.sql)

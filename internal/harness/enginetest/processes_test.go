@@ -168,7 +168,7 @@ type hookedConn struct {
 
 func (c hookedConn) Prepare(query string) (driver.Stmt, error) {
 	stmt, err := c.Conn.Prepare(query)
-	if err == nil && strings.Contains(query, "UNION ALL") {
+	if err == nil && strings.Contains(query, "svctoken_changes") {
 		stmt = hookedStmt{stmt, c.behind}
 	}
 	return stmt, err
@@ -221,7 +221,7 @@ func TestKilledProcess(t *testing.T) {
 	cmd.Wait()
 	n.poll(t)
 	n.want(t, token, "confirmed")
-	if _, err := n.index.SetEnabled(t.Context(), token.ID(), false); err != nil {
+	if err := n.index.SetEnabled(t.Context(), token.ID(), false); err != nil {
 		t.Error(err)
 	}
 	n.want(t, token, "refused")

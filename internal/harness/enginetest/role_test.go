@@ -16,9 +16,12 @@ func TestRoles(t *testing.T) {
 		"CREATE ROLE " + d.schema + "_writer",
 		"CREATE ROLE " + d.schema + "_reader",
 		"GRANT USAGE ON SCHEMA " + d.schema + " TO " + d.schema + "_writer, " + d.schema + "_reader",
-		"GRANT SELECT, INSERT, UPDATE, DELETE ON svctoken_tokens, svctoken_tombstones, svctoken_revs TO " + d.schema + "_writer",
+		"GRANT SELECT, INSERT, UPDATE, DELETE ON svctoken_tokens TO " + d.schema + "_writer",
+		"GRANT SELECT ON svctoken_revs, svctoken_history TO " + d.schema + "_writer",
+		"GRANT SELECT, INSERT ON svctoken_changes TO " + d.schema + "_writer",
+		"GRANT SELECT, INSERT, UPDATE, DELETE ON svctoken_used TO " + d.schema + "_writer",
 		"GRANT SELECT, UPDATE ON svctoken_meta TO " + d.schema + "_writer",
-		"GRANT SELECT ON svctoken_tokens, svctoken_tombstones, svctoken_revs, svctoken_meta TO " + d.schema + "_reader",
+		"GRANT SELECT ON svctoken_tokens, svctoken_changes, svctoken_revs, svctoken_meta TO " + d.schema + "_reader",
 	} {
 		execSQL(t, db, statement)
 	}
@@ -29,13 +32,13 @@ func TestRoles(t *testing.T) {
 	token := writer.create(t, "token1")
 	reader.poll(t)
 	reader.want(t, token, "confirmed")
-	if _, err := reader.index.Delete(t.Context(), token.ID()); err == nil {
+	if err := reader.index.Delete(t.Context(), token.ID()); err == nil {
 		t.Error("a role that may only read deletes a token")
 	}
-	if _, _, err := writer.index.Rotate(t.Context(), token.ID()); err != nil {
+	if _, err := writer.index.Rotate(t.Context(), token.ID(), 0, "me"); err != nil {
 		t.Error(err)
 	}
-	if _, err := writer.index.Delete(t.Context(), token.ID()); err != nil {
+	if err := writer.index.Delete(t.Context(), token.ID()); err != nil {
 		t.Error(err)
 	}
 	reader.poll(t)

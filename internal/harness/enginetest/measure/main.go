@@ -94,7 +94,7 @@ func run(ctx context.Context) error {
 // An engine is a database to measure.
 type engine struct {
 	name   string
-	kind   sqlindex.Engine
+	kind   sqlindex.Dialect
 	listen *pgx.ConnConfig // of PostgreSQL
 	open   func() *sql.DB
 }
@@ -143,7 +143,7 @@ func (e engine) measure(ctx context.Context) error {
 		return err
 	}
 	if err := e.quantiles("disable or enable", *changes, func(i int) error {
-		_, err := ix.SetEnabled(ctx, account.TokenID("token1"), i%2 == 0)
+		err := ix.SetEnabled(ctx, account.TokenID("token1"), i%2 == 0)
 		return err
 	}); err != nil {
 		return err

@@ -1,0 +1,84 @@
+package sqlindex
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/svctoken/svctoken/evict"
+	"github.com/svctoken/svctoken/indexsource"
+	"github.com/svctoken/svctoken/tokencache"
+)
+
+// Evictor returns what evicts from every cache of the group, and on every other node of
+// the database from each group of its Evictors. From now on this process evicts from the
+// group, too, what others ask for, as long as a source watches the index.
+//
+// When a call of its Evict or EvictSelector returns, this process has forgotten what it
+// selects. Every other node has once Config.Poll and the time of one read have passed, or
+// at once with package pglisten: that bound is all that is known of the others, and the
+// report has this process alone. The error says that the others may not have been told:
+// it wraps [ErrUnconfirmed] or tokencache.ErrClosed, or is an [*EngineError]; of Evict it
+// may be an *evict.SelectorError, and then nothing was evicted.
+func (ix *Index) Evictor(group *tokencache.Group) evict.Evictor {
+	ix.mu.Lock()
+	defer ix.mu.Unlock()
+	if !slices.Contains(ix.groups, group) {
+		ix.groups = append(slices.Clip(ix.groups), group)
+	}
+	return evictor{ix, evict.New(group)}
+}
+
+type evictor struct {
+	ix    *Index
+	local *evict.Local
+}
+
+func (e evictor) Evict(ctx context.Context, namespace, service, names string) (evict.Report, error) {
+	sel, err := evict.Parse(namespace, service, names)
+	if err != nil {
+		return evict.Report{}, err
+	}
+	return e.EvictSelector(ctx, sel)
+}
+
+func (e evictor) EvictSelector(ctx context.Context, sel tokencache.Selector) (evict.Report, error) {
+	began := time.Now()
+	report, err := e.local.EvictSelector(ctx, sel)
+	if err == nil {
+		err = e.ix.publish(ctx, sel)
+	}
+	report.Duration = time.Since(began)
+	return report, err
+}
+
+// publish writes an eviction into the log of changes.
+func (ix *Index) publish(ctx context.Context, sel tokencache.Selector) error {
+	account := sel.Account()
+	names := strings.TrimPrefix(sel.String(), account.String()+"/")
+	_, err := ix.change(ctx, change{
+		op: "evict", by: indexsource.Actor(ctx), bump: true,
+		query: "INSERT INTO svctoken_changes (rev, kind, namespace, service, name) SELECT rev, '" + kindEvict + "', $1, $2, $3 FROM svctoken_meta",
+		args:  []any{account.Namespace, account.Service, names},
+		tell:  func(*indexsource.Source) {}, // the group has been told
+	})
+	return err
+}
+
+// applyEvictions forgets in the groups what was asked for on any node since the last
+// poll. This node's own are among it: they are forgotten once more, of which nothing is
+// left but what was loaded in between.
+func (ix *Index) applyEvictions(n news, seen position) {
+	ix.mu.Lock()
+	groups := ix.groups
+	ix.mu.Unlock()
+	for _, group := range groups {
+		switch {
+		case n.doubtful(seen):
+			group.Clear(context.Background(), tokencache.CauseNode)
+		case len(n.evicted) > 0:
+			group.Evict(context.Background(), tokencache.CauseNode, n.evicted...)
+		}
+	}
+}
