@@ -51,8 +51,9 @@ const clusterName = "svctoken"
 
 type object map[string]any
 
-// whoami tells callers who they are.
+// whoami tells callers who they are. The header is for proxies, which read no body.
 func (s *server) whoami(w http.ResponseWriter, r *http.Request, c caller) {
+	w.Header().Set("X-Svctoken-User", c.Name)
 	if c.verdict == nil {
 		eswire.Reply(w, r, http.StatusOK, identity(c.Name, "realm", object{"name": "operators", "type": "file"}))
 		return

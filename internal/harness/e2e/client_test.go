@@ -153,7 +153,7 @@ func TestGoClient(t *testing.T) {
 	done(400, &ignored)(es.Security.ClearCachedServiceTokens([]string{"*", "a"}, namespace, service))
 
 	var accounts map[string]any
-	if done(200, &accounts)(es.Security.GetServiceAccounts()); len(accounts) != 2 || accounts["elastic/fleet-server"] == nil {
+	if done(200, &accounts)(es.Security.GetServiceAccounts()); len(accounts) != 4 || accounts["elastic/fleet-server"] == nil {
 		t.Errorf("got %v", accounts)
 	}
 	var credentials struct {
