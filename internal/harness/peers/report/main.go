@@ -3,6 +3,10 @@
 //
 //	go run -C internal/harness/peers ./report                  # all of it
 //	go run -C internal/harness/peers ./report -print hits      # one section, to the terminal
+//	go run -C internal/harness/peers ./report -against main    # hits, misses and evictions, against another commit
+//
+// With -against it builds the working tree and the commit, and lets the two binaries take
+// turns: what counts is the median of the ratios. It takes the files that git knows.
 //
 // It takes about six minutes on an idle machine. On a busy one it takes longer, and most
 // figures stay the same: see package turns.
@@ -51,8 +55,16 @@ var sections = []section{
 func main() {
 	log.SetFlags(0)
 	only := flag.String("print", "", "measure this `section` alone, and print it: hits, instructions, options, many, cores, misses, evictions, memory, ratios, files")
+	commit := flag.String("against", "", "compare hits, misses and evictions with those of this `commit`, and print that alone")
+	turnRounds := flag.Int("rounds", 41, "how many rounds of turns -against has, at least 21")
 	flag.Parse()
-	if err := run(*only); err != nil {
+	var err error
+	if *commit != "" {
+		err = against(*commit, *turnRounds, os.Stdout)
+	} else {
+		err = run(*only)
+	}
+	if err != nil {
 		log.Fatal(err)
 	}
 }
