@@ -39,11 +39,11 @@ var rooms = map[string]int{
 
 // imports are the packages of this module that each package may import.
 var imports = map[string][]string{
-	"tokencache":           {"internal/quote", "tokencache/internal/fair"},
+	"tokencache":           {"internal/quote", "internal/suspend", "tokencache/internal/fair"},
 	"filesource":           {"internal/passhash", "internal/quote", "tokencache"},
 	"indexsource":          {"tokencache", "tokencache/tokenhash"},
 	"evict":                {"internal/eswire", "internal/quote", "tokencache"},
-	"fleet":                {"evict", "fleet/fleetlog", "indexsource", "tokencache", "tokencache/tokenhash"},
+	"fleet":                {"evict", "fleet/fleetlog", "indexsource", "internal/suspend", "tokencache", "tokencache/tokenhash"},
 	"fleet/fleetlog":       nil,
 	"fleet/fleettest":      {"fleet", "fleet/fleetlog", "tokencache"},
 	"tokencache/tokenhash": {"internal/passhash", "tokencache"},
@@ -53,6 +53,7 @@ var imports = map[string][]string{
 	"internal/eswire":      {"tokencache"},
 	"internal/passhash":    nil,
 	"internal/quote":       nil,
+	"internal/suspend":     nil,
 
 	"tokencache/internal/fair": nil,
 

@@ -1,6 +1,10 @@
 package fleet
 
-import "time"
+import (
+	"time"
+
+	"github.com/svctoken/svctoken/internal/suspend"
+)
 
 // A clock is what a node reads the time from; a test makes it run fast or slow.
 type clock interface {
@@ -16,4 +20,4 @@ type systemClock struct{}
 
 func (systemClock) Now() time.Time                     { return time.Now() }
 func (systemClock) Real(d time.Duration) time.Duration { return d }
-func (systemClock) Suspended() time.Duration           { return suspended() }
+func (systemClock) Suspended() time.Duration           { return suspend.Slept() }

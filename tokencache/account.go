@@ -50,12 +50,17 @@ func (a Account) SelectAll() (Selector, error) {
 // breaks the rules.
 type NameError struct {
 	Field string // what the input was meant to be: "namespace", "service", "token name" or "qualified name"
-	Input string // the input itself; names are not secret
+	Input string // the input itself; empty if it is, or if it may be a secret
 	Rule  string // the rule that it breaks
+
+	withheld bool // whether the input is not shown
 }
 
-// Error names the input, shortened where it is long, and the rule.
+// Error names the input, shortened if it is long, and the rule.
 func (e *NameError) Error() string {
+	if e.withheld {
+		return fmt.Sprintf("tokencache: invalid %s: %s", e.Field, e.Rule)
+	}
 	return fmt.Sprintf("tokencache: invalid %s %s: %s", e.Field, quote.Short(e.Input), e.Rule)
 }
 

@@ -3,6 +3,7 @@ package tokencache
 import (
 	"bytes"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"strings"
 )
@@ -30,9 +31,10 @@ const (
 // qualified name, a colon and the secret. It cuts at the first colon, so a
 // secret may contain more of them.
 //
-// An error wraps [ErrNotServiceToken] where the input is not a service token
-// (with a [*NameError] where it has an invalid name), or [ErrRefused] where the
-// secret is shorter than 10 bytes. Errors never contain the secret.
+// An error wraps [ErrNotServiceToken] if the input is not a service token
+// (with a [*NameError] without the input if it has an invalid name), or [ErrRefused] if
+// the secret is shorter than 10 bytes. Errors never contain the secret, nor what may be
+// one in a name's place.
 func ParseBearer(bearer string) (Token, error) {
 	// Into memory of its own, which the token keeps: a copy on the stack would be left
 	// behind when the stack grows.
@@ -109,8 +111,9 @@ func splitBearer(plain []byte) (Token, error) {
 		return Token{}, errColon
 	}
 	id, err := ParseTokenID(string(qualified))
-	if err != nil {
-		return Token{}, fmt.Errorf("%w: %w", ErrNotServiceToken, err)
+	if nameErr, ok := errors.AsType[*NameError](err); ok {
+		// It may be a secret in a name's place.
+		return Token{}, fmt.Errorf("%w: %w", ErrNotServiceToken, &NameError{Field: nameErr.Field, Rule: nameErr.Rule, withheld: true})
 	}
 	if len(secret) < minSecret {
 		return Token{}, &RefusedError{Token: id, Reason: ReasonSecretLength}

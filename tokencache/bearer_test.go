@@ -3,6 +3,7 @@ package tokencache_test
 import (
 	"encoding/base64"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -58,10 +59,10 @@ func TestParseBearerRejects(t *testing.T) {
 		{"URL alphabet", encode(prefix+"a/b/c:01234567") + "-_", "not strict standard base64", false},
 		{"bits after the end", encode(prefix + "a/b/c:0123456789")[:26] + "R", "not strict standard base64", false},
 		{"no colon", encode(prefix + "a/b/c"), "no colon between name and secret", false},
-		{"two parts", encode(prefix + "a/b:0123456789"), `tokencache: invalid qualified name "a/b"`, false},
-		{"four parts", encode(prefix + "a/b/c/d:0123456789"), `tokencache: invalid qualified name "a/b/c/d"`, false},
-		{"invalid name", encode(prefix + "a/b/_c:0123456789"), `tokencache: invalid token name "_c"`, false},
-		{"invalid name and short secret", encode(prefix + "a/b/_c:0"), `tokencache: invalid token name "_c"`, false},
+		{"two parts", encode(prefix + "a/b:0123456789"), `tokencache: invalid qualified name: must be`, false},
+		{"four parts", encode(prefix + "a/b/c/d:0123456789"), `tokencache: invalid qualified name: must be`, false},
+		{"invalid name", encode(prefix + "a/b/_c:0123456789"), `tokencache: invalid token name: must be`, false},
+		{"invalid name and short secret", encode(prefix + "a/b/_c:0"), `tokencache: invalid token name: must be`, false},
 		{"short secret", encode(prefix + "a/b/c:012345678"), "secret_length", true},
 		{"no secret", encode(prefix + "a/b/c:"), "secret_length", true},
 	} {
@@ -136,4 +137,26 @@ func FuzzParseBearer(f *testing.F) {
 func decodeAll(bearer string) string {
 	b, _ := base64.RawStdEncoding.DecodeString(strings.TrimRight(bearer, "="))
 	return string(b)
+}
+
+// TestParseBearerShowsNoSecret: whatever stands in a name's place may be a secret, and is
+// shown only if it is a valid name.
+func TestParseBearerShowsNoSecret(t *testing.T) {
+	secret := tokencache.GenerateSecret().Reveal()
+	for _, plain := range []string{
+		secret + ":elastic/fleet-server/token1",
+		secret + ":" + secret,
+		"elastic/" + secret + ":0123456789",
+		"elastic/fleet-server/token1/" + secret + ":x",
+		"elastic/fleet-server/" + secret + "\n:",
+		"elastic/fleet-server/_" + secret + ":0123456789",
+		"_" + secret + "/fleet-server/token1:0123456789",
+		"elastic/fleet server " + secret + "/token1:0123456789",
+	} {
+		_, err := tokencache.ParseBearer(base64.RawStdEncoding.EncodeToString([]byte("\x00\x01\x00\x01" + plain)))
+		nameErr, ok := errors.AsType[*tokencache.NameError](err)
+		if !ok || nameErr.Input != "" || strings.Contains(fmt.Sprintf("%v %+v %#v", err, err, nameErr), secret) {
+			t.Errorf("%q: got %v", plain, err)
+		}
+	}
 }

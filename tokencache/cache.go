@@ -5,23 +5,23 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"time"
-
-	"github.com/svctoken/svctoken/tokencache/internal/fair"
 )
 
 // A Cache remembers what one source said. R is the source's record.
 //
 // It remembers successes: a success answers for its token name, and another secret
 // for that name is refused from memory, until the token is evicted or expires. It
-// remembers for a moment, by name, that the source does not hold a token. It
-// remembers no other refusal and no error.
+// remembers for a moment, by name, that the source does not hold a token, or that the
+// token is disabled or has expired. It remembers no other refusal and no error.
 //
 // A Cache is safe for concurrent use by multiple goroutines. It runs a goroutine
 // for each load that reads, at most Config.MaxLoads, for each hash that is computed,
 // and for each stray, see there; [Cache.Close] ends them.
-type Cache[R any] struct{ store *store }
+type Cache[R any] struct {
+	group *Group
+	store *store
+}
 
 var _ Invalidator = (*Cache[any])(nil)
 
@@ -32,10 +32,11 @@ type Config struct {
 	// load; reads do not extend it. Zero: 20 minutes. Negative: nothing is
 	// remembered, though concurrent callers of one token still share a load.
 	//
-	// It is kept to the millisecond, but in a process that was paused (by SIGSTOP,
-	// or with its machine) for more than a minute: a success which had more than a
-	// minute left may then be confirmed past its time until a timer has fired, or by
-	// 16 hits on each processor, whichever comes first.
+	// It is kept to the millisecond. Time during which the machine slept counts, and
+	// so does a wall clock that is set ahead; one that is set back changes nothing. A
+	// success that had more than a minute left when the machine went to sleep, or when
+	// the process was paused, may be confirmed past its time for at most a second after
+	// it wakes.
 	TTL time.Duration
 
 	// Jitter is the most that is taken off the TTL of each success, at random, so
@@ -43,17 +44,18 @@ type Config struct {
 	// most TTL. Zero: a tenth of TTL. Negative: none.
 	Jitter time.Duration
 
-	// MaxEntries is how many successes are remembered. When there are more, one
-	// that was not used of late makes room (S3-FIFO). Zero: 100 000. Negative is
-	// an error: what remembers nothing has a negative TTL.
+	// MaxEntries is how many successes are remembered. When there are more, one not
+	// used recently is displaced (S3-FIFO). Zero: 100 000. Negative is an error: to
+	// disable caching, set a negative TTL.
 	MaxEntries int
 
-	// AbsentTTL is how long it is remembered that the source does not hold a
-	// token, for the last 10 000 such names. An eviction that selects the name ends
-	// it, and so does each change that the source tells of. It bounds what names
-	// that nobody holds cost the source. A source that does not tell when a token
-	// is created keeps a new one out for that long, if it was tried before. Zero: 5
-	// seconds. Negative, or with a negative TTL: not at all.
+	// AbsentTTL is how long refusals are remembered that do not depend on the secret:
+	// that the source does not hold a token, that it is disabled, or that it has
+	// expired; for the last 10 000 such names. An eviction that selects the name ends
+	// it, and so does each change that the source tells of. It bounds what these names
+	// cost the source. A source that does not tell when a token is created, or good
+	// again, keeps it out for that long, if it was tried before. Zero: 5 seconds.
+	// Negative, or with a negative TTL, or with HideNames: not at all.
 	AbsentTTL time.Duration
 
 	// LoadTimeout is how long the source may take to answer, and then one hash to be
@@ -71,10 +73,12 @@ type Config struct {
 	// error.
 	MaxLoads int
 
-	// MaxBackoff is the longest pause in which a source is left alone after its
-	// loads have failed five times in a row. Authentications that need it fail at
-	// once meanwhile. Pauses begin at 10 milliseconds and double; the first
-	// success, or a change that the source tells of, ends them. Zero: 1 second.
+	// MaxBackoff is the longest pause in which a source is left alone after loads have
+	// failed five times in a row: for one name; for an account, when several of its
+	// names have failed; or for all, when names of several accounts have.
+	// Authentications that need what is paused fail at once meanwhile. Pauses begin at
+	// 10 milliseconds and double; after one, a single load goes through at a time. The
+	// first success, or a change that the source tells of, ends them. Zero: 1 second.
 	// Negative: no pauses.
 	MaxBackoff time.Duration
 
@@ -83,6 +87,12 @@ type Config struct {
 	// eviction and the token's own expiry end it. Zero or negative: not at all, as
 	// a revoked token may be confirmed for that much longer.
 	ServeStale time.Duration
+
+	// StaleWait is how long an authentication waits for the source before it gets the
+	// answer that ServeStale allows. The load goes on, and what it finds out counts from
+	// then on. Zero: 1 second. Negative: as
+	// long as the load takes, or the caller's context lasts.
+	StaleWait time.Duration
 
 	// RefreshAhead is how long before its TTL ends a success that is in use is loaded
 	// again, once, in the background; if that fails, it is remembered until the
@@ -94,8 +104,10 @@ type Config struct {
 	// tokens that the source does not hold, and for wrong secrets of remembered ones,
 	// so that the time which a refusal takes hardly tells which names exist: up to 0.3
 	// microseconds are left, see SECURITY.md. The hash is the first that the source
-	// handed out; until then there is none. Off by default, as refusals are what
-	// attackers cause, and names are not secret.
+	// handed out, of each form; until then there is none. It hides nothing for a
+	// source that sets Answer.Ask, which is asked only about tokens that it holds, and
+	// a name with a previous secret takes two hashes. Off by default, as refusals are
+	// what attackers cause, and names are not secret.
 	HideNames bool
 }
 
@@ -106,6 +118,7 @@ const (
 	defaultLoadTimeout = 10 * time.Second
 	maxLoadTimeout     = 24 * time.Hour
 	defaultMaxLoads    = 1024
+	defaultStaleWait   = time.Second
 	minStrays          = 64
 )
 
@@ -141,6 +154,7 @@ func (cfg Config) withDefaults() (Config, error) {
 		MaxLoads:     cmp.Or(cfg.MaxLoads, defaultMaxLoads),
 		MaxBackoff:   orDefault(cfg.MaxBackoff, defaultBackoff, 0),
 		ServeStale:   max(0, cfg.ServeStale),
+		StaleWait:    orDefault(cfg.StaleWait, defaultStaleWait, 0),
 		RefreshAhead: cfg.RefreshAhead,
 		HideNames:    cfg.HideNames,
 	}, errors.Join(errs...)
@@ -151,6 +165,9 @@ func (cfg Config) withDefaults() (Config, error) {
 // example "file"; it must not be empty, and be unique in the group. A source that
 // is a [Holder] is asked as one.
 //
+// A cache keeps its name in the group when it is closed. To replace a source, make
+// another group, and close the old one when nothing uses it any more.
+//
 // The error says which argument breaks which rule, or wraps [ErrClosed] for a group
 // that is closed.
 func New[R any](g *Group, name string, src Source[R], cfg Config) (*Cache[R], error) {
@@ -160,10 +177,12 @@ func New[R any](g *Group, name string, src Source[R], cfg Config) (*Cache[R], er
 		return nil, err
 	case name == "":
 		return nil, errors.New("tokencache: the cache's name is empty")
+	case g == nil || g.stores.Load() == nil:
+		return nil, fmt.Errorf("tokencache: the group of the cache %q was not made by NewGroup", name)
 	case src == nil:
 		return nil, fmt.Errorf("tokencache: the source of the cache %q is nil", name)
 	}
-	s := newStore(g, name, cfg)
+	s := newStore(&g.work, name, cfg)
 	s.holder, _ = src.(Holder)
 	s.lookup = func(ctx context.Context, id TokenID) (Answer[any], error) {
 		a, err := src.Lookup(ctx, id)
@@ -174,8 +193,10 @@ func New[R any](g *Group, name string, src Source[R], cfg Config) (*Cache[R], er
 	}
 	// The subscription comes before the first load, and an entry can only come
 	// from a load: no change is lost in between.
-	c := &Cache[R]{store: s}
-	s.cancel = src.Subscribe(c)
+	c := &Cache[R]{g, s}
+	if s.cancel = src.Subscribe(c); s.cancel == nil {
+		s.cancel = func() {} // as of a source that never changes
+	}
 	if err := g.add(s); err != nil {
 		s.cancel()
 		return nil, err
@@ -183,31 +204,8 @@ func New[R any](g *Group, name string, src Source[R], cfg Config) (*Cache[R], er
 	return c, nil
 }
 
-func newStore(g *Group, name string, cfg Config) *store {
-	s := &store{
-		group: g, name: name,
-		ttl: cfg.TTL, jitter: cfg.Jitter, stale: cfg.ServeStale, refresh: int64(cfg.RefreshAhead),
-		absentTTL: cfg.AbsentTTL, hideNames: cfg.HideNames,
-		loadTimeout: cfg.LoadTimeout,
-		errTimeout:  fmt.Errorf("its source, or the hash, took longer than %v", cfg.LoadTimeout),
-		policy:      newPolicy(cfg.MaxEntries),
-		strays:      fair.Count[Account]{Limit: max(cfg.MaxLoads, minStrays), PerAccount: shareOf(max(cfg.MaxLoads, minStrays))},
-		failures:    failures{longest: cfg.MaxBackoff},
-	}
-	if s.ttl == 0 || s.hideNames {
-		s.absentTTL = 0
-	}
-	s.slots = fair.New[Account, *load](fair.Limits[Account]{
-		Turns: cfg.MaxLoads, PerAccount: shareOf(cfg.MaxLoads),
-		Places: g.maxQueue, PlacesPerAccount: shareOf(g.maxQueue),
-		Blocked: &s.strays,
-	})
-	s.beginEraLocked()
-	return s
-}
-
 // Name returns the name that New was given.
-func (c *Cache[R]) Name() string { return c.store.name }
+func (c *Cache[R]) Name() string { return c.store.shelf.name }
 
 // Stats returns the cache's counters. It waits for no source.
 func (c *Cache[R]) Stats() Stats { return c.store.snapshot() }
@@ -216,31 +214,30 @@ func (c *Cache[R]) Stats() Stats { return c.store.snapshot() }
 // when and until when. Asking does not count as a use. Since is zero where it is
 // not known: where the token's own expiry ends the entry before its TTL.
 func (c *Cache[R]) Remembers(id TokenID) (since, until time.Time, ok bool) {
-	s, g := c.store, c.store.group
 	if id.Validate() != nil {
 		return since, until, false
 	}
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	e := s.findLocked(g.hashID(id), id)
-	if e == nil || e.absent || e.expires <= g.clock.now() {
-		return since, until, false
-	}
-	until = g.clock.epoch.Add(time.Duration(e.expires))
-	if e.expires == math.MaxInt64 {
+	s, m := c.store.shelf, &c.group.memory
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for e := s.findLocked(m.keys.hashID(id), id); e != nil; e = s.nextLocked(e, id) {
+		if e.refuses() || e.good <= m.clock.now() {
+			continue
+		}
+		until = m.clock.timeOf(e.good)
+		if e.step != cutShort && e.good != never {
+			since = until.Add(-s.lifetime(e.step))
+		}
 		return since, until, true
 	}
-	if !e.mortal {
-		since = until.Add(-s.lifetime(e.step))
-	}
-	return since, until, true
+	return since, until, false
 }
 
 // Close ends the subscription, forgets everything and ends the loads by their
 // contexts, at once: it waits for nobody's source, and [Cache.Wait] does that.
 // Authentications that need this cache fail with [ErrClosed] from then on. Closing
 // again does nothing.
-func (c *Cache[R]) Close() { c.store.group.close([]*store{c.store}) }
+func (c *Cache[R]) Close() { c.group.close([]*store{c.store}) }
 
 // Wait waits until nothing runs any more that the cache has started, or until the
 // context is done, whose error it returns. It is for after Close.
@@ -248,4 +245,4 @@ func (c *Cache[R]) Wait(ctx context.Context) error { return c.store.running.wait
 
 // Format writes "tokencache.Cache" and the name for every verb, and nothing of the
 // contents: a cache leads to the key of its digests.
-func (c *Cache[R]) Format(f fmt.State, _ rune) { fmt.Fprintf(f, "tokencache.Cache %q", c.store.name) }
+func (c *Cache[R]) Format(f fmt.State, _ rune) { fmt.Fprintf(f, "tokencache.Cache %q", c.Name()) }

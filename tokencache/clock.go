@@ -2,24 +2,39 @@ package tokencache
 
 import (
 	"math"
+	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/svctoken/svctoken/internal/suspend"
 )
 
-// A clock tells hits whether a moment has passed. Reading the system's clock takes
-// a third as long as a SHA-256 (BenchmarkClock), so while a group has entries a
-// timer notes the time once a second, and a hit reads the system's clock only for
-// an entry that expires within slack of that note.
+// A clock tells what has expired. Its readings are nanoseconds since it was made, by
+// the monotonic clock, and whatever the machine slept besides: the monotonic clock
+// stands still then, and a token that expires at noon has to be refused at noon.
 //
-// A note is late where the process was paused, by SIGSTOP or with its machine. An
-// entry is then taken for good past its time only if it had more than slack left
-// at the pause; and only until the timer fires, or the first of the hits that read
-// the clock all the same, one in hitsPerReading of those on a processor.
+// That a machine has slept shows in the wall clock and, where there is one, in the
+// clock of the time since boot: they run ahead of the monotonic clock by more than
+// before. A wall clock that is set ahead looks the same, and ends entries early. One
+// that is set back changes nothing, and from there on the reading goes on at its pace.
 //
-// Readings are nanoseconds since epoch, monotonic.
+// INVARIANT: readings never run behind the wall clock by more than they did when the
+// clock was made or when the wall clock was last set back, plus clockTolerance.
+//
+// Reading the system's clock takes a third as long as a SHA-256 (BenchmarkClock), so
+// while a group has entries a timer notes the time once a second, and a hit reads the
+// system's clock only for an entry that expires within slack of that note. A note is
+// late after a pause of the process; the timer, or one in hitsPerReading of a
+// processor's hits, makes a new one.
 type clock struct {
-	epoch time.Time
+	base  time.Time
 	noted atomic.Int64 // the last note; only entries ask for it, and there are none before the first
+	slept atomic.Int64 // what readings have beyond the monotonic clock's
+	lead  atomic.Int64 // how far the wall clock was ahead of the monotonic one, since base
+
+	mu       sync.Mutex    // guards the fields below, and writes to slept and lead
+	boot     time.Duration // how long the machine had slept, when that was last asked
+	credited int64         // what was added to slept since then
 }
 
 const (
@@ -27,13 +42,68 @@ const (
 	slack          = time.Minute
 	hitsPerReading = 16
 	never          = math.MaxInt64
+
+	// clockTolerance is how far two clocks may drift apart, or be read apart, before
+	// the machine is taken to have slept.
+	clockTolerance = 20 * time.Millisecond
 )
 
-// now reads the system's clock.
-func (c *clock) now() int64 { return int64(time.Since(c.epoch)) }
+// systemTime is [time.Now], or a test's.
+var systemTime = time.Now
+
+func (c *clock) start() {
+	c.base = systemTime()
+	c.boot = suspend.Slept()
+}
+
+// A moment is one reading: now counts what the machine slept, and pace does not.
+// Entries and leases end by the one, and waits, which are not to end because somebody
+// has set the wall clock, by the other.
+type moment struct{ now, pace int64 }
+
+func (c *clock) read() moment {
+	t := systemTime()
+	pace := int64(t.Sub(c.base))
+	ahead := t.UnixNano() - c.base.UnixNano() - pace
+	if d := ahead - c.lead.Load(); d > int64(clockTolerance) || d < -int64(clockTolerance) {
+		c.adjust()
+	}
+	return moment{pace + c.slept.Load(), pace}
+}
+
+// now reads the clock.
+func (c *clock) now() int64 { return c.read().now }
+
+// adjust counts what the wall clock is ahead of the monotonic one by more than before.
+// It reads both anew: a reading from before another adjustment would count twice.
+func (c *clock) adjust() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	t := systemTime()
+	ahead := t.UnixNano() - c.base.UnixNano() - int64(t.Sub(c.base))
+	if d := ahead - c.lead.Load(); d > int64(clockTolerance) {
+		c.slept.Add(d)
+		c.credited += d
+	}
+	c.lead.Store(ahead)
+}
+
+// lookAtBoot counts what the machine has slept, unless the wall clock has told it.
+func (c *clock) lookAtBoot() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	boot := suspend.Slept()
+	if d := int64(boot-c.boot) - c.credited; d > int64(clockTolerance) {
+		c.slept.Add(d)
+	}
+	c.boot, c.credited = max(c.boot, boot), 0
+}
 
 // note notes the time.
-func (c *clock) note() { c.noted.Store(c.now()) }
+func (c *clock) note() {
+	c.lookAtBoot()
+	c.noted.Store(c.now())
+}
 
 // noteLate notes the time if the timer is late.
 func (c *clock) noteLate() {
@@ -42,96 +112,33 @@ func (c *clock) noteLate() {
 	}
 }
 
-// passed reports whether a moment has come.
-func (c *clock) passed(moment int64) bool {
-	if moment-int64(slack) > c.noted.Load() {
+// passed reports whether a reading has come.
+func (c *clock) passed(reading int64) bool {
+	if reading-int64(slack) > c.noted.Load() {
 		return false
 	}
-	return moment <= c.now()
+	return reading <= c.now()
 }
 
-// after returns the moment that is d after another, or never where that is too
-// far off to count.
-func after(moment int64, d time.Duration) int64 {
-	if int64(d) > never-moment {
+// of returns the reading at a time; the zero Time: never. A time without a monotonic
+// reading is compared with the wall clock as it is now.
+func (c *clock) of(t time.Time) int64 {
+	if t.IsZero() {
 		return never
 	}
-	return moment + int64(d)
+	return after(c.now(), t.Sub(systemTime()))
 }
 
-// startClockLocked has the time noted from now on.
-func (g *Group) startClockLocked() {
-	if g.ticking == nil {
-		g.clock.note()
-		g.ticking = time.AfterFunc(tick, g.tick)
-	}
+// timeOf returns the time of a reading.
+func (c *clock) timeOf(reading int64) time.Time {
+	return systemTime().Add(time.Duration(reading - c.now()))
 }
 
-// tick notes the time, as long as a cache holds anything. It also looks through a
-// part of the table for what has expired, so that this comes to an end, and tells
-// the observer what was displaced.
-func (g *Group) tick() {
-	g.clock.note()
-	g.sweep()
-	g.mu.Lock()
-	if g.ticking != nil && !g.stopClockLocked() {
-		g.ticking.Reset(tick)
+// after returns the reading that is d after another, or never where that is too far
+// off to count.
+func after(reading int64, d time.Duration) int64 {
+	if int64(d) > never-reading {
+		return never
 	}
-	events := g.displacedLocked()
-	g.telling.add()
-	g.mu.Unlock()
-	defer g.telling.done()
-	g.tell(events)
-}
-
-// stopClockLocked stops the notes if no cache holds anything, and reports whether
-// it did.
-func (g *Group) stopClockLocked() bool {
-	if g.linked > 0 {
-		return false
-	}
-	if g.ticking != nil {
-		g.ticking.Stop()
-		g.ticking = nil
-	}
-	g.shrinkLocked()
-	return true
-}
-
-// A sweep looks at a 64th of the buckets, and at sweepStep of them at least, in
-// steps between which others can have the mutex.
-const (
-	sweepPart = 64
-	sweepStep = 1024
-)
-
-func (g *Group) sweep() {
-	for left := len(g.table.Load().buckets) / sweepPart; ; left -= sweepStep {
-		g.mu.Lock()
-		g.sweepLocked(sweepStep)
-		g.mu.Unlock()
-		if left <= sweepStep {
-			return
-		}
-	}
-}
-
-// sweepLocked removes what has expired from the next buckets.
-func (g *Group) sweepLocked(buckets int) {
-	t := g.table.Load()
-	if t.old != nil {
-		if t.moveLocked(buckets) {
-			g.table.Store(&table{buckets: t.buckets})
-		}
-		return
-	}
-	now := g.clock.now()
-	for range min(buckets, len(t.buckets)) {
-		g.swept = (g.swept + 1) & (len(t.buckets) - 1)
-		for e := t.buckets[g.swept].Load(); e != nil; e = e.next.Load() {
-			if e.expiredLocked(now) {
-				g.expireLocked(e)
-			}
-		}
-	}
+	return reading + int64(d)
 }

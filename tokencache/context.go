@@ -15,9 +15,10 @@ import (
 // derives costs no goroutine. It is made when the source first needs it: for a source
 // that looks at no context it would double the allocations of a miss.
 type loadContext struct {
-	load   *load
-	caller context.Context
-	made   atomic.Pointer[madeContext] // nil: not made yet; written under the group's mutex
+	load     *load
+	caller   context.Context
+	deadline time.Time                   // immutable from when reading begins
+	made     atomic.Pointer[madeContext] // nil: not made yet; written under the memory's mutex
 }
 
 type madeContext struct {
@@ -35,14 +36,13 @@ func (c *loadContext) standard() context.Context {
 	if made := c.made.Load(); made != nil {
 		return made.Context
 	}
-	mu := &c.load.store.group.mu
+	mu := &c.load.store.shelf.memory.mu
 	mu.Lock()
 	defer mu.Unlock()
 	if made := c.made.Load(); made != nil {
 		return made.Context // another goroutine of the source's was first
 	}
-	deadline, _ := c.Deadline()
-	ctx, cancel := context.WithDeadline(context.WithoutCancel(c.caller), deadline.Add(callersFirst))
+	ctx, cancel := context.WithDeadline(context.WithoutCancel(c.caller), c.deadline.Add(callersFirst))
 	c.made.Store(&madeContext{ctx, cancel})
 	if c.load.phase == settled {
 		c.endLocked()
@@ -50,20 +50,24 @@ func (c *loadContext) standard() context.Context {
 	return ctx
 }
 
-// endLocked ends the context of a load that is settled. Where that is because of the
-// deadline, the context ends by itself, with the error for it. It calls no foreign
-// code: what AfterFunc was given runs in goroutines of its own.
+// endLocked ends the context of a load that is settled. If that is because of the
+// deadline, the context ends by itself, with the error for it.
 func (c *loadContext) endLocked() {
-	if made := c.made.Load(); made != nil && c.load.out.reason != ReasonSourceTimeout {
+	if c.load.out.reason != ReasonSourceTimeout {
+		c.cancelLocked()
+	}
+}
+
+// cancelLocked ends the context. It calls no foreign code: what AfterFunc was given runs
+// in goroutines of its own.
+func (c *loadContext) cancelLocked() {
+	if made := c.made.Load(); made != nil {
 		made.cancel()
 	}
 }
 
 // Deadline returns when the load's reading is overdue.
-func (c *loadContext) Deadline() (time.Time, bool) {
-	s := c.load.store
-	return s.group.clock.epoch.Add(time.Duration(c.load.begun) + s.loadTimeout), true
-}
+func (c *loadContext) Deadline() (time.Time, bool) { return c.deadline, true }
 
 // Done returns the channel that is closed when the context ends.
 func (c *loadContext) Done() <-chan struct{} { return c.standard().Done() }
@@ -76,5 +80,5 @@ func (c *loadContext) Value(key any) any { return c.standard().Value(key) }
 
 // Format says what this is, for every verb: a load holds a secret.
 func (c *loadContext) Format(s fmt.State, _ rune) {
-	fmt.Fprintf(s, "a load of the cache %q", c.load.store.name)
+	fmt.Fprintf(s, "a load of the cache %q", c.load.store.shelf.name)
 }

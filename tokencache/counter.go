@@ -12,8 +12,8 @@ import (
 // The counts are exact.
 type hitCounter struct {
 	stripes [stripes]struct {
-		hits, mismatches, absent atomic.Uint64
-		_                        [cacheLine - 24]byte
+		hits, mismatches, refusals atomic.Uint64
+		_                          [cacheLine - 24]byte
 	}
 }
 
@@ -33,34 +33,13 @@ func stripe() int {
 func (c *hitCounter) hit() uint64 { return c.stripes[stripe()].hits.Add(1) }
 
 func (c *hitCounter) mismatch() { c.stripes[stripe()].mismatches.Add(1) }
-func (c *hitCounter) absent()   { c.stripes[stripe()].absent.Add(1) }
+func (c *hitCounter) refusal()  { c.stripes[stripe()].refusals.Add(1) }
 
 // read adds what was counted to st.
 func (c *hitCounter) read(st *Stats) {
 	for i := range c.stripes {
 		st.Hits += c.stripes[i].hits.Load()
 		st.Mismatches += c.stripes[i].mismatches.Load()
-		st.Absent += c.stripes[i].absent.Load()
-	}
-}
-
-// An outcomeCounter counts how authentications end, but for hits.
-type outcomeCounter struct {
-	byLoad, notServiceTokens, refusals atomic.Uint64
-	overloads, noAnswers, closed       atomic.Uint64
-}
-
-func (c *outcomeCounter) confirmed() { c.byLoad.Add(1) }
-func (c *outcomeCounter) rejected()  { c.notServiceTokens.Add(1) }
-func (c *outcomeCounter) refused()   { c.refusals.Add(1) }
-
-func (c *outcomeCounter) failed(reason Reason) {
-	switch reason {
-	case ReasonOverloaded:
-		c.overloads.Add(1)
-	case ReasonClosed:
-		c.closed.Add(1)
-	default:
-		c.noAnswers.Add(1)
+		st.Absent += c.stripes[i].refusals.Load()
 	}
 }

@@ -8,19 +8,28 @@ import (
 
 // Deadlines are the loads of a group by when their phase ends. One timer does for
 // all of them: it is set for the first, and when it fires for the next. All of it
-// is guarded by the group's mutex.
+// is guarded by the memory's mutex.
 type deadlines struct {
-	group *Group
-	loads loadHeap
-	timer *time.Timer
-	fires int64 // clock reading: when the timer fires; 0: it is not set
+	clock   *clock
+	overdue func() // what the timer calls
+	loads   loadHeap
+	timer   *time.Timer
+	fires   int64 // reading of the clock's pace: when the timer fires; 0: it is not set
 }
 
-// setLocked has the load's phase end at this moment.
+// An alarm is when a load's phase ends.
+type alarm struct {
+	at    int64 // reading of the clock's pace
+	index int   // in deadlines; notSet: it is not there
+}
+
+const notSet = -1
+
+// setLocked sets when the load's phase ends.
 func (d *deadlines) setLocked(l *load, at int64) {
-	l.deadline = at
-	if l.heapIndex >= 0 {
-		heap.Fix(&d.loads, l.heapIndex)
+	l.alarm.at = at
+	if l.alarm.index >= 0 {
+		heap.Fix(&d.loads, l.alarm.index)
 	} else {
 		heap.Push(&d.loads, l)
 	}
@@ -29,8 +38,8 @@ func (d *deadlines) setLocked(l *load, at int64) {
 
 // removeLocked removes the load, if it is there.
 func (d *deadlines) removeLocked(l *load) {
-	if l.heapIndex >= 0 {
-		heap.Remove(&d.loads, l.heapIndex)
+	if l.alarm.index >= 0 {
+		heap.Remove(&d.loads, l.alarm.index)
 	}
 	if len(d.loads) == 0 && cap(d.loads) > smallFlood {
 		d.loads = nil
@@ -39,7 +48,7 @@ func (d *deadlines) removeLocked(l *load) {
 
 // overdueLocked removes and returns the first load, if its time is up; else nil.
 func (d *deadlines) overdueLocked() *load {
-	if len(d.loads) == 0 || d.loads[0].deadline > d.group.clock.now() {
+	if len(d.loads) == 0 || d.loads[0].alarm.at > d.clock.read().pace {
 		return nil
 	}
 	return heap.Pop(&d.loads).(*load)
@@ -50,17 +59,27 @@ func (d *deadlines) watchLocked() {
 	if len(d.loads) == 0 {
 		return
 	}
-	next := d.loads[0].deadline
+	next := d.loads[0].alarm.at
 	if d.fires != 0 && d.fires <= next {
 		return
 	}
 	d.fires = next
-	left := time.Duration(next - d.group.clock.now())
+	left := time.Duration(next - d.clock.read().pace)
 	if d.timer == nil {
-		d.timer = time.AfterFunc(left, d.group.overdue)
+		d.timer = time.AfterFunc(left, d.overdue)
 	} else {
 		d.timer.Reset(left)
 	}
+}
+
+// ofLocked returns the loads of a store.
+func (d *deadlines) ofLocked(s *store) (loads []*load) {
+	for _, l := range d.loads {
+		if l.store == s {
+			loads = append(loads, l)
+		}
+	}
+	return loads
 }
 
 // stopLocked stops the timer.
@@ -78,16 +97,16 @@ const smallFlood = 64
 type loadHeap []*load
 
 func (h loadHeap) Len() int           { return len(h) }
-func (h loadHeap) Less(i, j int) bool { return h[i].deadline < h[j].deadline }
+func (h loadHeap) Less(i, j int) bool { return h[i].alarm.at < h[j].alarm.at }
 
 func (h loadHeap) Swap(i, j int) {
 	h[i], h[j] = h[j], h[i]
-	h[i].heapIndex, h[j].heapIndex = i, j
+	h[i].alarm.index, h[j].alarm.index = i, j
 }
 
 func (h *loadHeap) Push(x any) {
 	l := x.(*load)
-	l.heapIndex = len(*h)
+	l.alarm.index = len(*h)
 	*h = append(*h, l)
 }
 
@@ -95,6 +114,6 @@ func (h *loadHeap) Pop() any {
 	last := len(*h) - 1
 	l := (*h)[last]
 	*h = slices.Delete(*h, last, last+1)
-	l.heapIndex = -1
+	l.alarm.index = notSet
 	return l
 }

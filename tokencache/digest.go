@@ -31,17 +31,17 @@ func (d *digest) word(i int) uint64 { return binary.LittleEndian.Uint64(d[8*i:])
 // Of the time of sha256.Sum256, a third or more goes into padding and copies. So
 // what fits two blocks is padded here, as FIPS 180-4 has it in 5.1.1, and the sum is
 // read from the marshaled state.
-func digestTail(g *Group, d *digest, tail string) {
+func (k *keys) digestTail(d *digest, tail string) {
 	size := keyLen + len(tail)
 	if size > maxPadded {
-		message := append(append(make([]byte, 0, size), g.key[:]...), tail...)
+		message := append(append(make([]byte, 0, size), k.key[:]...), tail...)
 		sum := sha256.Sum256(message)
 		*d = digest(sum[:])
 		clear(message)
 		return
 	}
 	var buf [2 * sha256.BlockSize]byte
-	copy(buf[copy(buf[:], g.key[:]):], tail)
+	copy(buf[copy(buf[:], k.key[:]):], tail)
 	if stateHasSum {
 		sumPadded(d, &buf, size)
 		return

@@ -1,17 +1,17 @@
 package tokencache
 
 import (
-	"encoding/base64"
+	"math"
 	"sync/atomic"
+	"time"
 )
 
-// An entry is what one cache remembers of one token: that it was confirmed, with
-// which secret and record; or, where absent is set, that the source does not hold
-// it.
+// An entry is what one cache remembers of one token: that it was confirmed, with which
+// secret and record; or why its source refuses the name, whatever the secret.
 //
 // INVARIANT: an unlinked entry is dead. Whoever unlinks an entry gives it a dead
-// owner, under the group's mutex, so that a hit which stands on the entry does not
-// take it for good.
+// owner, under the mutex, so that a hit which stands on the entry does not take it as
+// good.
 //
 // What is not marked as guarded is immutable after publication. The size matters:
 // 128 bytes are a size class of Go's allocator.
@@ -21,224 +21,106 @@ type entry struct {
 
 	// text is the token's name, and behind it what the name determines of the
 	// bearer's base64, from where the owner's head ends: see query.
-	text    string
-	expires int64 // clock reading
-	digest  digest
-	hash    uint32
-	nameLen uint16
+	text   string
+	good   int64 // clock reading: until when it answers
+	digest digest
+	hash   uint32
+	beyond uint32 // see dead
 
-	length uint8 // index of the secret's length in the group's lengths
-	role   role
-	absent bool
-	mortal bool  // the token itself expires
-	inMain bool  // of the policy's queues; guarded by the group's mutex
-	step   uint8 // how many 255ths of the jitter the lifetime was cut by; see lifetime
+	lastByte uint8 // of the name, in text
+	length   uint8 // index of the secret's length in the memory's lengths
+	role     role
+	step     uint8 // how many of the jitter's steps the TTL was cut by; see lifetime
 
-	// A hit sets used unless it is set, so that the lines of a hot entry stay shared
-	// between processors; the policy clears it. The hit that loads the entry again
-	// ahead of its expiry sets refreshing.
+	// The flags below, and above them when a hit last used the entry: see use.
 	state atomic.Uint32
 
 	record any
 
-	// guarded by the group's mutex
+	// guarded by the mutex
 	cellPrev, cellNext   *entry // in the owner's list
-	queuePrev, queueNext *entry // in the policy's queue, or among the absences
+	queuePrev, queueNext *entry // in the policy's queue, or among the refusals
 }
 
-// A role says which of a name's good secrets an entry has. A cache has at most one
-// entry of a name in each role, and one that is sole beside no other.
+// A role says what an entry says of a name. A cache has at most one entry of a name in
+// each role, and one that is sole, or a refusal, beside no other.
 type role uint8
 
 const (
-	sole     role = iota // no other secret is good
-	present              // the previous one is good, too
-	previous             // the present one is good, too
+	sole     role = iota // its secret is good, and no other
+	present              // its secret is good, and so is the previous one
+	previous             // its secret is good, and so is the present one
+	absent               // the source does not hold the name
+	disabled             // the source holds it, and it must not be used
+	expired              // the source holds it, and it has expired
+	roles
 )
 
-// refuses reports whether entries in these roles, a bit for each, are all that the
+// refusals are the reasons of the roles that refuse every secret of a name.
+var refusals = [roles]Reason{absent: ReasonUnknownToken, disabled: ReasonDisabled, expired: ReasonExpired}
+
+// refuses reports whether the entry refuses every secret of its name.
+func (e *entry) refuses() bool { return e.role >= absent }
+
+// knowAll reports whether entries in these roles, a bit for each, are all that the
 // source confirms of a name: any other secret is wrong.
-func refuses(roles uint8) bool { return roles&(1<<sole) != 0 || roles == 1<<present|1<<previous }
+func knowAll(roles uint8) bool { return roles&(1<<sole) != 0 || roles == 1<<present|1<<previous }
 
 const (
 	used       = 1 << iota // since the policy last passed by
 	refreshing             // the load that takes the entry's place has begun
+	inMain                 // of the policy's queues; guarded by the mutex
+	stateFlags = used | refreshing | inMain
+	flagBits   = 3
 )
 
 func (e *entry) isUsed() bool { return e.state.Load()&used != 0 }
 
-func (e *entry) name() string { return e.text[:e.nameLen] }
+// A lap is about how often a hit writes when it used an entry: 69 seconds, which is a
+// shift of a clock's reading. Laps count from 1; 0 stands for no use.
+const lapBits = 36
+
+func lapOf(reading int64) uint32 { return uint32(reading>>lapBits) + 1 }
+
+// use notes a use in this lap. It writes only if the entry does not say so yet, so that
+// the lines of a hot entry stay shared between processors. What another writer sets
+// meanwhile stays; the next use is noted then.
+func (e *entry) use(lap uint32) {
+	if state := e.state.Load(); state&used == 0 || state>>flagBits != lap {
+		e.state.CompareAndSwap(state, lap<<flagBits|state&stateFlags|used)
+	}
+}
+
+func (e *entry) name() string { return e.text[:int(e.lastByte)+1] }
 
 // rest returns the characters of base64 that the entry's name determines behind
 // its account's.
-func (e *entry) rest() string { return e.text[e.nameLen:] }
+func (e *entry) rest() string { return e.text[int(e.lastByte)+1:] }
 
 // live reports whether nothing has evicted or unlinked the entry. It must be the
 // last thing that a hit does. Its first load is the instant of the hit: whatever
 // was evicted before that instant is seen to be, by one of the three loads.
 func (e *entry) live() bool { return !e.owner.Load().dead() }
 
-// A cell is what one cache holds of one account, entries and loads, since the
-// account was last evicted as a whole. It is what a wildcard marks. It is in its
-// era's list while it is in use.
-//
-// The account, head, store and era are immutable; a mark is written under the
-// group's mutex; the rest is guarded by it.
-type cell struct {
-	account Account
-	head    string // what the account determines of the base64 of its bearers
-	mark    mark
-	era     *era
-
-	// Hits read what is above, one line of the processor's cache.
-
-	origin  *cell // of a marked copy: the cell whose list its entries are in
-	entries *entry
-	tickets *ticket // of the reads that are going on
-	count   int     // entries that are not absences
-
-	prev, next *cell // in the era's list
-}
-
-// An era is what one cache holds, since it was last cleared as a whole. It is what
-// a clearing marks.
-type era struct {
-	mark  mark
-	store *store // immutable
-
-	_ [cacheLine - 16]byte // hits read what is above
-
-	cells *cell // guarded by the group's mutex
-	count int   // of entries that are not absences; guarded by the group's mutex
-}
-
-// A mark says which eviction selects what it stands on; nil: none does.
-type mark struct{ by atomic.Pointer[eviction] }
-
-// done reports whether the eviction has happened.
-func (m *mark) done() bool {
-	ev := m.by.Load()
-	return ev != nil && ev.done.Load()
-}
-
-// dead reports whether an eviction of the cell, or of all that it is part of, has
-// happened.
-func (c *cell) dead() bool { return c.mark.done() || c.era.mark.done() }
-
-// gone is the owner of unlinked entries that no eviction selected: displaced,
-// replaced or expired ones.
-var gone = func() *cell {
-	c := &cell{era: new(era)}
-	ev := &eviction{}
-	ev.done.Store(true)
-	c.mark.by.Store(ev)
-	return c
-}()
-
-// evictedBy returns the eviction that has evicted the cell, or nil.
-func (c *cell) evictedBy() *eviction {
-	switch {
-	case c.mark.done():
-		return c.mark.by.Load()
-	case c.era.mark.done():
-		return c.era.mark.by.Load()
-	default:
-		return nil
+// setTimes sets until when the entry answers, and when it is dead: when its token, or
+// its secret, expires.
+func (e *entry) setTimes(good, dead int64) {
+	e.good, e.beyond = min(good, dead), endless
+	if dead != never {
+		e.beyond = uint32(min((dead-e.good)/int64(time.Millisecond), endless-1))
 	}
 }
 
-// marked returns an owner for entries of the cell which an eviction selects one by
-// one.
-func (c *cell) marked(ev *eviction) *cell {
-	m := &cell{account: c.account, head: c.head, era: c.era, origin: c}
-	m.mark.by.Store(ev)
-	return m
+const endless = math.MaxUint32 // for beyond: never dead
+
+// dead returns the reading from which nothing confirms the entry, though its source
+// does not answer: at most 49 days past good, and a millisecond early at most.
+func (e *entry) dead() int64 {
+	if e.beyond == endless {
+		return never
+	}
+	return after(e.good, time.Duration(e.beyond)*time.Millisecond)
 }
 
-// sextets returns how many characters of base64 the first n bytes determine.
-func sextets(n int) int { return n * 8 / 6 }
-
-// headLen returns how many characters of base64 an account determines.
-func headLen(a Account) int {
-	return sextets(len(bearerPrefix) + len(a.Namespace) + len("/") + len(a.Service) + len("/"))
-}
-
-// newCellLocked returns a cell for an account that the store knows nothing of.
-func (s *store) newCellLocked(a Account) *cell {
-	plain := bearerPrefix + a.String() + "/"
-	account := plain[len(bearerPrefix) : len(plain)-1]
-	c := &cell{
-		account: Account{account[:len(a.Namespace)], account[len(a.Namespace)+1:]},
-		head:    base64.RawStdEncoding.EncodeToString([]byte(plain))[:sextets(len(plain))],
-		era:     s.era,
-	}
-	c.next = s.era.cells
-	if c.next != nil {
-		c.next.prev = c
-	}
-	s.era.cells = c
-	s.cells[c.account] = c
-	return c
-}
-
-// releaseLocked frees a cell that holds nothing any more.
-func (c *cell) releaseLocked() {
-	if c.entries != nil || c.tickets != nil {
-		return
-	}
-	c.leaveEraLocked()
-	if s := c.era.store; s.cells[c.account] == c {
-		delete(s.cells, c.account)
-	}
-}
-
-func (c *cell) leaveEraLocked() {
-	switch {
-	case c.prev != nil:
-		c.prev.next = c.next
-	case c.era.cells == c:
-		c.era.cells = c.next
-	}
-	if c.next != nil {
-		c.next.prev = c.prev
-	}
-	c.prev, c.next = nil, nil
-}
-
-// home returns the cell in whose list the entries of this owner are.
-func (c *cell) home() *cell {
-	if c.origin != nil {
-		return c.origin
-	}
-	return c
-}
-
-func (c *cell) linkLocked(e *entry) {
-	e.cellNext = c.entries
-	if e.cellNext != nil {
-		e.cellNext.cellPrev = e
-	}
-	c.entries = e
-	if !e.absent {
-		c.count++
-		c.era.count++
-	}
-}
-
-func (c *cell) unlinkLocked(e *entry) {
-	if e.cellPrev != nil {
-		e.cellPrev.cellNext = e.cellNext
-	} else {
-		c.entries = e.cellNext
-	}
-	if e.cellNext != nil {
-		e.cellNext.cellPrev = e.cellPrev
-	}
-	e.cellPrev, e.cellNext = nil, nil
-	if !e.absent {
-		c.count--
-		if !c.mark.done() { // else it is off the era's count already
-			c.era.count--
-		}
-	}
-}
+// cutShort says in step that something else than the TTL ends the entry.
+const cutShort = math.MaxUint8

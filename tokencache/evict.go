@@ -1,7 +1,6 @@
 package tokencache
 
 import (
-	"context"
 	"slices"
 	"sync/atomic"
 )
@@ -18,23 +17,21 @@ import (
 //
 // # Why it holds
 //
-// Everything that changes a group happens under one mutex, mu: to register a load,
-// to publish its result, to unlink an entry, to mark and evict. It is never held
+// Everything that changes a memory happens under one mutex, mu: to give out a ticket,
+// to publish a load's result, to unlink an entry, to mark and evict. It is never held
 // during a source read, a password hash, a wait, or a call into foreign code. What
 // remains to be shown is that hits, which take no lock, fit in between.
 //
-//   - INVARIANT 1 (loads). A load is registered, in a live cell, under mu before it
-//     reads the source, and its result is published under mu only if it is
-//     registered still and the cell is alive. An eviction takes the loads that it
-//     selects off the register, or kills their cells, under mu, whether or not
-//     anything is remembered for them.
-//   - INVARIANT 2 (joins). A caller joins only a registered load of a live cell,
-//     under mu.
+//   - INVARIANT 1 (loads). A load takes a ticket under mu before it reads the source,
+//     and its result is published under mu only while the ticket is good.
+//   - INVARIANT 2 (joins). A caller joins only a load that has not begun to read, or
+//     whose ticket is good, under mu.
 //   - INVARIANT 3 (marks). An eviction first puts itself, not done, into the mark of
 //     every cell and era that it selects; entries that it selects by name get a
 //     marked copy of their cell as their owner. Then it sets done. All of it
-//     happens in one section under mu, so that nothing carries two marks. Entries
-//     are unlinked afterwards.
+//     happens in one section under mu, so that nothing carries two marks. A ticket
+//     is good as long as its cell is not evicted, and no eviction that selects its
+//     name has taken it back. Entries are unlinked afterwards.
 //   - INVARIANT 4 (the unlinked are dead). An entry that is unlinked for another
 //     reason (displaced, replaced, expired) gets a dead owner, under mu.
 //   - INVARIANT 5 (hits). The last thing that a hit does is to load the entry's
@@ -54,7 +51,7 @@ import (
 // checks the same, in the same words, with random histories; schedule_test.go walks
 // through the windows one by one.
 //
-// A remembered absence is an entry like others, and all of this holds for it.
+// A remembered refusal is an entry like others, and all of this holds for it.
 //
 // # What it costs
 //
@@ -78,7 +75,7 @@ type eviction struct {
 	at   int64 // clock reading: which entries had expired before
 
 	// guarded by the group's mutex
-	gone  map[*store]int // live entries that went
+	gone  map[*shelf]int // live entries that went
 	cells []*cell        // marked ones
 	eras  []*era         // marked ones
 	names []*entry       // entries with a marked owner
@@ -86,96 +83,75 @@ type eviction struct {
 
 const unlinkStep = 64
 
-// Evict forgets the selected tokens in every cache of the group, at one instant.
-// When it returns, no authentication that starts afterwards gets an answer which
-// a source gave before Evict was called; loads in flight for the selected tokens
-// still answer those who wait for them, but are neither stored nor joined.
-//
-// It returns how many live entries went from each cache, by the cache's name. An
-// account or a token that nobody knows is no error: nothing goes. It waits for no
-// source, and takes time in proportion to what goes, not to what the caches hold.
-// The context carries values to the observer; its end does not matter. The cause
-// is CauseAsked for what an operator or a program asks for.
-func (g *Group) Evict(ctx context.Context, why Cause, sels ...Selector) map[string]int {
-	return g.evictSelected(ctx, why, *g.stores.Load(), sels)
+// A selection is what an eviction selects, by account: each account once.
+type selection struct {
+	everything bool
+	selectors  []Selector
 }
 
-// Clear forgets everything in every cache of the group, at one instant, with the
-// same guarantees as [Group.Evict]. It returns how many live entries went from
-// each cache, by the cache's name.
-func (g *Group) Clear(ctx context.Context, why Cause) map[string]int {
-	return g.evict(ctx, why, *g.stores.Load(), nil, (*store).markAllLocked)
-}
-
-// Evict forgets the selected tokens in this cache alone, at one instant, with the
-// guarantees of [Group.Evict]. It returns how many live entries went.
-func (c *Cache[R]) Evict(ctx context.Context, why Cause, sels ...Selector) int {
-	return c.store.group.evictSelected(ctx, why, []*store{c.store}, sels)[c.store.name]
-}
-
-// Clear forgets everything in this cache alone, at one instant, with the
-// guarantees of [Group.Evict]. It returns how many live entries went.
-func (c *Cache[R]) Clear(ctx context.Context, why Cause) int {
-	return c.store.group.evict(ctx, why, []*store{c.store}, nil, (*store).markAllLocked)[c.store.name]
-}
-
-// evictSelected evicts what the selectors select.
-func (g *Group) evictSelected(ctx context.Context, why Cause, stores []*store, sels []Selector) map[string]int {
-	if sels == nil {
-		sels = []Selector{} // to an observer, nil is everything
+// selectionOf merges selectors of one account, so that marking takes time in proportion
+// to the names and to the tickets, not to their product.
+func selectionOf(sels []Selector) selection {
+	if len(sels) < 2 {
+		return selection{selectors: sels}
 	}
-	return g.evict(ctx, why, stores, sels, func(s *store, ev *eviction) {
-		for _, sel := range sels {
-			s.markLocked(ev, sel)
+	at := make(map[Account]int, len(sels))
+	var merged []Selector
+	for _, sel := range sels {
+		i, ok := at[sel.account]
+		switch {
+		case !ok:
+			at[sel.account] = len(merged)
+			sel.names = slices.Clone(sel.names)
+			merged = append(merged, sel)
+		case merged[i].all:
+		case sel.all:
+			merged[i] = sel
+		default:
+			merged[i].names = append(merged[i].names, sel.names...)
 		}
-	})
+	}
+	for i := range merged {
+		slices.Sort(merged[i].names)
+		merged[i].names = slices.Compact(merged[i].names)
+	}
+	return selection{selectors: merged}
 }
 
-// evict is the one eviction, and tells the observer.
-func (g *Group) evict(ctx context.Context, why Cause, stores []*store, sels []Selector, mark func(*store, *eviction)) map[string]int {
-	evicted := g.forget(why, stores, mark)
-	g.tellEviction(ctx, why, stores, sels, evicted)
-	return evicted
-}
-
-// forget is evict without the observer. mark marks what is selected in a store.
-func (g *Group) forget(why Cause, stores []*store, mark func(*store, *eviction)) map[string]int {
-	g.mu.Lock()
-	ev := g.markLocked(why, stores, mark)
-	g.happenLocked(ev, why)
-	g.settleMarkedLocked(ev)
-	g.mu.Unlock()
+// forget evicts what is selected from the shelves, at one instant, and returns how many
+// live entries went from each, by name. Under the mutex it calls also first, if that is
+// not nil.
+func (m *memory) forget(why Cause, shelves []*shelf, sel selection, also func()) map[string]int {
+	m.mu.Lock()
+	if also != nil {
+		also()
+	}
+	ev := m.markLocked(shelves, sel)
+	m.happenLocked(ev, why, shelves, sel)
+	m.settleMarkedLocked(ev)
+	m.mu.Unlock()
 
 	for more := true; more; {
-		g.mu.Lock()
-		more = g.unlinkMarkedLocked(ev)
-		g.mu.Unlock()
+		m.mu.Lock()
+		more = m.unlinkMarkedLocked(ev)
+		m.mu.Unlock()
 	}
-	evicted := make(map[string]int, len(stores))
-	for _, s := range stores {
+	evicted := make(map[string]int, len(shelves))
+	for _, s := range shelves {
 		evicted[s.name] = ev.gone[s]
 	}
 	return evicted
 }
 
-func (g *Group) tellEviction(ctx context.Context, why Cause, stores []*store, sels []Selector, evicted map[string]int) {
-	if g.observer == nil {
-		return
-	}
-	event := Event{Kind: EventEviction, Cause: why, Selectors: sels, Evicted: evicted}
-	if len(stores) == 1 {
-		event.Cache = stores[0].name
-	}
-	g.observer(context.WithoutCancel(ctx), event)
-}
-
 // markLocked marks everything that is selected.
-func (g *Group) markLocked(why Cause, stores []*store, mark func(*store, *eviction)) *eviction {
-	ev := &eviction{at: g.clock.now(), gone: make(map[*store]int, len(stores))}
-	for _, s := range stores {
-		mark(s, ev)
-		if why == CauseSource || why == CauseState {
-			s.failures = failures{longest: s.failures.longest} // it works, or is another one
+func (m *memory) markLocked(shelves []*shelf, sel selection) *eviction {
+	ev := &eviction{at: m.clock.now(), gone: make(map[*shelf]int, len(shelves))}
+	for _, s := range shelves {
+		if sel.everything {
+			s.markAllLocked(ev)
+		}
+		for _, one := range sel.selectors {
+			s.markLocked(ev, one)
 		}
 	}
 	return ev
@@ -185,16 +161,19 @@ func (g *Group) markLocked(why Cause, stores []*store, mark func(*store, *evicti
 // it: whoever refuses a token from memory, and finds the same count before and after
 // that, must not have seen what a change that is counted has evicted
 // (TestMoveWhileRefusedFromMemory).
-func (g *Group) happenLocked(ev *eviction, why Cause) {
+func (m *memory) happenLocked(ev *eviction, why Cause, shelves []*shelf, sel selection) {
 	ev.done.Store(true)
-	if why != CauseAsked {
-		g.changes.Add(1)
+	if why == CauseAsked {
+		return
+	}
+	change := m.changes.Add(1)
+	for _, s := range shelves {
+		s.noteChangeLocked(sel, change)
 	}
 }
 
-// markLocked marks what a selector selects in the store, and takes its loads off
-// the register.
-func (s *store) markLocked(ev *eviction, sel Selector) {
+// markLocked marks what a selector selects in the shelf, and takes back the tickets.
+func (s *shelf) markLocked(ev *eviction, sel Selector) {
 	c := s.cells[sel.account]
 	switch {
 	case c == nil:
@@ -207,17 +186,14 @@ func (s *store) markLocked(ev *eviction, sel Selector) {
 	}
 }
 
-func (s *store) markNamesLocked(ev *eviction, c *cell, sel Selector) {
+func (s *shelf) markNamesLocked(ev *eviction, c *cell, sel Selector) {
 	for t := c.tickets; t != nil; t = t.next {
 		t.void = t.void || sel.Selects(TokenID{sel.account, t.name})
 	}
 	var owner *cell
 	for _, name := range sel.names {
 		id := TokenID{sel.account, name}
-		for e := s.findLocked(s.group.hashID(id), id); e != nil; e = s.nextLocked(e, id) {
-			if e.owner.Load() != c {
-				continue // marked already: the name is selected twice
-			}
+		for e := s.findLocked(s.memory.keys.hashID(id), id); e != nil; e = s.nextLocked(e, id) {
 			if owner == nil {
 				owner = c.marked(ev)
 			}
@@ -227,21 +203,21 @@ func (s *store) markNamesLocked(ev *eviction, c *cell, sel Selector) {
 	}
 }
 
-// markAllLocked marks all of the store.
-func (s *store) markAllLocked(ev *eviction) {
+// markAllLocked marks all of the shelf.
+func (s *shelf) markAllLocked(ev *eviction) {
 	s.era.mark.by.Store(ev)
 	ev.eras = append(ev.eras, s.era)
 	s.beginEraLocked()
 }
 
-// beginEraLocked has the store hold nothing.
-func (s *store) beginEraLocked() {
-	s.era = &era{store: s}
+// beginEraLocked empties the shelf.
+func (s *shelf) beginEraLocked() {
+	s.era = &era{shelf: s}
 	s.cells = make(map[Account]*cell)
 }
 
 // settleMarkedLocked takes what was evicted off the counts.
-func (g *Group) settleMarkedLocked(ev *eviction) {
+func (m *memory) settleMarkedLocked(ev *eviction) {
 	for _, c := range ev.cells {
 		c.era.count -= c.count
 	}
@@ -249,16 +225,16 @@ func (g *Group) settleMarkedLocked(ev *eviction) {
 
 // unlinkMarkedLocked unlinks some of what was evicted, and reports whether there is
 // more. Another eviction may have unlinked some of it, or a displacement.
-func (g *Group) unlinkMarkedLocked(ev *eviction) (more bool) {
+func (m *memory) unlinkMarkedLocked(ev *eviction) (more bool) {
 	for range unlinkStep {
 		e := ev.nextLocked()
 		if e == nil {
-			g.stopClockLocked()
+			m.stopClockLocked()
 			return false
 		}
-		s := e.owner.Load().era.store
-		if !e.absent {
-			g.hints.addLocked(e.digest, s, ev.at)
+		s := e.owner.Load().era.shelf
+		if !e.refuses() {
+			m.hints.addLocked(hintKey{e.digest, e.hash}, ev.at)
 		}
 		s.unlinkLocked(e)
 	}
@@ -288,64 +264,8 @@ func (ev *eviction) nextLocked() *entry {
 		case c.entries != nil:
 			return c.entries
 		default:
-			c.leaveEraLocked() // nothing but loads is left of it
+			c.leaveEraLocked() // nothing but tickets is left of it
 		}
 	}
 	return nil
-}
-
-// close closes stores at one instant: an eviction of all that they hold, after
-// which nothing is remembered or loaded any more.
-func (g *Group) close(stores []*store) {
-	var closing []*store
-	var ended []*load
-	evicted := g.forget(CauseClosed, stores, func(s *store, ev *eviction) {
-		if s.closed.Load() {
-			return
-		}
-		s.closed.Store(true)
-		closing = append(closing, s)
-		s.running.add() // for the end of the subscription: whoever finds the store closed can wait for it
-		s.markAllLocked(ev)
-		ended = append(ended, s.stopLoadsLocked()...)
-	})
-	for _, s := range closing {
-		// Its source's code, for which nobody waits. It comes last: changes must
-		// arrive until nothing is served any more.
-		go func() {
-			defer s.running.done()
-			s.cancel()
-		}()
-	}
-	finishAll(ended)
-	if len(closing) > 0 {
-		g.tellEviction(context.Background(), CauseClosed, stores, nil, evicted)
-	}
-}
-
-// stopLoadsLocked settles all loads of the store: first those that wait, so that
-// none of them is given what the others give back.
-func (s *store) stopLoadsLocked() (ended []*load) {
-	for _, l := range s.group.deadlines.loads {
-		if l.store == s {
-			ended = append(ended, l)
-		}
-	}
-	slices.SortStableFunc(ended, func(a, b *load) int { return b.waitsFirst() - a.waitsFirst() })
-	for _, l := range ended {
-		err := s.noAnswer(l.token.id, ReasonClosed, nil)
-		l.stopLocked(&outcome{reason: err.Reason, err: err})
-	}
-	if len(s.group.deadlines.loads) == 0 {
-		s.group.deadlines.stopLocked()
-	}
-	return ended
-}
-
-// waitsFirst is 1 for a load that waits for a turn, 0 for others.
-func (l *load) waitsFirst() int {
-	if l.phase == queued || l.phase == turning {
-		return 1
-	}
-	return 0
 }

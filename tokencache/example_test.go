@@ -167,6 +167,7 @@ func ExampleConfig() {
 		MaxLoads:     64,               // that the source can take at once
 		MaxBackoff:   time.Second,      // after failures
 		ServeStale:   10 * time.Minute, // an outage must not lock clients out
+		StaleWait:    time.Second / 2,  // nor let them wait for long
 		RefreshAhead: 10 * time.Second, // callers must not wait at an expiry
 		HideNames:    false,            // refusals may be quick
 	})
@@ -246,7 +247,7 @@ func ExampleGroup_Stats() {
 
 	st := group.Stats()
 	fmt.Println("answered", st.Confirmed+st.Refused+st.NotServiceTokens)
-	fmt.Println("no answer", st.NoAnswer+st.Overloaded+st.Closed)
+	fmt.Println("no answer", st.NoAnswer+st.Overloaded+st.Closed+st.GaveUp+st.Lapsed)
 	fmt.Println("hashes", st.Hashing, "and waiting", st.Waiting)
 	for name, st := range group.Caches() {
 		fmt.Println(name, "remembers", st.Entries, "after", st.Stored, "stored and", st.Refreshed, "refreshed")

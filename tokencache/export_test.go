@@ -8,7 +8,7 @@ import (
 // HitInSteps is the way of a hit in one cache, with something in between the lookup
 // and the last check.
 func HitInSteps[R any](c *Cache[R], token Token, between func()) bool {
-	g := c.store.group
+	g := c.group
 	q := g.newQuery(&token)
 	var v Verdict[any]
 	e, _ := g.find(c.store, &q, &v)
@@ -22,41 +22,42 @@ func HitInSteps[R any](c *Cache[R], token Token, between func()) bool {
 // EvictInSteps is Group.Evict, with something before its instant, under the mutex,
 // and something after it, before anything is unlinked.
 func EvictInSteps(g *Group, why Cause, sel Selector, before, after func()) {
-	g.mu.Lock()
-	ev := g.markLocked(why, *g.stores.Load(), func(s *store, ev *eviction) { s.markLocked(ev, sel) })
+	m, shelves, selected := &g.memory, shelvesOf(g.caches()), selectionOf([]Selector{sel})
+	m.mu.Lock()
+	ev := m.markLocked(shelves, selected)
 	before()
-	g.happenLocked(ev, why)
-	g.settleMarkedLocked(ev)
-	g.mu.Unlock()
+	m.happenLocked(ev, why, shelves, selected)
+	m.settleMarkedLocked(ev)
+	m.mu.Unlock()
 	after()
 	for more := true; more; {
-		g.mu.Lock()
-		more = g.unlinkMarkedLocked(ev)
-		g.mu.Unlock()
+		m.mu.Lock()
+		more = m.unlinkMarkedLocked(ev)
+		m.mu.Unlock()
 	}
 }
 
 // WithMutexHeld calls f while the group's mutex is held: whatever f does cannot
 // take it.
 func WithMutexHeld(g *Group, f func()) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
+	g.memory.mu.Lock()
+	defer g.memory.mu.Unlock()
 	f()
 }
 
 // Linked returns how many entries are in the group's table, absences too.
 func Linked(g *Group) int {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return g.linked
+	g.memory.mu.Lock()
+	defer g.memory.mu.Unlock()
+	return g.memory.linked
 }
 
 // Buckets returns how many chains the group's table has, and how many it still has to
 // take over.
 func Buckets(g *Group) (n, left int) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	t := g.table.Load()
+	g.memory.mu.Lock()
+	defer g.memory.mu.Unlock()
+	t := g.memory.table.Load()
 	if t.old != nil {
 		left = len(t.old) - int(t.moved.Load())
 	}
@@ -65,22 +66,22 @@ func Buckets(g *Group) (n, left int) {
 
 // Hints returns how many hints the group keeps.
 func Hints(g *Group) int {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return g.hints.digests.Len()
+	g.memory.mu.Lock()
+	defer g.memory.mu.Unlock()
+	return g.memory.hints.known.Len()
 }
 
 // Lengths returns the lengths of secrets that a hit tries, in order.
-func Lengths(g *Group) []int { return *g.lengths.common.Load() }
+func Lengths(g *Group) []int { return *g.memory.lengths.common.Load() }
 
 // HashOf is the hash under which the table has a name.
-func HashOf(g *Group, id TokenID) uint32 { return g.hashID(id) }
+func HashOf(g *Group, id TokenID) uint32 { return g.memory.keys.hashID(id) }
 
 // DigestOf is the digest of a token's secret.
 func DigestOf(g *Group, token Token) [24]byte { return g.newQuery(&token).digest }
 
 // KeyOf is the key under a group's digests.
-func KeyOf(g *Group) string { return string(g.key[:]) }
+func KeyOf(g *Group) string { return string(g.memory.keys.key[:]) }
 
 // StateHasSum reports whether digests are read from the hash's state.
 var StateHasSum = stateHasSum
@@ -109,28 +110,29 @@ func EqualDigests(a, b [24]byte) bool {
 // Bookkeeping counts what the group keeps for accounts, whether or not it has
 // entries.
 func Bookkeeping(g *Group) (n int) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	for _, s := range *g.stores.Load() {
-		n += len(s.cells) + s.slots.Accounts() + s.strays.Accounts()
-		for c := s.era.cells; c != nil; c = c.next {
+	g.memory.mu.Lock()
+	defer g.memory.mu.Unlock()
+	for _, s := range g.caches() {
+		n += len(s.shelf.cells) + s.slots.Accounts() + s.strays.Accounts() + len(s.strays.loads) + len(s.loads.of)
+		for c := s.shelf.era.cells; c != nil; c = c.next {
 			n++
 		}
 	}
-	return n + g.hashing.Accounts() + len(g.deadlines.loads) + g.linked
+	return n + g.work.hashing.Accounts() + len(g.work.deadlines.loads) + g.memory.linked
 }
 
 // ClearInSteps is Group.Clear; step is called under the mutex after the instant and
 // after each step of unlinking, with how many entries are linked.
 func ClearInSteps(g *Group, step func(linked int)) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	ev := g.markLocked(CauseAsked, *g.stores.Load(), (*store).markAllLocked)
-	g.happenLocked(ev, CauseAsked)
-	g.settleMarkedLocked(ev)
-	step(g.linked)
-	for g.unlinkMarkedLocked(ev) {
-		step(g.linked)
+	m, shelves, all := &g.memory, shelvesOf(g.caches()), selection{everything: true}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	ev := m.markLocked(shelves, all)
+	m.happenLocked(ev, CauseAsked, shelves, all)
+	m.settleMarkedLocked(ev)
+	step(m.linked)
+	for m.unlinkMarkedLocked(ev) {
+		step(m.linked)
 	}
 }
 
@@ -160,13 +162,13 @@ func PolicyHits(capacity int, keys []uint32) (hits []bool) {
 
 // StopTicking stops the timer that notes the time, as a pause of the process does.
 func StopTicking(g *Group) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.ticking.Stop()
+	g.memory.mu.Lock()
+	defer g.memory.mu.Unlock()
+	g.memory.ticking.Stop()
 }
 
 // Tick is what the group's timer does once a second.
-func Tick(g *Group) { g.tick() }
+func Tick(g *Group) { g.memory.tick() }
 
 // BeginClose is what Group.Close does before the instant.
 func BeginClose(g *Group) { g.seal() }
@@ -174,28 +176,29 @@ func BeginClose(g *Group) { g.seal() }
 // HeldByEvict is Group.Evict. It returns for how long the mutex was held each time, by
 // this clock, first to mark, then for each step of unlinking.
 func HeldByEvict(g *Group, sel Selector, now func() time.Duration) []time.Duration {
-	return g.held(func(s *store, ev *eviction) { s.markLocked(ev, sel) }, now)
+	return g.held(selectionOf([]Selector{sel}), now)
 }
 
 // HeldByClear is Group.Clear, measured like HeldByEvict.
 func HeldByClear(g *Group, now func() time.Duration) []time.Duration {
-	return g.held((*store).markAllLocked, now)
+	return g.held(selection{everything: true}, now)
 }
 
-func (g *Group) held(mark func(*store, *eviction), now func() time.Duration) (held []time.Duration) {
-	g.mu.Lock()
+func (g *Group) held(selected selection, now func() time.Duration) (held []time.Duration) {
+	m, shelves := &g.memory, shelvesOf(g.caches())
+	m.mu.Lock()
 	began := now()
-	ev := g.markLocked(CauseAsked, *g.stores.Load(), mark)
-	ev.done.Store(true) // as evict does next
-	g.settleMarkedLocked(ev)
+	ev := m.markLocked(shelves, selected)
+	m.happenLocked(ev, CauseAsked, shelves, selected)
+	m.settleMarkedLocked(ev)
 	held = append(held, now()-began)
-	g.mu.Unlock()
+	m.mu.Unlock()
 	for more := true; more; {
-		g.mu.Lock()
+		m.mu.Lock()
 		began := now()
-		more = g.unlinkMarkedLocked(ev)
+		more = m.unlinkMarkedLocked(ev)
 		held = append(held, now()-began)
-		g.mu.Unlock()
+		m.mu.Unlock()
 	}
 	return held
 }

@@ -273,8 +273,8 @@ func TestUnavailableLeavesNothing(t *testing.T) {
 		src := newTestSource()
 		src.fail()
 		c := newCache(t, g, "test", src, tokencache.Config{})
-		for range 5 {
-			check(t, c, mustToken(t, "a/a/a", "supersecret"), "error")
+		for i := range 5 {
+			check(t, c, mustToken(t, fmt.Sprintf("a/b%d/a", i), "supersecret"), "error")
 		}
 		for i := range 20 {
 			_, err := c.AuthenticateToken(t.Context(), mustToken(t, fmt.Sprintf("a/a%d/a", i), "supersecret"))

@@ -345,7 +345,7 @@ func TestLeaseIsLookedAt(t *testing.T) {
 		for _, ch := range joined {
 			expect(t, ch, nil)
 		}
-		if got := g.Stats().NoAnswer; got != 4 {
+		if got := g.Stats().Lapsed; got != 4 {
 			t.Errorf("got %d without an answer, want 4", got)
 		}
 	})

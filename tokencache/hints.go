@@ -6,22 +6,27 @@ import (
 	"github.com/hashicorp/golang-lru/v2/simplelru"
 )
 
-// Hints are the digests of secrets that were good a short while ago, of entries
-// that were evicted, displaced or have expired. Loads with such a secret have
-// their hash computed first, in every store. A hint is never an answer: the hash
-// is computed all the same, and where the store that had the entry refuses the
-// token the hint is gone. A refusal by another store says nothing: the first one
-// refuses each token that the second one's source holds
-// (TestHintsOutlastTheRefusalsOfOthers).
+// Hints are the secrets that were good under a name a short while ago, of entries that
+// were evicted, displaced or have expired. Loads with such a secret have their hash
+// computed first. A hint is never an answer, and it is spent: each cache computes at
+// most one hash before its turn for it. So a secret that was revoked, and is known to
+// whoever had it, gives nothing twice, and nothing under another name.
 //
-// All of it is guarded by the group's mutex.
+// All of it is guarded by the memory's mutex.
 type hints struct {
-	digests *simplelru.LRU[digest, hint]
+	known *simplelru.LRU[hintKey, hint]
+}
+
+// A hintKey is a secret and the name that it was good for, by the hash of its head,
+// whose seed nobody outside knows.
+type hintKey struct {
+	digest digest
+	hash   uint32
 }
 
 type hint struct {
-	by    *store // which had the entry
 	until int64  // clock reading: how long it counts
+	spent uint64 // by which caches, a bit for each
 }
 
 const (
@@ -30,23 +35,24 @@ const (
 )
 
 func newHints() hints {
-	digests, _ := simplelru.NewLRU[digest, hint](maxHints, nil) // fails for sizes below 1 only
-	return hints{digests}
+	known, _ := simplelru.NewLRU[hintKey, hint](maxHints, nil) // fails for sizes below 1 only
+	return hints{known}
 }
 
-func (h *hints) addLocked(d digest, by *store, now int64) {
-	h.digests.Add(d, hint{by, after(now, hintsLast)})
+func (h *hints) addLocked(key hintKey, now int64) {
+	h.known.Add(key, hint{until: after(now, hintsLast)})
 }
 
-// removeLocked forgets the hint, now that the store has refused the token.
-func (h *hints) removeLocked(d digest, by *store) {
-	if known, ok := h.digests.Peek(d); ok && known.by == by {
-		h.digests.Remove(d)
+// hasLocked reports whether a cache, by its bit, may use the hint.
+func (h *hints) hasLocked(key hintKey, bit uint64, now int64) bool {
+	known, ok := h.known.Peek(key)
+	return ok && now < known.until && known.spent&bit == 0 && bit != 0
+}
+
+// spendLocked notes that a cache has used the hint.
+func (h *hints) spendLocked(key hintKey, bit uint64) {
+	if known, ok := h.known.Peek(key); ok {
+		known.spent |= bit
+		h.known.Add(key, known)
 	}
-}
-
-// hasLocked reports whether the digest was good a short while ago.
-func (h *hints) hasLocked(d digest, now int64) bool {
-	known, ok := h.digests.Peek(d)
-	return ok && now < known.until
 }

@@ -2,7 +2,6 @@ package tokencache
 
 import (
 	"encoding/base64"
-	"hash/maphash"
 	"math"
 	"strings"
 )
@@ -19,7 +18,7 @@ import (
 // Where the head ends follows from how long the secret is. That is not known
 // beforehand, so a hit tries the lengths of the secrets that are remembered, the
 // most common first; there are one or two in practice. What a wrong length finds
-// is right all the same, as head and tail account for every character. What no
+// is still right, as head and tail account for every character. What no
 // length finds is decoded, and looked for again.
 
 // A query is one bearer, without padding, and where its head is taken to end.
@@ -31,15 +30,13 @@ type query struct {
 	digest   digest // of the tail, if digested
 }
 
-// A recall says what the caches remember of a bearer.
+// A recall says what the caches remember of a bearer: one of the constants, or a Reason
+// for which memory refuses it without asking a source.
 type recall int
 
 const (
-	unknown   recall = iota // not enough: the caches have to be asked under the mutex
-	confirmed               // one of them confirms it; the verdict is set
-	mismatch                // none does, and none needs to ask its source: refused
-	absence                 // the same, and no source holds a token of that name
-	strange                 // the host does not know the account
+	confirmed recall = -1 // one of them confirms it; the verdict is set
+	unknown   recall = 0  // not enough: the caches have to be asked under the mutex
 )
 
 // remember looks for the bearer in the memory of all caches, or in only's. The
@@ -56,12 +53,12 @@ func (g *Group) remember(only *store, bearer string, v *Verdict[any]) recall {
 		}
 	}
 	size := len(bearer) * 6 / 8
-	for _, length := range *g.lengths.common.Load() {
+	for _, length := range *g.memory.lengths.common.Load() {
 		if size-length < minPlain {
 			continue
 		}
 		q := query{bearer: bearer, cut: sextets(size - length)}
-		q.hash = uint32(maphash.String(g.seed, bearer[:q.cut]))
+		q.hash = g.memory.keys.hashHead(bearer[:q.cut])
 		if r := g.recall(only, &q, v); r != unknown {
 			return r
 		}
@@ -87,7 +84,7 @@ func (g *Group) recall(only *store, q *query, v *Verdict[any]) recall {
 	e, known := g.find(only, q, v)
 	switch {
 	case !known:
-		return strange
+		return recall(ReasonUnknownAccount)
 	case e != nil:
 		return g.hit(e, q, v)
 	case g.hidesNames(only):
@@ -101,8 +98,8 @@ func (g *Group) recall(only *store, q *query, v *Verdict[any]) recall {
 // hidesNames reports whether one of the caches hides names: memory refuses nothing then,
 // and takes as long to find that out of a name that it has as of one that it does not.
 func (g *Group) hidesNames(only *store) bool {
-	for _, s := range *g.stores.Load() {
-		if s.hideNames && (only == nil || s == only) {
+	for _, s := range g.caches() {
+		if s.shelf.hidden && (only == nil || s == only) {
 			return true
 		}
 	}
@@ -114,13 +111,13 @@ func (g *Group) hidesNames(only *store) bool {
 // and says so.
 func (g *Group) find(only *store, q *query, v *Verdict[any]) (found *entry, known bool) {
 	index := math.MaxInt
-	for e := g.table.Load().bucket(q.hash).Load(); e != nil; e = e.next.Load() {
-		if e.hash != q.hash || e.absent {
+	for e := g.memory.table.Load().bucket(q.hash).Load(); e != nil; e = e.next.Load() {
+		if e.hash != q.hash || e.refuses() {
 			continue
 		}
 		owner := e.owner.Load()
-		s := owner.era.store
-		if only != nil && s != only || !e.is(owner, q) || g.clock.passed(e.expires) {
+		s := owner.era.shelf
+		if only != nil && s != only.shelf || !e.is(owner, q) || g.memory.clock.passed(e.good) {
 			continue
 		}
 		if g.known != nil && !g.known(owner.account) {
@@ -134,64 +131,71 @@ func (g *Group) find(only *store, q *query, v *Verdict[any]) (found *entry, know
 	return found, true
 }
 
-// A finding is what the entries of a name say of a query that none of them confirms.
+// A finding is what the entries of a name say of a query that none of them confirms: in
+// each role, which of the first 64 caches have a live one.
 type finding struct {
 	named TokenID // the name; zero: no entry has it
-
-	// The caches, of the first 64, that remember the name's absence, and those that
-	// have a live entry of it with another secret, by its role.
-	absent uint64
-	others [previous + 1]uint64
+	has   [roles]uint64
 }
 
 // mismatched returns the caches that remember every good secret of the name.
-func (f *finding) mismatched() uint64 { return f.others[sole] | f.others[present]&f.others[previous] }
+func (f *finding) mismatched() uint64 { return f.has[sole] | f.has[present]&f.has[previous] }
+
+// refused returns the caches that refuse the name.
+func (f *finding) refused() uint64 { return f.has[absent] | f.has[disabled] | f.has[expired] }
+
+// reason returns the reason for the refusal: of several caches', the one that says most.
+func (f *finding) reason() Reason {
+	reason := ReasonUnknownToken
+	if f.mismatched() != 0 {
+		reason = ReasonWrongSecret
+	}
+	for role, caches := range f.has {
+		if caches != 0 {
+			reason = max(reason, refusals[role])
+		}
+	}
+	return reason
+}
 
 // recallRefusal looks whether memory suffices to refuse the query.
 func (g *Group) recallRefusal(only *store, q *query, v *Verdict[any]) recall {
-	changes := g.changes.Load()
+	changes := g.memory.changes.Load()
 	var f finding
-	for e := g.table.Load().bucket(q.hash).Load(); e != nil; e = e.next.Load() {
+	for e := g.memory.table.Load().bucket(q.hash).Load(); e != nil; e = e.next.Load() {
 		owner := e.owner.Load()
-		s := owner.era.store
-		if e.hash != q.hash || only != nil && s != only || !e.is(owner, q) || g.clock.passed(e.expires) {
+		s := owner.era.shelf
+		if e.hash != q.hash || only != nil && s != only.shelf || !e.is(owner, q) || g.memory.clock.passed(e.good) {
 			continue
 		}
 		if f.named.Name == "" {
 			f.named = TokenID{owner.account, e.name()}
 			if g.known != nil && !g.known(owner.account) { // before the look at the marks
 				v.Token = f.named
-				return strange
+				return recall(ReasonUnknownAccount)
 			}
 		}
-		switch {
-		case e.absent:
-			if e.live() {
-				f.absent |= s.bit()
-			}
-		case e.confirms(g, q):
+		if !e.refuses() && e.confirms(g, q) {
 			return unknown // it has come since find looked, or an eviction has marked it
-		case e.live():
-			f.others[e.role] |= s.bit()
+		}
+		if e.live() {
+			f.has[e.role] |= s.bit()
 		}
 	}
-	mismatched := f.mismatched()
-	if mismatched|f.absent == 0 || !q.wellFormed() || !g.mayRefuse(only, &f) || g.changes.Load() != changes {
+	mismatched, refused := f.mismatched(), f.refused()
+	if mismatched|refused == 0 || !q.wellFormed() || !g.mayRefuse(only, &f) || g.memory.changes.Load() != changes {
 		return unknown
 	}
-	for _, s := range *g.stores.Load() {
-		switch bit := s.bit(); {
+	for _, s := range g.caches() {
+		switch bit := s.shelf.bit(); {
 		case mismatched&bit != 0:
-			s.hits.mismatch()
-		case f.absent&bit != 0:
-			s.hits.absent()
+			s.shelf.hits.mismatch()
+		case refused&bit != 0:
+			s.shelf.hits.refusal()
 		}
 	}
 	v.Token = f.named
-	if mismatched != 0 {
-		return mismatch
-	}
-	return absence
+	return recall(f.reason())
 }
 
 // confirms reports whether the query's secret is the entry's.
@@ -202,7 +206,7 @@ func (e *entry) confirms(g *Group, q *query) bool {
 
 func (q *query) digestOnce(g *Group) {
 	if !q.digested {
-		digestTail(g, &q.digest, q.bearer[q.cut:])
+		g.memory.keys.digestTail(&q.digest, q.bearer[q.cut:])
 		q.digested = true
 	}
 }
@@ -211,21 +215,18 @@ func (q *query) digestOnce(g *Group) {
 // asking a source: each cache has an entry of the name, or a source that says at
 // once that it does not hold it.
 func (g *Group) mayRefuse(only *store, f *finding) bool {
-	for _, s := range *g.stores.Load() {
-		bit := s.bit()
+	known := f.mismatched() | f.refused()
+	for _, s := range g.caches() {
+		bit := s.shelf.bit()
 		switch {
 		case only != nil && s != only:
-		case (f.mismatched()|f.absent)&bit != 0:
-		case bit == 0, s.closed.Load(), s.holder == nil, s.holder.MayHold(f.named):
+		case known&bit != 0:
+		case bit == 0, s.shelf.closed.Load(), s.holder == nil, s.holder.MayHold(f.named):
 			return false
 		}
 	}
 	return !g.lapsed()
 }
-
-// bit is the store's in a set of the first 64 caches of a group; 0: it is not
-// among them.
-func (s *store) bit() uint64 { return 1 << s.index }
 
 // is reports whether the entry, of that owner, has the query's head.
 func (e *entry) is(owner *cell, q *query) bool {
@@ -233,25 +234,41 @@ func (e *entry) is(owner *cell, q *query) bool {
 	return strings.HasPrefix(q.bearer[:q.cut], head) && q.bearer[len(head):q.cut] == rest
 }
 
-// hit makes the verdict of an entry that confirms the query, if it is still good.
+// hit makes the verdict of an entry that confirms the query, if it may leave.
 func (g *Group) hit(e *entry, q *query, v *Verdict[any]) recall {
 	owner := e.owner.Load()
-	s := owner.era.store
-	if s == nil || g.lapsed() || !e.live() {
+	s := owner.era.shelf
+	if s == nil || g.withhold(e.good, e, nil) != 0 {
 		return unknown
 	}
 	if s.hits.hit()%hitsPerReading == 0 {
-		g.clock.noteLate()
+		g.memory.clock.noteLate()
 	}
-	if !e.isUsed() {
-		e.state.Or(used)
-	}
-	if s.refresh > 0 && e.expires-s.refresh <= g.clock.noted.Load() {
-		s.refreshAhead(e, q)
+	noted := g.memory.clock.noted.Load()
+	e.use(lapOf(noted))
+	if s.refresh > 0 && e.good-s.refresh <= noted {
+		g.refreshAhead(e, q)
 	}
 	v.Token.Account, v.Token.Name = owner.account, e.name()
 	v.Cache, v.Record, v.FromMemory = s.name, e.record, true
 	return confirmed
+}
+
+// withhold is the one exit of verdicts, whichever way they came: it returns why one may
+// not leave now, or 0. It looks last at the lease, at the clock reading at which what
+// confirms the token ends, and at the mark of the entry; a verdict without an entry is a
+// load's, and is for callers who came before that end.
+func (g *Group) withhold(ends int64, e *entry, a *attempt) Reason {
+	switch {
+	case g.lapsed():
+		return ReasonLapsed
+	case e != nil && g.memory.clock.passed(ends), e == nil && ends <= a.came:
+		return ReasonExpired
+	case e != nil && !e.live():
+		return ReasonUnavailable // evicted: whatever it is now, it has to be loaded
+	default:
+		return 0
+	}
 }
 
 // newQuery returns the query for a token.
@@ -262,20 +279,7 @@ func (g *Group) newQuery(token *Token) query {
 	plain = append(plain, token.secret.bytes()...)
 	q := query{bearer: base64.RawStdEncoding.EncodeToString(plain), cut: sextets(size), digested: true}
 	clear(plain)
-	q.hash = uint32(maphash.String(g.seed, q.bearer[:q.cut]))
-	digestTail(g, &q.digest, q.bearer[q.cut:])
+	q.hash = g.memory.keys.hashHead(q.bearer[:q.cut])
+	g.memory.keys.digestTail(&q.digest, q.bearer[q.cut:])
 	return q
-}
-
-// hashID returns the hash of the head of an id's bearers.
-func (g *Group) hashID(id TokenID) uint32 {
-	var plain, encoded [2 * stackBuffer]byte
-	return uint32(maphash.Bytes(g.seed, appendHead(encoded[:0], plain[:0], id)))
-}
-
-// appendHead appends the head of an id's bearers. It puts what it encodes behind
-// plain.
-func appendHead(b, plain []byte, id TokenID) []byte {
-	plain = append(id.append(append(plain, bearerPrefix...)), ':')
-	return base64.RawStdEncoding.AppendEncode(b, plain)[:sextets(len(plain))]
 }

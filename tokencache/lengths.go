@@ -7,7 +7,7 @@ import (
 
 // Lengths are how long the secrets are that a group remembers: what tells a hit
 // where a bearer's head may end. Hits read common; the rest is guarded by the
-// group's mutex.
+// memory's mutex.
 //
 // A length of which nothing is remembered any more stays in common until common is
 // made anew. It does no harm there, and where tokens come and go one by one nothing

@@ -3,6 +3,7 @@ package tokencache
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -110,6 +111,13 @@ type NoAnswerError struct {
 	RetryAfter time.Duration // when to try again; 0: not known
 	Err        error         // what the source, or the caller's context, said; may be nil
 	Stack      []byte        // of the goroutine that panicked, for ReasonSourcePanicked
+}
+
+// clone returns a copy, for somebody else who may write to it.
+func (e *NoAnswerError) clone() *NoAnswerError {
+	c := *e
+	c.Stack = slices.Clone(e.Stack)
+	return &c
 }
 
 // Error names the cache and the reason, and says what Err says. It has no stack.

@@ -7,7 +7,7 @@ package tokencache
 // first out, but that a used entry gets another round in the main queue. A hit
 // leaves no trace but the one mark that says so, which is why it needs no lock.
 //
-// All of it is guarded by the group's mutex.
+// All of it is guarded by the memory's mutex.
 type policy struct {
 	capacity    int
 	probation   fifo
@@ -54,7 +54,7 @@ func (p *policy) addLocked(e *entry) {
 func (p *policy) removeLocked(e *entry) { p.queueOf(e).remove(e) }
 
 func (p *policy) queueOf(e *entry) *fifo {
-	if e.inMain {
+	if e.state.Load()&inMain != 0 {
 		return &p.main
 	}
 	return &p.probation
@@ -80,7 +80,7 @@ func (p *policy) victimLocked() *entry {
 		p.main.push(e)
 	}
 	e := p.nextLocked()
-	if !e.inMain {
+	if e.state.Load()&inMain == 0 {
 		p.rememberGhost(e.hash)
 	}
 	return e
@@ -108,7 +108,9 @@ func (p *policy) rememberGhost(hash uint32) {
 func (p *policy) ghost(hash uint32) int { return int(hash) & (len(p.ghosts) - 1) }
 
 func (q *fifo) push(e *entry) {
-	e.inMain = q.isMain
+	if q.isMain {
+		e.state.Or(inMain)
+	}
 	e.queuePrev, e.queueNext = q.last, nil
 	if q.last != nil {
 		q.last.queueNext = e

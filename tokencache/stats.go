@@ -1,6 +1,6 @@
 package tokencache
 
-import "context"
+import "sync/atomic"
 
 // Stats are a cache's counters since it was made, and its present sizes. The
 // counters of what is answered from memory are read one after the other while they
@@ -8,7 +8,7 @@ import "context"
 type Stats struct {
 	Hits       uint64 `json:"hits"`       // authentications confirmed from memory
 	Mismatches uint64 `json:"mismatches"` // wrong secrets for a remembered name, refused from memory
-	Absent     uint64 `json:"absent"`     // refused from memory, as the source had said that it does not hold the name
+	Absent     uint64 `json:"absent"`     // refused from memory, as the source had said that it does not hold the name, or that the token is disabled or expired
 	Misses     uint64 `json:"misses"`     // authentications that waited for a load
 	Loads      uint64 `json:"loads"`      // loads begun; one for each group of misses that share it, and refreshes
 	Refusals   uint64 `json:"refusals"`   // loads in which the source did not confirm the token
@@ -29,11 +29,12 @@ type Stats struct {
 
 // snapshot returns the counters.
 func (s *store) snapshot() Stats {
-	s.group.mu.Lock()
-	defer s.group.mu.Unlock()
-	st := s.stats
-	s.hits.read(&st)
-	st.Entries = s.era.count
+	mu := &s.shelf.memory.mu
+	mu.Lock()
+	defer mu.Unlock()
+	st := s.shelf.stats
+	s.shelf.hits.read(&st)
+	st.Entries = s.shelf.era.count
 	st.Loading, st.Waiting, st.Strays = s.slots.Running(), s.slots.Waiting(), s.strays.All()
 	return st
 }
@@ -46,6 +47,8 @@ type GroupStats struct {
 	NotServiceTokens uint64 `json:"not_service_tokens"` // with ErrNotServiceToken
 	Overloaded       uint64 `json:"overloaded"`         // with ErrOverloaded
 	Closed           uint64 `json:"closed"`             // with ErrClosed
+	GaveUp           uint64 `json:"gave_up"`            // without an answer, as the caller's context had ended
+	Lapsed           uint64 `json:"lapsed"`             // without an answer, as the group's lease had lapsed
 	NoAnswer         uint64 `json:"no_answer"`          // with another NoAnswerError
 
 	Hashing int `json:"hashing"` // password hashes being computed now
@@ -60,32 +63,45 @@ func (g *Group) Stats() GroupStats {
 		NotServiceTokens: g.outcomes.notServiceTokens.Load(),
 		Overloaded:       g.outcomes.overloads.Load(),
 		Closed:           g.outcomes.closed.Load(),
-		NoAnswer:         g.outcomes.noAnswers.Load(),
+		GaveUp:           g.outcomes.gaveUp.Load(),
+		Lapsed:           g.outcomes.lapsed.Load(),
+		NoAnswer:         g.outcomes.others.Load(),
 	}
-	for _, s := range *g.stores.Load() {
+	for _, s := range g.caches() {
 		var hits Stats
-		s.hits.read(&hits)
+		s.shelf.hits.read(&hits)
 		st.Confirmed += hits.Hits
 	}
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	st.Hashing, st.Waiting = g.hashing.Running(), g.hashing.Waiting()
+	if len(g.caches()) == 0 {
+		return st
+	}
+	g.memory.mu.Lock()
+	defer g.memory.mu.Unlock()
+	st.Hashing, st.Waiting = g.work.hashing.Running(), g.work.hashing.Waiting()
 	return st
 }
 
-// displacedLocked returns the events for what was displaced since the last call.
-func (g *Group) displacedLocked() (events []Event) {
-	for _, s := range *g.stores.Load() {
-		if s.displaced > 0 && g.observer != nil && !s.closed.Load() { // else Wait may have ended
-			events = append(events, Event{Kind: EventDisplacement, Cache: s.name, Count: s.displaced})
-		}
-		s.displaced = 0
-	}
-	return events
+// An outcomeCounter counts how authentications end, except for hits.
+type outcomeCounter struct {
+	byLoad, notServiceTokens, refusals        atomic.Uint64
+	overloads, gaveUp, lapsed, closed, others atomic.Uint64
 }
 
-func (g *Group) tell(events []Event) {
-	for _, ev := range events {
-		g.observer(context.Background(), ev)
+func (c *outcomeCounter) confirmed() { c.byLoad.Add(1) }
+func (c *outcomeCounter) rejected()  { c.notServiceTokens.Add(1) }
+func (c *outcomeCounter) refused()   { c.refusals.Add(1) }
+
+func (c *outcomeCounter) failed(reason Reason) {
+	switch reason {
+	case ReasonOverloaded:
+		c.overloads.Add(1)
+	case ReasonGaveUp:
+		c.gaveUp.Add(1)
+	case ReasonLapsed:
+		c.lapsed.Add(1)
+	case ReasonClosed:
+		c.closed.Add(1)
+	default:
+		c.others.Add(1)
 	}
 }

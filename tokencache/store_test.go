@@ -176,6 +176,7 @@ func TestTokenExpires(t *testing.T) {
 			t.Errorf("got %v, want expired", err)
 		}
 		src.fail()
+		time.Sleep(5 * time.Second) // until the refusal is forgotten
 		check(t, c, token, "error")
 	})
 }

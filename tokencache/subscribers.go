@@ -10,9 +10,12 @@ import (
 // The zero Subscribers is empty and ready to use. It must not be copied after its
 // first use.
 //
+// Keep it in a field, and write Subscribe in one line: a store that embeds it would
+// export Add, Len, Evict and Clear to everybody who has the store.
+//
 // It is an [Invalidator] that passes each call on to all of them, one after the
 // other, and holds no lock meanwhile: they may subscribe, and end their
-// subscriptions, at any time. It is safe for concurrent use by multiple
+// subscriptions, at any time. One that panics does not keep the others from being told. It is safe for concurrent use by multiple
 // goroutines.
 type Subscribers struct {
 	mu   sync.Mutex // guards list
@@ -44,24 +47,39 @@ func (s *Subscribers) Len() int {
 	return len(s.list)
 }
 
-// Evict has every cache forget the selected tokens, and returns how many live
+// Evict makes every cache forget the selected tokens, and returns how many live
 // entries went in all.
 func (s *Subscribers) Evict(ctx context.Context, why Cause, sels ...Selector) int {
-	return s.tell(func(cache Invalidator) int { return cache.Evict(ctx, why, sels...) })
+	return s.tell(ctx, func(cache Invalidator) int { return cache.Evict(ctx, why, sels...) })
 }
 
-// Clear has every cache forget everything, and returns how many live entries went
+// Clear makes every cache forget everything, and returns how many live entries went
 // in all.
 func (s *Subscribers) Clear(ctx context.Context, why Cause) int {
-	return s.tell(func(cache Invalidator) int { return cache.Clear(ctx, why) })
+	return s.tell(ctx, func(cache Invalidator) int { return cache.Clear(ctx, why) })
 }
 
-func (s *Subscribers) tell(one func(Invalidator) int) (gone int) {
+func (s *Subscribers) tell(ctx context.Context, one func(Invalidator) int) int {
+	if ctx == nil {
+		panic("tokencache: the context is nil") // before anything happens
+	}
 	s.mu.Lock()
 	list := slices.Clone(s.list)
 	s.mu.Unlock()
-	for _, sub := range list {
-		gone += one(sub.cache)
+	return tellAll(list, one)
+}
+
+// tellAll tells each of the list. If telling one ends the goroutine, or panics, the
+// others are told before it does.
+func tellAll(list []*subscription, one func(Invalidator) int) (gone int) {
+	told := 0
+	defer func() {
+		if told < len(list) {
+			tellAll(list[told+1:], one)
+		}
+	}()
+	for ; told < len(list); told++ {
+		gone += one(list[told].cache)
 	}
 	return gone
 }

@@ -4,7 +4,7 @@ import "sync/atomic"
 
 // A table is a hash table with chaining, of the entries of all caches of a group:
 // one lookup finds what each of them remembers of a name. One goroutine at a time
-// may write, under the group's mutex; any number may read without it.
+// may write, under the mutex; any number may read without it.
 //
 // It grows in steps: a new array takes over the chains of the old one a few at a
 // time, with each entry that is inserted. A reader may miss an entry that moves
@@ -70,40 +70,39 @@ func (t *table) moveLocked(chains int) (done bool) {
 // growLocked keeps the table as long as it has entries: it begins to grow with the
 // array that was made for that, or goes on growing. It returns the length of the
 // array that is needed next; 0: none.
-func (g *Group) growLocked(array []atomic.Pointer[entry]) (need int) {
-	t := g.table.Load()
+func (m *memory) growLocked(array []atomic.Pointer[entry]) (need int) {
+	t := m.table.Load()
 	switch {
 	case t.old != nil:
 		if t.moveLocked(movesEach) {
-			g.table.Store(&table{buckets: t.buckets})
+			m.table.Store(&table{buckets: t.buckets})
 		}
 	case array != nil && len(array) == 2*len(t.buckets):
-		g.table.Store(&table{buckets: array, old: t.buckets, moved: new(atomic.Int64)})
-	case g.linked > len(t.buckets) && !g.growing:
-		g.growing = true
+		m.table.Store(&table{buckets: array, old: t.buckets, moved: new(atomic.Int64)})
+	case m.linked > len(t.buckets) && !m.growing:
+		m.growing = true
 		return 2 * len(t.buckets)
 	}
 	return 0
 }
 
 // grow makes the array that growLocked asked for, without the mutex: clearing so
-// much memory takes milliseconds. Other loads may insert meanwhile; the chains get
-// longer for that time.
-func (g *Group) grow(need int) {
-	if need == 0 {
-		return
+// much memory takes milliseconds. Others may insert meanwhile, or clear all: then
+// another array is needed, which is made at once, as no later insertion asks again.
+func (m *memory) grow(need int) {
+	for need > 0 {
+		array := make([]atomic.Pointer[entry], need)
+		m.mu.Lock()
+		m.growing = false
+		need = m.growLocked(array)
+		m.mu.Unlock()
 	}
-	array := make([]atomic.Pointer[entry], need)
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.growing = false
-	g.growLocked(array)
 }
 
 // shrinkLocked gives the table's memory back when nothing is in it any more.
-func (g *Group) shrinkLocked() {
-	if t := g.table.Load(); g.linked == 0 && len(t.buckets) > minBuckets {
-		g.table.Store(newTable(minBuckets))
-		g.swept = 0
+func (m *memory) shrinkLocked() {
+	if t := m.table.Load(); m.linked == 0 && len(t.buckets) > minBuckets {
+		m.table.Store(newTable(minBuckets))
+		m.swept = 0
 	}
 }

@@ -1,24 +1,27 @@
 package tokencache
 
-// A ticket is the right to have a cache remember what a read finds out of one name. It
-// is taken right before the read, and an eviction that selects the name takes it back.
+// A ticket is the right to publish what a read finds out of one name. A load takes it
+// right before the read. An eviction that selects the name takes it back, and so does
+// whatever a later read publishes of the name: the later read wins.
 //
-// It is guarded by the group's mutex.
+// It is guarded by the memory's mutex.
 type ticket struct {
-	cell *cell // nil: not taken
-	name string
-	void bool // taken back, for this name alone; see goodLocked
+	cell  *cell // nil: not taken
+	name  string
+	began int64 // clock reading: when it was taken
+	dies  int64 // clock reading: when what was read expires; set when it has been read
+	void  bool  // taken back, for this name alone; see goodLocked
 
-	prev, next *ticket // in the cell's list
+	prev, next *ticket // in the cell's list; next was taken before
 }
 
 // admitLocked gives out a ticket for one of the account's names.
-func (s *store) admitLocked(t *ticket, id TokenID) {
+func (s *shelf) admitLocked(t *ticket, id TokenID, now int64) {
 	c := s.cells[id.Account]
 	if c == nil {
 		c = s.newCellLocked(id.Account)
 	}
-	t.cell, t.name, t.next = c, id.Name, c.tickets
+	*t = ticket{cell: c, name: id.Name, began: now, dies: never, next: c.tickets}
 	if t.next != nil {
 		t.next.prev = t
 	}
@@ -27,6 +30,13 @@ func (s *store) admitLocked(t *ticket, id TokenID) {
 
 // goodLocked reports whether nothing has taken the ticket back.
 func (t *ticket) goodLocked() bool { return t.cell != nil && !t.void && !t.cell.dead() }
+
+// supersedeLocked takes back the tickets of earlier reads of the name.
+func (t *ticket) supersedeLocked() {
+	for earlier := t.next; earlier != nil; earlier = earlier.next {
+		earlier.void = earlier.void || earlier.name == t.name
+	}
+}
 
 // returnLocked ends the ticket.
 func (t *ticket) returnLocked() {

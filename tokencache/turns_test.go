@@ -140,46 +140,68 @@ func TestWaitingHasItsOwnBound(t *testing.T) {
 	})
 }
 
-// TestAnAccountsEighthOfThePlaces: of 16 places an account has two; a newcomer
-// takes one from whoever has more than it.
-func TestAnAccountsEighthOfThePlaces(t *testing.T) {
+// TestPlacesAreGivenBack: an account takes all places while nobody else waits, and gives
+// them back one by one as others come, until it waits with no more than they do.
+func TestPlacesAreGivenBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		src := newSlowSource(t, "x/x/x", "y/y/y")
-		for i := range 10 {
-			for k := range 4 {
-				src.set(mustToken(t, fmt.Sprintf("a/a%d/%d", i, k), "supersecret"))
-			}
+		for i := range 20 {
+			src.set(mustToken(t, fmt.Sprintf("many/a/%d", i), "supersecret"))
+			src.set(mustToken(t, fmt.Sprintf("few/a/%d", i), "supersecret"))
 		}
 		g := tokencache.NewGroup(tokencache.GroupConfig{MaxHashing: 1, MaxQueue: 16, MaxWait: time.Hour})
 		c := newCache(t, g, "test", src, tokencache.Config{})
-		results := []<-chan result{begin(t, c, "x/x/x", "supersecret"), begin(t, c, "y/y/y", "supersecret")}
-		for i := range 8 {
-			for k := range 2 {
-				results = append(results, begin(t, c, fmt.Sprintf("a/a%d/%d", i, k), "supersecret"))
-			}
-			err := (<-begin(t, c, fmt.Sprintf("a/a%d/3", i), "supersecret")).err
-			if noAnswer, ok := errors.AsType[*tokencache.NoAnswerError](err); !ok || noAnswer.Reason != tokencache.ReasonOverloaded || noAnswer.RetryAfter < time.Second {
-				t.Errorf("got %#v, want an overload with the time to try again", err)
-			}
+		begin(t, c, "x/x/x", "supersecret")
+		begin(t, c, "y/y/y", "supersecret")
+		var many, few []<-chan result
+		for i := range 17 {
+			many = append(many, begin(t, c, fmt.Sprintf("many/a/%d", i), "supersecret"))
 		}
-		results = append(results, begin(t, c, "a/a8/0", "supersecret"))
-		expect(t, begin(t, c, "a/a8/1", "supersecret"), tokencache.ErrOverloaded) // nobody has more than two
-		if got := g.Stats().Waiting; got != 16 {
-			t.Errorf("got %d that wait, want 16", got)
+		for i := range 9 {
+			few = append(few, begin(t, c, fmt.Sprintf("few/a/%d", i), "supersecret"))
 		}
-		overloaded := 0
-		for i, ch := range results {
-			if r := <-ch; errors.Is(r.err, tokencache.ErrOverloaded) && i < len(results)-1 {
-				overloaded++
-			} else if r.err != nil {
-				t.Errorf("request %d: %v", i, r.err)
+		turnedAway := func(results []<-chan result) (n int) {
+			for _, ch := range results {
+				r := <-ch
+				if noAnswer, ok := errors.AsType[*tokencache.NoAnswerError](r.err); ok && noAnswer.Reason == tokencache.ReasonOverloaded && noAnswer.RetryAfter >= time.Second {
+					n++
+				} else if r.err != nil {
+					t.Error(r.err)
+				}
 			}
+			return n
 		}
-		if overloaded != 1 {
-			t.Errorf("got %d turned away, want 1 for the newcomer", overloaded)
+		if got := g.Stats(); got.Waiting != 16 {
+			t.Errorf("got %+v, want 16 that wait", got)
+		}
+		if got := turnedAway(many); got != 1+8 {
+			t.Errorf("%d of the account with many were turned away, want the newcomer and 8", got)
+		}
+		if got := turnedAway(few); got != 1 {
+			t.Errorf("%d of the account with few were turned away, want 1", got)
 		}
 		if got := g.Stats(); got.Overloaded != 10 || got.Hashing+got.Waiting != 0 {
 			t.Errorf("got %+v", got)
+		}
+	})
+}
+
+// TestNobodyElseWaits: a host with one account gets all of a burst answered.
+func TestNobodyElseWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const n = 5000
+		src := newTestSource()
+		for i := range n {
+			src.set(mustToken(t, fmt.Sprintf("only/one/%d", i), "supersecret"))
+		}
+		src.before = func(context.Context, tokencache.TokenID) error { time.Sleep(time.Millisecond); return nil }
+		c := newCache(t, tokencache.NewGroup(tokencache.GroupConfig{}), "test", src, tokencache.Config{})
+		var results []<-chan result
+		for i := range n {
+			results = append(results, async(t.Context(), c, mustToken(t, fmt.Sprintf("only/one/%d", i), "supersecret")))
+		}
+		for _, ch := range results {
+			expect(t, ch, nil)
 		}
 	})
 }
@@ -206,7 +228,7 @@ func TestAbandonedHashesAreNotBegun(t *testing.T) {
 		if got := src.hashed(); len(got) != 3 || slices.Contains(got, "a/a/1") {
 			t.Errorf("computed the hashes of %v", got)
 		}
-		if got := g.Stats(); got.NoAnswer != 2 || got.Waiting != 0 {
+		if got := g.Stats(); got.GaveUp != 2 || got.Waiting != 0 {
 			t.Errorf("got %+v", got)
 		}
 	})
@@ -450,7 +472,6 @@ func TestWhoIsTurnedAway(t *testing.T) {
 		result  <-chan result
 	}
 	const places, accounts = 64, 14
-	const most = places / 8
 	for seed := range uint64(20) {
 		synctest.Test(t, func(t *testing.T) {
 			random, turnedAway, refused := rand.New(rand.NewPCG(seed, 0)), 0, 0
@@ -499,7 +520,7 @@ func TestWhoIsTurnedAway(t *testing.T) {
 				}
 				full := len(waiting)+len(out)-1 == places
 				switch {
-				case before[account] == most || full && longest <= before[account]+1:
+				case full && longest <= before[account]+1:
 					refused++
 					if !slices.Equal(out, []int{account}) || with != before {
 						t.Fatalf("accounts that waited with %v: got %v turned away, want the newcomer of %d", before, out, account)

@@ -119,9 +119,9 @@ func TestNoCopyOfASecretIsLeft(t *testing.T) {
 				send(ctx)
 				if test.again > 0 {
 					time.Sleep(test.again)
-					for range 5 {
+					for i := range 5 {
 						if test.paused {
-							check(t, c, mustToken(t, "a/failing/t", "supersecret"), "error")
+							check(t, c, mustToken(t, fmt.Sprintf("a%d/failing/t", i), "supersecret"), "error")
 						}
 					}
 					send(ctx)

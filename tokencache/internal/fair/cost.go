@@ -9,7 +9,7 @@ import (
 
 // Costs are how long the turns of accounts take. What is not known counts as cheap.
 type costs[K comparable] struct {
-	classes *simplelru.LRU[K, class] // of the accounts that are not of class 0
+	classes *simplelru.LRU[K, class]
 }
 
 // A class of turns takes less than 1<<class milliseconds, and not less than half of
@@ -44,11 +44,6 @@ func (c *costs[K]) note(account K, took time.Duration) class {
 	if ok {
 		now = min(now, known+1)
 	}
-	switch {
-	case now > 0:
-		c.classes.Add(account, now)
-	case ok:
-		c.classes.Remove(account)
-	}
+	c.classes.Add(account, now) // cheap ones too: one slow turn must not make them expensive
 	return now
 }

@@ -3,7 +3,7 @@
 //
 // A [Queue] gives turns to the accounts in rotation, within an account to its names,
 // and within a name first come, first served. It runs nothing and reads no clock: the
-// caller says when a turn begins and ends, and asks who is next.
+// caller says when a turn begins and ends, and asks what is next.
 //
 // Nothing here is safe for concurrent use.
 package fair
@@ -16,18 +16,22 @@ import (
 
 // A Queue of work that waits for turns. K is an account.
 //
-// Urgent work goes before all other. Where all turns are taken, an account that has
-// none gets one all the same if every turn in use is known to take more than twice as
-// long as the account's own do: cheap work does not wait for the expensive work of
-// others, and there are at most classes/clearly such turns.
+// Urgent work goes before all other. While all turns are taken, an account that has
+// none gets an extra one if every turn in use is known to take more than twice as long
+// as the account's own do: cheap work does not wait for the expensive work of others,
+// and there are at most classes/clearly such turns.
 //
-// INVARIANT: whoever waits could not have a turn when Next last returned nil. So the
-// caller calls Next, until it returns nil, after whatever may free a turn.
+// An account may take every place to wait while nobody else needs one; a newcomer takes
+// a place back from the account that waits with the most. There is no share of the
+// places that binds sooner, and no work, however urgent, keeps its place for good.
+//
+// INVARIANT: whatever waits could not have a turn when Next last reported false. So the
+// caller calls Next, until it reports false, after whatever may free a turn.
 type Queue[K comparable, V any] struct {
 	limits  Limits[K]
 	running int
 	waiting int
-	mean    time.Duration // moving average of how long a turn takes
+	ended   ended
 
 	flows   map[K]*flow[K, V]     // of the accounts that have a turn or wait
 	active  []*flow[K, V]         // those that have a turn, if costs are known
@@ -45,8 +49,7 @@ type Limits[K comparable] struct {
 	PerAccount int
 	Extra      int // further turns, of accounts that have none
 
-	Places           int // to wait
-	PlacesPerAccount int
+	Places int // to wait
 
 	ByCost  bool      // whether cheap accounts need not wait for expensive ones
 	Blocked *Count[K] // accounts that may have no turn; nil: none
@@ -108,15 +111,16 @@ func (q *Queue[K, V]) Waiting() int { return q.waiting }
 // Accounts returns how many accounts the queue keeps something for.
 func (q *Queue[K, V]) Accounts() int { return len(q.flows) + cap(q.longest.first) }
 
-// Wait is how long it should take until who comes now has a turn.
-func (q *Queue[K, V]) Wait() time.Duration {
-	return time.Duration(int64(q.mean) * int64(q.waiting) / int64(q.limits.Turns))
+// Wait returns how long it should take, as turns have ended lately, until all that waits
+// at this time has had its turn.
+func (q *Queue[K, V]) Wait(now time.Duration) time.Duration {
+	return q.ended.forNext(q.waiting, q.limits.Turns, now)
 }
 
 // Take takes a turn for the account, if there is one.
 func (q *Queue[K, V]) Take(account K) bool {
 	f := q.flow(account)
-	if !q.may(f, q.dearest()) {
+	if !q.may(f, q.costliest()) {
 		q.free(f)
 		return false
 	}
@@ -124,9 +128,9 @@ func (q *Queue[K, V]) Take(account K) bool {
 	return true
 }
 
-// GiveBack gives back a turn that the account has had for so long.
-func (q *Queue[K, V]) GiveBack(account K, took time.Duration) {
-	q.mean += (took - q.mean) / 8
+// GiveBack gives back, at this time, a turn that the account has had for so long.
+func (q *Queue[K, V]) GiveBack(account K, took, now time.Duration) {
+	q.ended.note(took, now)
 	f := q.flows[account]
 	f.running--
 	q.running--
@@ -136,9 +140,9 @@ func (q *Queue[K, V]) GiveBack(account K, took time.Duration) {
 	q.free(f)
 }
 
-// Add has the work wait, and reports whether there was a place. Where all are taken,
-// it takes the place of the last of those who wait for the account that waits with the
-// most; displaced is that one, which waits no more.
+// Add lets the work wait, and reports whether there was a place. If all are taken, it
+// takes the place of the last work of the account that waits with the most; displaced is
+// that work, which waits no more.
 func (q *Queue[K, V]) Add(w *Waiter[K, V]) (displaced *Waiter[K, V], ok bool) {
 	f, p := q.flow(w.Account), ordinary
 	if w.Urgent {
@@ -172,7 +176,7 @@ func (q *Queue[K, V]) Add(w *Waiter[K, V]) (displaced *Waiter[K, V], ok bool) {
 	return displaced, true
 }
 
-// Leave has the work wait no more. It does nothing where it does not wait.
+// Leave lets the work wait no more. It does nothing where it does not wait.
 func (w *Waiter[K, V]) Leave() {
 	q, f := w.in, w.flow
 	if q == nil {
@@ -199,18 +203,18 @@ func (w *Waiter[K, V]) Leave() {
 	q.free(f)
 }
 
-// Next takes a turn for who is next, which then waits no more; false: nobody who
-// waits can have one.
+// Next takes a turn for the work that is next, which then waits no more; false: nothing
+// that waits can have one.
 func (q *Queue[K, V]) Next() (v V, ok bool) {
-	dearest := q.dearest()
-	if !q.waits(dearest) || q.limits.Blocked != nil && q.limits.Blocked.Full() {
+	costliest := q.costliest()
+	if !q.waits(costliest) || q.limits.Blocked != nil && q.limits.Blocked.Full() {
 		return v, false // without a look at each account: there may be thousands
 	}
 	for p := range q.rings {
 		ring := &q.rings[p]
 		for at := ring.Front(); at != nil; at = at.Next() {
 			f := at.Value.(*flow[K, V])
-			if !q.may(f, dearest) {
+			if !q.may(f, costliest) {
 				continue
 			}
 			ring.MoveToBack(at)
@@ -264,31 +268,31 @@ func (q *Queue[K, V]) free(f *flow[K, V]) {
 	}
 }
 
-// dearest returns the dearest class whose work may have a turn now, of accounts that
+// costliest returns the most expensive class whose work may have a turn now, of accounts that
 // have none.
-func (q *Queue[K, V]) dearest() class {
+func (q *Queue[K, V]) costliest() class {
 	switch {
 	case q.running < q.limits.Turns+q.limits.Extra:
 		return anyClass
 	case q.costs == nil:
 		return noClass
 	}
-	dearest := class(anyClass)
+	costliest := class(anyClass)
 	for _, f := range q.active {
-		dearest = min(dearest, f.class-clearly)
+		costliest = min(costliest, f.class-clearly)
 	}
-	return dearest
+	return costliest
 }
 
 // may reports whether the account can have a turn now.
-func (q *Queue[K, V]) may(f *flow[K, V], dearest class) bool {
+func (q *Queue[K, V]) may(f *flow[K, V], costliest class) bool {
 	if q.limits.Blocked != nil && q.limits.Blocked.FullFor(f.account) {
 		return false
 	}
 	if q.running < q.limits.Turns {
 		return f.running < q.limits.PerAccount
 	}
-	return f.running == 0 && f.class <= dearest
+	return f.running == 0 && f.class <= costliest
 }
 
 func (q *Queue[K, V]) begin(f *flow[K, V]) {
@@ -311,8 +315,8 @@ func (q *Queue[K, V]) note(f *flow[K, V], took time.Duration) {
 }
 
 // waits reports whether work of the class, or of a cheaper one, waits.
-func (q *Queue[K, V]) waits(dearest class) bool {
-	for c := class(0); c <= dearest; c++ {
+func (q *Queue[K, V]) waits(costliest class) bool {
+	for c := class(0); c <= costliest; c++ {
 		if q.byClass[c] > 0 {
 			return true
 		}
@@ -320,32 +324,40 @@ func (q *Queue[K, V]) waits(dearest class) bool {
 	return false
 }
 
-// makeRoom reports whether work of the flow may wait, and who has to go for it: the
-// last of the flow itself where that is urgent, and else of the longest.
+// makeRoom reports whether work of the flow may wait, and which has to go for it: the
+// last of the flow that waits with the most, if that is two more than the newcomer's.
+// Urgent work takes a place from ordinary work also of that account if it waits with
+// less, and of its own.
 func (q *Queue[K, V]) makeRoom(f *flow[K, V], priority int) (displaced *Waiter[K, V], ok bool) {
-	if f.waiting >= q.limits.PlacesPerAccount {
-		if priority == urgent {
-			displaced = f.last()
-		}
-		return displaced, displaced != nil
-	}
 	if q.waiting < q.limits.Places {
 		return nil, true
 	}
-	longest := q.longest.most() // as all places are taken, there is one
+	if q.waiting == 0 {
+		return nil, false // there are no places
+	}
+	longest := q.longest.most()
 	if longest.waiting == f.waiting {
 		longest = f
 	}
-	if longest.waiting <= f.waiting+1 && priority != urgent {
+	if priority == urgent {
+		for _, from := range []*flow[K, V]{longest, f} {
+			if displaced = from.last(ordinary); displaced != nil {
+				return displaced, true
+			}
+		}
+	}
+	if longest.waiting <= f.waiting+1 {
 		return nil, false
 	}
-	displaced = longest.last()
-	return displaced, displaced != nil
+	if displaced = longest.last(ordinary); displaced == nil {
+		displaced = longest.last(urgent)
+	}
+	return displaced, true
 }
 
-// last returns who waits last, of those that are not urgent; nil: nobody.
-func (f *flow[K, V]) last() *Waiter[K, V] {
-	names := &f.byPriority[ordinary].names
+// last returns what waits last with this priority; nil: nothing.
+func (f *flow[K, V]) last(priority int) *Waiter[K, V] {
+	names := &f.byPriority[priority].names
 	if names.Len() == 0 {
 		return nil
 	}

@@ -11,7 +11,7 @@ import (
 
 type queue = fair.Queue[string, string]
 
-// add has work wait: "account/name/what", urgent where it ends with "!".
+// add lets work wait: "account/name/what", urgent where it ends with "!".
 func add(q *queue, work string) (displaced string) {
 	parts := strings.Split(work, "/")
 	w := &fair.Waiter[string, string]{Account: parts[0], Name: parts[1], Urgent: strings.HasSuffix(work, "!"), Value: work}
@@ -28,7 +28,7 @@ func add(q *queue, work string) (displaced string) {
 // drain ends turns one by one, and returns the order in which the others begin.
 func drain(q *queue, first string) (order []string) {
 	for running := first; ; {
-		q.GiveBack(running, time.Second)
+		q.GiveBack(running, time.Second, time.Second)
 		work, ok := q.Next()
 		if !ok {
 			return order
@@ -39,7 +39,7 @@ func drain(q *queue, first string) (order []string) {
 }
 
 func TestAccountsThenNamesThenFirstCome(t *testing.T) {
-	q := fair.New[string, string](fair.Limits[string]{Turns: 1, PerAccount: 1, Places: 10, PlacesPerAccount: 10})
+	q := fair.New[string, string](fair.Limits[string]{Turns: 1, PerAccount: 1, Places: 10})
 	q.Take("x")
 	for _, work := range []string{"a/1/", "a/1/wrong", "a/2/", "b/1/", "c/1/good!"} {
 		add(q, work)
@@ -51,16 +51,110 @@ func TestAccountsThenNamesThenFirstCome(t *testing.T) {
 }
 
 func TestTheLongestAccountGivesWay(t *testing.T) {
-	q := fair.New[string, string](fair.Limits[string]{Turns: 1, PerAccount: 1, Places: 3, PlacesPerAccount: 3})
+	q := fair.New[string, string](fair.Limits[string]{Turns: 1, PerAccount: 1, Places: 3})
 	q.Take("x")
 	for _, step := range []struct{ add, displaced string }{
 		{"a/1/", ""}, {"a/2/", ""}, {"a/3/", ""},
-		{"a/4/", "a/4/"}, // its account has its share
+		{"a/4/", "a/4/"}, // no other account has more
 		{"b/1/", "a/3/"}, // a waits with the most
 		{"b/2/", "b/2/"}, // not longer than its own would be
 	} {
 		if got := add(q, step.add); got != step.displaced {
 			t.Errorf("%s: got %q, want %q", step.add, got, step.displaced)
 		}
+	}
+}
+
+// TestUrgentWorkGivesWay: urgent work takes a place from ordinary work, and keeps none
+// from an account that waits with less.
+func TestUrgentWorkGivesWay(t *testing.T) {
+	q := fair.New[string, string](fair.Limits[string]{Turns: 1, PerAccount: 1, Places: 4})
+	q.Take("x")
+	for _, step := range []struct{ add, displaced string }{
+		{"a/1/", ""}, {"a/2/", ""}, {"a/3/", ""}, {"u/1/!", ""},
+		{"u/2/!", "a/3/"},  // of the account that waits with the most
+		{"u/3/!", "u/3/!"}, // no account waits with more, and its own has no ordinary work
+		{"c/1/", "u/2/!"}, {"d/1/", "a/2/"}, {"e/1/", "e/1/"},
+	} {
+		got := add(q, step.add)
+		if got != step.displaced {
+			t.Errorf("%s: got %q, want %q", step.add, got, step.displaced)
+		}
+	}
+	if q.Waiting() != 4 {
+		t.Errorf("%d wait, want 4", q.Waiting())
+	}
+}
+
+// TestNoPlaces: without places, whatever comes while the turns are taken is turned away.
+func TestNoPlaces(t *testing.T) {
+	q := fair.New[string, string](fair.Limits[string]{Turns: 1, PerAccount: 1})
+	q.Take("x")
+	for _, work := range []string{"a/1/", "u/1/!"} {
+		if got := add(q, work); got != work {
+			t.Errorf("%s: got %q", work, got)
+		}
+	}
+}
+
+// TestCheapOnesPass: an account whose turns are cheap gets an extra turn beside expensive
+// ones, also after one turn of its own was slow.
+func TestCheapOnesPass(t *testing.T) {
+	q := fair.New[string, string](fair.Limits[string]{Turns: 1, PerAccount: 1, Extra: 1, Places: 10, ByCost: true})
+	turn := func(account string, took time.Duration) {
+		t.Helper()
+		if !q.Take(account) {
+			t.Fatalf("%s got no turn", account)
+		}
+		q.GiveBack(account, took, 0)
+	}
+	for range 10 {
+		turn("cheap", 100*time.Microsecond)
+	}
+	turn("cheap", 10*time.Second) // the machine was busy, once
+	turn("a", time.Second)
+	turn("b", time.Second)
+	q.Take("a")
+	q.Take("b")
+	turn("cheap", 100*time.Microsecond)
+	q.Take("cheap")
+	if q.Take("cheap") {
+		t.Error("an account with a turn got an extra one")
+	}
+}
+
+// TestWait: what waits is expected to take as long as turns that ended in the last
+// second, or as turns take on average.
+func TestWait(t *testing.T) {
+	q := fair.New[string, string](fair.Limits[string]{Turns: 2, PerAccount: 2, Places: 100})
+	now := time.Duration(0)
+	for range 200 {
+		q.Take("x")
+		now += 100 * time.Millisecond
+		q.GiveBack("x", 400*time.Millisecond, now)
+	}
+	q.Take("x")
+	q.Take("x")
+	for i := range 20 {
+		add(q, "a/"+string(rune('a'+i))+"/")
+	}
+	if got := q.Wait(now); got < 1800*time.Millisecond || got > 2300*time.Millisecond {
+		t.Errorf("at ten turns a second: got %v for 20, want about 2s", got)
+	}
+	if got := q.Wait(now + time.Minute); got < 3900*time.Millisecond || got > 4100*time.Millisecond {
+		t.Errorf("after a minute without a turn: got %v for 20 turns of 400ms, two at once, want about 4s", got)
+	}
+}
+
+// TestNothingIsKept of accounts that neither wait nor have a turn.
+func TestNothingIsKept(t *testing.T) {
+	q := fair.New[string, string](fair.Limits[string]{Turns: 1, PerAccount: 1, Places: 1000})
+	q.Take("x")
+	for i := range 200 {
+		add(q, "a"+string(rune('a'+i))+"/1/")
+	}
+	drain(q, "x")
+	if got := q.Accounts(); got != 0 {
+		t.Errorf("%d accounts are kept", got)
 	}
 }

@@ -1,0 +1,163 @@
+package tokencache
+
+import (
+	"encoding/base64"
+	"sync/atomic"
+)
+
+// A cell is what one cache holds of one account, entries and tickets, since the
+// account was last evicted as a whole. It is what a wildcard marks. It is in its
+// era's list while it is in use.
+//
+// The account, head, shelf and era are immutable; a mark is written under the
+// mutex; the rest is guarded by it.
+type cell struct {
+	account Account
+	head    string // what the account determines of the base64 of its bearers
+	mark    mark
+	era     *era
+
+	// Hits read what is above, one line of the processor's cache.
+
+	origin  *cell // of a marked copy: the cell whose list its entries are in
+	entries *entry
+	tickets *ticket // of the reads that are going on
+	count   int     // entries that confirm
+
+	prev, next *cell // in the era's list
+}
+
+// An era is what one cache holds, since it was last cleared as a whole. It is what
+// a clearing marks.
+type era struct {
+	mark  mark
+	shelf *shelf // immutable
+
+	_ [cacheLine - 16]byte // hits read what is above
+
+	cells *cell // guarded by the mutex
+	count int   // of entries that confirm; guarded by the mutex
+}
+
+// A mark says which eviction selects what it stands on; nil: none does.
+type mark struct{ by atomic.Pointer[eviction] }
+
+// done reports whether the eviction has happened.
+func (m *mark) done() bool {
+	ev := m.by.Load()
+	return ev != nil && ev.done.Load()
+}
+
+// dead reports whether an eviction of the cell, or of all that it is part of, has
+// happened.
+func (c *cell) dead() bool { return c.mark.done() || c.era.mark.done() }
+
+// gone is the owner of unlinked entries that no eviction selected: displaced,
+// replaced or expired ones.
+var gone = func() *cell {
+	c := &cell{era: new(era)}
+	ev := &eviction{}
+	ev.done.Store(true)
+	c.mark.by.Store(ev)
+	return c
+}()
+
+// evictedBy returns the eviction that has evicted the cell, or nil.
+func (c *cell) evictedBy() *eviction {
+	switch {
+	case c.mark.done():
+		return c.mark.by.Load()
+	case c.era.mark.done():
+		return c.era.mark.by.Load()
+	default:
+		return nil
+	}
+}
+
+// marked returns an owner for entries of the cell which an eviction selects one by
+// one.
+func (c *cell) marked(ev *eviction) *cell {
+	m := &cell{account: c.account, head: c.head, era: c.era, origin: c}
+	m.mark.by.Store(ev)
+	return m
+}
+
+// newCellLocked returns a cell for an account that the shelf knows nothing of.
+func (s *shelf) newCellLocked(a Account) *cell {
+	plain := bearerPrefix + a.String() + "/"
+	account := plain[len(bearerPrefix) : len(plain)-1]
+	c := &cell{
+		account: Account{account[:len(a.Namespace)], account[len(a.Namespace)+1:]},
+		head:    base64.RawStdEncoding.EncodeToString([]byte(plain))[:sextets(len(plain))],
+		era:     s.era,
+	}
+	c.next = s.era.cells
+	if c.next != nil {
+		c.next.prev = c
+	}
+	s.era.cells = c
+	s.cells[c.account] = c
+	return c
+}
+
+// releaseLocked frees a cell that holds nothing any more.
+func (c *cell) releaseLocked() {
+	if c.entries != nil || c.tickets != nil {
+		return
+	}
+	c.leaveEraLocked()
+	if s := c.era.shelf; s.cells[c.account] == c {
+		delete(s.cells, c.account)
+	}
+}
+
+func (c *cell) leaveEraLocked() {
+	switch {
+	case c.prev != nil:
+		c.prev.next = c.next
+	case c.era.cells == c:
+		c.era.cells = c.next
+	}
+	if c.next != nil {
+		c.next.prev = c.prev
+	}
+	c.prev, c.next = nil, nil
+}
+
+// home returns the cell in whose list the entries of this owner are.
+func (c *cell) home() *cell {
+	if c.origin != nil {
+		return c.origin
+	}
+	return c
+}
+
+func (c *cell) linkLocked(e *entry) {
+	e.cellNext = c.entries
+	if e.cellNext != nil {
+		e.cellNext.cellPrev = e
+	}
+	c.entries = e
+	if !e.refuses() {
+		c.count++
+		c.era.count++
+	}
+}
+
+func (c *cell) unlinkLocked(e *entry) {
+	if e.cellPrev != nil {
+		e.cellPrev.cellNext = e.cellNext
+	} else {
+		c.entries = e.cellNext
+	}
+	if e.cellNext != nil {
+		e.cellNext.cellPrev = e.cellPrev
+	}
+	e.cellPrev, e.cellNext = nil, nil
+	if !e.refuses() {
+		c.count--
+		if !c.mark.done() { // else it is off the era's count already
+			c.era.count--
+		}
+	}
+}
