@@ -74,14 +74,14 @@ func (l *load) overloaded(q *queue, pace int64) *NoAnswerError {
 
 const minRetry = time.Second
 
-// retryAfter returns when to try again what is expected to wait so long: a part of it at
-// random, so that callers who were turned away together do not come back together; and
-// at most the longest wait that there is.
+// retryAfter returns when to try again what is expected to wait so long: up to an eighth
+// sooner, at random, so that callers who were turned away together do not come back
+// together. It is a second at least, by which time what takes less is done, and at most
+// the longest wait that there is.
 func retryAfter(wait, longest time.Duration) time.Duration {
 	wait = min(max(wait, minRetry), longest)
-	least := min(max(wait-wait/8, minRetry), longest)
-	spread := min(max(wait-least, minRetry), longest-least)
-	return least + rand.N(spread+1)
+	least := min(max(wait-wait/8, minRetry), wait)
+	return least + rand.N(wait-least+1)
 }
 
 // endReadLocked gives back the load's slot.

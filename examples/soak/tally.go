@@ -10,19 +10,19 @@ import (
 
 // A tally counts what authentications ended with, as their callers see it.
 type tally struct {
-	confirmed, refused, overloaded, noAnswer atomic.Uint64
-	wrong                                    atomic.Int64
+	confirmed, refused, overloaded, gaveUp, noAnswer atomic.Uint64
+	wrong                                            atomic.Int64
 }
 
 func (t *tally) all() uint64 {
-	return t.confirmed.Load() + t.refused.Load() + t.overloaded.Load() + t.noAnswer.Load()
+	return t.confirmed.Load() + t.refused.Load() + t.overloaded.Load() + t.gaveUp.Load() + t.noAnswer.Load()
 }
 
 // stats is what the group must have counted.
 func (t *tally) stats() tokencache.GroupStats {
 	return tokencache.GroupStats{
 		Confirmed: t.confirmed.Load(), Refused: t.refused.Load(),
-		Overloaded: t.overloaded.Load(), NoAnswer: t.noAnswer.Load(),
+		Overloaded: t.overloaded.Load(), GaveUp: t.gaveUp.Load(), NoAnswer: t.noAnswer.Load(),
 	}
 }
 
@@ -34,9 +34,16 @@ func (t *tally) count(err error) {
 		t.refused.Add(1)
 	case errors.Is(err, tokencache.ErrOverloaded):
 		t.overloaded.Add(1)
+	case gaveUp(err):
+		t.gaveUp.Add(1)
 	default:
 		t.noAnswer.Add(1)
 	}
+}
+
+func gaveUp(err error) bool {
+	noAnswer, ok := errors.AsType[*tokencache.NoAnswerError](err)
+	return ok && noAnswer.Reason == tokencache.ReasonGaveUp
 }
 
 // Expectations of a token that is sent. That there is no answer is never wrong.

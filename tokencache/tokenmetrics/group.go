@@ -60,6 +60,8 @@ func (c *collection) group(g *tokencache.Group) {
 	ended("not_service_token", st.NotServiceTokens)
 	ended("overloaded", st.Overloaded)
 	ended("closed", st.Closed)
+	ended("gave_up", st.GaveUp)
+	ended("lapsed", st.Lapsed)
 	ended("no_answer", st.NoAnswer)
 	c.add(hashing, float64(st.Hashing))
 	c.add(hashingWaiting, float64(st.Waiting))
