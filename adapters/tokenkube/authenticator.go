@@ -3,6 +3,7 @@ package tokenkube
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"k8s.io/apiserver/pkg/authentication/authenticator"
 	"k8s.io/apiserver/pkg/authentication/user"
@@ -10,13 +11,18 @@ import (
 	"github.com/svctoken/svctoken/tokencache"
 )
 
-// Config holds the options of [New]. The zero value is the recommended production
+// Config holds the options of [New] and [Webhook]. The zero value is the recommended production
 // setting.
 type Config struct {
 	// User says who a confirmed token is. It must not hand out names that begin with
 	// system:, which Kubernetes keeps for itself. Nil: svctoken:namespace/service,
 	// without groups, with the token's name as the extra svctoken/token-name.
 	User func(tokencache.Verdict[any]) user.Info
+
+	// Audiences are what the tokens are good for: a review for others alone gets
+	// false, and one for some of them is told which. Nil: audiences are left
+	// alone, and the tokens are good for the API server.
+	Audiences []string
 }
 
 // New returns an authenticator for the group's tokens. It says of a bearer
@@ -26,13 +32,12 @@ type Config struct {
 //	refused               false, and an error that wraps tokencache.ErrRefused
 //	no answer             false, and an error that wraps a *tokencache.NoAnswerError
 //
-// It leaves the audiences alone: authenticator.WrapAudienceAgnosticToken adds them. It
-// is safe for concurrent use by multiple goroutines.
+// It is safe for concurrent use by multiple goroutines.
 func New(group *tokencache.Group, cfg Config) authenticator.Token {
 	if cfg.User == nil {
 		cfg.User = userOf
 	}
-	return authenticator.TokenFunc(func(ctx context.Context, bearer string) (*authenticator.Response, bool, error) {
+	tokens := authenticator.TokenFunc(func(ctx context.Context, bearer string) (*authenticator.Response, bool, error) {
 		verdict, err := group.Authenticate(ctx, "Bearer "+bearer)
 		switch {
 		case err == nil:
@@ -43,6 +48,10 @@ func New(group *tokencache.Group, cfg Config) authenticator.Token {
 			return nil, false, err
 		}
 	})
+	if len(cfg.Audiences) == 0 {
+		return tokens
+	}
+	return authenticator.WrapAudienceAgnosticToken(slices.Clone(cfg.Audiences), tokens)
 }
 
 func userOf(verdict tokencache.Verdict[any]) user.Info {

@@ -1,6 +1,6 @@
 // Package tokenkube lets servers that are built on k8s.io/apiserver authenticate
-// service tokens: it is an authenticator.Token, for the union with others, or behind
-// a TokenReview webhook (see the example).
+// service tokens: it is an authenticator.Token, for the union with others, or, as
+// [Webhook], for the TokenReviews of an API server.
 //
 // For most uses, put it first in the union:
 //

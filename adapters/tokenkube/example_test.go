@@ -2,25 +2,19 @@ package tokenkube_test
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
-	"net/http"
 	"net/http/httptest"
 	"strings"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
-	"k8s.io/apiserver/pkg/authentication/authenticator"
 
 	tokenkube "github.com/svctoken/svctoken/adapters/tokenkube"
 	"github.com/svctoken/svctoken/tokencache"
 	"github.com/svctoken/svctoken/tokencache/tokentest"
 )
 
-// A webhook for kube-apiserver's --authentication-token-webhook-config-file: it is
-// sent a TokenReview, and returns it with a status. Serve it with TLS, and let nobody
-// in but the API server. With --authentication-token-webhook-cache-ttl=0s the API
-// server asks each time, so that an eviction is in force at once.
-func Example() {
+// What an API server is told of two tokens.
+func ExampleWebhook() {
 	var source tokentest.Source[string] // or a filesource.File, or an indexsource.Source
 	group := tokencache.NewGroup(tokencache.GroupConfig{})
 	defer group.Close()
@@ -28,7 +22,7 @@ func Example() {
 		fmt.Println(err)
 		return
 	}
-	webhook := reviewer(tokenkube.New(group, tokenkube.Config{}))
+	webhook := tokenkube.Webhook(group, tokenkube.Config{}) // for http.ListenAndServeTLS
 
 	account := tokencache.Account{Namespace: "elastic", Service: "fleet-server"}
 	token, err := tokencache.NewToken(account.TokenID("token1"), tokencache.GenerateSecret())
@@ -51,33 +45,4 @@ func Example() {
 	// Output:
 	// 200 true svctoken:elastic/fleet-server
 	// 200 false
-}
-
-// reviewer answers each TokenReview.
-func reviewer(tokens authenticator.Token) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		var review authenticationv1.TokenReview
-		if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, 1<<20)).Decode(&review); err != nil {
-			http.Error(w, "not a TokenReview", http.StatusBadRequest)
-			return
-		}
-		response, ok, err := tokens.AuthenticateToken(r.Context(), review.Spec.Token)
-		if err != nil && !errors.Is(err, tokencache.ErrRefused) {
-			http.Error(w, "cannot tell at present", http.StatusServiceUnavailable) // the API server tries again
-			return
-		}
-		review.Spec = authenticationv1.TokenReviewSpec{} // the token goes no further
-		review.Status = authenticationv1.TokenReviewStatus{Authenticated: ok}
-		if ok {
-			extra := make(map[string]authenticationv1.ExtraValue)
-			for key, values := range response.User.GetExtra() {
-				extra[key] = values
-			}
-			review.Status.User = authenticationv1.UserInfo{
-				Username: response.User.GetName(), Groups: response.User.GetGroups(), Extra: extra,
-			}
-		}
-		w.Header().Set("Content-Type", "application/json")
-		json.NewEncoder(w).Encode(review)
-	})
 }
