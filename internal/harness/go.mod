@@ -19,7 +19,7 @@ require (
 	github.com/svctoken/svctoken/indexsource/sqlindex v0.1.0
 	github.com/svctoken/svctoken/indexsource/sqlindex/pglisten v0.1.0
 	github.com/viccon/sturdyc v1.1.5
-	golang.org/x/mod v0.41.0
+	golang.org/x/mod v0.42.0
 	golang.org/x/sync v0.24.0
 	gonum.org/v1/plot v0.17.0
 	k8s.io/apiserver v0.37.2
