@@ -326,3 +326,50 @@ func TestChangeWithoutATrace(t *testing.T) {
 		})
 	}
 }
+
+// TestSlowWriter writes a line each 300 ms, for longer than ten times Config.Rest: no
+// token is dropped meanwhile, by whoever follows.
+func TestSlowWriter(t *testing.T) {
+	for _, poll := range []time.Duration{-1, 50 * time.Millisecond, time.Second} {
+		synctest.Test(t, func(t *testing.T) {
+			var lines []string
+			for i := range 20 {
+				lines = append(lines, fmt.Sprintf("x/y/%d:%s\n", i, hashA))
+			}
+			path := put(t, tokensPath(t), strings.Join(lines, ""))
+			file, _ := open(t, path, filesource.Config{Poll: poll})
+			go save(t, path, 300*time.Millisecond, lines...)
+			for i := range 800 {
+				time.Sleep(10 * time.Millisecond)
+				if poll < 0 {
+					if err := file.Reload(); err != nil {
+						t.Error(err)
+					}
+				}
+				if got := len(file.List()); got != 20 {
+					t.Fatalf("poll %v: after %d looks: %d tokens", poll, i, got)
+				}
+			}
+			file.Close()
+		})
+	}
+}
+
+// TestFileThatOnlyGrows does not keep a removed token alive for longer than twenty times
+// Config.Rest.
+func TestFileThatOnlyGrows(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		path := put(t, tokensPath(t), lineOne+lineTwo)
+		file, _ := open(t, path, filesource.Config{Poll: 50 * time.Millisecond})
+		put(t, path, lineTwo)
+		began := time.Now()
+		for has(file, one) && time.Since(began) < 20*time.Second {
+			appendTo(path, "# more\n")
+			time.Sleep(15 * time.Millisecond)
+		}
+		if took := time.Since(began); took < 8*time.Second || took > 8500*time.Millisecond || !has(file, two) {
+			t.Errorf("taken after %v: %+v", took, file.Status())
+		}
+		file.Close()
+	})
+}

@@ -40,33 +40,39 @@
 // An open [File] looks at the file each Config.Poll. It notices in-place writes,
 // atomic renames, swaps of a symbolic link anywhere in the path (as Kubernetes
 // does with ..data), deletion and creation. A host with a watcher of its own calls
-// [File.Reload]. Both take a change only when the file has rested:
+// [File.Reload]. Both take a change only when they have watched the file rest:
 //
-//	renamed or linked into place      10 ms: it is complete
-//	in place, all tokens still there  10 ms: nothing is lost if more comes
-//	in place, tokens gone or changed  Config.Rest, 400 ms
-//	gone, or cannot be read           Config.Rest
-//	empty, without tokens, without a  five times Config.Rest: so an in-place save
-//	last line end, or badly formed    begins
+//	all tokens still there             10 ms: nothing is lost if more comes
+//	put in place by a rename or a      10 ms, as Linux shows that, unless more than
+//	swapped link                       half of the tokens go
+//	tokens gone or changed, the file   Config.Rest, 400 ms
+//	gone, or it cannot be read
+//	no tokens left, badly formed, or   five times Config.Rest: so a save in place
+//	no last line end                   begins
 //
-// So a removal is in force within Config.Poll and a few milliseconds where the file
-// is replaced by a rename or a link: within 200 ms with a Poll of 50 ms. Written in
-// place, it costs Config.Rest more, as nobody can tell a file that is complete from
-// one whose writer pauses at the end of a line. A rename is told from a write by the
-// file's times: one within 20 ms of the last write counts as a write, as does every
-// rename, and every swap of a link, on a system other than Linux. An empty file, and
-// a file behind a swapped link that was written to afterwards, count as written in
-// place.
+// The times that a file system stamps prove no rest. They are old while the kernel
+// truncates a file, they are those of another machine's clock on a network, and a chmod
+// sets them as a rename does. A rename shows in the folder's time as well, which is a
+// hint and no proof: so it shortens the wait of a follower if most tokens stay, and never
+// that of an edit.
 //
 // A file that never rests is taken without rest after ten times Config.Rest, if it
-// looks complete; after twenty times it is reported as one that cannot be read. Time
-// in which the process was kept from running counts neither as rest nor as unrest.
+// looks complete, and after twenty times if it only grows; one that does not look
+// complete by then is reported as one that cannot be read. Time in which the process was kept from running counts neither as rest nor as unrest. A
+// change that leaves no trace in the file's times, as memory maps may make, is noticed
+// within a minute, or by Reload.
 //
 // The new tokens are in place before the caches are told. Any real change clears
 // the caches of the file, and no other; one in comments, blank lines or order
-// clears nothing. A bad file changes nothing at all, unless Config.FailClosed:
-// the last good tokens stay, and [File.Status] and Config.OnReload tell the host.
-// A file that has gone has no tokens, unless Config.KeepMissing.
+// clears nothing. A bad file changes nothing at all, unless Config.FailClosed or
+// Config.KeepBad: the last good tokens stay, and [File.Status] and Config.OnReload tell
+// the host. A file that has gone has no tokens, unless Config.KeepMissing. One whose
+// path leads to a file without any name is an error: a single file is mounted, and was
+// replaced where it comes from. Mount its folder instead.
+//
+// A file system may hang. Then Status.Looked stands still, and Status.Err says so after
+// eight seconds, or twenty times Config.Rest if that is longer, but never less than two
+// seconds; Reload returns that error, an edit ends with its context, and Close returns.
 //
 // The poller is all there is: it does not use inotify. That could only shorten the
 // wait for the next look, as it loses events when its queue is full, does not see
@@ -76,17 +82,25 @@
 //
 // # Edits
 //
-// [File.Create] and [File.Delete] replace the file by a rename. They edit a file
-// that has rested, and check right before the rename that it is still the one that
-// was read and that the path names; if not, they start again, until their context
-// is done. What the file says is no proof of rest, also if it is what this File knew
-// before: only a file that has not changed since is taken without waiting.
+// [File.Create], [File.Rotate] and [File.Delete] replace the file by a rename. They edit
+// a file that has rested for Config.Rest, and check right before the rename that it is
+// still the one that was read and that the path names; if not, they start again, until
+// their context is done. A file is not waited for that this File has watched rest or has
+// written itself, nor one that is older than three seconds and five times Config.Rest by
+// the clock of its own file system. An empty file has never rested by any clock: it is
+// watched for five times Config.Rest.
+//
+// The new file has the mode, the owner, the access control list and the other extended
+// attributes of the one that it replaces. If one of them cannot be kept, nobody gains a
+// right: the group's are dropped. A file that is made anew is for its owner, and in a
+// folder whose set-group-id bit is set and which is closed to others, for its group to
+// read. Other names of the same file, hard links, keep the old text.
 //
 // Writers that use this package exclude each other by a lock on a file beside the
-// tokens file, .NAME.lock, which stays. It is open to those who may write the
-// tokens file: readers cannot hold it. A writer that is killed loses nothing; it may
-// leave a temporary file, .NAME-*.tmp, which the next writer removes when it is a
-// minute old.
+// tokens file, .NAME.lock, which stays if something was written. It is open to those who
+// may write the tokens file: readers cannot hold it. A writer that is killed loses
+// nothing; it may leave a temporary file, .NAME-*.tmp, which the next writer removes when
+// it is a minute old. A name of more than 200 bytes is shortened there.
 //
 // Other programs know nothing of the lock, and no system can rename a file on the
 // condition that another is as it was. So between the last check and the rename,
@@ -103,7 +117,8 @@
 //
 // What a program writes later into a file that it has opened before the rename is
 // lost too, as whenever a file is replaced. A program that reads the file, and then
-// replaces it, undoes what others did in between.
+// replaces it, undoes what others did in between. A writer that pauses for longer than
+// Config.Rest at the end of a line is taken to be done.
 //
 // # Concurrency
 //

@@ -20,28 +20,29 @@ import (
 var (
 	// ErrNotDurable is wrapped by the error of an edit that is in force, here and
 	// for everybody who reads the file, but which a crash of the machine may undo,
-	// as the system could not be made to write it down.
+	// because syncing it to disk failed.
 	ErrNotDurable = errors.New("filesource: the change is in force, but a crash may undo it")
 
 	errLocked = errors.New("filesource: another writer holds the lock")
 )
 
-// Create adds a token with a random secret to the file, as a PBKDF2_STRETCH hash,
-// and returns it. Nobody can read the secret later. The file is created, readable
-// for its owner alone, where there is none. When Create returns, the caches have
-// been told.
+// Create adds a token with a random secret to the file, as a PBKDF2_STRETCH hash or, with
+// Config.FastHash, an {SSHA256} one, and returns it. Nobody can read the secret later. If
+// there is no file, it is created: readable for its owner, and for its group where the
+// folder is the group's alone. When Create returns, the caches have been told.
 //
-// The file is replaced as a whole, at once and durably, with its mode and, where
-// permitted, its owner kept; its token lines are sorted, and its comments stay. It
-// is edited once it has rested, see Config.Rest, and is read again where it changes
-// before it is replaced. A lock keeps out other writers that use this package.
-// Create waits for both until the context is done.
+// The file is replaced as a whole, at once and durably, with its mode and attributes
+// kept, and its owner if permitted; its token lines are sorted, and its comments stay. It
+// is edited once it has rested, see the package's documentation, and is read again if it
+// changes before it is replaced. A lock keeps out other writers that use this package.
+// Create waits for both until the context is done, and for a file system that does not
+// answer half a second longer.
 //
 // The error wraps tokencache.ErrExists, is a *tokencache.NameError for an invalid id or a
 // [*FormatError] for a file with bad lines, which is left as it is, or says what
-// went wrong with reading, locking or writing. Where it comes after the file was
+// went wrong with reading, locking or writing. If it comes after the file was
 // replaced, the token is returned with it: it is in force if the error wraps
-// [ErrNotDurable], and may be if something else has taken the file's place since.
+// [ErrNotDurable], and otherwise may be in force or not.
 func (f *File) Create(ctx context.Context, id tokencache.TokenID) (tokencache.Token, error) {
 	token, err := tokencache.NewToken(id, tokencache.GenerateSecret())
 	if err != nil {
@@ -111,7 +112,7 @@ func (f *File) Rotate(ctx context.Context, id tokencache.TokenID) (tokencache.To
 }
 
 // Delete removes a token from the file, with every line that it has, and is
-// otherwise like Create. The error wraps tokencache.ErrNotFound where the file has no such
+// otherwise like Create. The error wraps tokencache.ErrNotFound if the file has no such
 // token.
 func (f *File) Delete(ctx context.Context, id tokencache.TokenID) error {
 	if err := id.Validate(); err != nil {

@@ -53,15 +53,15 @@ type Record struct {
 // Config holds the options of a [File]. The zero value is the recommended
 // production setting.
 type Config struct {
-	// Poll is how often to look whether the file has changed. A look costs one
-	// stat while nothing changes. Zero: 1 second. Negative: never; the host calls
+	// Poll is how often to look whether the file has changed. While nothing changes, a
+	// look costs two stats, and one read of the file each minute. Zero: 1 second. Negative: never; the host calls
 	// Reload.
 	Poll time.Duration
 
-	// Rest is for how long a file that is written in place must stay as it is
-	// before a text is believed in which tokens are missing or changed; five times
-	// as long, if it looks like the beginning of a text. See the package's
-	// documentation of changes. Zero: 400 milliseconds, for writers that pause for
+	// Rest is the quiet period: for how long a file that is written in place must stay
+	// unchanged before a text is applied that lacks or changes tokens; five times as
+	// long, if it looks like the beginning of a text. Edits wait for it too. See the
+	// package's documentation of changes. Zero: 400 milliseconds, for writers that pause for
 	// a quarter of a second. Negative: not at all, for files that are replaced by
 	// renames only.
 	Rest time.Duration
@@ -73,7 +73,7 @@ type Config struct {
 	MaxBytes int64
 
 	// KeepMissing is for how long the tokens of a file that has gone stay in force.
-	// Zero: not at all, as who deletes the file means to revoke its tokens. It is
+	// Zero: not at all: deleting the file is taken as revoking its tokens. It is
 	// for hosts whose file may be away for a while, on a network for example.
 	KeepMissing time.Duration
 
@@ -101,7 +101,7 @@ type Config struct {
 	// OnReload is called after each reload which changed the tokens, changed the
 	// warnings, failed in a new way, succeeded after a failure, or found that the
 	// file came or went. By then the caches have been told. It is called by the
-	// goroutine that reloads, or by another one that is about to call it anyway:
+	// goroutine that reloads, or by another one that is reporting already:
 	// one call at a time, in order, without a lock. So it may call every method of
 	// the File; what such a call changes is reported when the callback has
 	// returned.
@@ -134,9 +134,9 @@ const (
 // tokens, until it appears. The error is a [*FormatError] for a file with bad
 // lines, or says why the file cannot be read; nothing has been started then.
 //
-// Only regular files are read, and symbolic links to them. Open does not wait,
-// but for a file that was just written and looks unfinished: that one it gives
-// Config.Rest.
+// Only regular files are read, and symbolic links to them. Open does not wait, except
+// for a file that is empty, badly formed or without a last line end: that one it gives
+// Config.Rest, as it may be in the middle of being saved.
 func Open(path string, cfg Config) (*File, error) { return open(path, cfg, realSystem()) }
 
 func open(path string, cfg Config, sys *system) (*File, error) {
@@ -178,24 +178,26 @@ func open(path string, cfg Config, sys *system) (*File, error) {
 	return f, nil
 }
 
-// Close stops following the file, and waits until the poller has ended, but not
-// for a call of Config.OnReload or Config.Logger that it is in the middle of, nor
-// for the caches that it is telling of a change: Close may be called there. The
-// poller begins nothing else after Close has returned: what the host has not been
-// told by then, the next Reload, Create or Delete tells it. They work on, and the
-// tokens stay as they are. Close may be called again.
+// Close stops following the file, and waits until the poller has ended. It waits neither
+// for a call of Config.OnReload or Config.Logger that the poller is in the middle of, nor
+// for the caches that it is telling of a change, as Close may be called there; and for a
+// file system that does not answer only half a second. The poller begins nothing else
+// after Close has returned: what the host has not been told by then, the next Reload or
+// edit tells it. They work on, and the tokens stay as they are. Close may be called
+// again.
 func (f *File) Close() {
 	f.stop()
 	f.notifier.untilPollerEnds()
 }
 
-// Reload has the host's own watcher take the poller's place: it loads what the file
-// says, once that has rested, as the poller does. It waits for as long as
-// Config.Rest and the package's documentation say, and for a file that never rests
-// at most twenty times Config.Rest; before that, it waits for its turn, as the
-// poller and each Reload look one after the other. When it returns, the caches have
-// forgotten what the change made wrong. It returns why the file could not be loaded,
-// as [Open] does; what was loaded before stays, unless Config.FailClosed.
+// Reload loads what the file says, once that has rested, as the poller does: it is for a
+// host with a watcher of its own. It reads the file whatever its times say, and parses it
+// only if it has changed. It waits for as long as Config.Rest and the package's
+// documentation say, and for a file that never rests at most twenty times Config.Rest;
+// before that, it waits for its turn, as the poller and each Reload look one after the
+// other. When it returns, the caches have forgotten what the change made wrong. It
+// returns why the file could not be loaded, as [Open] does, or that the file system does
+// not answer; what was loaded before stays, unless Config.FailClosed.
 func (f *File) Reload() error {
 	if err := f.notifier.untilTold(context.Background()); err != nil {
 		return fmt.Errorf("filesource: %s: %w", f.shown, err)
@@ -282,9 +284,8 @@ func (v *view) find(id tokencache.TokenID) (hash string, ok bool) {
 	return hash, ok
 }
 
-// Subscribe has the cache told of every change; see tokencache.Source. While the
+// Subscribe makes the cache hear of every change; see tokencache.Source. While the
 // caches are being told, no change can be made from within, by the group's observer
-// for example: Reload, Create and Delete return an error there, at once where they
-// get the context of the telling, and otherwise when the telling has taken ten
-// seconds. All other methods may be called.
+// for example: Reload and edits return an error there, at once if they get the context
+// of the notification, and otherwise when that has taken ten seconds. All other methods may be called.
 func (f *File) Subscribe(cache tokencache.Invalidator) (cancel func()) { return f.caches.Add(cache) }

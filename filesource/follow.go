@@ -32,8 +32,8 @@ import (
 // changes the file between check and apply (edit.go).
 //
 // A file that never rests cannot stop the follower: after ten times Config.Rest a
-// text that looks complete is taken without rest, and after twenty times the file
-// counts as one that cannot be read.
+// text that looks complete, and does not only grow, is taken without rest; after twenty
+// times one that grows, and any other counts as a file that cannot be read.
 const (
 	glance     = 10 * time.Millisecond // between the looks of rest
 	step       = 20 * time.Millisecond // between the looks of patience
@@ -221,14 +221,18 @@ func (f *File) pause(d *draft, rested time.Duration) time.Duration {
 // span is the unit of the times after which a restless file is not waited for.
 func (f *File) span() time.Duration { return max(f.cfg.Rest, 2*glance) }
 
-// hurriedDraft reads a file that does not rest. It returns nil if it is better to wait.
+// hurriedDraft reads a file that does not rest. It returns nil if it is better to wait: a
+// text that only grows is one that somebody writes slowly.
 func (w *watch) hurriedDraft(who reader) *draft {
 	d := w.draft(who, nil)
-	complete := d.err == nil && (d.seen.missing() || ends(d.text))
-	if complete && !w.emptied(d.doc) {
+	grows := w.hurried == nil || strings.HasPrefix(d.text, *w.hurried)
+	w.hurried = &d.text
+	hopeless := w.restless > hopeless*w.span()
+	complete := d.err == nil && (d.seen.missing() || ends(d.text)) && !w.emptied(d.doc)
+	if complete && (!grows || hopeless) {
 		return d
 	}
-	if w.restless <= hopeless*w.span() {
+	if !hopeless {
 		return nil
 	}
 	s := w.File.look()

@@ -209,6 +209,7 @@ func (w *world) newName(kind string) string {
 
 // TestFaults runs the suite: for seconds, or as long as -faults says.
 func TestFaults(t *testing.T) {
+	t.Parallel()
 	seed := *faultsSeed
 	if seed == 0 {
 		seed = rand.Uint64()

@@ -21,6 +21,7 @@ type watch struct {
 	// from running does not count: what looks restless after it may be a save that has
 	// just begun.
 	restless time.Duration
+	hurried  *string // what the last hurriedDraft read
 }
 
 // look looks once more, and reports whether the file has changed since the last look.
