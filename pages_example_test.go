@@ -148,3 +148,40 @@ func TestPageStore(t *testing.T) {
 		t.Errorf("after Revoke: got %v, want ErrRefused", err)
 	}
 }
+
+// The blocks of docs/files.md, likewise.
+
+var _ = func(group *tokencache.Group) error {
+	file, err := filesource.Open("/etc/auth/service_tokens", filesource.Config{
+		Logger: slog.Default(), // nil: silent
+	})
+	if err != nil {
+		return err // bad lines, one a line, or why it cannot be read
+	}
+	defer file.Close()
+	cache, err := tokencache.New(group, "file", file, tokencache.Config{})
+	_ = cache
+	return err
+}
+
+var _ = func(ctx context.Context, file *filesource.File, account tokencache.Account, deliver func(string)) error {
+	token, err := file.Rotate(ctx, account.TokenID("ci"))
+	switch {
+	case errors.Is(err, tokencache.ErrNotFound):
+		return err // nothing was changed
+	case err != nil && token.Secret().Len() == 0:
+		return err // likewise
+	case err != nil:
+		slog.Warn("the new secret may be in force or not", "err", err)
+	}
+	deliver(token.RevealBearer()) // it cannot be read again
+	return nil
+}
+
+var _ = func(file *filesource.File) bool {
+	st := file.Status()
+	healthy := st.Err == nil && // or: time.Since(st.Failing) < time.Hour
+		!st.Missing &&
+		time.Since(st.Looked) < time.Minute // a network file system may hang
+	return healthy
+}

@@ -10,7 +10,7 @@ import (
 func TestPages(t *testing.T) {
 	src := dedent(read(t, "pages_example_test.go"))
 	blocks := 0
-	for _, page := range []string{"docs/embedding.md", "docs/comparison.md"} {
+	for _, page := range []string{"docs/embedding.md", "docs/comparison.md", "docs/files.md"} {
 		for i, part := range strings.Split(read(t, page), "```go\n") {
 			block, _, closed := strings.Cut(part, "```")
 			if i == 0 {

@@ -36,7 +36,7 @@ func (f *File) placed(known *knowledge, seen sighting) bool {
 		return true
 	}
 	folder, err := f.sys.statFolder(seen.folder)
-	return err == nil && folder.ModTime().Equal(changed) && seen.info.ModTime().Before(changed)
+	return err == nil && folder.ModTime().Equal(changed) && !seen.info.ModTime().Equal(changed)
 }
 
 // newestLink returns the symbolic link in the path that was made last, or nil.
