@@ -8,6 +8,7 @@ import (
 
 	"github.com/svctoken/svctoken/evict"
 	"github.com/svctoken/svctoken/fleet"
+	"github.com/svctoken/svctoken/indexsource"
 	"github.com/svctoken/svctoken/internal/eswire"
 	"github.com/svctoken/svctoken/tokencache"
 )
@@ -37,14 +38,17 @@ func (s *server) changeFailed(ctx context.Context, user, verb, what string, err 
 // evict evicts for the context's user, and notes what became of it. An error is plain: the
 // log has all of it.
 func (s *server) evict(ctx context.Context, sel tokencache.Selector) (number int, report evict.Report, err error) {
-	report, err = s.evictor.EvictSelector(ctx, sel)
-	report.Selector = sel // if it failed, the evictor may not say
 	user, _ := evict.UserFrom(ctx)
+	report, err = s.evictor.EvictSelector(indexsource.WithActor(ctx, user.Name), sel)
+	report.Selector = sel // if it failed, the evictor may not say
 	number = s.journal.add(deed{User: user.Name, Verb: "evicted", What: sel.String(), Report: &report})
 	s.logEviction(ctx, user.Name, report)
 	if err != nil {
 		s.changeFailed(ctx, user.Name, "evicted", sel.String(), err)
-		return number, report, plainError(err)
+		if err = plainError(err); errors.Is(err, errUnavailable) {
+			err = errHere
+		}
+		return number, report, err
 	}
 	s.metrics.ObserveChange(words["evicted"], nil)
 	return number, report, nil
@@ -82,6 +86,8 @@ func (a audited) EvictSelector(ctx context.Context, sel tokencache.Selector) (ev
 	_, report, err := a.s.evict(ctx, sel)
 	return report, err
 }
+
+var errHere = errors.New("the eviction is in force on this server; it is not known whether the others have been told")
 
 var errUnavailable = errors.New("the index cannot be read or changed at present")
 

@@ -26,7 +26,7 @@ type Fleet struct {
 func RunFleet(ctx context.Context, o Options, f Fleet) error {
 	return run(ctx, o, func(s *server) (err error) {
 		cfg := f.Config
-		cfg.Name = s.node.name
+		cfg.Name, cfg.Answer = s.node.name, s.answer
 		cfg.Observer = func(e fleet.Event) {
 			s.logEvent(e)
 			s.metrics.ObserveFleet(e)

@@ -262,10 +262,10 @@ func TestFleet(t *testing.T) {
 	three.await(503, "the user cannot be authenticated at present", "GET", whoami, bearer)
 	three.pageMatches("/", `Answers no, it has no lease Member`, "Index red, a log in memory, failing: this node does not serve at present")
 	status, body = three.do("POST", tokens+"t1/_clear_cache", "", nil)
-	if status != 503 || !strings.Contains(body, "it is not known whether the change is in force on every node") {
+	if status != 200 || !strings.Contains(body, `{"_nodes":{"total":3,"successful":1,"failed":2,`) {
 		t.Errorf("evict on the node that is cut off: %d %s", status, body)
 	}
-	if status, body = three.do("POST", "/", "", form, "Accept", "text/html"); status != 503 || !strings.Contains(body, "it is not known whether the change is in force on every node") {
+	if status, body = three.do("POST", "/", "", form, "Accept", "text/html"); status != 200 || !strings.Contains(body, "; not confirmed by one, two") {
 		t.Errorf("evict on the page of the node that is cut off: %d %s", status, body)
 	}
 
@@ -279,5 +279,24 @@ func TestFleet(t *testing.T) {
 		if !strings.Contains(three.log.String(), line) {
 			t.Errorf("no %s in the log:\n%s", line, three.log)
 		}
+	}
+}
+
+// TestFileTokens: the answer says what each node's file holds, or that it is not known.
+func TestFileTokens(t *testing.T) {
+	log := fleettest.NewLog()
+	one, two := startNode(t, log, "one", 0), startNode(t, log, "two", 0)
+	for _, n := range []*node{one, two} {
+		n.await(200, `"answers":true`, "GET", "/_stats", "")
+	}
+	log.Settle()
+	const both = `"nodes_credentials":{"_nodes":{"failed":0,"successful":2,"total":2},"file_tokens":{"token1":{"nodes":["one","two"]},"token2":{"nodes":["one","two"]}}}`
+	one.await(200, both, "GET", credential, "")
+	two.await(200, both, "GET", credential, "")
+
+	two.conn.Cut(true, true)
+	body := one.await(200, `"_nodes":{"failed":1,"failures":[{"caused_by":{"reason":"`, "GET", credential, "")
+	if !strings.Contains(body, `"successful":1,"total":2},"file_tokens":{"token1":{"nodes":["one"]},"token2":{"nodes":["one"]}}`) {
+		t.Errorf("got %s", body)
 	}
 }

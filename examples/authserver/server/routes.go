@@ -5,6 +5,7 @@ import (
 	"net/http"
 
 	"github.com/svctoken/svctoken/evict"
+	"github.com/svctoken/svctoken/indexsource"
 	"github.com/svctoken/svctoken/internal/eswire"
 )
 
@@ -142,7 +143,8 @@ func (s *server) serve(route route, w http.ResponseWriter, r *http.Request) {
 		eswire.Fail(w, r, wrong)
 		return
 	}
-	ctx, cancel := context.WithTimeout(evict.WithUser(r.Context(), c.User), s.maxWait) // other nodes, and the log, may be out of reach
+	ctx := indexsource.WithActor(evict.WithUser(r.Context(), c.User), c.Name)
+	ctx, cancel := context.WithTimeout(ctx, s.maxWait) // other nodes, and the log, may be out of reach
 	defer cancel()
 	route.handle(w, r.WithContext(ctx), c)
 }

@@ -22,7 +22,13 @@ import (
 )
 
 // Run serves until the context is done. The index stays the caller's, who closes it
-// afterwards, where it needs that.
+// afterwards, if it needs that.
+//
+// An index that other servers share may have a method
+//
+//	Evictor(*tokencache.Group) evict.Evictor
+//
+// which returns what evicts on them too. Otherwise evictions are this server's alone.
 func Run(ctx context.Context, o Options, index Index) error {
 	return run(ctx, o, func(s *server) error {
 		s.index, s.evictor = index, evict.New(s.group)

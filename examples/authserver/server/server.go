@@ -141,35 +141,6 @@ func checkAccount(_ http.ResponseWriter, r *http.Request) *eswire.Error {
 	return nil
 }
 
-// credentials lists the tokens of an account: those of the index, which all nodes
-// share, and those of this node's file.
-func (s *server) credentials(w http.ResponseWriter, r *http.Request, _ caller) {
-	account := tokenID(r).Account
-	docs, err := s.index.List(r.Context(), account)
-	if err != nil {
-		failed(w, r, err)
-		return
-	}
-	tokens, fileTokens := object{}, object{}
-	for _, doc := range docs {
-		tokens[doc.Token.Name] = object{}
-	}
-	for _, id := range s.file.List() {
-		if id.Account == account {
-			fileTokens[id.Name] = object{"nodes": []string{s.node.name}}
-		}
-	}
-	eswire.Reply(w, r, http.StatusOK, object{
-		"service_account": account.String(),
-		"count":           len(tokens) + len(fileTokens),
-		"tokens":          tokens,
-		"nodes_credentials": object{
-			"_nodes":      object{"total": 1, "successful": 1, "failed": 0},
-			"file_tokens": fileTokens,
-		},
-	})
-}
-
 // checkDelete refuses what reads as if it meant several tokens. The answer "not found"
 // would read as if there were nothing to revoke.
 func checkDelete(w http.ResponseWriter, r *http.Request) *eswire.Error {
