@@ -3,6 +3,7 @@ package fleetnats
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"time"
 
@@ -20,6 +21,10 @@ const (
 
 	// inactive is after how long the server forgets a consumer of a node that died.
 	inactive = 30 * time.Second
+
+	// recheck is how often a follower looks whether the stream is still configured as
+	// a log has to be.
+	recheck = 10 * time.Second
 )
 
 // Follow implements fleetlog.Log. Its consumer lives in the memory of one server, so
@@ -28,6 +33,9 @@ const (
 // that was replaced. It has a name, so that a request which is sent again makes no
 // second one.
 func (l *Log) Follow(ctx context.Context, from fleetlog.Position) (fleetlog.Follower, error) {
+	if err := l.verify(ctx); err != nil {
+		return nil, err
+	}
 	consumer, err := l.js.CreateConsumer(ctx, l.stream(), jetstream.ConsumerConfig{
 		Name:              "fleet_" + rand.Text(),
 		DeliverPolicy:     jetstream.DeliverByStartSequencePolicy,
@@ -44,7 +52,7 @@ func (l *Log) Follow(ctx context.Context, from fleetlog.Position) (fleetlog.Foll
 	if err != nil {
 		return nil, fmt.Errorf("fleetnats: follow: %w", err)
 	}
-	return &follower{log: l, name: consumer.CachedInfo().Name, messages: messages, last: max(from, 1) - 1}, nil
+	return &follower{log: l, name: consumer.CachedInfo().Name, messages: messages, last: max(from, 1) - 1, checked: time.Now()}, nil
 }
 
 type follower struct {
@@ -53,6 +61,7 @@ type follower struct {
 	messages  jetstream.MessagesContext
 	last      fleetlog.Position // delivered last
 	delivered uint64            // how many messages
+	checked   time.Time         // when the stream was verified last
 }
 
 // Next implements fleetlog.Follower.
@@ -73,6 +82,12 @@ func (f *follower) Next(ctx context.Context) (fleetlog.Message, error) {
 	m := f.log.message(msg.Subject(), meta.Sequence.Stream, msg.Headers(), msg.Data())
 	if m.Position <= f.last {
 		return fleetlog.Message{}, fmt.Errorf("fleetnats: follow: position %d came after %d", m.Position, f.last)
+	}
+	if time.Since(f.checked) > recheck {
+		f.checked = time.Now()
+		if err := f.log.verify(ctx); errors.Is(err, ErrStream) {
+			return fleetlog.Message{}, err // of another error the node hears soon enough
+		}
 	}
 	m.Skipped = m.Position != f.last+1
 	f.last = m.Position

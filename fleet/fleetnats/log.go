@@ -22,12 +22,18 @@ type Config struct {
 	// the nodes answer on _FLEET.Bucket.>. Empty: svctoken.
 	Bucket string
 
+	// Domain is the JetStream domain that has the log. A leaf node with a JetStream of
+	// its own has a domain of its own, and answers for that unless it is told; nodes
+	// that are connected to the hub and to the leaf node then have two logs. Empty: the
+	// one that the connection leads to.
+	Domain string
+
 	// Replicas is how many servers keep the log, where Open creates it. Zero: 3.
 	// One, for tests, survives nothing.
 	Replicas int
 
-	// Existing has Open fail where there is no log, instead of creating it: for
-	// nodes that may not create streams.
+	// Existing makes Open fail if there is no log, instead of creating it: for nodes
+	// that may not create streams.
 	Existing bool
 }
 
@@ -38,6 +44,8 @@ type Log struct {
 	nc      *nats.Conn
 	js      jetstream.JetStream
 	bucket  string
+	api     string        // what subjects of the JetStream API begin with
+	target  string        // what is before the subjects of appends: nothing, or the domain's API
 	sending chan struct{} // a place for each Send that is on its way
 }
 
@@ -59,12 +67,29 @@ func Open(ctx context.Context, nc *nats.Conn, cfg Config) (*Log, error) {
 	if cfg.Replicas < 1 || cfg.Replicas > 5 {
 		return nil, fmt.Errorf("fleetnats: Config.Replicas: %d is not 1 to 5", cfg.Replicas)
 	}
-	js, err := jetstream.New(nc)
+	js, api, err := connect(nc, cfg.Domain)
 	if err != nil {
 		return nil, fmt.Errorf("fleetnats: %w", err)
 	}
-	l := &Log{nc: nc, js: js, bucket: cfg.Bucket, sending: make(chan struct{}, 256)}
+	target := ""
+	if cfg.Domain != "" {
+		target = api // servers take it away, in that domain alone
+	}
+	l := &Log{target: target, nc: nc, js: js, api: api, bucket: cfg.Bucket, sending: make(chan struct{}, 256)}
 	return l, l.prepare(ctx, cfg)
+}
+
+// connect returns the client of a domain, and what subjects of its API begin with.
+func connect(nc *nats.Conn, domain string) (jetstream.JetStream, string, error) {
+	if domain == "" {
+		js, err := jetstream.New(nc)
+		return js, "$JS.API.", err
+	}
+	if strings.ContainsAny(domain, " .*>\t\r\n") {
+		return nil, "", fmt.Errorf("Config.Domain: %q is not a part of a subject", domain)
+	}
+	js, err := jetstream.NewWithDomain(nc, domain)
+	return js, "$JS." + domain + ".API.", err
 }
 
 // prepare creates the stream, or checks it.
@@ -76,6 +101,15 @@ func (l *Log) prepare(ctx context.Context, cfg Config) error {
 			stream, err = l.js.Stream(ctx, l.stream())
 		}
 	}
+	if err != nil {
+		return fmt.Errorf("fleetnats: stream %s: %w", l.stream(), err)
+	}
+	return l.check(stream.CachedInfo().Config)
+}
+
+// verify checks the stream again: somebody may have changed it since.
+func (l *Log) verify(ctx context.Context) error {
+	stream, err := l.js.Stream(ctx, l.stream())
 	if err != nil {
 		return fmt.Errorf("fleetnats: stream %s: %w", l.stream(), err)
 	}
@@ -98,6 +132,12 @@ func (l *Log) config(replicas int) jetstream.StreamConfig {
 		DenyPurge:         true, // a purge takes documents away and tells nobody
 	}
 }
+
+// ErrStream is wrapped by the error of [Open], and by the reason why a node does not
+// serve, if the stream is configured in a way that breaks the contract of fleetlog.Log.
+// The error says which rule it breaks; change the stream with nats stream edit, and the
+// node serves again.
+var ErrStream = errors.New("fleetnats: the stream cannot keep a log")
 
 // check refuses a stream that loses messages, or cannot be read as the log needs it.
 func (l *Log) check(c jetstream.StreamConfig) error {
@@ -122,7 +162,7 @@ func (l *Log) check(c jetstream.StreamConfig) error {
 		{c.Duplicates < time.Minute, "its window for duplicates must be a minute or more"},
 	} {
 		if rule.broken {
-			return fmt.Errorf("fleetnats: stream %s: %s", l.stream(), rule.rule)
+			return fmt.Errorf("%w: stream %s: %s", ErrStream, l.stream(), rule.rule)
 		}
 	}
 	return nil
@@ -143,7 +183,7 @@ const (
 // Append implements fleetlog.Log: a message is acknowledged once a majority of the
 // replicas has it, and its ID keeps a second attempt from being written twice.
 func (l *Log) Append(ctx context.Context, entry fleetlog.Entry) (fleetlog.Position, error) {
-	msg := nats.NewMsg(l.subject(entry.Key))
+	msg := nats.NewMsg(l.target + l.subject(entry.Key))
 	msg.Data = entry.Value
 	var opts []jetstream.PublishOpt
 	if entry.ID != "" {
@@ -162,6 +202,9 @@ func (l *Log) Append(ctx context.Context, entry fleetlog.Entry) (fleetlog.Positi
 	if api, ok := errors.AsType[*jetstream.APIError](err); ok && wrongLast(api) {
 		return l.wrote(ctx, entry, err)
 	}
+	if tooLarge(err) {
+		return 0, fmt.Errorf("%w: append: %w", fleetlog.ErrUnfit, err)
+	}
 	if err != nil {
 		return 0, fmt.Errorf("fleetnats: append: %w", err)
 	}
@@ -177,6 +220,12 @@ func wrongLast(err *jetstream.APIError) bool {
 	return err.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence || err.ErrorCode == 10164
 }
 
+// tooLarge reports whether a message is larger than the servers or the stream take.
+func tooLarge(err error) bool {
+	api, ok := errors.AsType[*jetstream.APIError](err)
+	return errors.Is(err, nats.ErrMaxPayload) || ok && api.ErrorCode == 10054
+}
+
 // wrote looks whether it was an earlier attempt to append this entry that changed the
 // key: the server looks at the condition before it looks at the ID. The leader
 // answers, as only it has refused.
@@ -185,7 +234,7 @@ func (l *Log) wrote(ctx context.Context, entry fleetlog.Entry, refused error) (f
 	if err != nil {
 		return 0, err
 	}
-	msg, err := l.nc.RequestWithContext(ctx, "$JS.API.STREAM.MSG.GET."+l.stream(), request)
+	msg, err := l.nc.RequestWithContext(ctx, l.api+"STREAM.MSG.GET."+l.stream(), request)
 	if err != nil {
 		return 0, fmt.Errorf("fleetnats: append: %w", err)
 	}
@@ -210,7 +259,8 @@ func (l *Log) wrote(ctx context.Context, entry fleetlog.Entry, refused error) (f
 }
 
 // Read implements fleetlog.Log. Any replica answers, and says which position its
-// answer is of.
+// answer is of. A server makes mirrors of the stream answer as well, which may leave out
+// what they like; their answers name their own stream, and are refused.
 func (l *Log) Read(ctx context.Context, keys ...string) (fleetlog.View, error) {
 	subjects := make([]string, len(keys))
 	for i, key := range keys {
@@ -229,7 +279,7 @@ func (l *Log) Read(ctx context.Context, keys ...string) (fleetlog.View, error) {
 		return fleetlog.View{}, fmt.Errorf("fleetnats: read: %w", err)
 	}
 	defer sub.Unsubscribe()
-	if err := l.nc.PublishRequest("$JS.API.DIRECT.GET."+l.stream(), inbox, request); err != nil {
+	if err := l.nc.PublishRequest(l.api+"DIRECT.GET."+l.stream(), inbox, request); err != nil {
 		return fleetlog.View{}, fmt.Errorf("fleetnats: read: %w", err)
 	}
 	return l.collect(ctx, sub)
@@ -258,7 +308,12 @@ func (l *Log) collect(ctx context.Context, sub *nats.Subscription) (fleetlog.Vie
 			}
 			view.Messages[m.Key] = m
 			last = strconv.FormatUint(uint64(m.Position), 10)
+		case "413":
+			return fleetlog.View{}, fmt.Errorf("%w: read: %s %s", fleetlog.ErrUnfit, status, msg.Header.Get("Description"))
 		case "204":
+			if len(view.Messages) == 0 {
+				return fleetlog.View{}, nil // nothing names the stream that has answered
+			}
 			if pending := msg.Header.Get("Nats-Num-Pending"); pending != "0" {
 				return fleetlog.View{}, fmt.Errorf("fleetnats: read: the answer is not complete, %s are missing", pending)
 			}
@@ -278,6 +333,9 @@ func (l *Log) collect(ctx context.Context, sub *nats.Subscription) (fleetlog.Vie
 
 // stored reads a message of a direct get.
 func (l *Log) stored(msg *nats.Msg) (fleetlog.Message, error) {
+	if stream := added(msg.Header, "Nats-Stream"); stream != l.stream() {
+		return fleetlog.Message{}, fmt.Errorf("fleetnats: read: stream %.100q has answered for %s", stream, l.stream())
+	}
 	seq, err := strconv.ParseUint(added(msg.Header, "Nats-Sequence"), 10, 64)
 	if err != nil {
 		return fleetlog.Message{}, fmt.Errorf("fleetnats: read: %w", err)

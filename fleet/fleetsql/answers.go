@@ -40,12 +40,16 @@ func (l *Log) Listen(deliver func([]byte)) (address string, stop func(), err err
 	defer l.mu.Unlock()
 	l.listeners[address] = sent
 	go func() {
-		for ctx.Err() == nil {
+		for passed := false; ctx.Err() == nil; {
 			rung := sent.next()
-			for _, data := range l.receive(ctx, address) {
+			all := l.receive(ctx, address)
+			if passed && len(all) > 0 {
+				l.missed()
+			}
+			for _, data := range all {
 				deliver(data)
 			}
-			l.rest(ctx, rung)
+			passed, _ = l.rest(ctx, rung)
 		}
 	}()
 	return address, func() {
@@ -62,11 +66,11 @@ func (l *Log) receive(ctx context.Context, address string) (all [][]byte) {
 	ctx, cancel := context.WithTimeout(ctx, sendTimeout)
 	defer cancel()
 	var n int
-	err := l.db.QueryRowContext(ctx, l.dialect.sql("SELECT count(*) FROM svctoken_fleet_sent WHERE address = $1"), address).Scan(&n)
+	err := l.db.QueryRowContext(ctx, l.sql("SELECT count(*) FROM svctoken_fleet_sent WHERE address = $1"), address).Scan(&n)
 	if err != nil || n == 0 {
 		return nil // without a write, which SQLite has one of at a time
 	}
-	rows, err := l.db.QueryContext(ctx, l.dialect.sql("DELETE FROM svctoken_fleet_sent WHERE address = $1 RETURNING data"), address)
+	rows, err := l.db.QueryContext(ctx, l.sql("DELETE FROM svctoken_fleet_sent WHERE address = $1 RETURNING data"), address)
 	if err != nil {
 		return nil
 	}
@@ -158,7 +162,7 @@ func (l *Log) send(batch []answer) error {
 			if step.statement == "" {
 				continue
 			}
-			if _, err := q.ExecContext(ctx, l.dialect.sql(step.statement), step.args...); err != nil {
+			if _, err := q.ExecContext(ctx, l.sql(step.statement), step.args...); err != nil {
 				return err
 			}
 		}

@@ -34,7 +34,8 @@ func (d Dialect) String() string {
 
 // sql writes a statement as the dialect has it: $1 for a parameter, {now} for the
 // milliseconds since 1970, {server} for a text that another server process changes,
-// {durable} for whether a commit waits until it is durable.
+// {durable} for whether a commit waits until it is durable, {patient} for what makes it
+// wait for as long as that takes.
 func (d Dialect) sql(statement string) string {
 	if d == SQLite {
 		return inSQLite.Replace(statement)
@@ -44,9 +45,13 @@ func (d Dialect) sql(statement string) string {
 
 var (
 	inSQLite = strings.NewReplacer("$", "?", "{now}", "CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)",
-		"{server}", "''", "{durable}", "TRUE")
+		"{server}", "''", "{durable}", "TRUE", "{patient}", "''")
 	inPostgreSQL = strings.NewReplacer("{now}", "CAST(extract(epoch FROM clock_timestamp()) * 1000 AS BIGINT)",
-		"{server}", "pg_postmaster_start_time()::text", "{durable}", "current_setting('synchronous_commit') NOT IN ('off', 'local')")
+		"{server}", "CAST(CAST(extract(epoch FROM pg_postmaster_start_time()) * 1000000 AS BIGINT) AS TEXT)", // in no time zone
+		"{durable}", "current_setting('synchronous_commit') NOT IN ('off', 'local')",
+		// A statement_timeout would cancel a commit's wait for its standby, and
+		// PostgreSQL then answers with success.
+		"{patient}", "set_config('statement_timeout', '0', true)")
 )
 
 // A querier is a connection, a transaction, or a database.
@@ -70,7 +75,21 @@ func (l *Log) write(ctx context.Context, do func(querier) error) error {
 	if err := do(tx); err != nil {
 		return err
 	}
-	return tx.Commit()
+	if err := tx.Commit(); err != nil {
+		return err
+	}
+	return committed(ctx)
+}
+
+// committed returns an error if the context had ended when a commit was answered. Some
+// drivers cancel at the server what they wait for when their context ends, and PostgreSQL
+// answers a commit whose wait for its synchronous standby was cancelled with success: the
+// outcome is unknown, and another attempt waits again.
+func committed(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return fmt.Errorf("a commit whose context ended may not have reached the standby: %w", err)
+	}
+	return nil
 }
 
 // writeSQLite begins as a writer: a transaction that has read cannot become one after
@@ -85,7 +104,9 @@ func (l *Log) writeSQLite(ctx context.Context, do func(querier) error) error {
 		return err
 	}
 	if err = do(conn); err == nil {
-		_, err = conn.ExecContext(ctx, "COMMIT")
+		if _, err = conn.ExecContext(ctx, "COMMIT"); err == nil {
+			return committed(ctx)
+		}
 	}
 	if err != nil {
 		if _, rollbackErr := conn.ExecContext(context.WithoutCancel(ctx), "ROLLBACK"); rollbackErr != nil {

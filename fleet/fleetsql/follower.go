@@ -13,7 +13,7 @@ import (
 // newsStatement reads, as of one moment, which log this is, the last position, the id of
 // its append, the id of the append that was the last one before, and the messages after
 // a position.
-const newsStatement = `SELECT l.uuid, {server}, l.rev, c.id, b.id, m.position, m.key, m.value, m.deleted, m.id FROM svctoken_fleet_log l
+const newsStatement = `SELECT l.uuid, l.readers, {server}, l.rev, c.id, b.id, m.position, m.key, m.value, m.deleted, m.id FROM svctoken_fleet_log l
 	LEFT JOIN svctoken_fleet_appends c ON c.position = l.rev
 	LEFT JOIN svctoken_fleet_appends b ON b.position = $1
 	LEFT JOIN (SELECT * FROM svctoken_fleet_messages WHERE position > $2 ORDER BY position LIMIT 256) m ON TRUE
@@ -52,15 +52,15 @@ type sight struct {
 
 // Next implements fleetlog.Follower.
 func (f *follower) Next(ctx context.Context) (fleetlog.Message, error) {
-	for len(f.ready) == 0 {
+	for passed := false; len(f.ready) == 0; {
 		rung := f.log.written.next()
-		if err := f.look(ctx); err != nil {
-			return fleetlog.Message{}, err
+		err := f.look(ctx)
+		if err == nil && len(f.ready) == 0 {
+			passed, err = f.log.rest(ctx, rung)
+		} else if passed {
+			f.log.missed()
 		}
-		if len(f.ready) > 0 {
-			break
-		}
-		if err := f.log.rest(ctx, rung); err != nil {
+		if err != nil {
 			return fleetlog.Message{}, err
 		}
 	}
@@ -76,7 +76,7 @@ func (f *follower) Close() {}
 
 // look reads what is new, and checks that it is new in the same log.
 func (f *follower) look(ctx context.Context) error {
-	if err := f.log.checkFile(); err != nil {
+	if err := f.log.file.check(); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, lookTimeout) // a connection that was cut without a word is waited on for ever
@@ -89,9 +89,10 @@ func (f *follower) look(ctx context.Context) error {
 	var now sight
 	var id, before sql.NullString
 	var found []fleetlog.Message
+	var readers int
 	for rows.Next() {
 		var m storedMessage
-		if err := rows.Scan(append([]any{&now.uuid, &now.server, &now.rev, &id, &before}, m.columns()...)...); err != nil {
+		if err := rows.Scan(append([]any{&now.uuid, &readers, &now.server, &now.rev, &id, &before}, m.columns()...)...); err != nil {
 			return wrap("follow", err)
 		}
 		if m.position.Valid {
@@ -102,6 +103,9 @@ func (f *follower) look(ctx context.Context) error {
 		return wrap("follow", err)
 	}
 	now.id = id.String
+	if err := checkReaders(readers); err != nil {
+		return err
+	}
 	if err := f.seen.followedBy(now, before.String); err != nil {
 		return err
 	}

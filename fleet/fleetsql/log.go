@@ -6,7 +6,6 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -19,24 +18,26 @@ import (
 // production setting.
 type Config struct {
 	// Poll is how often a node looks for what others have written; zero: 100
-	// milliseconds. An eviction takes about that long, where nothing calls
-	// [Log.Notified]. From a millisecond to a minute; keep it well below the fleet's
+	// milliseconds. An eviction takes about that long, unless something calls
+	// [Log.Notified]; while that tells of everything, a node looks a tenth as often,
+	// but at least once a second. From a millisecond to a minute; keep it well below the fleet's
 	// lease, or evictions wait for that instead.
 	Poll time.Duration
 
-	// Existing has Open fail where there are no tables, instead of creating them: for
+	// Schema is PostgreSQL's schema that has the tables. Empty: the first one on the
+	// search path that has them, or else the first one. That differs between roles if
+	// one has a schema of its own name, and their nodes then have two logs.
+	Schema string
+
+	// Existing makes Open fail if there are no tables, instead of creating them: for
 	// nodes that may not create any.
 	Existing bool
 }
 
-// ErrReplaced is wrapped by the errors of a log on SQLite once another file stands
-// in the place of the one that it opened, as after a restore. Connections that are open
-// would go on in the old one. Restart the process.
-var ErrReplaced = errors.New("another file stands in the place of the log's")
-
 // ErrNotDurable is wrapped by the error of an append that would be acknowledged before
 // it is durable: synchronous_commit is off, or is local, which does not wait for a
-// standby (PostgreSQL), or synchronous is below FULL (SQLite). Nothing was written.
+// standby (PostgreSQL), or synchronous is below FULL, or journal_mode is OFF or MEMORY
+// (SQLite). Nothing was written.
 var ErrNotDurable = errors.New("the database acknowledges before it has synced to disk")
 
 // A Log is a log of package fleet in a database. [Open] makes one.
@@ -46,8 +47,7 @@ type Log struct {
 	db      *sql.DB
 	dialect Dialect
 	cfg     Config
-	path    string // of SQLite's file
-	file    os.FileInfo
+	file    *openedFile // of SQLite; nil: there is none
 	append  appendStatements
 	news    string
 	written bell // for followers
@@ -55,6 +55,7 @@ type Log struct {
 	mu        sync.Mutex // guards the fields below
 	listeners map[string]*bell
 	answers   []answer // to be sent
+	hears     bool     // a notification told of what was found last
 	sending   bool     // somebody sends them
 }
 
@@ -72,10 +73,11 @@ func Open(ctx context.Context, db *sql.DB, dialect Dialect, cfg Config) (*Log, e
 	if _, err := Schema(dialect); err != nil {
 		return nil, err
 	}
-	l := &Log{
-		db: db, dialect: dialect, cfg: cfg, append: newAppendStatements(dialect), news: dialect.sql(newsStatement),
-		listeners: make(map[string]*bell),
+	if strings.Trim(cfg.Schema, "abcdefghijklmnopqrstuvwxyz0123456789_") != "" || cfg.Schema != "" && dialect != PostgreSQL {
+		return nil, fmt.Errorf("fleetsql: Config.Schema: %q is not a name of a-z 0-9 _, or is not for PostgreSQL", cfg.Schema)
 	}
+	l := &Log{db: db, dialect: dialect, cfg: cfg, listeners: make(map[string]*bell)}
+	l.append, l.news = l.newAppendStatements(), l.sql(newsStatement)
 	if !cfg.Existing {
 		if err := l.create(ctx); err != nil {
 			return nil, err
@@ -85,36 +87,6 @@ func Open(ctx context.Context, db *sql.DB, dialect Dialect, cfg Config) (*Log, e
 		return nil, err
 	}
 	return l, l.noteFile(ctx)
-}
-
-// noteFile notes which file SQLite has opened.
-func (l *Log) noteFile(ctx context.Context) error {
-	if l.dialect != SQLite {
-		return nil
-	}
-	var path sql.NullString
-	if err := l.db.QueryRowContext(ctx, "SELECT file FROM pragma_database_list WHERE name = 'main'").Scan(&path); err != nil {
-		return wrap("open", err)
-	}
-	if path.String == "" {
-		return errors.New("fleetsql: open: the database is in memory, and has nothing to share")
-	}
-	var err error
-	l.path = path.String
-	l.file, err = os.Stat(l.path)
-	return wrap("open", err)
-}
-
-// checkFile fails where the file is not the one that was opened.
-func (l *Log) checkFile() error {
-	if l.file == nil {
-		return nil
-	}
-	now, err := os.Stat(l.path)
-	if err == nil && os.SameFile(l.file, now) {
-		return nil
-	}
-	return fmt.Errorf("fleetsql: %w", ErrReplaced)
 }
 
 // Notified is for whoever listens to PostgreSQL's notifications: pglisten.Listen calls
@@ -131,6 +103,7 @@ func (l *Log) Notified(payload string) {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.hears = true
 	for address, b := range l.listeners {
 		if about == "" || slices.Contains(strings.Fields(addresses), address) {
 			b.ring()
@@ -167,17 +140,37 @@ func (b *bell) ring() {
 	}
 }
 
-// rest waits for a poll's time to pass, or for a ring.
-func (l *Log) rest(ctx context.Context, rung <-chan struct{}) error {
-	timer := time.NewTimer(l.cfg.Poll)
+// rest waits for a poll's time to pass, or for a ring, and reports whether the time has
+// passed.
+func (l *Log) rest(ctx context.Context, rung <-chan struct{}) (passed bool, err error) {
+	timer := time.NewTimer(l.poll())
 	defer timer.Stop()
 	select {
 	case <-ctx.Done():
-		return ctx.Err()
+		return false, ctx.Err()
 	case <-timer.C:
+		return true, nil
 	case <-rung:
+		return false, nil
 	}
-	return nil
+}
+
+// poll returns how long to wait until the next look. While notifications tell of what
+// there is, a look is only for the one that is lost.
+func (l *Log) poll() time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.hears {
+		return l.cfg.Poll
+	}
+	return max(l.cfg.Poll, min(10*l.cfg.Poll, time.Second))
+}
+
+// missed notes that a look has found what no notification told of.
+func (l *Log) missed() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.hears = false
 }
 
 // appendStatements are those of an append, in their order.
@@ -192,23 +185,23 @@ const (
 	keptFor     = 10 * time.Minute
 )
 
-func newAppendStatements(d Dialect) appendStatements {
+func (l *Log) newAppendStatements() appendStatements {
 	s := appendStatements{
 		// Whoever is first holds the row until its commit.
-		next: d.sql("UPDATE svctoken_fleet_log SET rev = rev + 1 RETURNING rev, {durable}"),
-		look: d.sql(`SELECT (SELECT position FROM svctoken_fleet_appends WHERE id = $1),
+		next: l.sql("UPDATE svctoken_fleet_log SET rev = rev + 1 RETURNING rev, readers, {durable}, {patient}"),
+		look: l.sql(`SELECT (SELECT position FROM svctoken_fleet_appends WHERE id = $1),
 			(SELECT position FROM svctoken_fleet_messages WHERE key = $2 AND (expires IS NULL OR expires > {now}))`),
-		put: d.sql(`INSERT INTO svctoken_fleet_messages (key, position, value, deleted, id, expires)
+		put: l.sql(`INSERT INTO svctoken_fleet_messages (key, position, value, deleted, id, expires)
 			VALUES ($1, $2, $3, $4, $5, {now} + CAST($6 AS BIGINT)) ON CONFLICT (key) DO UPDATE SET
 			position = excluded.position, value = excluded.value, deleted = excluded.deleted, id = excluded.id, expires = excluded.expires`),
-		note: d.sql("INSERT INTO svctoken_fleet_appends (position, id, written) VALUES ($1, $2, {now})"),
+		note: l.sql("INSERT INTO svctoken_fleet_appends (position, id, written) VALUES ($1, $2, {now})"),
 		// A few at a time, and more than come.
-		purgeAppends: d.sql(fmt.Sprintf(`DELETE FROM svctoken_fleet_appends WHERE position IN
+		purgeAppends: l.sql(fmt.Sprintf(`DELETE FROM svctoken_fleet_appends WHERE position IN
 			(SELECT position FROM svctoken_fleet_appends WHERE position <= $1 - %d AND written < {now} - %d ORDER BY position LIMIT 4)`, keptAppends, keptFor.Milliseconds())),
-		purgeMessages: d.sql(`DELETE FROM svctoken_fleet_messages WHERE key IN
+		purgeMessages: l.sql(`DELETE FROM svctoken_fleet_messages WHERE key IN
 			(SELECT key FROM svctoken_fleet_messages WHERE expires < {now} ORDER BY expires LIMIT 4)`),
 	}
-	if d == PostgreSQL {
+	if l.dialect == PostgreSQL {
 		s.notify = "SELECT pg_notify('svctoken', $1)"
 	}
 	return s
@@ -223,7 +216,7 @@ func (l *Log) Append(ctx context.Context, entry fleetlog.Entry) (fleetlog.Positi
 		return err
 	})
 	if err == nil {
-		err = l.checkFile() // in a file that nobody sees any more, it is not committed
+		err = l.file.check() // in a file that nobody sees any more, it is not committed
 	}
 	if err != nil {
 		return 0, wrap("append", err)
@@ -239,7 +232,12 @@ func (l *Log) appendIn(ctx context.Context, q querier, entry fleetlog.Entry) (fl
 	}
 	var pos fleetlog.Position
 	var durable bool
-	if err := q.QueryRowContext(ctx, l.append.next).Scan(&pos, &durable); err != nil {
+	var readers int
+	var patient string
+	if err := q.QueryRowContext(ctx, l.append.next).Scan(&pos, &readers, &durable, &patient); err != nil {
+		return 0, err
+	}
+	if err := checkReaders(readers); err != nil {
 		return 0, err
 	}
 	if !durable {
@@ -253,7 +251,7 @@ func (l *Log) appendIn(ctx context.Context, q querier, entry fleetlog.Entry) (fl
 		// Written all the same: only a commit that has something to write waits until
 		// a standby has what is before it. The first attempt may have ended while it
 		// waited for that, and is then in the log without having been acknowledged.
-		_, err := q.ExecContext(ctx, "UPDATE svctoken_fleet_log SET rev = rev - 1")
+		_, err := q.ExecContext(ctx, l.sql("UPDATE svctoken_fleet_log SET rev = rev - 1"))
 		return fleetlog.Position(before.Int64), err
 	}
 	if entry.If != nil && fleetlog.Position(last.Int64) != *entry.If {
@@ -298,18 +296,26 @@ func notNull(data []byte) []byte {
 	return data
 }
 
-// checkSynchronous returns an error where SQLite would not sync a commit: in WAL mode
-// only FULL and EXTRA do.
+// checkSynchronous returns an error if SQLite would not sync a commit, or would not take
+// back what a crash has left of one: only FULL and EXTRA sync, and a journal in memory
+// is lost with the process.
 func (l *Log) checkSynchronous(ctx context.Context, q querier) error {
 	if l.dialect != SQLite {
 		return nil
 	}
 	var level int
+	var journal string
 	if err := q.QueryRowContext(ctx, "PRAGMA synchronous").Scan(&level); err != nil {
 		return err
 	}
-	if level < 2 {
+	if err := q.QueryRowContext(ctx, "PRAGMA journal_mode").Scan(&journal); err != nil {
+		return err
+	}
+	switch {
+	case level < 2:
 		return fmt.Errorf("fleetsql: append: PRAGMA synchronous is %d, and must be 2, FULL: %w", level, ErrNotDurable)
+	case strings.EqualFold(journal, "off"), strings.EqualFold(journal, "memory"):
+		return fmt.Errorf("fleetsql: append: PRAGMA journal_mode is %s, and must be WAL: %w", journal, ErrNotDurable)
 	}
 	return nil
 }
@@ -334,7 +340,7 @@ func (l *Log) Read(ctx context.Context, keys ...string) (fleetlog.View, error) {
 		where = []string{"FALSE"}
 	}
 	// One statement, so that all of it is of one moment.
-	rows, err := l.db.QueryContext(ctx, l.dialect.sql(`SELECT l.rev, m.position, m.key, m.value, m.deleted, m.id FROM svctoken_fleet_log l
+	rows, err := l.db.QueryContext(ctx, l.sql(`SELECT l.rev, m.position, m.key, m.value, m.deleted, m.id FROM svctoken_fleet_log l
 		LEFT JOIN (SELECT * FROM svctoken_fleet_messages WHERE (`+strings.Join(where, " OR ")+`) AND (expires IS NULL OR expires > {now})) m ON TRUE`), args...)
 	if err != nil {
 		return fleetlog.View{}, wrap("read", err)
@@ -353,7 +359,7 @@ func (l *Log) Read(ctx context.Context, keys ...string) (fleetlog.View, error) {
 	if err := rows.Err(); err != nil {
 		return fleetlog.View{}, wrap("read", err)
 	}
-	return view, l.checkFile()
+	return view, l.file.check()
 }
 
 // A storedMessage is a row of messages, or of nulls.

@@ -5,6 +5,7 @@ import (
 	"embed"
 	"errors"
 	"fmt"
+	"regexp"
 	"strings"
 )
 
@@ -14,8 +15,9 @@ var schemas embed.FS
 // format is the version of the schema that this package reads and writes.
 const format = 1
 
-// ErrFormat is wrapped by the error of [Open] for a log whose tables are of another
-// version than this package's.
+// ErrFormat is wrapped by the error of [Open] for a log whose tables this version of the
+// package cannot use, and by the reason why a node does not serve, once a later version
+// has changed them so. The tables say which versions still can.
 var ErrFormat = errors.New("the tables are of another version")
 
 // Schema returns the statements that [Open] runs, in one transaction, for those who run
@@ -37,6 +39,20 @@ func Schema(d Dialect) ([]string, error) {
 	return statements, nil
 }
 
+// tables are the names of the tables, and not those of the indexes, which begin alike.
+var tables = regexp.MustCompile(`\bsvctoken_fleet_(log|messages|appends|sent)\b`)
+
+// qualify names the tables with their schema.
+func (l *Log) qualify(statement string) string {
+	if l.cfg.Schema == "" {
+		return statement
+	}
+	return tables.ReplaceAllString(statement, `"`+l.cfg.Schema+`".$0`)
+}
+
+// sql writes a statement as the dialect has it, and names the tables with their schema.
+func (l *Log) sql(statement string) string { return l.qualify(l.dialect.sql(statement)) }
+
 // create creates the tables that are missing. Any number of processes may do so at once.
 func (l *Log) create(ctx context.Context) error {
 	statements, err := Schema(l.dialect)
@@ -48,7 +64,7 @@ func (l *Log) create(ctx context.Context) error {
 			statements = append([]string{"SELECT pg_advisory_xact_lock(hashtext('svctoken_fleet'))"}, statements...)
 		}
 		for _, s := range statements {
-			if _, err := q.ExecContext(ctx, s); err != nil {
+			if _, err := q.ExecContext(ctx, l.qualify(s)); err != nil {
 				return err
 			}
 		}
@@ -58,12 +74,21 @@ func (l *Log) create(ctx context.Context) error {
 
 // check returns an error where the tables are not those that the package knows.
 func (l *Log) check(ctx context.Context) error {
-	var found int
-	if err := l.db.QueryRowContext(ctx, "SELECT format FROM svctoken_fleet_log").Scan(&found); err != nil {
+	var found, readers int
+	if err := l.db.QueryRowContext(ctx, l.sql("SELECT format, readers FROM svctoken_fleet_log")).Scan(&found, &readers); err != nil {
 		return wrap("open", err)
 	}
-	if found != format {
+	if found < format {
 		return fmt.Errorf("fleetsql: open: %w: they have %d, the package %d", ErrFormat, found, format)
+	}
+	return checkReaders(readers)
+}
+
+// checkReaders returns an error if a later version of the package has left the tables
+// to later versions.
+func checkReaders(readers int) error {
+	if readers > format {
+		return fmt.Errorf("fleetsql: %w: they are for versions from %d on, the package has %d", ErrFormat, readers, format)
 	}
 	return nil
 }

@@ -38,6 +38,7 @@ func Suite(t *testing.T, bench func(t *testing.T) Bench) {
 		{"complete: a late follower delivers the last message of each key, and says what it left out", complete},
 		{"conditional: an append on a condition happens on it alone", conditional},
 		{"repeated: an ID is written once", repeated},
+		{"superseded: an ID is written once, also if its key has changed since", superseded},
 		{"fenced: an append comes after what was acknowledged, and reads reach it", fenced},
 		{"viewed: a read shows keys and prefixes as of its position", viewed},
 		{"kept: a message stays for its TTL, and goes", kept},
@@ -191,6 +192,27 @@ func repeated(t *testing.T, b Bench) {
 	again, err := b.Connect(t).Append(t.Context(), fleetlog.Entry{Key: "node.x.1", ID: "1", If: new(fleetlog.Position)})
 	if err != nil || again != first {
 		t.Errorf("the second attempt: position %d, %v; want %d", again, err, first)
+	}
+}
+
+// superseded repeats an append whose answer may have been lost, after somebody else has
+// changed the key: writing it again would bring back what was taken away.
+func superseded(t *testing.T, b Bench) {
+	e := b.Connect(t)
+	none := new(fleetlog.Position)
+	first := mustAppend(t, e, fleetlog.Entry{Key: "doc.a.b.c", ID: "1", Value: []byte("old"), If: none})
+	second := mustAppend(t, e, fleetlog.Entry{Key: "doc.a.b.c", ID: "2", If: &first, Delete: true})
+	again, err := b.Connect(t).Append(t.Context(), fleetlog.Entry{Key: "doc.a.b.c", ID: "1", Value: []byte("old"), If: none})
+	if errors.Is(err, fleetlog.ErrConflict) {
+		again, err = first, nil // that is allowed, too
+	}
+	if err != nil || again != first {
+		t.Errorf("the second attempt: position %d, %v; want %d", again, err, first)
+	}
+	end := mustAppend(t, e, fleetlog.Entry{Key: "end", ID: "3"})
+	view := reads(t, e, end, "doc.a.b.c", "end")
+	if m := view.Messages["doc.a.b.c"]; m.Position != 0 && (m.Position != second || !m.Deleted) {
+		t.Errorf("the key holds %+v, want what was written last", m)
 	}
 }
 

@@ -21,7 +21,7 @@ func TestReadLosesSome(t *testing.T) {
 	answer(t, nc, "$JS.API.DIRECT.GET.KV_test", func(m *nats.Msg) {
 		for i := 1; i <= 3; i++ {
 			part := nats.NewMsg(m.Reply)
-			for name, value := range map[string]any{"Nats-Subject": fmt.Sprint("$KV.test.node.x.", i), "Nats-Sequence": i, "Nats-Last-Sequence": i - 1} {
+			for name, value := range map[string]any{"Nats-Stream": "KV_test", "Nats-Subject": fmt.Sprint("$KV.test.node.x.", i), "Nats-Sequence": i, "Nats-Last-Sequence": i - 1} {
 				part.Header.Set(name, fmt.Sprint(value))
 			}
 			if i != int(lost.Load()) {

@@ -57,7 +57,7 @@ func TestOpenChecksTheStream(t *testing.T) {
 		"sources":           func(c *jetstream.StreamConfig) { c.Sources = []*jetstream.StreamSource{{Name: "else"}} },
 		"a short window":    func(c *jetstream.StreamConfig) { c.Duplicates = time.Second },
 	} {
-		if err := open(breakIt); err == nil || !strings.HasPrefix(err.Error(), "fleetnats: stream KV_test: it") {
+		if err := open(breakIt); err == nil || !strings.HasPrefix(err.Error(), fleetnats.ErrStream.Error()+": stream KV_test: it") {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

@@ -3,6 +3,7 @@ CREATE TABLE IF NOT EXISTS svctoken_fleet_log (
   one    INTEGER PRIMARY KEY DEFAULT 1 CHECK (one = 1),
   uuid   TEXT    NOT NULL,
   format INTEGER NOT NULL, -- the version of this schema
+  readers INTEGER NOT NULL, -- the lowest version of the package that may still use it
   rev    BIGINT  NOT NULL
 ) WITH (fillfactor = 50)
 --
@@ -38,4 +39,4 @@ CREATE TABLE IF NOT EXISTS svctoken_fleet_sent (
 --
 CREATE INDEX IF NOT EXISTS svctoken_fleet_sent_address ON svctoken_fleet_sent (address)
 --
-INSERT INTO svctoken_fleet_log (one, uuid, format, rev) VALUES (1, gen_random_uuid()::text, 1, 0) ON CONFLICT DO NOTHING
+INSERT INTO svctoken_fleet_log (one, uuid, format, readers, rev) VALUES (1, gen_random_uuid()::text, 1, 1, 0) ON CONFLICT DO NOTHING

@@ -2,11 +2,13 @@ package sqltest
 
 import (
 	"context"
+	"database/sql"
 	"fmt"
 	"testing"
 	"time"
 
 	"github.com/svctoken/svctoken/fleet/fleetlog"
+	"github.com/svctoken/svctoken/fleet/fleetsql"
 	"github.com/svctoken/svctoken/internal/harness/pgserver"
 )
 
@@ -14,11 +16,24 @@ import (
 // acknowledged, however often it is tried, though PostgreSQL shows it once a client has
 // given up. When the standby need not be waited for any more, it is, where it was.
 func TestStandbyIsAway(t *testing.T) {
+	for name, open := range drivers {
+		t.Run(name, func(t *testing.T) { standbyIsAway(t, open) })
+	}
+}
+
+// postgresAlone is a database on a server of its own, of which a test changes the settings.
+func postgresAlone(t *testing.T) database {
+	t.Helper()
 	s, err := pgserver.Start("fsync = off")
 	pgserver.Need(t, err)
-	defer s.Close()
-	d := newSchema(t, s)
-	e := d.connect(t)
+	t.Cleanup(func() { s.Close() })
+	return newSchema(t, s)
+}
+
+func standbyIsAway(t *testing.T, open func(testing.TB, string) *sql.DB) {
+	d := postgresAlone(t)
+	db := open(t, d.dsn)
+	e := &node{Log: openLog(t, db, d.dialect, fleetsql.Config{Poll: d.poll}), db: db}
 	try := func(key, id string) error {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second/2)
 		defer cancel()

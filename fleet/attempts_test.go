@@ -1,0 +1,140 @@
+package fleet
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/svctoken/svctoken/fleet/fleetlog"
+)
+
+func TestSettleAppend(t *testing.T) {
+	conflict, unfit, down := fmt.Errorf("x: %w", fleetlog.ErrConflict), fmt.Errorf("x: %w", fleetlog.ErrUnfit), errors.New("down")
+	for _, tt := range []struct {
+		name    string
+		err     error
+		earlier bool
+		final   bool
+		want    error
+	}{
+		{"written", nil, false, true, nil},
+		{"written by a later attempt", nil, true, true, nil},
+		{"a conflict", conflict, false, true, fleetlog.ErrConflict},
+		{"a conflict of a later attempt", conflict, true, true, errUnsure},
+		{"unfit", unfit, false, true, fleetlog.ErrUnfit},
+		{"unfit at a later attempt", unfit, true, true, errUnsure},
+		{"an outage", down, false, false, down},
+		{"a longer outage", down, true, false, down},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			final, err := settleAppend(tt.err, tt.earlier)
+			if final != tt.final || !errors.Is(err, tt.want) {
+				t.Errorf("got %v, %v", final, err)
+			}
+			if want := final && err != nil && !tt.earlier; untouched(err) != want {
+				t.Errorf("%v: certainly not written: %v, want %v", err, !want, want)
+			}
+		})
+	}
+}
+
+func TestPatience(t *testing.T) {
+	for lease, want := range map[time.Duration]time.Duration{15 * time.Second: 3 * time.Second, 100 * time.Millisecond: 100 * time.Millisecond, time.Second: 200 * time.Millisecond} {
+		if got := patience(lease); got != want {
+			t.Errorf("a lease of %v: %v, want %v", lease, got, want)
+		}
+	}
+	var got []time.Duration
+	for pause := time.Duration(0); len(got) < 5; {
+		pause = doubled(pause, 3, 20)
+		got = append(got, pause)
+	}
+	if want := "[3ns 6ns 12ns 20ns 20ns]"; fmt.Sprint(got) != want {
+		t.Errorf("pauses of %v, want %s", got, want)
+	}
+}
+
+func TestEnded(t *testing.T) {
+	why, down := errors.New("why"), errors.New("down")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cancel(why)
+	for _, last := range []error{nil, context.DeadlineExceeded, fmt.Errorf("x: %w", context.Canceled)} {
+		if err := ended(ctx, last); err != why {
+			t.Errorf("after %v: %v", last, err)
+		}
+	}
+	if err := ended(ctx, down); !errors.Is(err, why) || !errors.Is(err, down) || err.Error() != "why: down" {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestLeaseArithmetic(t *testing.T) {
+	until := at(testLease)
+	if got := renewAt(until, testLease); !got.Equal(at(testLease / 5)) {
+		t.Errorf("it is renewed %v after it began", got.Sub(t1))
+	}
+}
+
+func TestJoins(t *testing.T) {
+	for _, tt := range []struct {
+		name, meta string
+		cfg        Config
+		want       error
+	}{
+		{"its own version", `{"version":1,"log":"L","lease_ns":15000000000}`, Config{}, nil},
+		{"an earlier version", `{"version":1,"log":"L","lease_ns":15000000000}`, Config{version: 2}, nil},
+		{"a later version", `{"version":2,"log":"L","lease_ns":15000000000}`, Config{}, ErrVersion},
+		{"a later version with more fields", `{"version":2,"log":"L","lease_ns":15000000000,"more":1}`, Config{}, ErrVersion},
+		{"more fields", `{"version":1,"log":"L","lease_ns":15000000000,"more":1}`, Config{}, errWrongLog},
+		{"no version", `{"log":"L","lease_ns":15000000000}`, Config{}, errWrongLog},
+		{"no identity", `{"version":1,"lease_ns":15000000000}`, Config{}, errWrongLog},
+		{"no lease", `{"version":1,"log":"L"}`, Config{}, errWrongLog},
+		{"the shortest lease", `{"version":1,"log":"L","lease_ns":100000000}`, Config{}, nil},
+		{"too short a lease", `{"version":1,"log":"L","lease_ns":99999999}`, Config{}, errWrongLog},
+		{"nothing", ``, Config{}, errWrongLog},
+		{"the log that the host expects", `{"version":1,"log":"L","lease_ns":15000000000}`, Config{Log: "L"}, nil},
+		{"another log", `{"version":1,"log":"L","lease_ns":15000000000}`, Config{Log: "M"}, errWrongLog},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if tt.cfg.version == 0 {
+				tt.cfg.version = 1
+			}
+			meta, err := tt.cfg.joins([]byte(tt.meta))
+			if !errors.Is(err, tt.want) || err == nil && meta.Log != "L" {
+				t.Errorf("got %+v, %v, want %v", meta, err, tt.want)
+			}
+		})
+	}
+}
+
+func TestReplay(t *testing.T) {
+	m := func(edit func(*fleetlog.Message)) fleetlog.Message {
+		m := fleetlog.Message{Position: 5, Key: "k", Value: []byte("v"), ID: "i"}
+		edit(&m)
+		return m
+	}
+	r := newReplay()
+	r.add(m(func(*fleetlog.Message) {}))
+	for name, edit := range map[string]func(*fleetlog.Message){
+		"the position":      func(m *fleetlog.Message) { m.Position = 6 },
+		"the key":           func(m *fleetlog.Message) { m.Key = "l" },
+		"the value":         func(m *fleetlog.Message) { m.Value = []byte("w") },
+		"the ID":            func(m *fleetlog.Message) { m.ID = "j" },
+		"the deletion":      func(m *fleetlog.Message) { m.Deleted = true },
+		"where a part ends": func(m *fleetlog.Message) { m.ID, m.Key = "ik", "" },
+	} {
+		if r.matches(m(edit)) {
+			t.Errorf("a message that differs in %s matches", name)
+		}
+	}
+	if !r.matches(m(func(m *fleetlog.Message) { m.Skipped = true })) {
+		t.Error("the same message does not match")
+	}
+	beat := m(func(m *fleetlog.Message) { m.Position = 9 })
+	r.restart(beat)
+	if r.matches(m(func(*fleetlog.Message) {})) || !r.matches(beat) {
+		t.Error("after the own heartbeat, what was before it is known, or the heartbeat is not")
+	}
+}
