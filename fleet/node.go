@@ -246,7 +246,12 @@ func (n *Node) run() {
 		} else {
 			n.tell(Event{Kind: EventJoinFailed, Err: err})
 		}
-		if n.sleep(n.ctx, n.backoff(n.cfg.Lease/50)) != nil {
+		pause := n.cfg.Lease / 50
+		if errors.Is(err, errWrongLog) || errors.Is(err, ErrVersion) {
+			s.leave() // nobody need wait for it, and it will not be better soon
+			pause = n.cfg.Lease / 2
+		}
+		if n.sleep(n.ctx, n.backoff(pause)) != nil {
 			s.leave()
 			return
 		}
