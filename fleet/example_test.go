@@ -163,3 +163,28 @@ func ExampleNode_Status() {
 	_, err = node.Evict(short, "elastic", "fleet-server", "*") // in the first lease of a log it takes one
 	fmt.Println(errors.Is(err, fleet.ErrFewNodes))
 }
+
+// ExampleIndex_LastUses tells which tokens were used; see indexsource.KeepUses, which
+// notes uses once a minute.
+func ExampleIndex_LastUses() {
+	ctx := context.Background()
+	group := tokencache.NewGroup(tokencache.GroupConfig{})
+	defer group.Close()
+	node, err := fleet.New(fleettest.NewLog().Connect(), group, fleet.Config{Name: "here"})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer node.Close()
+	if err := node.Ready(ctx); err != nil {
+		log.Fatal(err)
+	}
+	account := tokencache.Account{Namespace: "elastic", Service: "fleet-server"}
+	used := map[tokencache.TokenID]time.Time{account.TokenID("token1"): time.Date(2026, 11, 28, 12, 0, 0, 0, time.UTC)}
+	if err := node.Index().NoteUses(ctx, used); err != nil {
+		log.Fatal(err)
+	}
+	uses, err := node.Index().LastUses(ctx, account)
+	fmt.Println(uses["token1"].UTC().Format(time.DateTime), err)
+	// Output:
+	// 2026-11-28 12:00:00 <nil>
+}

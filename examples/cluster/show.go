@@ -110,12 +110,12 @@ func (s *show) run(ctx context.Context) error {
 		err := scene.run(limited)
 		cancel()
 		if err != nil {
-			s.summary()
+			s.summary(false)
 			return fmt.Errorf("%s: %w", scene.name, err)
 		}
 		s.reach(scene.name)
 	}
-	s.summary()
+	s.summary(true)
 	return nil
 }
 
@@ -219,16 +219,21 @@ type nodes struct {
 
 // clear asks a node to evict, and prints what it answers.
 func (s *show) clear(ctx context.Context, i int, token string) (answer, nodes) {
+	before, _ := s.standing(ctx, i) // of a node that does not answer: nothing is known
+	stop := s.sayWaiting(s.stage.name(i), "evict "+token)
 	a := s.client.ask(ctx, "POST", s.stage.urls[i]+route+token+"/_clear_cache", "")
+	stop()
 	var body struct {
-		Nodes nodes `json:"_nodes"`
+		Nodes nodes          `json:"_nodes"`
+		ByID  map[string]any `json:"nodes"`
 		Error struct{ Reason string }
 	}
 	json.Unmarshal([]byte(a.body), &body) // of no answer: nothing
 	var text strings.Builder
 	text.WriteString(fmt.Sprintf("evict %s: %d after %v", token, a.status, took(a.began, a.ended)))
 	if n := body.Nodes; n.Total > 0 {
-		text.WriteString(fmt.Sprintf("; of %d nodes %d successful, %d failed", n.Total, n.Successful, n.Failed))
+		silent := s.silent(ctx, i, body.ByID, a.ended.Sub(a.began), before.Applied)
+		text.WriteString(fmt.Sprintf("; of %d nodes %d answered, %d silent since their leases ended, %d not confirmed", n.Total, n.Successful-silent, silent, n.Failed))
 		for _, f := range n.Failures {
 			text.WriteString(fmt.Sprintf(" (%s: %s)", s.nameOf(f.NodeID), f.CausedBy.Reason))
 		}
@@ -237,6 +242,45 @@ func (s *show) clear(ctx context.Context, i int, token string) (answer, nodes) {
 	}
 	s.say(s.stage.name(i), "%s", text.String())
 	return a, body.Nodes
+}
+
+// silent returns how many of the nodes that cannot answer from before have not said so:
+// by what the node that was asked has heard, their leases have ended, or they have not
+// come further in a lease than that node was before.
+func (s *show) silent(ctx context.Context, i int, byID map[string]any, waited time.Duration, before uint64) int {
+	st, err := s.standing(ctx, i)
+	if err != nil {
+		return 0
+	}
+	n := 0
+	for _, m := range st.Members {
+		if _, ok := byID[m.ID]; ok && m.ID != st.ID && (m.Left == 0 || waited >= s.c.lease && m.Applied <= before) {
+			n++
+		}
+	}
+	return n
+}
+
+// sayWaiting prints every two seconds that a node waits, until stop is called.
+func (s *show) sayWaiting(who, what string) (stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	began := time.Now()
+	go func() {
+		defer close(done)
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(2 * time.Second):
+				s.say(who, "%s: waits for other nodes or the ends of their leases, since %v", what, took(began, time.Now()))
+			}
+		}
+	}()
+	return func() {
+		cancel()
+		<-done
+	}
 }
 
 // nameOf returns the name of a node, by its id.
@@ -258,7 +302,9 @@ func (s *show) nameOf(id string) string {
 func (s *show) delete(ctx context.Context, i int, token, scene string) error {
 	r := revocation{token: token, node: s.stage.name(i), scene: scene, called: time.Now()}
 	for tried := false; ; tried = true {
+		stop := s.sayWaiting(r.node, "delete "+token)
 		a := s.client.ask(ctx, "DELETE", s.stage.urls[i]+route+token, "")
+		stop()
 		if a.status == 200 {
 			break
 		}

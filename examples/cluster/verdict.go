@@ -73,8 +73,8 @@ func (s *show) bound() time.Duration {
 	return s.c.lease + s.c.lease/500 + s.c.lease/100000
 }
 
-// summary prints what was revoked, and what held.
-func (s *show) summary() {
+// summary prints what was revoked, and what held. Complete: the show came to its end.
+func (s *show) summary(complete bool) {
 	var b strings.Builder
 	var longest time.Duration
 	for _, r := range s.revoked {
@@ -104,6 +104,14 @@ func (s *show) summary() {
 	for _, v := range violations[:min(len(violations), 10)] {
 		fmt.Fprintf(&b, "  %s confirmed %s at %s, which was revoked on %s at %s\n", v.node, v.token, s.since(v.began), v.revocation.node, s.since(v.returned))
 	}
+	verdict := "held: no answer confirmed what was revoked"
+	switch {
+	case len(violations) > 0:
+		verdict = "broken"
+	case !complete:
+		verdict = "none: the show did not come to its end"
+	}
+	fmt.Fprintf(&b, "VERDICT: %s\n", verdict)
 	s.title("What was revoked\n" + strings.TrimSuffix(b.String(), "\n"))
 }
 

@@ -184,7 +184,11 @@ type standing struct {
 	Answers bool
 	Applied uint64
 	Left    int64 `json:"lease_left_millis"`
-	Members []struct{ Name string }
+	Members []struct {
+		ID, Name string
+		Applied  uint64
+		Left     int64 `json:"lease_left_millis"`
+	}
 }
 
 // standing asks a node how it stands.
