@@ -235,3 +235,28 @@ func TestLockHonoursContext(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestEditsWithoutALastLineEnd: the last line stays a line, whatever stands below it then.
+func TestEditsWithoutALastLineEnd(t *testing.T) {
+	for _, name := range []string{"two", "a"} {
+		path := put(t, tokensPath(t), strings.TrimSpace(lineOne))
+		file, _ := open(t, path, filesource.Config{Poll: -1, Rest: -1})
+		if _, err := file.Create(t.Context(), fleet.TokenID(name)); err != nil || !has(file, one, "elastic/fleet-server/"+name) || !strings.Contains(read(t, path), lineOne) || strings.Count(read(t, path), "\n") != 2 {
+			t.Errorf("%s: got %v, the file is\n%s", name, err, read(t, path))
+		}
+	}
+}
+
+// TestBadNamesAreNotNamed: a bad line's error has no token.
+func TestBadNamesAreNotNamed(t *testing.T) {
+	_, err := filesource.Open(put(t, tokensPath(t), "a/b:x\nno colon\n"+strings.Repeat("a", 600)+":x\n\xff:x\n"), filesource.Config{Poll: -1, Rest: -1})
+	bad, ok := errors.AsType[*filesource.FormatError](err)
+	if !ok || len(bad.Lines) != 4 {
+		t.Fatalf("got %v", err)
+	}
+	for _, line := range bad.Lines {
+		if line.Token != "" {
+			t.Errorf("got %+v", line)
+		}
+	}
+}

@@ -105,7 +105,11 @@ func TestAttributesAreKept(t *testing.T) {
 	}
 	want := list(aclEntry{aclUserObj, 6, nobody}, aclEntry{aclUser, 6, 4242}, aclEntry{aclGroupObj, 0, nobody},
 		aclEntry{aclGroup, 0, 4343}, aclEntry{aclMask, 6, nobody}, aclEntry{aclOther, 0, nobody})
-	if diff := cmp.Diff(want, []byte(attribute(t, filepath.Dir(path)+"/.service_tokens.lock", aclName))); diff != "" {
+	lock := filepath.Dir(path) + "/.service_tokens.lock"
+	if got := attribute(t, lock, "user.note"); got != "kept" {
+		t.Errorf("the lock's note is %q", got)
+	}
+	if diff := cmp.Diff(want, []byte(attribute(t, lock, aclName))); diff != "" {
 		t.Errorf("the lock's list (-want +got):\n%s", diff)
 	}
 }
