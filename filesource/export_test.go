@@ -26,6 +26,9 @@ type Faults struct {
 	// Info changes what a look at the file sees; nil: nothing.
 	Info func(fs.FileInfo) fs.FileInfo
 
+	// Folder changes what a look at the file's folder sees; nil: nothing.
+	Folder func(fs.FileInfo) fs.FileInfo
+
 	// Stamped changes what the file system has stamped with its own time; nil: nothing.
 	Stamped func(fs.FileInfo) fs.FileInfo
 
@@ -61,7 +64,13 @@ func faulty(faults Faults) *system {
 		after("stat", path)
 		return see(info), nil
 	}
-	sys.statFolder = func(path string) (fs.FileInfo, error) { return try(before, "statfolder", path, real.statFolder) }
+	sys.statFolder = func(path string) (fs.FileInfo, error) {
+		info, err := try(before, "statfolder", path, real.statFolder)
+		if err == nil && faults.Folder != nil {
+			info = faults.Folder(info)
+		}
+		return info, err
+	}
 	sys.resolve = func(path string) (string, error) { return try(before, "resolve", path, real.resolve) }
 	sys.readDir = func(path string) ([]fs.DirEntry, error) { return try(before, "readdir", path, real.readDir) }
 	sys.readLink = func(path string) (string, error) { return try(before, "readlink", path, real.readLink) }

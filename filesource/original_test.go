@@ -12,6 +12,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -242,6 +243,27 @@ func TestFirstFile(t *testing.T) {
 				t.Errorf("got mode %v, want %v", got, want)
 			}
 		})
+	}
+}
+
+// TestLockStaysEmpty: it says nothing, so that it is known as a lock, and has the time of
+// the last edit by the file system's own clock.
+func TestLockStaysEmpty(t *testing.T) {
+	path := put(t, tokensPath(t), lineOne)
+	lock := put(t, filepath.Dir(path)+"/.service_tokens.lock", "")
+	age(t, lock)
+	before := mtime(t, lock)
+	file, _ := open(t, path, filesource.Config{Poll: -1, Rest: -1})
+	if _, err := file.Create(t.Context(), fleet.TokenID("new")); err != nil {
+		t.Fatal(err)
+	}
+	if info, err := os.Stat(lock); err != nil || info.Size() != 0 || info.ModTime().Sub(before) < time.Second {
+		t.Errorf("got %d bytes of %v, %v", info.Size(), info.ModTime(), err)
+	}
+	// What is no lock is left as it is.
+	put(t, lock, "mine")
+	if _, err := file.Create(t.Context(), fleet.TokenID("another")); err != nil || read(t, lock) != "mine" {
+		t.Errorf("got %v, %q", err, read(t, lock))
 	}
 }
 

@@ -28,14 +28,14 @@ func TestWarnings(t *testing.T) {
 	four := lineOne + lineTwo + "x/y/1:" + hashA + "\nx/y/2:" + hashA + "\n"
 	for _, test := range []struct {
 		name, before, after string
-		warns               bool
+		warns               string // with these
 	}{
-		{"missing", "", "", true},
-		{"none left", four, "# none\n", true},
-		{"one of four left", four, lineOne, true},
-		{"half left", four, lineOne + lineTwo, false},
-		{"as many others", lineOne, lineTwo, false},
-		{"more", lineOne, four, false},
+		{"missing", "", "", " tokens=0\n"},
+		{"none left", four, "# none\n", " tokens=0 before=4\n"},
+		{"one of four left", four, lineOne, " tokens=1 before=4\n"},
+		{"half left", four, lineOne + lineTwo, ""},
+		{"as many others", lineOne, lineTwo, ""},
+		{"more", lineOne, four, ""},
 	} {
 		var log bytes.Buffer
 		path := tokensPath(t)
@@ -50,7 +50,7 @@ func TestWarnings(t *testing.T) {
 				t.Error(err)
 			}
 		}
-		if got := log.String(); strings.Contains(got, "level=WARN") != test.warns || !strings.Contains(got, path) || strings.Count(got, "\n") != 1 {
+		if got := log.String(); strings.Contains(got, "level=WARN") != (test.warns != "") || !strings.HasSuffix(got, test.warns) || !strings.Contains(got, path) || strings.Count(got, "\n") != 1 {
 			t.Errorf("%s: got %s", test.name, got)
 		}
 	}
