@@ -184,15 +184,69 @@ func TestF(t *testing.T) {
 }
 `,
 	} {
-		path := filepath.Join(root, name)
-		if err := os.MkdirAll(filepath.Dir(path), 0o777); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(path, []byte(text), 0o666); err != nil {
-			t.Fatal(err)
-		}
+		write(t, root, name, text)
 	}
 	return root
+}
+
+// TestOtherModule: the tests of a package without any may live in another module.
+func TestOtherModule(t *testing.T) {
+	root := sample(t)
+	for name, text := range map[string]string{
+		"bare/bare.go": "package bare\n\nfunc Double(n int) int { return 2 * n }\n\nfunc Untested() int { return 5 }\n",
+		"other/go.mod": "module other\n\ngo 1.26.0\n\nrequire sample v0.0.0\n\nreplace sample => ..\n",
+		"other/t/t_test.go": `package t
+
+import (
+	"testing"
+
+	"sample/bare"
+)
+
+func TestDouble(t *testing.T) {
+	if bare.Double(3) != 6 {
+		t.Fatal("wrong")
+	}
+}
+`,
+		"other/none/none.go":       "package none\n",
+		"other/away/away_test.go":  "package away\n\nimport \"testing\"\n\nfunc Test(*testing.T) {}\n",
+		"other/fails/fail_test.go": "package fails\n\nimport (\n\t\"testing\"\n\n\t_ \"sample/bare\"\n)\n\nfunc Test(t *testing.T) { t.Fatal() }\n",
+	} {
+		write(t, root, name, text)
+	}
+	var out strings.Builder
+	ok, err := run(t.Context(), options{root: root, n: 100, verbose: true, tests: "./other/t"}, []string{"./bare"}, &out)
+	if err != nil || !ok {
+		t.Fatalf("got %v, %v", ok, err)
+	}
+	for _, want := range []string{"bare/bare.go:3: constant changed: killed", "bare/bare.go:5: constant changed: SURVIVED"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("the report lacks %q:\n%s", want, out.String())
+		}
+	}
+	for tests, want := range map[string]string{
+		"":             "has no tests: name",
+		"./other/none": "has no tests",
+		"./other/away": "do not use sample/bare",
+		"./other/gone": "-tests ./other/gone",
+		"other/fails":  "the tests of the unchanged code",
+	} {
+		if _, err := run(t.Context(), options{root: root, n: 1, tests: tests}, []string{"./bare"}, &out); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("tests %q: got %v, want %q", tests, err, want)
+		}
+	}
+}
+
+func write(t *testing.T, root, name, text string) {
+	t.Helper()
+	path := filepath.Join(root, name)
+	if err := os.MkdirAll(filepath.Dir(path), 0o777); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(text), 0o666); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func TestSample(t *testing.T) {

@@ -5,7 +5,11 @@
 //	go run -C internal/harness/mutate . -n 150 -seed 1 ./filesource
 //	go run -C internal/harness/mutate . -at 'edit.go:123$' ./filesource   # each change of one line
 //
-// The packages are named by their directories below the repository's root. The changes: a
+//	go run -C internal/harness/mutate . -tests ./internal/harness/enginetest ./indexsource/sqlindex
+//
+// The packages are named by their directories below the repository's root, and so are
+// the packages of -tests, whose tests are run after a package's own: those of a package
+// with expensive dependencies may live in another module. The changes: a
 // statement is deleted, or swapped with the next; an operand, an argument, an element of a
 // composite literal or a case is left out; a condition is negated; a loop runs once; a
 // constant is another. A change counts if it compiles, to other machine code than the
@@ -41,6 +45,8 @@ type options struct {
 	at       string
 	race     bool
 	noSwaps  bool
+	short    bool
+	tests    string
 	verbose  bool
 }
 
@@ -55,6 +61,8 @@ func main() {
 	flag.StringVar(&o.at, "at", "", "only changes of places, as in directory/file.go:123, which match this `regexp`")
 	flag.BoolVar(&o.race, "race", false, "run the tests under the race detector, which notices changes of locking")
 	flag.BoolVar(&o.noSwaps, "noswaps", false, "swap no statements: nobody can tell the order of many that do not depend on each other")
+	flag.BoolVar(&o.short, "short", false, "run the tests with -short")
+	flag.StringVar(&o.tests, "tests", "", "run the tests of these `packages` as well, separated by commas, after each package's own")
 	flag.BoolVar(&o.verbose, "v", false, "print killed changes as well")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
@@ -104,7 +112,10 @@ func runPackage(ctx context.Context, o options, dir, tree string, at *regexp.Reg
 	if err != nil {
 		return false, err
 	}
-	l := &lab{pkg: p, timeout: o.timeout, race: o.race, seen: make(map[[32]byte]bool)}
+	l := &lab{pkg: p, timeout: o.timeout, race: o.race, short: o.short, seen: make(map[[32]byte]bool)}
+	if l.suites, err = suites(ctx, tree, p, o.tests); err != nil {
+		return false, err
+	}
 	if l.work, err = os.MkdirTemp(filepath.Dir(tree), "work-"); err != nil {
 		return false, err
 	}

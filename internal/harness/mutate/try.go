@@ -6,11 +6,12 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -42,9 +43,11 @@ func (t *trial) String() string {
 type lab struct {
 	pkg     *pkg
 	work    string
-	timeout time.Duration
-	race    bool     // run the tests under the race detector
-	wrap    []string // what bounds the memory of the tests
+	suites  []suite
+	timeout time.Duration // for each suite
+	race    bool          // run the tests under the race detector
+	short   bool
+	wrap    []string // what bounds the memory of the package's own tests
 
 	mu   sync.Mutex // protects seen
 	seen map[[sha256.Size]byte]bool
@@ -55,18 +58,23 @@ func (l *lab) baseline(ctx context.Context) error {
 	if path, err := exec.LookPath("prlimit"); err == nil && !l.race { // whose shadow memory has terabytes of addresses
 		l.wrap = []string{path, "--as=8000000000"}
 	}
-	binary := filepath.Join(l.work, "unchanged.test")
-	listing, err := l.build(ctx, binary, "")
-	if err != nil {
-		return fmt.Errorf("%w\n%s", err, listing)
+	var longest time.Duration
+	for i, suite := range l.suites {
+		binary := filepath.Join(l.work, "unchanged.test")
+		listing, err := l.build(ctx, suite, binary, "")
+		if err != nil {
+			return fmt.Errorf("%w\n%s", err, listing)
+		}
+		if i == 0 {
+			l.isNew(listing)
+		}
+		began := time.Now()
+		if out, err := l.test(ctx, suite, binary, 10*time.Minute); err != nil {
+			return fmt.Errorf("the tests of the unchanged code: %w\n%s", err, out)
+		}
+		longest = max(longest, time.Since(began))
 	}
-	l.isNew(listing)
-	began := time.Now()
-	out, err := l.test(ctx, binary, 10*time.Minute)
-	if err != nil {
-		return fmt.Errorf("the tests of the unchanged code: %w\n%s", err, out)
-	}
-	l.timeout = limit(l.timeout, time.Since(began))
+	l.timeout = limit(l.timeout, longest)
 	return nil
 }
 
@@ -98,31 +106,32 @@ func (l *lab) tryAll(ctx context.Context, changes []*change, parallel int, tell 
 	return failed
 }
 
-// try builds the tests of the changed package, and runs them.
+// try builds the tests with the changed package, and runs them, suite by suite, until
+// one fails.
 func (l *lab) try(ctx context.Context, name string, c *change) (fate, error) {
-	if ctx.Err() != nil {
-		return "", ctx.Err()
-	}
 	binary := filepath.Join(l.work, name+".test")
 	defer os.Remove(binary)
 	overlay, err := l.overlay(name, c)
 	if err != nil {
 		return "", err
 	}
-	listing, err := l.build(ctx, binary, overlay)
-	if err != nil || !l.isNew(listing) {
-		return discounted, ctx.Err()
+	for i, suite := range l.suites {
+		listing, err := l.build(ctx, suite, binary, overlay)
+		switch {
+		case ctx.Err() != nil:
+			return "", ctx.Err()
+		case err != nil, i == 0 && !l.isNew(listing):
+			return discounted, nil
+		}
+		if _, err = l.test(ctx, suite, binary, l.timeout); ctx.Err() != nil {
+			return "", ctx.Err()
+		} else if errors.Is(err, context.DeadlineExceeded) {
+			return killedLate, nil
+		} else if err != nil {
+			return killed, nil
+		}
 	}
-	_, err = l.test(ctx, binary, l.timeout)
-	switch {
-	case ctx.Err() != nil:
-		return "", ctx.Err()
-	case err == nil:
-		return survived, nil
-	case strings.Contains(err.Error(), context.DeadlineExceeded.Error()):
-		return killedLate, nil
-	}
-	return killed, nil
+	return survived, nil
 }
 
 // overlay writes the changed file, and the list by which the compiler finds it.
@@ -138,10 +147,11 @@ func (l *lab) overlay(name string, c *change) (string, error) {
 	return list, os.WriteFile(list, data, 0o666)
 }
 
-// build compiles the tests, and returns the listing of the package's machine code. Not
-// the linked tests are compared: those lack the functions that no test calls.
-func (l *lab) build(ctx context.Context, binary, overlay string) (listing []byte, err error) {
-	args := []string{"test", "-c", "-vet=off", "-trimpath", "-gcflags=-S -c=1", "-ldflags=-w -s", "-o", binary}
+// build compiles the tests of a suite, and returns the listing of the changed package's
+// machine code. Not the linked tests are compared: those lack the functions that no test
+// calls.
+func (l *lab) build(ctx context.Context, s suite, binary, overlay string) (listing []byte, err error) {
+	args := []string{"test", "-c", "-vet=off", "-trimpath", "-gcflags=" + l.pkg.path + "=-S -c=1", "-ldflags=-w -s", "-o", binary}
 	if l.race {
 		args = append(args, "-race")
 	}
@@ -149,7 +159,7 @@ func (l *lab) build(ctx context.Context, binary, overlay string) (listing []byte
 		args = append(args, "-overlay", overlay)
 	}
 	cmd := exec.CommandContext(ctx, "go", append(args, ".")...)
-	cmd.Dir = l.pkg.dir
+	cmd.Dir = s.dir
 	return cmd.CombinedOutput()
 }
 
@@ -163,13 +173,19 @@ func (l *lab) isNew(listing []byte) bool {
 	return !old
 }
 
-// test runs the compiled tests until one fails, as go test would run them.
-func (l *lab) test(ctx context.Context, binary string, timeout time.Duration) ([]byte, error) {
+// test runs the compiled tests of a suite until one fails, as go test would run them.
+func (l *lab) test(ctx context.Context, s suite, binary string, timeout time.Duration) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	args := append(append([]string{}, l.wrap...), binary, "-test.failfast", "-test.timeout=0")
+	args := []string{binary, "-test.failfast", "-test.timeout=0"}
+	if l.short {
+		args = append(args, "-test.short")
+	}
+	if s.own {
+		args = slices.Concat(l.wrap, args)
+	}
 	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
-	cmd.Dir = l.pkg.dir
+	cmd.Dir = s.dir
 	cmd.WaitDelay = time.Second
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
