@@ -75,7 +75,7 @@ func realSystem() *system {
 // openToRead opens a file without waiting: the opening of a FIFO waits for a writer
 // otherwise, for ever perhaps.
 func openToRead(path string) (handle, error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	f, err := os.OpenFile(path, os.O_RDONLY|nonBlocking, 0)
 	if err != nil {
 		return nil, err // not f, which would be a handle that is not nil
 	}
