@@ -3,8 +3,10 @@ package svctoken_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -36,6 +38,28 @@ var _ = func(metrics func(context.Context, tokencache.Event)) *tokencache.Group 
 	})
 	return group
 }
+
+// keys are those of one account.
+type keys struct {
+	group   *tokencache.Group
+	account tokencache.Account
+}
+
+// Authenticate reads "Bearer key_NAME.SECRET", as the keys of this host look.
+func (k keys) Authenticate(ctx context.Context, authorization string) (tokencache.Verdict[any], error) {
+	key, ok := strings.CutPrefix(authorization, "Bearer key_")
+	if !ok {
+		return k.group.Authenticate(ctx, authorization) // in the wire form, or ErrNotServiceToken
+	}
+	name, secret, _ := strings.Cut(key, ".")
+	token, err := tokencache.NewToken(k.account.TokenID(name), tokencache.NewSecret(secret))
+	if err != nil {
+		return tokencache.Verdict[any]{}, fmt.Errorf("%w: %w", tokencache.ErrRefused, err)
+	}
+	return k.group.AuthenticateToken(ctx, token)
+}
+
+var _ tokenhttp.Authenticator = keys{}
 
 var _ = func(server *http.Server, group *tokencache.Group, file *filesource.File) {
 	stop, cancel := context.WithTimeout(context.Background(), 10*time.Second)

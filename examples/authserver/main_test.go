@@ -401,6 +401,19 @@ func TestFileChange(t *testing.T) {
 	p.Stop(syscall.SIGTERM)
 }
 
+// TestNoFile: a path at which there is no file, mistyped perhaps, is told.
+func TestNoFile(t *testing.T) {
+	for _, path := range []string{filepath.Join(t.TempDir(), "tokens"), filepath.Join(t.TempDir(), "nowhere", "tokens")} {
+		p := servertest.Start(t, "-admin", admin, "-service-tokens", path)
+		if got := p.Line("Tokens in "); got != path+", which does not exist: it has no tokens yet" {
+			t.Errorf("got %q", got)
+		}
+		if output := p.Stop(syscall.SIGTERM); !strings.Contains(output, "service tokens file is missing") {
+			t.Errorf("the log does not say so:\n%s", output)
+		}
+	}
+}
+
 func TestBadStart(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "service_tokens")
 	if err := os.WriteFile(path, []byte("a/b/c:{PBKDF2}7$x$y\nbad\n"), 0o600); err != nil {
@@ -423,6 +436,9 @@ func TestBadStart(t *testing.T) {
 		{"bad certificate", []string{"-tls-cert", path, "-tls-key", path}, 1, "-tls-cert, -tls-key: tls: failed to find any PEM data"},
 		{"bad address", []string{"-listen", "nowhere"}, 1, "nowhere"},
 		{"bad flag", []string{"-poll", "x"}, 2, "invalid value"},
+		{"negative time", []string{"-ttl", "-3s"}, 2, "-ttl -3s: it must not be negative"},
+		{"another negative time", []string{"-poll", "-1ns"}, 2, "-poll -1ns: it must not be negative"},
+		{"negative count", []string{"-max-hashing", "-1"}, 2, "-max-hashing -1: it must not be negative"},
 		{"argument", []string{"x"}, 2, `unexpected argument "x"`},
 	} {
 		t.Run(test.name, func(t *testing.T) {

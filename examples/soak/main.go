@@ -23,8 +23,11 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strconv"
 	"strings"
 	"time"
+
+	"golang.org/x/crypto/bcrypt"
 )
 
 func main() {
@@ -34,6 +37,10 @@ func main() {
 	flag.StringVar(&o.only, "only", "", "run the attacks whose name contains this")
 	flag.IntVar(&o.bcrypt, "bcrypt", 14, "the cost of the most expensive hashes; each more doubles their time")
 	flag.Parse()
+	if err := o.check(); err != nil {
+		fmt.Fprintln(os.Stderr, "soak:", err)
+		os.Exit(2)
+	}
 	if !run(context.Background(), os.Stdout, o) {
 		os.Exit(1)
 	}
@@ -46,14 +53,38 @@ type options struct {
 	bcrypt    int
 }
 
-// run runs the attacks, prints the table, and reports whether all was well.
-func run(ctx context.Context, out io.Writer, o options) (ok bool) {
-	var chosen []attack
+// check says what is wrong with the options.
+func (o options) check() error {
+	switch {
+	case o.total <= 0:
+		return fmt.Errorf("-for %v: it must be positive", o.total)
+	case o.attackers <= 0:
+		return fmt.Errorf("-attackers %d: it must be positive", o.attackers)
+	case o.bcrypt < bcrypt.MinCost || o.bcrypt > bcrypt.MaxCost:
+		return fmt.Errorf("-bcrypt %d: a cost is from %d to %d", o.bcrypt, bcrypt.MinCost, bcrypt.MaxCost)
+	case len(o.chosen()) == 0:
+		var names []string
+		for _, a := range attacks {
+			names = append(names, strconv.Quote(a.name))
+		}
+		return fmt.Errorf("-only %q: no attack's name contains it; there are %s", o.only, strings.Join(names, ", "))
+	}
+	return nil
+}
+
+// chosen returns the attacks to run.
+func (o options) chosen() (chosen []attack) {
 	for _, a := range attacks {
 		if strings.Contains(a.name, o.only) {
 			chosen = append(chosen, a)
 		}
 	}
+	return chosen
+}
+
+// run runs the attacks, prints the table, and reports whether all was well.
+func run(ctx context.Context, out io.Writer, o options) (ok bool) {
+	chosen := o.chosen()
 	w, err := newWorld(o.bcrypt)
 	if err != nil {
 		fmt.Fprintln(out, err)

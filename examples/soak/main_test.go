@@ -15,3 +15,25 @@ func TestSoak(t *testing.T) {
 	}
 	t.Log(out.String())
 }
+
+// TestOptions: what cannot be run is refused, with what can.
+func TestOptions(t *testing.T) {
+	good := options{total: time.Second, attackers: 1, bcrypt: 10}
+	if err := good.check(); err != nil {
+		t.Errorf("got %v", err)
+	}
+	for want, change := range map[string]func(*options){
+		`-only "zzz": no attack's name contains it; there are "`: func(o *options) { o.only = "zzz" },
+		"-for -1s: ":       func(o *options) { o.total = -time.Second },
+		"-for 0s: ":        func(o *options) { o.total = 0 },
+		"-attackers 0: ":   func(o *options) { o.attackers = 0 },
+		"-bcrypt 3: ":      func(o *options) { o.bcrypt = 3 },
+		"-bcrypt 32: a co": func(o *options) { o.bcrypt = 32 },
+	} {
+		bad := good
+		change(&bad)
+		if err := bad.check(); err == nil || !strings.HasPrefix(err.Error(), want) {
+			t.Errorf("got %v, want %s", err, want)
+		}
+	}
+}

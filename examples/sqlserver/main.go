@@ -1,20 +1,22 @@
 // Command sqlserver is the auth server of examples/authserver with its index in an SQL
 // database, so that tokens outlive the process, and any number of servers share them.
 //
+//	go -C examples/sqlserver run .
 //	go -C examples/sqlserver run . -index sqlite:/var/tmp/tokens.db
 //	go -C examples/sqlserver run . -index postgres://user@host/database
 //
-// It creates its tables where there are none. The other flags, and the requests, are
+// Without -index it uses a SQLite file in a temporary folder, which it removes when it
+// ends. It creates its tables if there are none. The other flags, and the requests, are
 // those of authserver. The command in folder admin administers the same tokens.
 package main
 
 import (
 	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"strconv"
 	"time"
 
@@ -26,7 +28,7 @@ import (
 
 func main() {
 	var o server.Options
-	name := flag.String("index", "", "the index: "+dsn.Usage)
+	name := flag.String("index", "", "the index: "+dsn.Usage+" (default: SQLite in a temporary folder)")
 	poll := flag.Duration("index-poll", time.Second, "how often to ask the database for changes by others")
 	gone := flag.Duration("index-gone-after", 0, "how long the database may be unreachable before the tokens in memory are forgotten; 0: they work until their TTL")
 	server.Main("sqlserver", &o, func(ctx context.Context) error {
@@ -37,7 +39,12 @@ func main() {
 // run serves until the context is done.
 func run(ctx context.Context, o server.Options, name string, cfg sqlindex.Config) error {
 	if name == "" {
-		return errors.New("-index is missing: " + dsn.Usage)
+		dir, err := os.MkdirTemp("", "svctoken-sqlserver-")
+		if err != nil {
+			return err
+		}
+		defer os.RemoveAll(dir)
+		name = "sqlite:" + filepath.Join(dir, "tokens.db")
 	}
 	cfg.Logger = slog.New(slog.NewTextHandler(os.Stderr, nil))
 	store, err := dsn.Open(name, cfg)

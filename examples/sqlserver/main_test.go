@@ -2,6 +2,7 @@ package main
 
 import (
 	"database/sql"
+	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -78,12 +79,24 @@ func testServers(t *testing.T, index, kind string, db *sql.DB) {
 	two.Stop(syscall.SIGTERM)
 }
 
+// TestTemporaryIndex: without -index the server works on a file of SQLite that is gone
+// when it ends.
+func TestTemporaryIndex(t *testing.T) {
+	t.Setenv("TMPDIR", t.TempDir())
+	p := servertest.Start(t, "-admin", operator)
+	p.Await("GET", whoami, p.Create(tokens+"first", operator), 200, "")
+	p.Stop(syscall.SIGTERM)
+	if left, err := os.ReadDir(os.Getenv("TMPDIR")); err != nil || len(left) > 0 {
+		t.Errorf("left are %v, %v", left, err)
+	}
+}
+
 func TestBadStart(t *testing.T) {
 	for _, test := range []struct {
 		name, stderr string
 		args         []string
 	}{
-		{"no index", "-index is missing", nil},
+		{"negative time", "-index-poll -1s: it must not be negative", []string{"-index-poll", "-1s"}},
 		{"another scheme", "must be sqlite:PATH", []string{"-index", "mysql:x"}},
 		{"no path", "needs a path", []string{"-index", "sqlite:"}},
 		{"no folder", "sqlindex: migrate", []string{"-index", "sqlite:/nowhere/x.db"}},

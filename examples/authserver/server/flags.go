@@ -93,6 +93,10 @@ func Main(program string, o *Options, run func(context.Context) error) {
 		fmt.Fprintf(os.Stderr, "%s: unexpected argument %q\n", program, flag.Arg(0))
 		os.Exit(2)
 	}
+	if err := notNegative(flag.CommandLine); err != nil {
+		fmt.Fprintf(os.Stderr, "%s: %v\n", program, err)
+		os.Exit(2)
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop) // a second signal ends the process at once
@@ -103,6 +107,23 @@ func Main(program string, o *Options, run func(context.Context) error) {
 		fmt.Fprintf(os.Stderr, "%s: %v\n", program, err)
 		os.Exit(1)
 	}
+}
+
+// notNegative checks the flags that are durations and counts. The library takes a
+// negative one for "off" or "without a limit", which a flag says otherwise.
+func notNegative(flags *flag.FlagSet) (err error) {
+	flags.VisitAll(func(f *flag.Flag) {
+		getter, ok := f.Value.(flag.Getter)
+		if !ok {
+			return
+		}
+		duration, isDuration := getter.Get().(time.Duration)
+		count, isCount := getter.Get().(int)
+		if isDuration && duration < 0 || isCount && count < 0 {
+			err = cmp.Or(err, fmt.Errorf("-%s %s: it must not be negative", f.Name, f.Value))
+		}
+	})
+	return err
 }
 
 // Operator returns the credentials of the operator who may do everything, as they are

@@ -94,7 +94,7 @@ func run(ctx context.Context, o Options, connect func(*server) error) error {
 	if err != nil {
 		return err
 	}
-	listener.announce(out, o.File, generated)
+	listener.announce(out, s.file, o.File, generated)
 	if o.MetricsListen != "" {
 		url, stop, err := s.serveMetrics(o.MetricsListen)
 		if err != nil {
@@ -133,13 +133,17 @@ func (s *server) open(cfg tokencache.Config) (err error) {
 }
 
 // announce prints where the server is, and who may do what.
-func (l listening) announce(out io.Writer, file, generated string) {
+func (l listening) announce(out io.Writer, file *filesource.File, path, generated string) {
 	fmt.Fprintf(out, "Listening on %s\n", l.url())
 	if l.caPath != "" {
 		fmt.Fprintf(out, "CA fingerprint %s\n", l.fingerprint)
 		fmt.Fprintf(out, "CA certificate in %s\n", l.caPath)
 	}
-	fmt.Fprintf(out, "Tokens in %s\n", file)
+	missing := ""
+	if file.Status().Missing {
+		missing = ", which does not exist: it has no tokens yet"
+	}
+	fmt.Fprintf(out, "Tokens in %s%s\n", path, missing)
 	if generated != "" {
 		fmt.Fprintf(out, "Operator %s\n", generated)
 	}
