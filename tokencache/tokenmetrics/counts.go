@@ -101,12 +101,19 @@ func (o *Observer) countsLocked(c *collection, group *tokencache.Group) {
 	}
 }
 
+// usualChanges are what the documentation of ObserveChange names.
+var usualChanges = []string{"create", "delete", "rotate", "enable", "disable", "expire", "evict"}
+
 // beginLocked lets every counter begin at zero. A series that appears with its first
 // event has no value before, and rate and increase do not see that event: an alert on
 // the first panic of a source would stay silent.
 func (o *Observer) beginLocked(group *tokencache.Group) {
 	for _, cause := range words(tokencache.Cause.String) {
 		o.counts[series{evictions, "", cause}] += 0
+	}
+	for _, change := range usualChanges {
+		o.counts[series{changes, change, "failed"}] += 0
+		o.counts[series{changes, change, "unconfirmed"}] += 0
 	}
 	for name := range group.Caches() {
 		for _, reason := range words(tokencache.Reason.String) {

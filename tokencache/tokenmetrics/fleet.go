@@ -1,12 +1,16 @@
 package tokenmetrics
 
-import "github.com/svctoken/svctoken/fleet"
+import (
+	"time"
+
+	"github.com/svctoken/svctoken/fleet"
+)
 
 var (
 	fleetServing = define("fleet.serving", "", "Whether the node has a session and a lease, and so answers.", Gauge)
 	fleetLease   = define("fleet.lease", "seconds", "How long a heartbeat lets a node answer.", Gauge)
 	fleetLeft    = define("fleet.lease_left", "seconds", "How long the node may still answer if it hears nothing more.", Gauge)
-	fleetAge     = define("fleet.renewal_age", "seconds", "How long ago the node's lease was last renewed.", Gauge)
+	fleetAge     = define("fleet.renewal_age", "seconds", "How long ago the heartbeat was sent that gave the node its lease.", Gauge)
 	fleetApplied = define("fleet.applied", "", "The position up to which the node has applied the log.", Gauge)
 	fleetMembers = define("fleet.members", "", "Nodes whose heartbeats were delivered and whose lease may still run, this one included.", Gauge)
 )
@@ -35,11 +39,19 @@ func (o *Observer) WatchFleet(name string, node interface {
 		if st.Serving { // else it is not known
 			c.add(fleetApplied, float64(st.Applied), label)
 		}
-		o.mu.Lock()
-		renewed := o.renewed
-		o.mu.Unlock()
-		if !renewed.IsZero() {
+		if renewed := o.renewedAt(st); !renewed.IsZero() {
 			c.add(fleetAge, c.now.Sub(renewed).Seconds(), label)
 		}
 	})
+}
+
+// renewedAt returns when the heartbeat was sent that gave the node its lease: by its
+// status, or, while it has none, by when it was told of the last one. Zero: never.
+func (o *Observer) renewedAt(st fleet.Status) time.Time {
+	if !st.Until.IsZero() {
+		return st.Until.Add(-st.Lease)
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.renewed
 }

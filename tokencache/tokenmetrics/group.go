@@ -47,7 +47,7 @@ var cacheMetrics = []struct {
 		func(st tokencache.Stats) float64 { return float64(st.Loading) }},
 	{define("cache.loads_waiting", "", "Loads that wait for their turn to read.", Gauge),
 		func(st tokencache.Stats) float64 { return float64(st.Waiting) }},
-	{define("cache.strays", "", "Loads that run on, though they have taken too long or the cache is closed.", Gauge),
+	{define("cache.abandoned", "", "Loads that run on, though they have taken too long or the cache is closed.", Gauge),
 		func(st tokencache.Stats) float64 { return float64(st.Strays) }},
 }
 

@@ -93,11 +93,11 @@ func (o *Observer) ObserveFleet(ev fleet.Event) {
 }
 
 // ObserveChange counts a change of a token that somebody has asked the host for: a
-// revocation that fails must not go unnoticed. Change is the host's word for what was
-// asked: "delete" for example, never what a client has sent. The error is what came of
-// it. One that wraps tokencache.ErrNotFound, tokencache.ErrExists or is a
-// *tokencache.NameError counts as rejected, and a *fleet.UnconfirmedError as
-// unconfirmed.
+// revocation that fails must not go unnoticed. Change is a word for what was asked:
+// create, delete, rotate, enable, disable, expire or evict, or another one of the
+// host's, never what a client has sent. The error is what came of it. One that wraps
+// tokencache.ErrNotFound, tokencache.ErrExists or a *tokencache.NameError counts as
+// rejected, a *fleet.UnconfirmedError as unconfirmed, and any other one as failed.
 func (o *Observer) ObserveChange(change string, err error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -111,7 +111,7 @@ func changeOutcome(err error) string {
 	if _, ok := errors.AsType[*fleet.UnconfirmedError](err); ok {
 		return "unconfirmed"
 	}
-	if _, ok := errors.AsType[*tokencache.NameError](err); ok {
+	if _, ok := errors.AsType[*tokencache.NameError](err); ok || errors.Is(err, tokencache.ErrNotFound) || errors.Is(err, tokencache.ErrExists) {
 		return "rejected"
 	}
 	return "failed"

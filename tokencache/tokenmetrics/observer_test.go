@@ -119,6 +119,8 @@ func TestBeginAtZero(t *testing.T) {
 	expect(t, page,
 		`svctoken_evictions_total{cause="asked"} 0`,
 		`svctoken_evictions_total{cause="node"} 0`,
+		`svctoken_changes_total{change="delete",outcome="failed"} 0`,
+		`svctoken_changes_total{change="rotate",outcome="unconfirmed"} 0`,
 		`svctoken_loads_ended_total{cache="file",reason="none"} 0`,
 		`svctoken_loads_ended_total{cache="file",reason="source_panicked"} 0`,
 		`svctoken_turned_away_total{cache="file",reason="overloaded"} 0`,
@@ -145,6 +147,9 @@ func TestNames(t *testing.T) {
 			pattern = `(?m)^svctoken_(\w+_)?` + strings.ToLower(field.Name) + ` `
 		}
 		patterns["group:"+field.Name] = pattern
+	}
+	if _, ok := patterns["cache:Strays"]; ok {
+		patterns["cache:Strays"] = `(?m)^svctoken_cache_abandoned{`
 	}
 	for name, pattern := range patterns {
 		if !regexp.MustCompile(pattern).MatchString(page) {
@@ -221,11 +226,12 @@ func TestWhatIsAround(t *testing.T) {
 			`svctoken_fleet_lease_left_seconds 12`,
 			`svctoken_fleet_applied 81`,
 			`svctoken_fleet_members 1`,
-			`svctoken_fleet_renewal_age_seconds 0`,
+			`svctoken_fleet_renewal_age_seconds 3`,
 			`svctoken_fleet_events_total{event="renewed"} 1`,
 			`svctoken_fleet_events_total{event="stopped"} 0`)
 
 		time.Sleep(20 * time.Second)
+		n.status = fleet.Status{Lease: 15 * time.Second}
 		*f = file{Time: now, Missing: true, Err: errors.New("a pipe")}
 		index = tokenmetrics.IndexStatus{Health: indexsource.HealthRed, Revision: -1, Err: errors.New("no route")}
 		page := scrape(t, metrics)
@@ -250,14 +256,14 @@ func TestWhatIsAround(t *testing.T) {
 func TestChanges(t *testing.T) {
 	metrics := tokenmetrics.New(tokenmetrics.Config{})
 	for _, err := range []error{
-		nil, nil, errors.New("disk full"), &tokencache.NameError{}, fmt.Errorf("later: %w", &fleet.UnconfirmedError{}),
+		nil, nil, errors.New("disk full"), &tokencache.NameError{}, fmt.Errorf("delete: %w", tokencache.ErrNotFound), tokencache.ErrExists, fmt.Errorf("later: %w", &fleet.UnconfirmedError{}),
 	} {
 		metrics.ObserveChange("delete", err)
 	}
 	expect(t, scrape(t, metrics),
 		`svctoken_changes_total{change="delete",outcome="done"} 2`,
 		`svctoken_changes_total{change="delete",outcome="failed"} 1`,
-		`svctoken_changes_total{change="delete",outcome="rejected"} 1`,
+		`svctoken_changes_total{change="delete",outcome="rejected"} 3`,
 		`svctoken_changes_total{change="delete",outcome="unconfirmed"} 1`)
 }
 
