@@ -48,7 +48,7 @@ var imports = map[string][]string{
 	"fleet/fleettest":      {"fleet", "fleet/fleetlog", "tokencache"},
 	"tokencache/tokenhash": {"internal/passhash", "tokencache"},
 	"tokencache/tokenhttp": {"tokencache"},
-	"tokencache/tokenlog":  {"fleet", "tokencache"},
+	"tokencache/tokenlog":  {"evict", "fleet", "tokencache"},
 	"tokencache/tokentest": {"evict", "indexsource", "tokencache"},
 	"internal/eswire":      {"tokencache"},
 	"internal/passhash":    nil,

@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/svctoken/svctoken/evict"
 	"github.com/svctoken/svctoken/tokencache"
 	"github.com/svctoken/svctoken/tokencache/tokenlog"
 )
@@ -45,36 +46,29 @@ func TestEvictions(t *testing.T) {
 	})
 }
 
-type userKey struct{}
-
-func userOf(ctx context.Context) string {
-	name, _ := ctx.Value(userKey{}).(string)
-	return name
-}
-
 // TestEvictionStorm: of thousands of evictions there is a line a second, which says how
 // many there were and who asked for them; none is left out.
 func TestEvictionStorm(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		logger, out := newLogger()
-		observe := tokenlog.New(tokenlog.Config{Logger: logger, Caller: userOf}).Observe
+		observe := tokenlog.New(tokenlog.Config{Logger: logger}).Observe
 		sel, err := agents.Select("token1")
 		if err != nil {
 			t.Fatal(err)
 		}
-		evict := func(user string, n int) {
+		storm := func(user string, n int) {
 			for range n {
-				observe(context.WithValue(t.Context(), userKey{}, user), tokencache.Event{
+				observe(evict.WithUser(t.Context(), evict.User{Name: user}), tokencache.Event{
 					Kind: tokencache.EventEviction, Selectors: []tokencache.Selector{sel}, Evicted: map[string]int{"file": 2}})
 			}
 		}
-		evict("ada", 6000)
+		storm("ada", 6000)
 		expect(t, out, "at once", `level=INFO msg="tokens evicted" cause=asked evicted=2 caller=ada tokens=[elastic/fleet-server/token1] selectors=1`)
-		evict("grace", 6000)
+		storm("grace", 6000)
 		time.Sleep(time.Second)
 		synctest.Wait()
 		expect(t, out, "after a second", `level=INFO msg="many evictions within a second" evictions=11999 evicted=23998 causes=[asked] callers="[ada grace]"`)
-		evict("ada", 1)
+		storm("ada", 1)
 		expect(t, out, "soon after a line")
 		time.Sleep(time.Second)
 		synctest.Wait()
@@ -82,7 +76,7 @@ func TestEvictionStorm(t *testing.T) {
 		time.Sleep(time.Hour)
 		synctest.Wait()
 		expect(t, out, "an hour later")
-		evict("ada", 10)
+		storm("ada", 10)
 		observe(t.Context(), tokencache.Event{Kind: tokencache.EventEviction, Cause: tokencache.CauseClosed})
 		expect(t, out, "the end, after which there may be no second",
 			`level=INFO msg="tokens evicted" cause=asked evicted=2 caller=ada tokens=[elastic/fleet-server/token1] selectors=1`,

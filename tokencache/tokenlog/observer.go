@@ -6,16 +6,18 @@ import (
 	"sync"
 	"time"
 
+	"github.com/svctoken/svctoken/evict"
 	"github.com/svctoken/svctoken/tokencache"
 )
 
 // Config holds the options of an [Observer]. The zero value is the recommended
-// production setting, except that Caller has to be set for lines to name a user.
+// production setting.
 type Config struct {
 	Logger *slog.Logger // nil: slog.Default, as it is when New is called
 
 	// Caller returns who has asked for what happens in the context, an eviction for
-	// example, as the host names its users, or "" if nobody is known. Nil: nobody is.
+	// example, as the host names its users, or "" if nobody is known. Nil: the user
+	// that evict.WithUser, and so an evict.Handler, has put into the context.
 	Caller func(context.Context) string
 }
 
@@ -40,9 +42,14 @@ func New(cfg Config) *Observer {
 		o.log = slog.Default()
 	}
 	if o.caller == nil {
-		o.caller = func(context.Context) string { return "" }
+		o.caller = userOf
 	}
 	return o
+}
+
+func userOf(ctx context.Context) string {
+	user, _ := evict.UserFrom(ctx)
+	return user.Name
 }
 
 // Watch tells the groups of one process apart: from now on each line has the name as
