@@ -43,10 +43,10 @@ func Load(path string) (Dashboard, error) {
 	return d, json.Unmarshal(content, &d)
 }
 
-// Query returns the query as Grafana sends it: with the job that is chosen, all of
-// them, and four times the interval of the scrapes for a rate.
+// Query returns the query as Grafana sends it: with the jobs and instances that are
+// chosen, all of them, and four times the interval of the scrapes for a rate.
 func (t Target) Query() string {
-	return strings.NewReplacer("$job", ".*", "$__rate_interval", (4 * ScrapeEvery).String()).Replace(t.Expr)
+	return strings.NewReplacer("$job", ".*", "$instance", ".*", "$__rate_interval", (4 * ScrapeEvery).String()).Replace(t.Expr)
 }
 
 var placeholder = regexp.MustCompile(`{{\s*(\w+)\s*}}`)

@@ -86,6 +86,7 @@ func live(t *testing.T) (store *dashboard.Store, from, to time.Time) {
 		s := &server{t: t, group: tokencache.NewGroup(tokencache.GroupConfig{Observer: collector.Observe, MaxHashing: 1, MaxWait: 2 * time.Second})}
 		defer s.group.Close()
 		collector.Watch("", s.group)
+		w := newWorld(collector)
 		cfg := tokencache.Config{TTL: 4 * time.Minute, MaxEntries: 24, MaxLoads: 16, ServeStale: 10 * time.Minute}
 		for name, source := range map[string]*tokentest.Source[string]{"file": &s.file, "index": &s.index} {
 			if _, err := tokencache.New(s.group, name, source, cfg); err != nil {
@@ -96,6 +97,7 @@ func live(t *testing.T) (store *dashboard.Store, from, to time.Time) {
 		from = time.Now()
 		for second := range 30 * 60 {
 			s.second(second)
+			w.second(second)
 			time.Sleep(20 * time.Millisecond) // in the middle of what these requests cause
 			if time.Duration(second)*time.Second%dashboard.ScrapeEvery == 0 {
 				if err := store.Scrape(registry, time.Now()); err != nil {

@@ -52,7 +52,7 @@ func (s *Store) Scrape(from prometheus.Gatherer, at time.Time) error {
 	for _, family := range families {
 		name := family.GetName()
 		for _, m := range family.GetMetric() {
-			pairs := []string{"job", "authserver"}
+			pairs := []string{"job", "authserver", "instance", "auth1"}
 			for _, label := range m.GetLabel() {
 				pairs = append(pairs, label.GetName(), label.GetValue())
 			}
