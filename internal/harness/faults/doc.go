@@ -1,0 +1,10 @@
+// Package faults breaks what an auth server stands on, while a real Prometheus watches
+// it with the rules of adapters/tokenprom/alerts.yml: each fault has to be seen in a
+// metric and in the log, and to set off the alerts that docs/operations.md names for it,
+// and no others. Nothing may fire when all is well, nor by what strangers send.
+//
+//	go test -C internal/harness ./faults                           // needs Debian's package prometheus
+//	go test -C internal/harness ./faults -run TestPage -update     // writes the table of docs/operations.md
+//
+// The rules' times are divided by twenty, so that all faults are found in a minute.
+package faults
