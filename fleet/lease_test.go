@@ -110,7 +110,7 @@ func (u *unsure) Append(ctx context.Context, entry fleetlog.Entry) (fleetlog.Pos
 	return pos, err
 }
 
-// TestHeartbeatIsNotAcknowledged: a heartbeat that comes by and is not acknowledged
+// TestHeartbeatIsNotAcknowledged: a heartbeat that is delivered and not acknowledged
 // proves nothing, as on a primary that has lost its standby.
 func TestHeartbeatIsNotAcknowledged(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -347,7 +347,7 @@ func TestSkipped(t *testing.T) {
 			until := b.caches.until.Sub(began)
 			b.caches.mu.Unlock()
 			if until > simLease {
-				t.Fatalf("after %v the lease runs until %v, and the document has not come by", time.Since(began), until)
+				t.Fatalf("after %v the lease runs until %v, and the document has not been delivered", time.Since(began), until)
 			}
 		}
 		if diff := cmp.Diff([]string{"evict elastic/fleet-server/t1 (node)"}, b.caches.take()); diff != "" {
@@ -412,7 +412,7 @@ func TestRecreated(t *testing.T) {
 }
 
 // TestLostChange: a log that was made anew has not reached the position of a change
-// for long, and the node that asked for it has not seen it come by. Its first heartbeat
+// for long, and the node that asked for it has not seen it delivered. Its first heartbeat
 // in the new log shows that the change is not in it.
 func TestLostChange(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -443,13 +443,13 @@ func TestLostChange(t *testing.T) {
 			_, err := a.Evict(t.Context(), "elastic", "fleet-server", "t0")
 			errs <- err
 		}()
-		time.Sleep(simLease / 30) // it is acknowledged, and has not come by
+		time.Sleep(simLease / 30) // it is acknowledged, and has not been delivered
 		log.Recreate()
 		a.behind.Store(0)
 		if err := <-errs; err != nil {
 			t.Error(err)
 		}
-		// A session, a heartbeat that comes by after a second, and a lease to be sure of the new log.
+		// A session, a heartbeat that is delivered after a second, and a lease to be sure of the new log.
 		if took := time.Since(began); took > 2*simLease {
 			t.Errorf("an eviction that its log has lost took %v", took)
 		}
@@ -529,7 +529,7 @@ func TestCloseLeaves(t *testing.T) {
 	})
 }
 
-// TestCloseEndsEvictions: whoever waits for an eviction is told that the node was closed,
+// TestCloseEndsEvictions: a caller that waits for an eviction is told that the node was closed,
 // not that a context has ended which was not theirs.
 func TestCloseEndsEvictions(t *testing.T) {
 	for name, cut := range map[string]func(log *fleettest.Log, b *station){

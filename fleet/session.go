@@ -15,12 +15,12 @@ import (
 )
 
 // A session is the time during which a node knows that it misses nothing. It begins
-// with a heartbeat under a key of its own, serves once that heartbeat has come by in
-// the followed order and the caches are clear, and ends for good at the first doubt.
+// with a heartbeat under a key of its own, serves once that heartbeat was delivered in
+// the followed order and the caches are clear, and ends at the first doubt.
 //
-// Each heartbeat that was acknowledged and comes by extends the lease, to a lease's
+// Each heartbeat that was acknowledged and delivered extends the lease, to a lease's
 // length after its *first sending*: whatever was acknowledged before that has a lower
-// position, and so has been applied. See docs/fleet.md for the proof. Coming by is not
+// position, and so has been applied. See docs/fleet.md for the proof. Delivery is not
 // enough: a PostgreSQL that has lost its standby shows what it could not acknowledge.
 //
 // A log keeps one message of each key, so a follower that lags misses those which a
@@ -69,9 +69,9 @@ type beat struct {
 	fail  chan error             // receives once, in acked's place
 	stop  context.CancelFunc
 	known bool              // it was acknowledged
-	at    fleetlog.Position // where it came by; zero: it has not yet
+	at    fleetlog.Position // where it was delivered; zero: not yet
 	void  bool              // something was skipped between its sending and its coming by
-	waits time.Duration     // how long to wait for it to come by, once it is acknowledged
+	waits time.Duration     // how long to wait for its delivery, once it is acknowledged
 }
 
 var (
@@ -79,7 +79,7 @@ var (
 	errLapsed    = errors.New("fleet: the lease ran out before it was renewed")
 	errRefused   = errors.New("fleet: the log refused the heartbeat")
 	errSuspended = errors.New("fleet: the machine was suspended")
-	errUnseen    = errors.New("fleet: the heartbeat was acknowledged, and does not come by")
+	errUnseen    = errors.New("fleet: the heartbeat was acknowledged, and is not delivered")
 	errBehind    = errors.New("fleet: the replica is behind")
 	errNoMeta    = errors.New("fleet: the log has no identity yet")
 	errOtherView = errors.New("fleet: the view is of another log")
@@ -136,7 +136,7 @@ func (s *session) join(ctx context.Context) error {
 }
 
 // learnLog reads the log's identity beside the heartbeat at pos, so that it is the
-// identity of the log which has that heartbeat, and writes it if there is none.
+// identity of the log which has that heartbeat, and writes it if it is missing.
 func (s *session) learnLog(ctx context.Context, pos fleetlog.Position) error {
 	key := s.id.key()
 	tied := func(v fleetlog.View) error {
@@ -198,7 +198,7 @@ func (c Config) joins(meta []byte) (metaRecord, error) {
 	return record, nil
 }
 
-// follow applies what comes by, and renews the lease, until something is in doubt.
+// follow applies what is delivered, and renews the lease, until something is in doubt.
 func (s *session) follow(ctx context.Context) error {
 	s.open(ctx)
 	defer func() { s.follower.close() }()
@@ -311,7 +311,7 @@ func (s *session) settle(ctx context.Context) {
 }
 
 // acknowledged checks the position of a heartbeat: a log that was rolled back gives
-// one that has been passed, unless the heartbeat itself came by already.
+// one that has been passed, unless the heartbeat itself was delivered already.
 func (s *session) acknowledged(pos fleetlog.Position) error {
 	if pos != s.beat.at && (s.beat.at > 0 || pos <= fleetlog.Position(s.applied.Load())) {
 		return fmt.Errorf("%w: it gave a position that was passed", errLog)

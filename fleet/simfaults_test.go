@@ -44,7 +44,7 @@ var simFaults = []fault{
 }
 
 // cut cuts a node off. A change that it asked for before may have to wait for the end
-// of it: the node cannot know what the lease is, unless it has seen the change come by.
+// of it: the node cannot know what the lease is, unless it has seen the change delivered.
 func cut(requests, answers bool) func(*world, *slot, time.Duration) func() {
 	return func(_ *world, s *slot, lasts time.Duration) func() {
 		s.conn.Cut(requests, answers)

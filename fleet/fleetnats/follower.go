@@ -15,7 +15,7 @@ import (
 const (
 	// idle is how long a follower may be silent until it is taken for dead. It is
 	// the fastest that the client offers; a node notices by itself where a
-	// heartbeat does not come by.
+	// heartbeat is not delivered.
 	pullExpiry = 10 * time.Second
 	idle       = 2 * time.Second
 

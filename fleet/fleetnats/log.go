@@ -51,7 +51,7 @@ type Log struct {
 
 var _ fleetlog.Log = (*Log)(nil)
 
-// Open opens the log, and creates it where there is none. It returns an error where
+// Open opens the log, and creates it if it is missing. It returns an error if
 // the stream is configured in a way that breaks the contract of fleetlog.Log. The connection
 // remains the host's.
 func Open(ctx context.Context, nc *nats.Conn, cfg Config) (*Log, error) {
@@ -287,7 +287,7 @@ func (l *Log) Read(ctx context.Context, keys ...string) (fleetlog.View, error) {
 
 // collect receives one message for each key, and then one that says where the
 // replica stands. Each names the position of the one before: some are lost where a
-// connection is made anew meanwhile, and a roll without a member would have nobody
+// connection is made anew meanwhile, and a membership without a member would make nobody
 // wait for that.
 func (l *Log) collect(ctx context.Context, sub *nats.Subscription) (fleetlog.View, error) {
 	view := fleetlog.View{Messages: make(map[string]fleetlog.Message)}

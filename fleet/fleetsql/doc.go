@@ -18,7 +18,7 @@
 //
 // One row has the position of the last message, rev. Each append increments it in its
 // transaction. The row is locked from then until the commit, so that the order of the
-// positions is the order of the commits, and whoever sees position p sees everything up
+// positions is the order of the commits, and a reader that sees position p sees everything up
 // to p. The last message of each key is kept, as long as its TTL; tables, all of which
 // begin with svctoken_fleet_, are in schema/.
 //

@@ -43,7 +43,7 @@ type follower struct {
 }
 
 // A sight is what a log was seen to be. The server is one that has not been restarted:
-// whoever restores files has to.
+// restoring files takes a restart.
 type sight struct {
 	uuid, server string
 	rev          fleetlog.Position

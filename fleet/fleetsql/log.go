@@ -89,7 +89,7 @@ func Open(ctx context.Context, db *sql.DB, dialect Dialect, cfg Config) (*Log, e
 	return l, l.noteFile(ctx)
 }
 
-// Notified is for whoever listens to PostgreSQL's notifications: pglisten.Listen calls
+// Notified is for a host that listens to PostgreSQL's notifications: pglisten.Listen calls
 // it. The log looks for what the notification is about now, where it would else wait
 // for [Config.Poll] to pass, and for everything where it is about nothing. It does not
 // wait.
@@ -187,7 +187,7 @@ const (
 
 func (l *Log) newAppendStatements() appendStatements {
 	s := appendStatements{
-		// Whoever is first holds the row until its commit.
+		// The first one holds the row until its commit.
 		next: l.sql("UPDATE svctoken_fleet_log SET rev = rev + 1 RETURNING rev, readers, {durable}, {patient}"),
 		look: l.sql(`SELECT (SELECT position FROM svctoken_fleet_appends WHERE id = $1),
 			(SELECT position FROM svctoken_fleet_messages WHERE key = $2 AND (expires IS NULL OR expires > {now}))`),
@@ -248,7 +248,7 @@ func (l *Log) appendIn(ctx context.Context, q querier, entry fleetlog.Entry) (fl
 		return 0, err
 	}
 	if before.Valid {
-		// Written all the same: only a commit that has something to write waits until
+		// Written even so: only a commit that has something to write waits until
 		// a standby has what is before it. The first attempt may have ended while it
 		// waited for that, and is then in the log without having been acknowledged.
 		_, err := q.ExecContext(ctx, l.sql("UPDATE svctoken_fleet_log SET rev = rev - 1"))

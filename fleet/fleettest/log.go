@@ -33,7 +33,7 @@ type history struct {
 	all   []stored // by position, superseded ones as well
 	last  map[string]int
 	ids   map[string]fleetlog.Position
-	first fleetlog.Position // whoever asks for an earlier one has missed something
+	first fleetlog.Position // a follower from before it has missed something
 }
 
 type stored struct {

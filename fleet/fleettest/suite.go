@@ -77,7 +77,7 @@ func mustAppend(t *testing.T, e fleetlog.Log, entry fleetlog.Entry) fleetlog.Pos
 	}
 }
 
-// collect follows until a message of this key comes by. A follower may fail, as it
+// collect follows until a message of this key is delivered. A follower may fail, as it
 // does if the log is slow; another one goes on after what was delivered.
 func collect(t *testing.T, e fleetlog.Log, from fleetlog.Position, last string) []fleetlog.Message {
 	t.Helper()
