@@ -152,6 +152,9 @@ const (
 	abandoned       // nobody waits any more, and no rename will begin
 )
 
+// errAbandoned is for nobody: the caller has returned.
+var errAbandoned = errors.New("filesource: the edit was abandoned")
+
 // errAgain says that the file is not the one that was read any more.
 var errAgain = errors.New("filesource: the file has changed meanwhile")
 
@@ -385,8 +388,8 @@ func (e *edit) swap(ctx context.Context, d *draft, temp tempFile, target string)
 	if !e.stillReads(d, target) {
 		return errAgain
 	}
-	if err := ctx.Err(); err != nil || e.outcome.Load() != begun && !e.outcome.CompareAndSwap(pending, begun) {
-		return fmt.Errorf("filesource: %s: %w", e.shown, cmp.Or(err, context.Canceled))
+	if e.outcome.Load() != begun && !e.outcome.CompareAndSwap(pending, begun) {
+		return errAbandoned
 	}
 	if err := e.put(d, temp.name, target); err != nil {
 		if errors.Is(err, fs.ErrExist) {

@@ -746,6 +746,20 @@ func TestRemovedLock(t *testing.T) {
 	}
 }
 
+// TestLockThatCannotBeTaken is an error, and not a lock.
+func TestLockThatCannotBeTaken(t *testing.T) {
+	const pathOnly = 0x200000 // O_PATH: a descriptor that can be looked at, and not be locked
+	path := put(t, tokensPath(t), "")
+	file, err := os.OpenFile(path, pathOnly, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	if err := filesource.LockOpened(file, path); !errors.Is(err, syscall.EBADF) || !strings.Contains(err.Error(), path) {
+		t.Errorf("got %v", err)
+	}
+}
+
 // TestAppendedAtTheLastMoment: a line that somebody appends between the last check
 // and the rename, or while the folder is synced, survives.
 func TestAppendedAtTheLastMoment(t *testing.T) {

@@ -296,7 +296,7 @@ func (d *draft) parse(text string, edit bool) {
 func (w *watch) need(who reader, d *draft, now fs.FileInfo) time.Duration {
 	rest := w.cfg.Rest
 	switch {
-	case rest < 0, w.unchanged(d) && who != editing, who == editing && w.ours(d):
+	case rest < 0, w.ours(d), w.unchanged(d) && who != editing:
 		return 0
 	case d.seen.missing() || d.seen.failure() != nil:
 		if who == opening {
@@ -338,8 +338,8 @@ func (f *File) gone(doc *document) (n int) {
 	return n
 }
 
-// ours reports whether an edit may build on the draft, as an edit of this File has put
-// the file there and it has not changed since. That it says the same is not enough:
+// ours reports whether anybody may build on the draft, an edit too, as an edit of this File
+// has put the file there and it has not changed since. That it says the same is not enough:
 // others may have added to it and be saving it in place now, and what they have written
 // so far may be just what was known (TestEditTrustsNoOldText). That it is missing as
 // before is not either: it may have been there, and be renamed away for a moment.
