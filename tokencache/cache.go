@@ -220,7 +220,7 @@ func (c *Cache[R]) Remembers(id TokenID) (since, until time.Time, ok bool) {
 	s, m := c.store.shelf, &c.group.memory
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for e := s.findLocked(m.keys.hashID(id), id); e != nil; e = s.nextLocked(e, id) {
+	for e := range s.ofLocked(m.keys.hashID(id), id) {
 		if e.refuses() || e.good <= m.clock.now() {
 			continue
 		}

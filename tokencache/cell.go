@@ -86,11 +86,9 @@ func (c *cell) marked(ev *eviction) *cell {
 func (s *shelf) newCellLocked(a Account) *cell {
 	plain := bearerPrefix + a.String() + "/"
 	account := plain[len(bearerPrefix) : len(plain)-1]
-	c := &cell{
-		account: Account{account[:len(a.Namespace)], account[len(a.Namespace)+1:]},
-		head:    base64.RawStdEncoding.EncodeToString([]byte(plain))[:sextets(len(plain))],
-		era:     s.era,
-	}
+	c := cellWith(base64.RawStdEncoding.EncodeToString([]byte(plain))[:sextets(len(plain))])
+	c.account = Account{account[:len(a.Namespace)], account[len(a.Namespace)+1:]}
+	c.era = s.era
 	c.next = s.era.cells
 	if c.next != nil {
 		c.next.prev = c

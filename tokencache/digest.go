@@ -6,9 +6,9 @@ import (
 	"encoding/binary"
 )
 
-// A digest stands for a secret: the first 192 bits of the SHA-256 over the group's
+// A digest stands for a secret: the first 160 bits of the SHA-256 over the group's
 // key and the bearer's tail.
-type digest [24]byte
+type digest [20]byte
 
 // keyLen is the length of the key under a digest, in bytes. With 44 characters,
 // the tail of a secret of 32 bytes, it fills one block of SHA-256 to the last byte.
@@ -17,13 +17,11 @@ const keyLen = 11
 // equal compares in constant time, a word at a time: subtle.ConstantTimeCompare
 // goes by bytes, and takes a fifth as long as the SHA-256.
 func (d *digest) equal(other *digest) bool {
-	differ := d.word(0) ^ other.word(0)
-	differ |= d.word(1) ^ other.word(1)
-	differ |= d.word(2) ^ other.word(2)
+	differ := binary.LittleEndian.Uint64(d[:]) ^ binary.LittleEndian.Uint64(other[:])
+	differ |= binary.LittleEndian.Uint64(d[8:]) ^ binary.LittleEndian.Uint64(other[8:])
+	differ |= uint64(binary.LittleEndian.Uint32(d[16:]) ^ binary.LittleEndian.Uint32(other[16:]))
 	return differ == 0
 }
-
-func (d *digest) word(i int) uint64 { return binary.LittleEndian.Uint64(d[8*i:]) }
 
 // digestTail computes the digest of a tail. It allocates nothing for secrets of up
 // to 80 bytes.

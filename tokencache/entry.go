@@ -13,33 +13,29 @@ import (
 // owner, under the mutex, so that a hit which stands on the entry does not take it as
 // good.
 //
-// What is not marked as guarded is immutable after publication. The size matters:
-// 128 bytes are a size class of Go's allocator.
+// What is not marked as guarded is immutable after publication. The size matters: an
+// entry of 104 bytes leaves 40 of a size class of Go's allocator to the text behind it.
 type entry struct {
-	next  atomic.Pointer[entry] // in the chain of its bucket; written under the mutex
-	owner atomic.Pointer[cell]  // written under the mutex; see live
+	// guarded by the mutex
+	cellPrev, cellNext   *entry // in the owner's list
+	queuePrev, queueNext *entry // in the policy's queue, or among the refusals
 
-	// text is the token's name, and behind it what the name determines of the
-	// bearer's base64, from where the owner's head ends: see query.
-	text   string
-	good   int64 // clock reading: until when it answers
+	owner  atomic.Pointer[cell] // written under the mutex; see live
+	good   int64                // clock reading: until when it answers
 	digest digest
 	hash   uint32
 	beyond uint32 // see dead
 
-	lastByte uint8 // of the name, in text
-	length   uint8 // index of the secret's length in the memory's lengths
-	role     role
-	step     uint8 // how many of the jitter's steps the TTL was cut by; see lifetime
-
 	// The flags below, and above them when a hit last used the entry: see use.
 	state atomic.Uint32
 
-	record any
+	textLen  uint16 // of the text, which stands behind the entry: see newEntry
+	lastByte uint8  // of the name, in the text
+	length   uint8  // index of the secret's length in the memory's lengths
+	role     role
+	step     uint8 // how many of the jitter's steps the TTL was cut by; see lifetime
 
-	// guarded by the mutex
-	cellPrev, cellNext   *entry // in the owner's list
-	queuePrev, queueNext *entry // in the policy's queue, or among the refusals
+	record any
 }
 
 // A role says what an entry says of a name. A cache has at most one entry of a name in
@@ -91,11 +87,15 @@ func (e *entry) use(lap uint32) {
 	}
 }
 
-func (e *entry) name() string { return e.text[:int(e.lastByte)+1] }
+// text returns the token's name, and behind it what the name determines of the
+// bearer's base64, from where the owner's head ends: see query.
+func (e *entry) text() string { return textBehind(e, int(e.textLen)) }
+
+func (e *entry) name() string { return e.text()[:int(e.lastByte)+1] }
 
 // rest returns the characters of base64 that the entry's name determines behind
 // its account's.
-func (e *entry) rest() string { return e.text[int(e.lastByte)+1:] }
+func (e *entry) rest() string { return e.text()[int(e.lastByte)+1:] }
 
 // live reports whether nothing has evicted or unlinked the entry. It must be the
 // last thing that a hit does. Its first load is the instant of the hit: whatever

@@ -193,7 +193,7 @@ func (s *shelf) markNamesLocked(ev *eviction, c *cell, sel Selector) {
 	var owner *cell
 	for _, name := range sel.names {
 		id := TokenID{sel.account, name}
-		for e := s.findLocked(s.memory.keys.hashID(id), id); e != nil; e = s.nextLocked(e, id) {
+		for e := range s.ofLocked(s.memory.keys.hashID(id), id) {
 			if owner == nil {
 				owner = c.marked(ev)
 			}

@@ -52,7 +52,7 @@ func Linked(g *Group) int {
 	return g.memory.linked
 }
 
-// Buckets returns how many chains the group's table has, and how many it still has to
+// Buckets returns how many buckets the group's table has, and how many it still has to
 // take over.
 func Buckets(g *Group) (n, left int) {
 	g.memory.mu.Lock()
@@ -78,7 +78,7 @@ func Lengths(g *Group) []int { return *g.memory.lengths.common.Load() }
 func HashOf(g *Group, id TokenID) uint32 { return g.memory.keys.hashID(id) }
 
 // DigestOf is the digest of a token's secret.
-func DigestOf(g *Group, token Token) [24]byte { return g.newQuery(&token).digest }
+func DigestOf(g *Group, token Token) [20]byte { return g.newQuery(&token).digest }
 
 // KeyOf is the key under a group's digests.
 func KeyOf(g *Group) string { return string(g.memory.keys.key[:]) }
@@ -102,7 +102,7 @@ func LeftByDigest(message []byte) []byte {
 }
 
 // EqualDigests compares as a hit does.
-func EqualDigests(a, b [24]byte) bool {
+func EqualDigests(a, b [20]byte) bool {
 	d, e := digest(a), digest(b)
 	return d.equal(&e)
 }

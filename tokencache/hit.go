@@ -110,9 +110,12 @@ func (g *Group) hidesNames(only *store) bool {
 // nil: none does. If the host does not know the account, it sets the verdict's token,
 // and says so.
 func (g *Group) find(only *store, q *query, v *Verdict[any]) (found *entry, known bool) {
-	index := math.MaxInt
-	for e := g.memory.table.Load().bucket(q.hash).Load(); e != nil; e = e.next.Load() {
-		if e.hash != q.hash || e.refuses() {
+	index, at := math.MaxInt, g.memory.table.Load().at(q.hash)
+	if at.slots != 0 {
+		q.digestOnce(g) // while the processor fetches the entry
+	}
+	for e := at.next(); e != nil; e = at.next() {
+		if e.refuses() {
 			continue
 		}
 		owner := e.owner.Load()
@@ -162,10 +165,11 @@ func (f *finding) reason() Reason {
 func (g *Group) recallRefusal(only *store, q *query, v *Verdict[any]) recall {
 	changes := g.memory.changes.Load()
 	var f finding
-	for e := g.memory.table.Load().bucket(q.hash).Load(); e != nil; e = e.next.Load() {
+	at := g.memory.table.Load().at(q.hash)
+	for e := at.next(); e != nil; e = at.next() {
 		owner := e.owner.Load()
 		s := owner.era.shelf
-		if e.hash != q.hash || only != nil && s != only.shelf || !e.is(owner, q) || g.memory.clock.passed(e.good) {
+		if only != nil && s != only.shelf || !e.is(owner, q) || g.memory.clock.passed(e.good) {
 			continue
 		}
 		if f.named.Name == "" {

@@ -1,6 +1,7 @@
 package tokencache
 
 import (
+	"iter"
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
@@ -129,7 +130,7 @@ func (s *shelf) rememberLocked(t *ticket, l *label, f *fact, refreshed bool) (ne
 // whether the fact is to be stored.
 func (s *shelf) makeWayLocked(l *label, f *fact) bool {
 	keep, now := true, s.memory.clock.now()
-	for old := s.findLocked(l.hash, l.id); old != nil; old = s.nextLocked(old, l.id) {
+	for old := range s.ofLocked(l.hash, l.id) {
 		switch {
 		case f.role >= absent && !old.refuses() && old.good > now && !old.digest.equal(&l.digest):
 			// The token of another secret stays for its time.
@@ -144,7 +145,7 @@ func (s *shelf) makeWayLocked(l *label, f *fact) bool {
 // disproveLocked takes back that the source confirms a token, now that it refuses this
 // secret for the name. A wrong secret says nothing of another one.
 func (s *shelf) disproveLocked(t *ticket, l *label) {
-	for old := s.findLocked(l.hash, l.id); old != nil; old = s.nextLocked(old, l.id) {
+	for old := range s.ofLocked(l.hash, l.id) {
 		if !old.refuses() && old.digest.equal(&l.digest) {
 			s.unlinkLocked(old)
 			t.supersedeLocked()
@@ -197,7 +198,8 @@ func (s *shelf) refuseLocked(t *ticket, l *label, f *fact) (need int) {
 const maxRefusals = 10_000
 
 func newEntry(t *ticket, l *label, f *fact) *entry {
-	e := &entry{text: l.text, lastByte: uint8(len(l.id.Name) - 1), hash: l.hash, role: f.role}
+	e := entryWith(l.text)
+	e.lastByte, e.hash, e.role = uint8(len(l.id.Name)-1), l.hash, f.role
 	e.owner.Store(t.cell)
 	return e
 }
@@ -226,31 +228,23 @@ func (s *shelf) linkLocked(e *entry) (need int) {
 	return m.growLocked(nil)
 }
 
-// findLocked finds what the cache remembers of a name, expired or not; nextLocked
-// finds more of it.
-func (s *shelf) findLocked(hash uint32, id TokenID) *entry {
-	return s.matchLocked(s.memory.table.Load().bucket(hash).Load(), hash, id)
-}
-
-// nextLocked finds what else the cache remembers of the name of e, which findLocked
-// or nextLocked has found, and which may be unlinked since.
-func (s *shelf) nextLocked(e *entry, id TokenID) *entry {
-	return s.matchLocked(e.next.Load(), e.hash, id)
-}
-
-func (s *shelf) matchLocked(e *entry, hash uint32, id TokenID) *entry {
-	for ; e != nil; e = e.next.Load() {
-		owner := e.owner.Load()
-		if e.hash == hash && owner.era.shelf == s && e.name() == id.Name && owner.account == id.Account && !owner.dead() {
-			return e
+// ofLocked goes through what the cache remembers of a name, expired or not. What it has
+// come to may be unlinked before it goes on.
+func (s *shelf) ofLocked(hash uint32, id TokenID) iter.Seq[*entry] {
+	return func(yield func(*entry) bool) {
+		at := s.memory.table.Load().at(hash)
+		for e := at.next(); e != nil; e = at.next() {
+			owner := e.owner.Load()
+			if owner.era.shelf == s && e.name() == id.Name && owner.account == id.Account && !owner.dead() && !yield(e) {
+				return
+			}
 		}
 	}
-	return nil
 }
 
 // findSecretLocked finds what the cache remembers of a name with this secret.
 func (s *shelf) findSecretLocked(hash uint32, d *digest, id TokenID) *entry {
-	for e := s.findLocked(hash, id); e != nil; e = s.nextLocked(e, id) {
+	for e := range s.ofLocked(hash, id) {
 		if !e.refuses() && e.digest.equal(d) {
 			return e
 		}
@@ -262,7 +256,7 @@ func (s *shelf) findSecretLocked(hash uint32, d *digest, id TokenID) *entry {
 // 0: it does not.
 func (s *shelf) refusesLocked(hash uint32, id TokenID) Reason {
 	known, now := uint8(0), s.memory.clock.now()
-	for e := s.findLocked(hash, id); e != nil; e = s.nextLocked(e, id) {
+	for e := range s.ofLocked(hash, id) {
 		switch {
 		case e.expiredBy(now):
 			s.expireLocked(e)

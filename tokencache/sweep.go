@@ -42,7 +42,7 @@ func (m *memory) stopClockLocked() bool {
 // steps between which others can have the mutex.
 const (
 	sweepPart = 64
-	sweepStep = 1024
+	sweepStep = 1024 / fill
 )
 
 func (m *memory) sweep() {
@@ -68,7 +68,7 @@ func (m *memory) sweepLocked(buckets int) {
 	now := m.clock.now()
 	for range min(buckets, len(t.buckets)) {
 		m.swept = (m.swept + 1) & (len(t.buckets) - 1)
-		for e := t.buckets[m.swept].Load(); e != nil; e = e.next.Load() {
+		for e := range t.buckets[m.swept].all() {
 			if e.expiredBy(now) {
 				e.owner.Load().era.shelf.expireLocked(e)
 			}
