@@ -1,5 +1,7 @@
 package tokencache
 
+import "strings"
+
 // A past is when entries that are gone were last used, since that was last asked.
 // Guarded by the memory's mutex.
 type past struct {
@@ -18,10 +20,11 @@ type use struct {
 // asked for them; for one that asks, as many as its cache has entries, if that is more.
 const maxPast = 10_000
 
-// addLocked keeps when an entry was used that is about to go.
+// addLocked keeps when an entry was used that is about to go, with a copy of its name,
+// which would keep the entry.
 func (p *past) addLocked(a Account, e *entry) {
 	if lap := e.state.Load() >> flagBits; lap != 0 {
-		p.putLocked(use{TokenID{a, e.name()}, lap})
+		p.putLocked(use{TokenID{a, strings.Clone(e.name())}, lap})
 	}
 }
 
