@@ -205,6 +205,53 @@ func BenchmarkHeld(b *testing.B) {
 	}
 }
 
+// BenchmarkBesideClear asks how long an eviction and the miss that follows it take while a
+// million entries are cleared: what the unlinking, in steps under the mutex, costs others.
+func BenchmarkBesideClear(b *testing.B) {
+	const entries = 1_000_000
+	var took []time.Duration
+	for b.Loop() {
+		b.StopTimer()
+		g := tokencache.NewGroup(tokencache.GroupConfig{})
+		c, err := tokencache.New(g, "test", open{}, tokencache.Config{MaxEntries: entries})
+		if err != nil {
+			b.Fatal(err)
+		}
+		for i := range entries {
+			if _, err := c.AuthenticateToken(b.Context(), mustToken(b, fmt.Sprintf("elastic/fleet-server/token-%08d", i), openSecret.Reveal())); err != nil {
+				b.Fatal(err)
+			}
+		}
+		other := mustToken(b, "elastic/kibana/token1", openSecret.Reveal())
+		sel, _ := other.ID().Select()
+		runtime.GC()
+		cleared := make(chan struct{})
+		b.StartTimer()
+		go func() {
+			defer close(cleared)
+			g.Clear(b.Context(), tokencache.CauseAsked)
+		}()
+		for done := false; !done; {
+			start := time.Now()
+			g.Evict(b.Context(), tokencache.CauseAsked, sel)
+			c.AuthenticateToken(b.Context(), other)
+			took = append(took, time.Since(start))
+			select {
+			case <-cleared:
+				done = true
+			default:
+			}
+		}
+		b.StopTimer()
+		g.Close()
+		b.StartTimer()
+	}
+	slices.Sort(took)
+	b.ReportMetric(float64(took[len(took)/2])/1e3, "p50-µs")
+	b.ReportMetric(float64(took[len(took)*99/100])/1e3, "p99-µs")
+	b.ReportMetric(float64(took[len(took)-1])/1e3, "longest-µs")
+}
+
 // BenchmarkTurnedAway asks what it costs to turn a caller away, where all places to wait
 // are taken by loads of as many accounts: whoever floods a group has it do that, under
 // the mutex that misses and evictions need. It must not depend on how many wait.
