@@ -52,7 +52,7 @@ func ReadCredentials(r *http.Request) Credentials {
 	case strings.EqualFold(scheme, "ApiKey"):
 		return Credentials{Kind: APIKey}
 	case strings.Contains(header, bearerStart):
-		if name, ok := tokenName(header); ok {
+		if name, ok := TokenName(header); ok {
 			return Credentials{ServiceToken, name}
 		}
 		return Credentials{Kind: DamagedToken}
@@ -62,11 +62,16 @@ func ReadCredentials(r *http.Request) Credentials {
 	return Credentials{Kind: OtherScheme}
 }
 
-// tokenName returns the qualified name of the service token in a text, which may be
-// damaged: cut, quoted, or with something before or after it.
-func tokenName(text string) (string, bool) {
+// TokenName returns the qualified name of the service token in a text, which may be
+// damaged: cut, quoted, or with something before or after it. It reports whether it can
+// be read.
+func TokenName(text string) (string, bool) {
 	const longest = 4 + 128 + 1 + 128 + 1 + 256 + 1 // the prefix, a qualified name, a colon
-	text = text[strings.Index(text, bearerStart):]
+	start := strings.Index(text, bearerStart)
+	if start < 0 {
+		return "", false
+	}
+	text = text[start:]
 	text = text[:min(len(text), base64.RawStdEncoding.EncodedLen(longest))]
 	if end := strings.IndexFunc(text, func(c rune) bool { return !isBase64(c) }); end >= 0 {
 		text = text[:end]

@@ -32,6 +32,9 @@ func (s *server) identify(r *http.Request) (caller, bool, error) {
 	if login, ok := r.Context().Value(loginKey{}).(basicLogin); ok {
 		return s.identifyUser(r, login)
 	}
+	if eswire.ReadCredentials(r).Kind == eswire.NoCredentials {
+		return caller{}, false, nil // a browser's first request is no authentication
+	}
 	verdict, err := s.group.Authenticate(r.Context(), r.Header.Get("Authorization"))
 	switch {
 	case err == nil:

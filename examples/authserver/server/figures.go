@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"fmt"
 	"reflect"
 	"slices"
@@ -21,7 +22,7 @@ var notes = map[string]string{
 	"Entries":          "verdicts remembered now",
 	"Loading":          "loads that read now",
 	"Hits":             "confirmed from memory",
-	"Mismatches":       "wrong secrets, refused from memory",
+	"Mismatches":       "refused from memory",
 	"Misses":           "waited for a load",
 	"Loads":            "reads of the source",
 	"Refusals":         "loads that confirmed nobody",
@@ -36,7 +37,7 @@ var notes = map[string]string{
 	"Refreshed":        "of these, ahead of an expiry",
 	"Confirmed":        "200",
 	"Refused":          "401",
-	"NotServiceTokens": "other credentials, or none",
+	"NotServiceTokens": "no service token, or none at all",
 	"Overloaded":       "503, too many loads",
 	"NoAnswer":         "503, the source did not answer",
 	"GaveUp":           "the caller hung up",
@@ -45,6 +46,11 @@ var notes = map[string]string{
 	"Hashing":          "password hashes now",
 	"Strays":           "loads that run on after their time",
 	"Waiting":          "loads that wait for their turn",
+}
+
+// labels are what operators call a counter whose name in the library is no plain word.
+var labels = map[string]string{
+	"NotServiceTokens": "Other credentials", "NoAnswer": "No answer", "GaveUp": "Gave up", "Strays": "Left running", "Absent": "Known absent", "Mismatches": "Wrong secrets",
 }
 
 // bad are the counters that should stay at zero.
@@ -69,7 +75,7 @@ func newFigures(names []string, all []tokencache.Stats, asked map[string]int) []
 func fieldRows[T any](all []T) []figures {
 	var rows []figures
 	for _, field := range reflect.VisibleFields(reflect.TypeFor[T]()) {
-		row := figures{Label: field.Name, Note: notes[field.Name]}
+		row := figures{Label: cmp.Or(labels[field.Name], field.Name), Note: notes[field.Name]}
 		for _, stats := range all {
 			value := reflect.ValueOf(stats).FieldByIndex(field.Index)
 			row.Values = append(row.Values, fmt.Sprint(value))

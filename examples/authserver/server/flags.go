@@ -66,7 +66,7 @@ func (o *Options) Register(flags *flag.FlagSet) {
 	flags.DurationVar(&o.TTL, "ttl", 20*time.Minute, "how long to remember a token; 0: not at all")
 	flags.StringVar(&o.Admin, "admin", "", "USER:PASSWORD of an operator who may do everything, or @FILE that holds it (default: $"+adminVariable+", or random, printed)")
 	flags.StringVar(&o.Reader, "reader", "", "USER:PASSWORD of a user who may look, with the privilege monitor, or @FILE that holds it (default: $"+readerVariable+", or none)")
-	flags.StringVar(&o.Accounts, "accounts", "elastic/auto-ops,elastic/fleet-server,elastic/fleet-server-remote,elastic/kibana", "the service accounts that exist, comma-separated; tokens of others are refused")
+	flags.StringVar(&o.Accounts, "accounts", "elastic/fleet-server,elastic/kibana,elastic/fleet-server-remote,elastic/auto-ops", "the service accounts that exist, comma-separated; tokens of others are refused")
 	flags.StringVar(&o.TLSCert, "tls-cert", "", "file with the server's certificates, PEM (default: no TLS)")
 	flags.StringVar(&o.TLSKey, "tls-key", "", "file with the key of -tls-cert, PEM")
 	flags.StringVar(&o.Version, "es-version", defaultVersion, "the version of Elasticsearch that GET / names; a client such as fleet-server wants one that is not older than its own")

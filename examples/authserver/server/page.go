@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/rand"
 	_ "embed"
-	"errors"
 	"fmt"
 	"html/template"
 	"net/http"
@@ -27,13 +26,16 @@ import (
 //go:embed page.html
 var pageText string
 
-var pageTemplate = template.Must(template.New("page").Funcs(template.FuncMap{"plain": eswire.Plain}).Parse(pageText))
+var pageTemplate = template.Must(template.New("page").Funcs(template.FuncMap{"plain": eswire.Plain, "relative": relative}).Parse(pageText))
 
 type page struct {
 	Nonce    string // lets the page's own script and style run, and no others
 	Now      time.Time
+	Node     string
+	Started  time.Time
 	User     string
 	MayEvict bool
+	NotReady []string // why the server should get no requests
 	Names    []string // of the caches
 	Figures  []figures
 	Outcomes []figures // of all authentications
@@ -47,11 +49,14 @@ type page struct {
 	record
 
 	Form    form
-	Confirm bool         // whether the form's eviction is one to ask about
-	Error   string       // what is wrong with the form
-	Done    *deed        // what the form's eviction did
-	Found   []remembered // what the caches remember of the names that the form asks for
+	Confirm bool    // whether the form's eviction is one to ask about
+	Error   string  // what is wrong with the form
+	Done    *deed   // what the form's eviction did
+	Found   []found // what there is of the names that the form asks for
 }
+
+// Uptime returns for how long the server has run, in words.
+func (p page) Uptime() string { return span(p.Now.Sub(p.Started)) }
 
 // A form is what an operator asks for.
 type form struct{ Account, Names string }
@@ -76,7 +81,7 @@ func isPage(r *http.Request) bool { return strings.Contains(r.Header.Get("Accept
 // checkRoot checks a request for the page, or for what this is.
 func checkRoot(w http.ResponseWriter, r *http.Request) *eswire.Error {
 	if isPage(r) {
-		return eswire.CheckQuery(r, "account", "names", "done", "live")
+		return eswire.CheckQuery(r, "done", "live")
 	}
 	return eswire.Check(w, r)
 }
@@ -96,21 +101,13 @@ func (s *server) root(w http.ResponseWriter, r *http.Request, c caller) {
 		p.write(w, http.StatusOK, "parts")
 		return
 	}
-	p.Form = form{query.Get("account"), query.Get("names")}
-	status := http.StatusOK
-	if query.Has("names") {
-		if err := s.lookUp(&p); err != nil {
-			p.Error, status = eswire.Plain(err), http.StatusBadRequest
-		}
-		p.Form = p.Form.shown()
-	}
 	done, _ := strconv.Atoi(query.Get("done"))
 	for i := range p.Deeds {
 		if p.Deeds[i].Number == done && p.Deeds[i].Report != nil {
 			p.Done = &p.Deeds[i]
 		}
 	}
-	p.write(w, status, "page")
+	p.write(w, http.StatusOK, "page")
 }
 
 // clusterID returns what all servers of a log have in common.
@@ -150,33 +147,6 @@ func (s *server) evictFromPage(w http.ResponseWriter, r *http.Request, c caller)
 	http.Redirect(w, r, "?"+url.Values{"done": {strconv.Itoa(number)}}.Encode(), http.StatusSeeOther)
 }
 
-// remembered is what one cache remembers of a token.
-type remembered struct {
-	Token, Cache string
-	Since, Until time.Time // zero: nothing
-}
-
-// lookUp asks the caches for the tokens of the form.
-func (s *server) lookUp(p *page) error {
-	namespace, service, names := p.Form.read()
-	if names == "*" {
-		return errors.New("look up tokens by their names")
-	}
-	if _, err := evict.Parse(namespace, service, names); err != nil {
-		return err
-	}
-	account := tokencache.Account{Namespace: namespace, Service: service}
-	for name := range strings.SplitSeq(names, ",") {
-		id := account.TokenID(name)
-		for _, cache := range s.caches() {
-			found := remembered{Token: id.String(), Cache: cache.Name()}
-			found.Since, found.Until, _ = cache.Remembers(id)
-			p.Found = append(p.Found, found)
-		}
-	}
-	return nil
-}
-
 // A shownCache is what the page asks of a cache, whatever its records are.
 type shownCache interface {
 	Name() string
@@ -189,7 +159,7 @@ func (s *server) caches() []shownCache { return []shownCache{s.fileCache, s.inde
 func (s *server) page(ctx context.Context, c caller) page {
 	// The journal comes first: what it has counted, the caches have counted before.
 	p := page{
-		record: s.journal.read(), Nonce: rand.Text(), Now: time.Now(), User: c.Name, MayEvict: c.may(mayEvict...),
+		record: s.journal.read(), Nonce: rand.Text(), Now: time.Now(), Node: s.node.name, Started: s.started, NotReady: s.health.Reasons(), User: c.Name, MayEvict: c.may(mayEvict...),
 		Charts: s.rates.charts(), Path: s.file.Path(), File: s.file.Status(), Index: s.indexState(), About: s.index.Describe(ctx), Fleet: s.fleetView(),
 	}
 	for _, account := range s.accounts {

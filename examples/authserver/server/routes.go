@@ -56,6 +56,7 @@ func (s *server) routes() []route {
 		{method: "GET", path: "/", check: checkRoot, action: "cluster:monitor/main", privileges: mayMonitor, handle: s.root},
 		{method: "HEAD", path: "/", check: checkRoot, action: "cluster:monitor/main", privileges: mayMonitor, handle: s.root},
 		{method: "POST", path: "/", check: checkForm, action: security + "cache/clear", privileges: mayEvict, handle: s.evictFromPage},
+		{method: "POST", path: lookUpPath, check: checkForm, action: "cluster:monitor/stats", privileges: mayMonitor, handle: s.lookUpFromPage},
 		{method: "GET", path: "/_cluster/health", params: healthParams, check: checkHealth, action: "cluster:monitor/health", privileges: mayMonitor, handle: s.clusterHealth},
 		{method: "GET", path: "/_stats", action: "cluster:monitor/stats", privileges: mayMonitor, handle: s.stats},
 	}
@@ -149,9 +150,12 @@ func (s *server) serve(route route, w http.ResponseWriter, r *http.Request) {
 	route.handle(w, r.WithContext(ctx), c)
 }
 
+// lookUpPath is where the page's form asks for tokens.
+const lookUpPath = "/_look_up"
+
 // wrong returns what is wrong with the request itself.
 func (route route) wrong(w http.ResponseWriter, r *http.Request) *eswire.Error {
-	if route.path != "/" { // whose check knows browsers
+	if route.path != "/" && route.path != lookUpPath { // whose checks know browsers
 		if err := eswire.Check(w, r, route.params...); err != nil {
 			return err
 		}

@@ -48,7 +48,7 @@ type sharedIndex interface {
 func run(ctx context.Context, o Options, connect func(*server) error) error {
 	o.Name, o.MaxWait = cmp.Or(o.Name, "authserver"), cmp.Or(o.MaxWait, 30*time.Second)
 	out := cmp.Or[io.Writer](o.Out, os.Stdout)
-	s := &server{node: node{o.Name, rand.Text()}, version: cmp.Or(o.Version, defaultVersion), maxWait: o.MaxWait, logger: slog.New(slog.NewTextHandler(cmp.Or[io.Writer](o.Log, os.Stderr), nil))}
+	s := &server{started: time.Now(), node: node{o.Name, rand.Text()}, version: cmp.Or(o.Version, defaultVersion), maxWait: o.MaxWait, logger: slog.New(slog.NewTextHandler(cmp.Or[io.Writer](o.Log, os.Stderr), nil))}
 	var generated string
 	var err error
 	if s.users, generated, err = o.users(); err != nil {

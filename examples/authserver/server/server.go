@@ -39,6 +39,7 @@ type server struct {
 	operation
 	rates   rates
 	node    node
+	started time.Time
 	version string // of Elasticsearch, for clients that ask
 	logger  *slog.Logger
 

@@ -197,7 +197,7 @@ func TestPage(t *testing.T) {
 
 	// What is cached, and what is not; the form keeps what was asked for.
 	b.do(chromedp.SetValue("#names", "token1, token2"), chromedp.Click("#look"))
-	b.await("elastic/fleet-server/token1 file not cached", "elastic/fleet-server/token2 file 20", "elastic/fleet-server/token2 index not cached")
+	b.await("elastic/fleet-server/token1 file not cached", "elastic/fleet-server/token2 file cached, since", "elastic/fleet-server/token2 index no such token")
 	if got := eval[string](b, "document.getElementById('names').value"); got != "token1, token2" {
 		t.Errorf("the field has %q", got)
 	}
@@ -211,6 +211,10 @@ func TestPage(t *testing.T) {
 	b.do(chromedp.SetValue("#names", "*"), chromedp.Click("#evict"))
 	b.await("Evict every token of elastic/fleet-server?", "Entries verdicts remembered now 1 0")
 	b.screenshot("confirm")
+	if got := eval[string](b, "document.activeElement.id"); got != "cancel" {
+		t.Errorf("%q has the focus", got)
+	}
+	b.tab("yes")
 	b.do(chromedp.KeyEvent(kb.Enter))
 	b.await("Evicted elastic/fleet-server/*: 1 from file, 0 from index.", "Entries verdicts remembered now 0 0")
 	authenticate(fileBearers[1])
@@ -306,6 +310,9 @@ func looks(t *testing.T, b *browser, home string) {
 			b.screenshot(screen.name + "-" + scheme)
 			if wide := eval[int](b, "document.documentElement.scrollWidth"); wide > int(screen.width) {
 				t.Errorf("%s: the page is %d wide", screen.name, wide)
+			}
+			if low := eval[bool](b, "document.getElementById('look').getBoundingClientRect().bottom > innerHeight"); low {
+				t.Errorf("%s: the form is not in view", screen.name)
 			}
 			if pale := eval[[]string](b, contrasts); len(pale) > 0 {
 				t.Errorf("%s, %s: too little contrast: %q", screen.name, scheme, pale)
