@@ -68,5 +68,5 @@ var _ server.Index = index{}
 // Describe says which database this is, and what the last poll has found.
 func (ix index) Describe(context.Context) server.Description {
 	status := ix.Status()
-	return server.Description{Kind: ix.Name, Revision: strconv.FormatInt(status.Rev, 10), Err: status.Err}
+	return server.Description{Kind: ix.Name, Revision: strconv.FormatInt(status.Rev, 10), Polled: status.Polled, Err: status.Err}
 }
