@@ -5,13 +5,17 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 )
 
-var update = flag.Bool("update", false, "write the table of docs/operations.md")
+var (
+	update = flag.Bool("update", false, "write the table of docs/operations.md")
+	only   = flag.String("only", "", "a regular expression of the faults to try (default: all)")
+)
 
 // A fault is what happens to a host, and how it is to be noticed.
 type fault struct {
@@ -29,6 +33,7 @@ func TestFaults(t *testing.T) {
 	if _, err := os.Stat("/proc/self"); err != nil {
 		t.Skip("faults such as a pipe in a file's place are those of Linux")
 	}
+	faults := slices.DeleteFunc(slices.Clone(faults), func(f fault) bool { return !regexp.MustCompile(*only).MatchString(f.name) })
 	hosts := make([]*host, len(faults))
 	strikes := make([]func(), len(faults))
 	for i, f := range faults {
@@ -50,7 +55,7 @@ func TestFaults(t *testing.T) {
 	}
 	fired := make(map[string]map[string]bool)
 	begin := time.Now()
-	for time.Since(begin) < time.Minute || !allFired(fired) && time.Since(begin) < 3*time.Minute {
+	for time.Since(begin) < time.Minute || !allFired(faults, fired) && time.Since(begin) < 3*time.Minute {
 		for instance, alerts := range w.firing(t) {
 			for _, alert := range alerts {
 				if fired[instance] == nil {
@@ -85,7 +90,7 @@ func TestFaults(t *testing.T) {
 }
 
 // allFired reports whether every alert that is to come has come.
-func allFired(fired map[string]map[string]bool) bool {
+func allFired(faults []fault, fired map[string]map[string]bool) bool {
 	return !slices.ContainsFunc(faults, func(f fault) bool {
 		return slices.ContainsFunc(f.alerts, func(alert string) bool { return !fired[f.name][alert] })
 	})

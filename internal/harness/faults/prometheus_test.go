@@ -52,11 +52,12 @@ func watch(t *testing.T, hosts []*host) *watcher {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
-	config := "global: {scrape_interval: 500ms, scrape_timeout: 500ms, evaluation_interval: 500ms}\nrule_files: [alerts.yml]\nscrape_configs:\n- job_name: svctoken\n  static_configs:\n"
+	var config strings.Builder
+	config.WriteString("global: {scrape_interval: 500ms, scrape_timeout: 500ms, evaluation_interval: 500ms}\nrule_files: [alerts.yml]\nscrape_configs:\n- job_name: svctoken\n  static_configs:\n")
 	for _, h := range hosts {
-		config += fmt.Sprintf("  - {targets: [%q], labels: {instance: %q}}\n", h.address, h.name)
+		fmt.Fprintf(&config, "  - {targets: [%q], labels: {instance: %q}}\n", h.address, h.name)
 	}
-	for name, text := range map[string]string{"prometheus.yml": config, "alerts.yml": hurried(string(rules))} {
+	for name, text := range map[string]string{"prometheus.yml": config.String(), "alerts.yml": hurried(string(rules))} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}

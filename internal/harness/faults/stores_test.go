@@ -162,12 +162,6 @@ func fleetOf(strike func(n *node)) func(*testing.T) (*host, func()) {
 	return func(t *testing.T) (*host, func()) {
 		n := &node{host: newHost(t, "", tokencache.GroupConfig{}), log: fleettest.NewLog()}
 		n.conn = n.log.Connect()
-		n.conn.Delay = func(what string) time.Duration {
-			if what != "deliver" {
-				return 0
-			}
-			return time.Duration(n.full.slow.Load())
-		}
 		n.full = &fullLog{Log: n.conn}
 		member, err := fleet.New(n.full, n.group, fleet.Config{Lease: lease, Name: "node1", Observer: n.observeFleet})
 		if err != nil {
@@ -188,11 +182,10 @@ func fleetOf(strike func(n *node)) func(*testing.T) (*host, func()) {
 	}
 }
 
-// A fullLog is a log that can be full, or slow.
+// A fullLog is a log that can be full.
 type fullLog struct {
 	fleetlog.Log
 	full atomic.Bool
-	slow atomic.Int64 // how long a message takes to be delivered
 }
 
 var errFull = errors.New("maximum bytes exceeded")

@@ -80,8 +80,6 @@ var faults = []fault{
 		nil, fleetOf(func(n *node) { n.log.RollBack(n.log.Last() - 3) })},
 	{"the fleet's log is made anew", "503 for a lease, once", `increase(svctoken_fleet_events_total{event="stopped"}[10s]) > 0`, `msg="the node serves"`,
 		nil, fleetOf(func(n *node) { n.log.Recreate() })},
-	{"the fleet's log is slow", nothing, `svctoken_fleet_renewal_age_seconds > 1.2`, "",
-		[]string{"SvctokenLeaseShort"}, fleetOf(func(n *node) { n.full.slow.Store(int64(lease / 4)) })},
 	{"a lease lapses again and again", "503 now and then", `increase(svctoken_fleet_events_total{event="stopped"}[10s]) > 1`, `msg="the node does not serve`,
 		[]string{"SvctokenNodeUnstable", "SvctokenNoAnswer"}, fleetOf(flap)},
 }
