@@ -35,6 +35,18 @@ type profile struct {
 	expires bool // some versions expire by themselves
 	moves   bool // tokens move between the sources, and each is always held by one
 
+	disables bool // what is not there is there, and disabled
+	asks     bool // they verify by asking somebody, which fails now and then
+	panics   bool // they panic now and then
+	overdue  bool // they take too long now and then, and look at no context
+
+	noise  bool // others fill the table and keep the mutex busy; see noise
+	leases bool // the group's lease lapses and is renewed
+
+	// allows are the reasons for which there may be no answer, besides a caller that
+	// gave up and a cache that was closed. Any other fails the history.
+	allows []tokencache.Reason
+
 	// shows counts what the profile is there for, which must have happened. Nil: that
 	// versions expire.
 	shows func(tokencache.Stats) uint64
@@ -43,7 +55,7 @@ type profile struct {
 var profiles = []profile{
 	{name: "strict", cfg: tokencache.Config{Jitter: -1}, shows: hits},
 	{name: "one load at a time", cfg: tokencache.Config{MaxLoads: 1}, shows: hits},
-	{name: "turns", group: tokencache.GroupConfig{MaxHashing: 1, MaxQueue: 1}, cfg: tokencache.Config{MaxLoads: 1}, shows: hits},
+	{name: "turns", group: tokencache.GroupConfig{MaxHashing: 1, MaxQueue: 1}, cfg: tokencache.Config{MaxLoads: 1}, shows: hits, allows: overloads},
 	{name: "sources that tell", tells: true, shows: absences},
 	{name: "sources that know what they hold", tells: true, holds: true, shows: hits},
 	{name: "moves", tells: true, moves: true, shows: absences},
@@ -54,15 +66,33 @@ var profiles = []profile{
 	{name: "expiry", loose: true, secrets: true, cfg: tokencache.Config{TTL: 20 * time.Microsecond, Jitter: 20 * time.Microsecond}, shows: expiries},
 	{name: "expiry by token", loose: true, secrets: true, expires: true},
 	{name: "expiry by token, told", loose: true, secrets: true, expires: true, tells: true},
-	{name: "stale", loose: true, fails: true, cfg: staleConfig, shows: stale},
-	{name: "stale, told", loose: true, fails: true, tells: true, cfg: staleConfig, shows: stale},
+	{name: "stale", loose: true, fails: true, cfg: staleConfig, shows: stale, allows: failures},
+	{name: "stale, told", loose: true, fails: true, tells: true, cfg: staleConfig, shows: stale, allows: failures},
 	{name: "refresh ahead", loose: true, tells: true, cfg: tokencache.Config{TTL: 200 * time.Microsecond, Jitter: -1, RefreshAhead: 199 * time.Microsecond},
 		shows: func(st tokencache.Stats) uint64 { return st.Refreshed }},
 	{name: "off", loose: true, cfg: tokencache.Config{TTL: -1}, shows: func(st tokencache.Stats) uint64 { return st.Misses }},
+	{name: "among others", noise: true, shows: hits},
+	{name: "among others, told", tells: true, noise: true, shows: absences},
+	{name: "expiry by token, among others", loose: true, secrets: true, expires: true, tells: true, noise: true},
+	{name: "leases", leases: true, shows: hits, allows: lapses},
+	{name: "leases, with secrets", loose: true, secrets: true, leases: true, shows: func(st tokencache.Stats) uint64 { return st.Mismatches }, allows: lapses},
+	{name: "disabled", tells: true, disables: true, shows: absences},
+	{name: "disabled, not told", disables: true, cfg: tokencache.Config{AbsentTTL: -1}, shows: func(st tokencache.Stats) uint64 { return st.Refusals }},
+	{name: "asks", loose: true, secrets: true, asks: true, cfg: tokencache.Config{MaxBackoff: -1}, shows: hits, allows: failures},
+	{name: "panics", panics: true, cfg: tokencache.Config{MaxBackoff: -1}, shows: func(st tokencache.Stats) uint64 { return st.Errors },
+		allows: []tokencache.Reason{tokencache.ReasonSourcePanicked}},
+	{name: "abandoned", overdue: true, cfg: tokencache.Config{LoadTimeout: 200 * time.Microsecond}, shows: func(st tokencache.Stats) uint64 { return st.Errors },
+		allows: []tokencache.Reason{tokencache.ReasonSourceTimeout, tokencache.ReasonUnavailable, tokencache.ReasonOverloaded}},
 	{name: "file and index", loose: true, real: true, secrets: true, shows: hits},
 }
 
 var staleConfig = tokencache.Config{TTL: 20 * time.Microsecond, Jitter: -1, ServeStale: time.Hour, MaxBackoff: -1}
+
+var (
+	overloads = []tokencache.Reason{tokencache.ReasonOverloaded}
+	failures  = []tokencache.Reason{tokencache.ReasonSourceFailed}
+	lapses    = []tokencache.Reason{tokencache.ReasonLapsed}
+)
 
 func hits(st tokencache.Stats) uint64     { return st.Hits }
 func absences(st tokencache.Stats) uint64 { return st.Absent }
@@ -95,10 +125,11 @@ type world struct {
 	moves   [tokens]moves
 	expired atomic.Uint64 // versions that expired by themselves while the program ran
 
-	mu       sync.Mutex // guards the fields below
-	history  []porcupine.Operation
-	expiring []expiry
-	failure  error // what the model cannot see
+	mu         sync.Mutex // guards the fields below
+	history    []porcupine.Operation
+	expiring   []expiry
+	unanswered map[tokencache.Reason]int
+	failure    error // what the model cannot see
 }
 
 // An expiry is of a version that expires by itself.
@@ -138,13 +169,22 @@ func (w *world) add(op porcupine.Operation) {
 	w.history = append(w.history, op)
 }
 
-// run runs the program of a seed, and returns its history, and how often what the
-// profile is there for has happened. The same seed gives the same program, though
-// not the same schedule.
-func run(seed uint64, p profile, dir string) (history []porcupine.Operation, shown uint64, err error) {
+// A finding is what a history has shown.
+type finding struct {
+	shown      uint64                    // how often what the profile is there for has happened
+	unanswered map[tokencache.Reason]int // the calls that had no answer
+}
+
+// run runs the program of a seed, and returns its history, and what it has shown. The
+// same seed gives the same program, though not the same schedule.
+func run(seed uint64, p profile, dir string) (history []porcupine.Operation, found finding, err error) {
 	w, err := newWorld(p, dir)
 	if err != nil {
-		return nil, 0, err
+		return nil, found, err
+	}
+	stop := func() {}
+	if p.noise {
+		stop = w.noise()
 	}
 	var wg sync.WaitGroup
 	for client := range clients {
@@ -158,18 +198,19 @@ func run(seed uint64, p profile, dir string) (history []porcupine.Operation, sho
 		})
 	}
 	wg.Wait()
+	stop()
 	w.noteExpired(0, time.Now().Add(time.Hour)) // some may have expired since
 	w.group.Close()
 	for _, m := range w.caches {
 		m.close()
 	}
-	if p.expires {
-		return addMisses(w.history), w.expired.Load(), w.failure
+	found.shown, found.unanswered = w.expired.Load(), w.unanswered
+	if !p.expires {
+		for _, st := range w.group.Caches() {
+			found.shown += p.shows(st)
+		}
 	}
-	for _, st := range w.group.Caches() {
-		shown += p.shows(st)
-	}
-	return addMisses(w.history), shown, w.failure
+	return addMisses(w.history), found, w.failure
 }
 
 func (w *world) each() int {
@@ -235,6 +276,8 @@ func (w *world) call(client int, rng *rand.Rand) {
 		return
 	}
 	switch n := rng.IntN(100); {
+	case w.profile.leases && n < 15:
+		w.lease(client, n < 8)
 	case n < 45:
 		w.authenticate(client, rng)
 	case n < 55:
@@ -333,8 +376,9 @@ func (w *world) authenticate(client int, rng *rand.Rand) {
 		w.record(client, from, in, output{true, confirmed})
 	case errors.Is(err, tokencache.ErrRefused):
 		w.record(client, from, in, output{})
+	default:
+		w.noAnswer(err) // which says nothing of the token
 	}
-	// Any other error says nothing of the token.
 }
 
 // authenticateInGroup asks both caches. A verdict from memory is one instant, in the
@@ -348,6 +392,7 @@ func (w *world) authenticateInGroup(client int, rng *rand.Rand) {
 	from := w.clock.Add(1)
 	verdict, err := w.group.Authenticate(context.Background(), header(token))
 	if err != nil && !errors.Is(err, tokencache.ErrRefused) {
+		w.noAnswer(err)
 		return
 	}
 	to := w.clock.Add(1)

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/anishathalye/porcupine"
+
+	"github.com/svctoken/svctoken/tokencache"
 )
 
 var (
@@ -25,7 +27,8 @@ var (
 //	go test -C internal/harness/lincheck . -run TestHistories -seed 17 -histories 7200
 func TestHistories(t *testing.T) {
 	var next atomic.Uint64
-	shown := make([]atomic.Uint64, len(profiles))
+	shown := make([]finding, len(profiles))
+	var mu sync.Mutex // guards shown
 	var wg sync.WaitGroup
 	for range max(2, runtime.GOMAXPROCS(0)) {
 		dir := t.TempDir()
@@ -37,16 +40,18 @@ func TestHistories(t *testing.T) {
 				}
 				i := n % uint64(len(profiles))
 				if p := profiles[i]; *onlyThis == "" || *onlyThis == p.name {
-					shown[i].Add(check(t, *firstSeed+n, p, dir))
+					found := check(t, *firstSeed+n, p, dir)
+					mu.Lock()
+					shown[i].add(found)
+					mu.Unlock()
 				}
 			}
 		})
 	}
 	wg.Wait()
 	for i := range shown {
-		n := shown[i].Load()
-		t.Logf("profile %q: %d times", profiles[i].name, n)
-		if n == 0 && *onlyThis == "" && *histories >= enough*len(profiles) {
+		t.Logf("profile %q: %d times; without an answer: %v", profiles[i].name, shown[i].shown, shown[i].unanswered)
+		if shown[i].shown == 0 && *onlyThis == "" && *histories >= enough*len(profiles) {
 			t.Errorf("profile %q: what it is there for has not happened once", profiles[i].name)
 		}
 	}
@@ -60,18 +65,28 @@ const enough = 200
 // a minute.
 const attempts = 3
 
-// check runs one program, and returns how often what its profile is there for has
-// happened.
-func check(t *testing.T, seed uint64, p profile, dir string) (shown uint64) {
+// add adds what another history has shown.
+func (f *finding) add(other finding) {
+	f.shown += other.shown
+	if f.unanswered == nil {
+		f.unanswered = make(map[tokencache.Reason]int)
+	}
+	for reason, n := range other.unanswered {
+		f.unanswered[reason] += n
+	}
+}
+
+// check runs one program, and returns what it has shown.
+func check(t *testing.T, seed uint64, p profile, dir string) finding {
 	for attempt := 1; ; attempt++ {
-		history, shown, err := run(seed, p, dir)
+		history, found, err := run(seed, p, dir)
 		if err != nil {
 			t.Errorf("seed %d, profile %q: %v", seed, p.name, err)
-			return shown
+			return found
 		}
 		result, info := porcupine.CheckOperationsVerbose(model(p.loose), history, time.Minute)
 		if result == porcupine.Ok {
-			return shown
+			return found
 		}
 		if result == porcupine.Unknown && attempt < attempts {
 			t.Logf("seed %d, profile %q: porcupine could not tell; running it again", seed, p.name)
@@ -82,6 +97,6 @@ func check(t *testing.T, seed uint64, p profile, dir string) (shown uint64) {
 			t.Error(err)
 		}
 		t.Errorf("seed %d, profile %q: %v, see %s (go test -artifacts keeps it)", seed, p.name, result, picture)
-		return shown
+		return found
 	}
 }

@@ -25,6 +25,8 @@
 //     version of it afterwards, and one that would have is refused.
 //   - Memory comes first: an authentication in the group that a source confirmed has
 //     had an instant at which neither cache remembered the token.
+//   - A lease lapses at one instant, and is renewed at another: between them there is
+//     neither a confirmation nor a refusal.
 //   - Close is one instant; no authentication succeeds in that cache afterwards.
 //
 // Two promises follow from the second and the third. Freshness: once an eviction
@@ -71,6 +73,7 @@ type state struct {
 	ever   [slots]versions // what it has said at any time
 	holds  [slots]version  // what the cache remembers; 0: nothing that is known
 	closed [caches]bool
+	lapsed bool // the group may not answer
 
 	expired [slots]versions // the versions whose own expiry has come
 
@@ -93,6 +96,7 @@ const (
 	closeCache
 	expire
 	forgotten // neither cache remembers the token
+	lease     // the group's lease lapses, or is renewed
 )
 
 // An input is an operation.
@@ -105,6 +109,7 @@ type input struct {
 	any     bool     // authenticate: all versions have the same secret
 	call    calls    // miss, authenticate: the one bit of this call, where an eviction of the slot ran during a part of it
 	cache   int      // closeCache
+	lapsed  bool     // lease: it lapses
 }
 
 // An output is what an authentication returned; other operations return nothing.
@@ -150,6 +155,9 @@ func step(loose bool, s state, in input, out output) []any {
 		s.closed[in.cache] = true
 		clear(s.holds[slot(in.cache, 0):slot(in.cache, tokens)])
 		return []any{s}
+	case lease:
+		s.lapsed = in.lapsed
+		return []any{s}
 	case expire:
 		s.expired[in.slot] = s.expired[in.slot].with(in.version)
 		return []any{s}
@@ -166,7 +174,7 @@ func step(loose bool, s state, in input, out output) []any {
 		missed.missed[in.slot] |= in.call
 		return []any{missed}
 	default:
-		if out.ok && (s.closed[in.slot/tokens] || s.expired[in.slot].has(out.version)) {
+		if s.lapsed || out.ok && (s.closed[in.slot/tokens] || s.expired[in.slot].has(out.version)) {
 			return nil
 		}
 		return authenticated(loose, s, in, out)
@@ -241,6 +249,8 @@ func describe(in input, out output) string {
 		return "evict " + strings.Join(selected, " ")
 	case closeCache:
 		return fmt.Sprintf("close cache %d", in.cache)
+	case lease:
+		return fmt.Sprintf("lease, lapsed %v", in.lapsed)
 	case expire:
 		return fmt.Sprintf("%s expires, version %d", names[in.slot], in.version)
 	case forgotten:

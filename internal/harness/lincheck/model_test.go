@@ -85,6 +85,10 @@ func TestModel(t *testing.T) {
 		{"absent after an eviction", []event{{1, 2, wr(a, 0), none}, {3, 4, au(a), none}, {5, 6, wr(a, 2), none}, {7, 8, ev(all), none}, {9, 10, au(a), none}}, false, false},
 		{"absent beside a memory", []event{{1, 2, au(a), ok(1)}, {3, 4, wr(a, 0), none}, {5, 6, au(a), none}}, false, true},
 		{"a success after close", []event{{1, 2, input{kind: closeCache}, none}, {3, 4, au(a), ok(1)}}, false, false},
+		{"a success without a lease", []event{{1, 2, input{kind: lease, lapsed: true}, none}, {3, 4, au(a), ok(1)}}, false, false},
+		{"a refusal without a lease", []event{{1, 2, wr(a, 0), none}, {3, 4, input{kind: lease, lapsed: true}, none}, {5, 6, au(a), none}}, false, false},
+		{"a success as the lease lapses", []event{{1, 4, input{kind: lease, lapsed: true}, none}, {2, 5, au(a), ok(1)}}, true, true},
+		{"a success with another lease", []event{{1, 2, input{kind: lease, lapsed: true}, none}, {3, 4, input{kind: lease}, none}, {5, 6, au(a), ok(1)}}, true, true},
 		{"a success in the other cache after close", []event{{1, 2, input{kind: closeCache}, none}, {3, 4, au(idxA), ok(1)}}, true, true},
 	} {
 		var history []porcupine.Operation

@@ -113,9 +113,20 @@ var errOutage = errors.New("the source fails now and then")
 func (s *plain) Lookup(_ context.Context, id tokencache.TokenID) (tokencache.Answer[version], error) {
 	slow()
 	defer slow()
+	if id.Account == crowd {
+		return tokencache.Answer[version]{Held: true, Record: 1, Verify: func(tokencache.Secret) bool { return true }}, nil
+	}
 	token := slices.Index(ids[:], id)
 	v, expires := s.read(token)
 	switch {
+	case s.profile.panics && rand.IntN(6) == 0:
+		panic("now and then")
+	case s.profile.overdue && rand.IntN(6) == 0:
+		time.Sleep(time.Millisecond)
+	}
+	switch {
+	case v == 0 && s.profile.disables:
+		return tokencache.Answer[version]{Held: true, Disabled: true, Verify: secretOf(token, 0).Equal}, nil
 	case s.profile.fails && rand.IntN(3) == 0:
 		return tokencache.Answer[version]{}, errOutage
 	case v == 0:
@@ -129,7 +140,17 @@ func (s *plain) Lookup(_ context.Context, id tokencache.TokenID) (tokencache.Ans
 		slow()
 		return secret.Equal(presented)
 	}
-	return tokencache.Answer[version]{Held: true, Record: v, Expires: expires, Verify: verify}, nil
+	a := tokencache.Answer[version]{Held: true, Record: v, Expires: expires, Verify: verify}
+	if s.profile.asks {
+		a.Verify = nil
+		a.Ask = func(_ context.Context, presented tokencache.Secret) (bool, error) {
+			if rand.IntN(6) == 0 {
+				return false, errOutage
+			}
+			return verify(presented), nil
+		}
+	}
+	return a, nil
 }
 
 func (s *plain) read(token int) (version, time.Time) {

@@ -38,7 +38,7 @@ type suite struct {
 var suites = []suite{
 	{name: "tokencache", module: ".", dir: "tokencache"},
 	{name: "fair", module: ".", dir: "tokencache/internal/fair"},
-	{name: "histories", module: "internal/harness/lincheck", dir: ".", args: []string{"-test.run=TestHistories", "-histories=14000"}},
+	{name: "histories", module: "internal/harness/lincheck", dir: ".", args: []string{"-test.run=TestHistories", "-histories=20000"}},
 	{name: "indexsource", module: ".", dir: "indexsource"},
 	{name: "evict", module: ".", dir: "evict"},
 	{name: "filesource", module: ".", dir: "filesource", args: []string{"-test.short"}}, // without the tests of what it costs
