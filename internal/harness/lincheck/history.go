@@ -39,6 +39,7 @@ type profile struct {
 	asks     bool // they verify by asking somebody, which fails now and then
 	panics   bool // they panic now and then
 	overdue  bool // they take too long now and then, and look at no context
+	lingers  bool // they verify until what they have read has expired
 
 	noise  bool // others fill the table and keep the mutex busy; see noise
 	leases bool // the group's lease lapses and is renewed
@@ -74,6 +75,7 @@ var profiles = []profile{
 	{name: "among others", noise: true, shows: hits},
 	{name: "among others, told", tells: true, noise: true, shows: absences},
 	{name: "expiry by token, among others", loose: true, secrets: true, expires: true, tells: true, noise: true},
+	{name: "expiry by token, while it is verified", loose: true, secrets: true, expires: true, lingers: true},
 	{name: "leases", leases: true, shows: hits, allows: lapses},
 	{name: "leases, with secrets", loose: true, secrets: true, leases: true, shows: func(st tokencache.Stats) uint64 { return st.Mismatches }, allows: lapses},
 	{name: "disabled", tells: true, disables: true, shows: absences},
