@@ -2,11 +2,13 @@ package main
 
 import (
 	"database/sql"
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	_ "github.com/jackc/pgx/v5/stdlib"
 
@@ -64,6 +66,14 @@ func testServers(t *testing.T, index, kind string, db *sql.DB) {
 	if _, page := two.Send("GET", "/", operator, nil, "Accept", "text/html"); !strings.Contains(page, "green, "+kind) || !strings.Contains(page, ", revision ") {
 		t.Errorf("the page does not say which index this is:\n%s", page)
 	}
+	// What is cleared on one is cleared on the other.
+	two.Expect("GET", whoami, first, 200, "")
+	one.Expect("POST", tokens+"first,second/_clear_cache", operator, 200, `"failed":0`)
+	for began := time.Now(); remembered(t, two) > 0; time.Sleep(10 * time.Millisecond) {
+		if time.Since(began) > 10*time.Second {
+			t.Fatal("the other server remembers what was cleared")
+		}
+	}
 	one.Stop(syscall.SIGTERM)
 	one = start()
 	one.Await("GET", whoami, first, 200, "")
@@ -89,6 +99,21 @@ func TestTemporaryIndex(t *testing.T) {
 	if left, err := os.ReadDir(os.Getenv("TMPDIR")); err != nil || len(left) > 0 {
 		t.Errorf("left are %v, %v", left, err)
 	}
+}
+
+// remembered returns how many tokens of the index a server has in memory.
+func remembered(t *testing.T, p *servertest.Process) int {
+	t.Helper()
+	status, body := p.Do("GET", "/_stats", operator)
+	var stats struct {
+		Caches struct {
+			Index struct{ Entries int } `json:"index"`
+		} `json:"caches"`
+	}
+	if err := json.Unmarshal([]byte(body), &stats); err != nil || status != 200 {
+		t.Fatalf("%d, %v: %s", status, err, body)
+	}
+	return stats.Caches.Index.Entries
 }
 
 func TestBadStart(t *testing.T) {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -19,13 +20,13 @@ func (c *command) reveal(create func() (tokencache.Token, error)) error {
 		}
 		token, err := create()
 		if token.ID() != (tokencache.TokenID{}) {
-			fmt.Fprintln(c.stdout, token.RevealBearer())
+			fmt.Fprintln(c.stdout, c.shown(token))
 		}
 		return err
 	}
 	file, err := os.OpenFile(c.out, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
-		return err
+		return fmt.Errorf("nothing was changed: %w", err)
 	}
 	token, err := create()
 	if token.ID() == (tokencache.TokenID{}) {
@@ -33,11 +34,23 @@ func (c *command) reveal(create func() (tokencache.Token, error)) error {
 		os.Remove(c.out)
 		return err
 	}
-	_, writeErr := file.WriteString(token.RevealBearer() + "\n")
+	_, writeErr := file.WriteString(c.shown(token) + "\n")
 	if writeErr = errors.Join(writeErr, file.Sync(), file.Close()); writeErr != nil {
 		writeErr = fmt.Errorf("the token %s is in force, but its bearer could not be written; rotate it: %w", token.ID(), writeErr)
 	}
 	return errors.Join(err, writeErr)
+}
+
+// shown is the bearer, with -json in an object.
+func (c *command) shown(token tokencache.Token) string {
+	if !c.json {
+		return token.RevealBearer()
+	}
+	b, err := json.Marshal(line{"token": token.ID().String(), "bearer": token.RevealBearer()})
+	if err != nil {
+		panic(err) // of strings
+	}
+	return string(b)
 }
 
 // isTerminal reports whether somebody reads what is written: /dev/null is a device, too.

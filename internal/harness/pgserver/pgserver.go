@@ -79,7 +79,7 @@ func programs() (string, error) {
 }
 
 func (s *Server) start(settings []string) error {
-	credential, err := unprivileged()
+	credential, err := Unprivileged()
 	if err != nil {
 		return err
 	}
@@ -111,9 +111,9 @@ func (s *Server) start(settings []string) error {
 	return s.Restart()
 }
 
-// unprivileged returns the user who runs the server, or nil where this process is not
+// Unprivileged returns the user who runs the server, or nil where this process is not
 // root, whom PostgreSQL refuses.
-func unprivileged() (*syscall.Credential, error) {
+func Unprivileged() (*syscall.Credential, error) {
 	if os.Getuid() != 0 {
 		return nil, nil
 	}
@@ -139,7 +139,7 @@ func (s *Server) data() string { return s.dir + "/data" }
 // run runs one of PostgreSQL's programs. Its output goes to a file: a server that it
 // starts would hold a pipe open.
 func (s *Server) run(program string, args ...string) error {
-	credential, err := unprivileged()
+	credential, err := Unprivileged()
 	if err != nil {
 		return err
 	}
@@ -207,7 +207,7 @@ func (s *Server) Replica(settings ...string) (*Server, error) {
 	if r.dir, err = os.MkdirTemp("", "pg"); err != nil {
 		return nil, err
 	}
-	if credential, err := unprivileged(); err != nil {
+	if credential, err := Unprivileged(); err != nil {
 		return nil, err
 	} else if credential != nil {
 		if err := os.Chown(r.dir, int(credential.Uid), int(credential.Gid)); err != nil {

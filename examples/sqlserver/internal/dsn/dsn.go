@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"os"
 	"path/filepath"
 	"strings"
 
@@ -64,6 +65,10 @@ func openSQLite(path string) (*Store, error) {
 	path, err := filepath.Abs(path)
 	if err != nil {
 		return nil, err
+	}
+	// Whoever may read the file may read the hashes. SQLite gives -wal and -shm its mode.
+	if file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600); err == nil {
+		file.Close()
 	}
 	// WAL lets readers go on while somebody writes; FULL keeps a revocation through a
 	// loss of power.
