@@ -11,7 +11,8 @@ import (
 // RunIndex checks an implementation of indexsource.Index, as [RunSource] checks a
 // source: by the same properties, seen through indexsource.New, and by those of an
 // index. Each is a subtest with an instance of its own from open, which must be
-// empty.
+// empty. Rotation, expiry and last use are checked of an index that has the methods of
+// indexsource.Memory for them: Rotate, SetExpiry, and those of indexsource.UseStore.
 //
 // Open must clean up after itself, with t.Cleanup.
 func RunIndex(t *testing.T, open func(testing.TB) (indexsource.Index, Backend)) {
@@ -48,7 +49,10 @@ func indexProperties() (list []indexProperty) {
 	return append(list,
 		indexProperty{"Documents", checkDocuments},
 		indexProperty{"EverySource", checkEverySource},
-		indexProperty{"EndOfWatch", checkEndOfWatch})
+		indexProperty{"EndOfWatch", checkEndOfWatch},
+		indexProperty{"Rotation", checkRotation},
+		indexProperty{"Expiry", checkExpiry},
+		indexProperty{"LastUse", checkLastUse})
 }
 
 // checkDocuments: Get returns the document of the token that it was asked for, with

@@ -48,7 +48,7 @@ type erased[R any] struct{ tokencache.Source[R] }
 func (e erased[R]) Lookup(ctx context.Context, id tokencache.TokenID) (tokencache.Answer[any], error) {
 	a, err := e.Source.Lookup(ctx, id)
 	return tokencache.Answer[any]{
-		Held: a.Held, Disabled: a.Disabled, Record: a.Record, Expires: a.Expires, Verify: a.Verify, Ask: a.Ask,
+		Held: a.Held, Disabled: a.Disabled, Record: a.Record, Expires: a.Expires, Verify: a.Verify, Ask: a.Ask, Fast: a.Fast, Previous: a.Previous,
 	}, err
 }
 

@@ -677,6 +677,31 @@ type wrongIndex struct {
 	indexsource.Memory
 	get   func(context.Context, tokencache.TokenID) (indexsource.Document, bool, error)
 	watch func(*indexsource.Source) func()
+
+	rotate    func(context.Context, tokencache.TokenID, time.Duration, string) (tokencache.Token, error)
+	setExpiry func(context.Context, tokencache.TokenID, time.Time) error
+	noteUses  func(context.Context, map[tokencache.TokenID]time.Time) error
+}
+
+func (w *wrongIndex) Rotate(ctx context.Context, id tokencache.TokenID, grace time.Duration, by string) (tokencache.Token, error) {
+	if w.rotate != nil {
+		return w.rotate(ctx, id, grace, by)
+	}
+	return w.Memory.Rotate(ctx, id, grace, by)
+}
+
+func (w *wrongIndex) SetExpiry(ctx context.Context, id tokencache.TokenID, expires time.Time) error {
+	if w.setExpiry != nil {
+		return w.setExpiry(ctx, id, expires)
+	}
+	return w.Memory.SetExpiry(ctx, id, expires)
+}
+
+func (w *wrongIndex) NoteUses(ctx context.Context, uses map[tokencache.TokenID]time.Time) error {
+	if w.noteUses != nil {
+		return w.noteUses(ctx, uses)
+	}
+	return w.Memory.NoteUses(ctx, uses)
 }
 
 func (w *wrongIndex) Get(ctx context.Context, id tokencache.TokenID) (indexsource.Document, bool, error) {
@@ -730,6 +755,37 @@ func TestWrongIndexes(t *testing.T) {
 				return w.Memory.Watch(source)
 			}
 		}},
+		{"rotates without a grace", []string{"Rotation"}, func(w *wrongIndex) {
+			w.rotate = func(ctx context.Context, id tokencache.TokenID, _ time.Duration, by string) (tokencache.Token, error) {
+				return w.Memory.Rotate(ctx, id, 0, by)
+			}
+		}},
+		{"rotates with a grace for ever", []string{"Rotation"}, func(w *wrongIndex) {
+			w.rotate = func(ctx context.Context, id tokencache.TokenID, grace time.Duration, by string) (tokencache.Token, error) {
+				return w.Memory.Rotate(ctx, id, 100*grace+1, by)
+			}
+		}},
+		{"sets no expiry", []string{"Expiry"}, func(w *wrongIndex) {
+			w.setExpiry = func(context.Context, tokencache.TokenID, time.Time) error { return nil }
+		}},
+		{"keeps the first use", []string{"LastUse"}, func(w *wrongIndex) {
+			w.noteUses = func(ctx context.Context, uses map[tokencache.TokenID]time.Time) error {
+				for id := range uses {
+					if known, _ := w.Memory.LastUses(ctx, id.Account); len(known) > 0 {
+						return nil
+					}
+				}
+				return w.Memory.NoteUses(ctx, uses)
+			}
+		}},
+		{"takes a use for a change", []string{"LastUse"}, func(w *wrongIndex) {
+			w.noteUses = func(ctx context.Context, uses map[tokencache.TokenID]time.Time) error {
+				for id := range uses {
+					w.Memory.SetEnabled(ctx, id, true)
+				}
+				return w.Memory.NoteUses(ctx, uses)
+			}
+		}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			got := tokentest.IndexFailures(t, func(testing.TB) (indexsource.Index, tokentest.Backend) {
@@ -768,7 +824,7 @@ func putFast(index *indexsource.Memory, id tokencache.TokenID) (tokencache.Token
 // TestEveryPropertyHasTeeth: for each property there is an implementation that breaks
 // it.
 func TestEveryPropertyHasTeeth(t *testing.T) {
-	broken := map[string]bool{"Records": true, "Holder": true, "KeptSecret": true, "Documents": true, "EverySource": true, "EndOfWatch": true}
+	broken := map[string]bool{"Records": true, "Holder": true, "KeptSecret": true, "Documents": true, "EverySource": true, "EndOfWatch": true, "Rotation": true, "Expiry": true, "LastUse": true}
 	for _, w := range wrongSources {
 		for _, name := range w.breaks {
 			broken[name] = true
