@@ -15,6 +15,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -32,14 +33,19 @@ var (
 	tokens   = flag.Int("tokens", 100_000, "how many tokens the index has")
 	accounts = flag.Int("accounts", 1000, "of how many accounts")
 	clients  = flag.Int("clients", 4000, "how many clients send at once; each sends its next token when it has an answer")
+	hashes   = flag.String("hashes", "fast,stretched", "which hashes to measure")
 	longest  = flag.Duration("longest", 2*time.Minute, "how long to measure at most")
 )
 
 func main() {
 	flag.Parse()
-	fmt.Printf("%d tokens of %d accounts, %d clients\n\n| hash | confirmed | turned away | other errors | time | processor |\n| --- | --- | --- | --- | --- | --- |\n", *tokens, *accounts, *clients)
+	fmt.Printf("%d tokens of %d accounts, %d clients\n\n| hash | confirmed | turned away | other errors | longest wait | time | processor |\n| --- | --- | --- | --- | --- | --- | --- |\n", *tokens, *accounts, *clients)
 	secret := tokencache.GenerateSecret()
-	for name, hash := range map[string]tokenhash.Hash{"fast": tokenhash.New(secret), "stretched": tokenhash.Stretched(secret)} {
+	for name := range strings.SplitSeq(*hashes, ",") {
+		hash := tokenhash.New(secret)
+		if name == "stretched" {
+			hash = tokenhash.Stretched(secret)
+		}
 		if err := measure(name, secret, hash); err != nil {
 			log.Fatal(err)
 		}
@@ -73,7 +79,8 @@ func measure(name string, secret tokencache.Secret, hash tokenhash.Hash) error {
 	r := &result{}
 	began, before := time.Now(), processor()
 	r.run(group, secret)
-	fmt.Printf("| %s | %d | %d | %d | %v | %v |\n", name, r.confirmed.Load(), r.away.Load(), r.failed.Load(),
+	fmt.Printf("| %s | %d | %d | %d | %v | %v | %v |\n", name, r.confirmed.Load(), r.away.Load(), r.failed.Load(),
+		time.Duration(r.longest.Load()).Round(10*time.Millisecond),
 		time.Since(began).Round(10*time.Millisecond), (processor() - before).Round(10*time.Millisecond))
 	return nil
 }
@@ -91,7 +98,7 @@ WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < ?1 - 1)
 	return index, err
 }
 
-type result struct{ next, confirmed, away, failed atomic.Int64 }
+type result struct{ next, confirmed, away, failed, longest atomic.Int64 }
 
 // run sends each token once.
 func (r *result) run(group *tokencache.Group, secret tokencache.Secret) {
@@ -115,7 +122,12 @@ func (r *result) send(ctx context.Context, group *tokencache.Group, i int, secre
 	if err != nil {
 		panic(err) // the names are valid
 	}
-	switch _, err := group.AuthenticateToken(ctx, token); {
+	began := time.Now()
+	_, err = group.AuthenticateToken(ctx, token)
+	for took, most := int64(time.Since(began)), r.longest.Load(); took > most && !r.longest.CompareAndSwap(most, took); {
+		most = r.longest.Load()
+	}
+	switch {
 	case err == nil:
 		r.confirmed.Add(1)
 	case errors.Is(err, tokencache.ErrOverloaded):
