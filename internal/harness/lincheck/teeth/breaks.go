@@ -390,6 +390,12 @@ var breaks = []brk{
 		"	m.mu.Lock()\n	m.putLocked(doc)\n	m.mu.Unlock()\n	m.tell(doc.Token)\n", "	m.tell(doc.Token)\n	m.mu.Lock()\n	m.putLocked(doc)\n	m.mu.Unlock()\n"},
 	{"tell no cache of a deleted document", "indexsource/memory.go",
 		"	m.mu.Unlock()\n	return m.changed(id, ok)\n", "	m.mu.Unlock()\n	if ok {\n		return nil\n	}\n	return m.changed(id, ok)\n"},
+	{"let no token of an index expire", "indexsource/source.go",
+		" Expires: doc.Expires,", ""},
+	{"let the old secret of an index be good for ever", "indexsource/source.go",
+		"answer.Previous.Verify, answer.Previous.Expires = doc.Previous.Verify, doc.PreviousExpires", "answer.Previous.Verify = doc.Previous.Verify"},
+	{"let no old secret of an index be good", "indexsource/index.go",
+		"	if grace > 0 {\n", "	if grace > 1<<62 {\n"},
 	{"ignore another index of the same name", "indexsource/state.go",
 		"		s.UUID != next.UUID ||\n", ""},
 
