@@ -15,7 +15,7 @@ var _ indexsource.UseStore = (*Index)(nil)
 
 // early is by how much a use may be dated before the token's creation: the times of uses
 // are coarse, and the clocks of nodes differ.
-const early = time.Minute
+const early = 2 * time.Minute
 
 // NoteUses notes when tokens were last used, in one statement, in a table without
 // triggers; see indexsource.KeepUses. Once a day it removes what is noted of tokens that are
