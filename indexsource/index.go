@@ -11,17 +11,18 @@ import (
 // An Index is where the documents live. All methods must be safe for concurrent
 // use by multiple goroutines.
 type Index interface {
-	// Get returns the document of a token, or false where there is none. The
+	// Get returns the document of a token, or false if there is none. The
 	// document is the caller's. Get may fail, and should return soon after the
 	// context is done, which has a deadline. What it returns must be what the
 	// engine has acknowledged: a read from a replica that lags brings back what
 	// was evicted.
 	Get(ctx context.Context, id tokencache.TokenID) (Document, bool, error)
 
-	// Watch has the source told of every change from now on: after the change has
-	// become visible to Get, and before it is reported as done, by
-	// source.DocumentChanged, source.EverythingChanged or source.StateChanged. The
-	// function that it returns ends that. An index that hears of no changes does
+	// Watch makes the index tell the source of every change from now on: after the change
+	// has become visible to Get, and before it is reported as done, by
+	// source.DocumentChanged, source.AccountChanged, source.EverythingChanged or
+	// source.StateChanged. The function that it returns ends that. [Watchers] keeps the
+	// sources. An index that hears of no changes does
 	// nothing, and returns a function that does nothing.
 	Watch(source *Source) (cancel func())
 }

@@ -52,7 +52,7 @@ func (s *Source) Lookup(ctx context.Context, id tokencache.TokenID) (tokencache.
 	return answer, nil
 }
 
-// Subscribe has the cache told of every change; see tokencache.Source.
+// Subscribe tells the cache of every change; see tokencache.Source.
 func (s *Source) Subscribe(cache tokencache.Invalidator) (cancel func()) {
 	s.watching.Lock()
 	defer s.watching.Unlock()
@@ -101,7 +101,7 @@ func (s *Source) EverythingChanged() {
 	s.caches.Clear(context.Background(), tokencache.CauseSource)
 }
 
-// StateChanged is the hook for the index's state. Where the change from the last
+// StateChanged is the hook for the index's state. If the change from the last
 // state to this one makes verdicts doubtful, see [State.Clears], the caches of the
 // index forget everything, and have done so when it returns. It reports whether
 // they did. Before the first call the state is the zero State.

@@ -223,8 +223,8 @@ func (ix *Index) transact(ctx context.Context, c change) (rows int64, err error)
 	return rows, ix.commit(ctx, c.op, tx)
 }
 
-// commit commits. A success that comes when the context has ended is none: the wait for
-// the standby may have been cancelled, and PostgreSQL then says that it has committed.
+// commit commits. A success that comes after the context has ended does not count: the wait
+// for the standby may have been cancelled, and PostgreSQL then says that it has committed.
 func (ix *Index) commit(ctx context.Context, op string, tx *sql.Tx) error {
 	err := tx.Commit()
 	if err == nil {
