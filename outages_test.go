@@ -12,7 +12,7 @@ var (
 	outageTest = regexp.MustCompile(`\{name: "([a-z-]+)"`)
 )
 
-// TestOutageRows: the table of outages in docs/embedding.md has the rows of TestOutages,
+// TestOutageRows: the table of outages in docs/options.md has the rows of TestOutages,
 // in its order.
 func TestOutageRows(t *testing.T) {
 	names := func(of *regexp.Regexp, text string) (names []string) {
@@ -21,7 +21,7 @@ func TestOutageRows(t *testing.T) {
 		}
 		return names
 	}
-	_, section, _ := strings.Cut(read(t, "docs/embedding.md"), "\n## During an outage\n")
+	_, section, _ := strings.Cut(read(t, "docs/options.md"), "\n## During an outage\n")
 	section, _, _ = strings.Cut(section, "\n## ")
 	_, table, _ := strings.Cut(section, "| --- |")
 	rows, tests := names(outageRow, table), names(outageTest, read(t, "tokencache/outage_test.go"))

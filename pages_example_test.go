@@ -4,21 +4,65 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log"
 	"log/slog"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/svctoken/svctoken/evict"
 	"github.com/svctoken/svctoken/filesource"
+	"github.com/svctoken/svctoken/indexsource"
 	"github.com/svctoken/svctoken/tokencache"
+	"github.com/svctoken/svctoken/tokencache/tokenhash"
 	"github.com/svctoken/svctoken/tokencache/tokenhttp"
 	"github.com/svctoken/svctoken/tokencache/tokenlog"
 	"github.com/svctoken/svctoken/tokencache/tokentest"
 )
 
-// The blocks of docs/embedding.md, each in a function that has what it needs.
+// The blocks of docs/quickstart.md, each in a function that has what it needs.
+
+var _ = func(path string) (*tokencache.Group, error) {
+	file, err := filesource.Open(path, filesource.Config{})
+	if err != nil {
+		return nil, err // lists every bad line
+	}
+	group := tokencache.NewGroup(tokencache.GroupConfig{})
+	if _, err := tokencache.New(group, "file", file, tokencache.Config{}); err != nil {
+		return nil, err
+	}
+	return group, nil
+}
+
+var _ = func(mux *http.ServeMux, group *tokencache.Group, things http.Handler) {
+	mux.Handle("/things/", tokenhttp.Wrap(group, things, tokenhttp.Config{}))
+}
+
+var _ = func(ctx context.Context, group *tokencache.Group, authorization string) (account string, err error) {
+	verdict, err := group.Authenticate(ctx, authorization) // the header's value
+	switch {
+	case err == nil:
+		return verdict.Token.Account.String(), nil
+	case errors.Is(err, tokencache.ErrNotServiceToken): // try your other schemes
+	case errors.Is(err, tokencache.ErrRefused): // 401
+	default: // no answer at present: 503
+	}
+	return "", err
+}
+
+var _ = func(ctx context.Context, group *tokencache.Group, file *filesource.File, account tokencache.Account) error {
+	if err := file.Delete(ctx, account.TokenID("token1")); err != nil { // gone from the file, and from the caches
+		return err
+	}
+	report, err := evict.New(group).Evict(ctx, "elastic", "fleet-server", "*") // or: only forgotten, and asked for again
+	_ = report
+	return err
+}
+
+// The blocks of docs/embedding.md, likewise.
 
 var _ = func(group *tokencache.Group, app, users http.Handler) http.Handler {
 	handler := tokenhttp.Wrap(group, app, tokenhttp.Config{
@@ -38,6 +82,8 @@ var _ = func(metrics func(context.Context, tokencache.Event)) *tokencache.Group 
 	})
 	return group
 }
+
+// The blocks of docs/sources.md, likewise; those of a source are at the end of this file.
 
 // keys are those of one account.
 type keys struct {
@@ -83,6 +129,17 @@ var _ = func(ctx context.Context, file *filesource.File, account tokencache.Acco
 	// ... when the clients have it:
 	return file.Delete(ctx, account.TokenID("2026-11"))
 }
+
+var _ = func(ctx context.Context, index *indexsource.Memory, account tokencache.Account, deliver func(string)) error {
+	token, err := index.Rotate(ctx, account.TokenID("ci"), 24*time.Hour, "operator")
+	if err != nil {
+		return err
+	}
+	deliver(token.RevealBearer()) // it cannot be read again; the old one is good for a day
+	return nil
+}
+
+// The block of docs/options.md.
 
 var _ = func(group *tokencache.Group, source tokencache.Source[user]) (*tokencache.Cache[user], error) {
 	cache, err := tokencache.New(group, "index", source, tokencache.Config{
@@ -137,7 +194,7 @@ func (s *store) remove(_ context.Context, id tokencache.TokenID) error {
 func (s *store) Lookup(ctx context.Context, id tokencache.TokenID) (tokencache.Answer[user], error) {
 	row, ok, err := s.query(ctx, id)
 	if err != nil || !ok {
-		return tokencache.Answer[user]{}, err // an outage is an error; absence is none
+		return tokencache.Answer[user]{}, err // an outage is an error; absence is not an error
 	}
 	return tokencache.Answer[user]{Held: true, Record: row.user, Verify: row.verify}, nil
 }
@@ -171,6 +228,84 @@ func TestPageStore(t *testing.T) {
 	if _, err := kit.Group.AuthenticateToken(t.Context(), token); !errors.Is(err, tokencache.ErrRefused) {
 		t.Errorf("after Revoke: got %v, want ErrRefused", err)
 	}
+}
+
+// An engine is an index of our own, for docs/sources.md.
+type engine struct {
+	watchers indexsource.Watchers
+	docs     sync.Map // of indexsource.Document, by tokencache.TokenID
+}
+
+func newEngine() *engine { return new(engine) }
+
+func (e *engine) read(_ context.Context, id tokencache.TokenID) (indexsource.Document, bool, error) {
+	doc, ok := e.docs.Load(id)
+	if !ok {
+		return indexsource.Document{}, false, nil
+	}
+	return doc.(indexsource.Document), true, nil
+}
+
+func (e *engine) create(_ context.Context, id tokencache.TokenID) (tokencache.Token, error) {
+	token, err := tokencache.NewToken(id, tokencache.GenerateSecret())
+	if err != nil {
+		return tokencache.Token{}, err
+	}
+	e.docs.Store(id, indexsource.Document{Token: id, Enabled: true, Hash: tokenhash.New(token.Secret())})
+	e.changed(id)
+	return token, nil
+}
+
+func (e *engine) delete(_ context.Context, id tokencache.TokenID) error {
+	e.docs.Delete(id)
+	e.changed(id)
+	return nil
+}
+
+// Get returns the document of a token: absence is not an error.
+func (e *engine) Get(ctx context.Context, id tokencache.TokenID) (indexsource.Document, bool, error) {
+	return e.read(ctx, id)
+}
+
+// Watch keeps the sources that are told of changes.
+func (e *engine) Watch(source *indexsource.Source) (cancel func()) { return e.watchers.Add(source) }
+
+// changed is called when the engine shows a change of one token.
+func (e *engine) changed(id tokencache.TokenID) {
+	for source := range e.watchers.All() {
+		source.DocumentChanged(id)
+	}
+}
+
+// healthy is called when the engine says how it is: what that means for the caches is decided there.
+func (e *engine) healthy(state indexsource.State) {
+	for source := range e.watchers.All() {
+		source.StateChanged(state)
+	}
+}
+
+var _ = (*engine).healthy
+
+var _ = func(group *tokencache.Group, e *engine) error {
+	_, err := tokencache.New(group, "index", indexsource.New(e), tokencache.Config{})
+	return err
+}
+
+func TestEngine(t *testing.T) {
+	tokentest.RunIndex(t, func(testing.TB) (indexsource.Index, tokentest.Backend) {
+		e := newEngine()
+		return e, tokentest.Backend{Create: e.create, Delete: e.delete}
+	})
+}
+
+// The block of docs/in-front.md.
+
+var _ = func(group *tokencache.Group) {
+	ok := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		verdict, _ := tokenhttp.Verdict(r.Context())
+		w.Header().Set("X-Svctoken-User", verdict.Token.Account.String())
+	})
+	log.Fatal(http.ListenAndServe("127.0.0.1:9201", tokenhttp.Wrap(group, ok, tokenhttp.Config{})))
 }
 
 // The blocks of docs/files.md, likewise.

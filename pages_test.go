@@ -10,7 +10,10 @@ import (
 func TestPages(t *testing.T) {
 	src := dedent(read(t, "pages_example_test.go"))
 	blocks := 0
-	for _, page := range []string{"docs/embedding.md", "docs/comparison.md", "docs/files.md"} {
+	for _, page := range []string{
+		"docs/quickstart.md", "docs/embedding.md", "docs/options.md", "docs/sources.md",
+		"docs/files.md", "docs/in-front.md", "docs/comparison.md",
+	} {
 		for i, part := range strings.Split(read(t, page), "```go\n") {
 			block, _, closed := strings.Cut(part, "```")
 			if i == 0 {
@@ -22,8 +25,8 @@ func TestPages(t *testing.T) {
 			}
 		}
 	}
-	if blocks < 7 {
-		t.Errorf("got %d blocks, want at least 7", blocks)
+	if blocks < 19 {
+		t.Errorf("got %d blocks, want at least 19", blocks)
 	}
 }
 

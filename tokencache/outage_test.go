@@ -12,7 +12,7 @@ import (
 
 // TestOutages: what a group of two caches answers, and when, while one of the sources
 // is down (its reads fail), slow (they take 3 seconds) or hung (they do not return,
-// whatever their context says). docs/embedding.md has a row for each name.
+// whatever their context says). docs/options.md has a row for each name.
 func TestOutages(t *testing.T) {
 	const timeout = tokencache.ReasonSourceTimeout
 	stale := tokencache.Config{ServeStale: time.Hour}
