@@ -23,7 +23,7 @@ import (
 //
 // It reads the request's path itself, so that it can be mounted under a prefix, with
 // HandlerConfig.Prefix or inside http.StripPrefix.
-// As a pattern of http.ServeMux it works but for the empty list of names,
+// As a pattern of http.ServeMux it works except for the empty list of names,
 // …/token//_clear_cache, which the mux redirects before any handler sees it;
 // [Handler.Wrap] goes round the mux.
 //
@@ -45,8 +45,8 @@ import (
 // others are refused.
 //
 // A body is refused by its announced length. One that comes without a length is
-// read for five seconds at most, where the server can set deadlines; set
-// http.Server.ReadTimeout all the same.
+// read for five seconds at most, if the server can set deadlines; set
+// http.Server.ReadTimeout too.
 //
 // It is safe for concurrent use by multiple goroutines.
 type Handler struct {

@@ -673,7 +673,7 @@ func TestRetryAfter(t *testing.T) {
 }
 
 // TestUnconfirmed: a node that does not answer within the handler's patience is a
-// failed one, the eviction is audited all the same, and the client learns until when
+// failed one, the eviction is still audited, and the client learns until when
 // the node may answer from before.
 func TestUnconfirmed(t *testing.T) {
 	for _, test := range []struct {

@@ -418,7 +418,7 @@ func (e *edit) put(d *draft, temp, target string) error {
 }
 
 // openOld opens the file that is about to be replaced, to see afterwards whether
-// somebody has written to it. It returns nil where that is not to be seen.
+// somebody has written to it. It returns nil if that cannot be seen.
 func (e *edit) openOld(target string) handle {
 	if !e.sys.replacesOpen {
 		return nil

@@ -209,7 +209,7 @@ func TestNotDurable(t *testing.T) {
 }
 
 // TestBlindAfterRename: the file cannot be seen after it was replaced. The change is
-// in force all the same.
+// still in force.
 func TestBlindAfterRename(t *testing.T) {
 	s := &script{}
 	path := put(t, tokensPath(t), lineOne)
@@ -858,7 +858,7 @@ func TestCreatedAtTheLastMoment(t *testing.T) {
 	if _, err := file.Create(t.Context(), fleet.TokenID("new")); err != nil || !has(file, one, "elastic/fleet-server/new") || !strings.Contains(read(t, path), lineOne) {
 		t.Errorf("got %v, %v", err, file.List())
 	}
-	// Without hard links it is created all the same.
+	// Without hard links it is still created.
 	path = tokensPath(t)
 	file, _ = openWith(t, path, filesource.Config{Poll: -1, Rest: -1}, filesource.Faults{Before: s.Before})
 	s.fail("link")

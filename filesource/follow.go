@@ -71,7 +71,7 @@ type draft struct {
 	seen   sighting
 	since  time.Time // when it was first seen so
 	text   string
-	doc    *document // nil where there is no text; empty where there is no file
+	doc    *document // nil if there is no text; empty if there is no file
 	layout *layout   // for an edit
 	err    error     // why the file has no tokens that can be used
 	need   time.Duration

@@ -81,8 +81,8 @@ func TestEditOfAFileThatIsAwayAgain(t *testing.T) {
 
 // TestPauseOfTheProcess: the process is kept from running for some seconds, as it is
 // on a machine that is busy or suspended, while another program saves the file. What
-// it looked at before is no proof of what the file says now, and the time is none of
-// rest or of unrest.
+// it looked at before is no proof of what the file says now, and the time that passed
+// is no proof of rest or of unrest.
 func TestPauseOfTheProcess(t *testing.T) {
 	const pause = 5 * time.Second
 	for _, where := range []string{"before a look", "after a look"} {

@@ -2,7 +2,7 @@ package filesource
 
 import "testing"
 
-// TestWhatEditsKeep: a signature of the text is none of the new text, and what a file
+// TestWhatEditsKeep: a signature of the text is no signature of the new text, and what a file
 // system notes of its layers is no attribute of the file.
 func TestWhatEditsKeep(t *testing.T) {
 	for name, want := range map[string]bool{

@@ -224,7 +224,7 @@ func TestAttributesThatCannotBeRead(t *testing.T) {
 	}
 }
 
-// TestFirstFile is for its owner alone, but for the group too where the folder is the
+// TestFirstFile is for its owner alone, and for the group too if the folder is the
 // group's and nobody else's.
 func TestFirstFile(t *testing.T) {
 	for folder, want := range map[fs.FileMode]fs.FileMode{

@@ -92,7 +92,7 @@ func (h *history) older(a authOp, c changeOp) bool {
 	return a.version == 0 && (c.document != 0 || slices.ContainsFunc(h.logs, func(log map[string][]int) bool { return h.wrote(log[a.key], c) >= 0 }))
 }
 
-// wrote returns where the document stands that was in force once the change was: the
+// wrote returns the place of the document that was in force once the change was: the
 // one that it wrote, or the last one before the eviction; below zero: in no place.
 func (h *history) wrote(versions []int, c changeOp) int {
 	if c.document != 0 {

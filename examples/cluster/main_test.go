@@ -116,7 +116,7 @@ func TestShow(t *testing.T) {
 		}
 	}
 
-	// All that was started has ended, but for one goroutine of the NATS server.
+	// All that was started has ended, except one goroutine of the NATS server.
 	for began := time.Now(); runtime.NumGoroutine() > before+1; runtime.Gosched() {
 		if time.Since(began) > 20*time.Second {
 			stacks := make([]byte, 1<<20)

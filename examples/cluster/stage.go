@@ -60,7 +60,7 @@ func newStage(c *config, o server.Options, told func(string, fleet.Event)) (*sta
 
 func (st *stage) name(i int) string { return fmt.Sprintf("%s%d", st.o.Name, i+1) }
 
-// listen returns where a node listens: one port after the other, if any is given.
+// listen returns the address at which a node listens: one port after the other, if any is given.
 func (st *stage) listen(i int) (string, error) {
 	if st.urls[i] != "" { // where it was before it died
 		return hostOf(st.urls[i]), nil

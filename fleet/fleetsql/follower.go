@@ -113,7 +113,7 @@ func (f *follower) look(ctx context.Context) error {
 	return nil
 }
 
-// followedBy returns an error where a later sight is not of the same log further on:
+// followedBy returns an error if a later sight is not of the same log further on:
 // before is the id that it has at the earlier one's position.
 func (s sight) followedBy(now sight, before string) error {
 	switch {

@@ -72,7 +72,7 @@ func (l *Log) create(ctx context.Context) error {
 	}))
 }
 
-// check returns an error where the tables are not those that the package knows.
+// check returns an error if the tables are not those that the package knows.
 func (l *Log) check(ctx context.Context) error {
 	var found, readers int
 	if err := l.db.QueryRowContext(ctx, l.sql("SELECT format, readers FROM svctoken_fleet_log")).Scan(&found, &readers); err != nil {

@@ -59,7 +59,7 @@ type quoting struct{ text string }
 func (q quoting) Error() string    { return q.text }
 func (q quoting) SQLState() string { return "23514" }
 
-// TestStoredHash: what stands for a hash and is none is an error that does not show
+// TestStoredHash: what stands for a hash and is not one is an error that does not show
 // it, and no refusal.
 func TestStoredHash(t *testing.T) {
 	db, ix := openFake(t, sqlindex.Config{})

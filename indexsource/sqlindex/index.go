@@ -53,7 +53,7 @@ type Config struct {
 	// cleared when the database is back.
 	RedAfter time.Duration
 
-	// GoneAfter is how long polls must have failed before the health is none, which
+	// GoneAfter is how long polls must have failed before the health is HealthNone, which
 	// clears the caches, and every Get fails until a poll succeeds: a node that is
 	// cut off from its database confirms nothing any more. The poll that notices
 	// this may take Timeout. Zero: never, and a hit stays one until its TTL.
@@ -173,7 +173,7 @@ func New(db *sql.DB, dialect Dialect, cfg Config) (*Index, error) {
 }
 
 // Close ends what the index has started, and waits for it. Its methods fail
-// afterwards with tokencache.ErrClosed, and its health is none: the caches forget everything, as
+// afterwards with tokencache.ErrClosed, and its health is HealthNone: the caches forget everything, as
 // nobody would tell them of changes any more. It does not close the database handle.
 func (ix *Index) Close() {
 	ix.mu.Lock()

@@ -139,7 +139,7 @@ func TestUnreadBody(t *testing.T) {
 	}
 }
 
-// TestNoCredentialsShown: what a client sent wrong is repeated but for its secret.
+// TestNoCredentialsShown: what a client sent wrong is repeated without its secret.
 func TestNoCredentialsShown(t *testing.T) {
 	r := httptest.NewRequest("GET", "/", nil)
 	r.SetBasicAuth("user", "not-to-be-shown")

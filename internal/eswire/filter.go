@@ -18,7 +18,7 @@ type filter struct {
 const anyDepth = "**"
 
 // apply returns the fields of a JSON object that the filter_path lets through. What
-// has lost all its fields goes too, but for the object itself.
+// has lost all its fields goes too, except the object itself.
 func apply(filterPath string, body json.RawMessage) json.RawMessage {
 	include, exclude := filter{}, filter{exclude: true}
 	for path := range strings.SplitSeq(filterPath, ",") {

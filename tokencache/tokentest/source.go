@@ -74,7 +74,7 @@ func (s *Source[R]) change(id tokencache.TokenID, change func()) {
 }
 
 // SetQuiet(true) has the caches told of no change from now on, as by a source that
-// does not hear of its changes; SetQuiet(false) has them told again.
+// does not hear of its changes; SetQuiet(false) ends that.
 func (s *Source[R]) SetQuiet(quiet bool) { s.set(func() { s.quiet = quiet }) }
 
 // SetLatency has each Lookup that begins from now on take that long, or until its

@@ -167,7 +167,7 @@ func (s *subject) within(f func()) bool {
 	}
 }
 
-// mayHold reports what the source says as a Holder; one that is none may hold all.
+// mayHold reports what the source says as a Holder; a source that is no Holder may hold all.
 func (s *subject) mayHold(id tokencache.TokenID) bool {
 	h, ok := s.src.(tokencache.Holder)
 	return !ok || h.MayHold(id)

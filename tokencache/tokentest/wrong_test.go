@@ -74,7 +74,7 @@ func TestSource(t *testing.T) {
 	})
 }
 
-// A wrong source is right but for what one of its functions does.
+// A wrong source is right except for what one of its functions does.
 type wrong struct {
 	source
 	lookup    func(context.Context, tokencache.TokenID) (answer, error)
@@ -190,7 +190,7 @@ var wrongSources = []struct {
 		}
 	}},
 	{"tells, then changes", []string{"ChangeBeforeNotice"}, func(w *wrong, _ *tokentest.Backend) {
-		var mu sync.Mutex // guards view, what Lookup sees: the last state but for the present change
+		var mu sync.Mutex // guards view, what Lookup sees: the last state without the present change
 		view := make(map[tokencache.TokenID]answer)
 		w.lookup = func(ctx context.Context, id tokencache.TokenID) (answer, error) {
 			fresh, err := w.source.Lookup(ctx, id)
@@ -672,7 +672,7 @@ func (s *countingSource) Lookup(ctx context.Context, id tokencache.TokenID) (tok
 	return a, err
 }
 
-// A wrongIndex is a Memory but for what one of its functions does.
+// A wrongIndex is a Memory except for what one of its functions does.
 type wrongIndex struct {
 	indexsource.Memory
 	get   func(context.Context, tokencache.TokenID) (indexsource.Document, bool, error)

@@ -17,7 +17,7 @@ import (
 type Fleet struct {
 	Log    fleetlog.Log
 	Kind   string       // what the log is, such as "NATS JetStream", for the operators' page
-	Config fleet.Config // but for the name, which is that of the options
+	Config fleet.Config // except the name, which is that of the options
 }
 
 // RunFleet is [Run] with the index in a log, and evictions that hold on every server

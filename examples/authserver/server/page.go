@@ -86,7 +86,7 @@ func checkRoot(w http.ResponseWriter, r *http.Request) *eswire.Error {
 	return eswire.Check(w, r)
 }
 
-// checkForm checks a request that the page's form sends, but for the form itself.
+// checkForm checks a request that the page's form sends, without the form itself.
 func checkForm(_ http.ResponseWriter, r *http.Request) *eswire.Error { return eswire.CheckQuery(r) }
 
 // root shows the page to browsers, and tells other clients what this is.

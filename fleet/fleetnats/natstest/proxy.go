@@ -33,7 +33,7 @@ func NewProxy(targets func() []string) (*Proxy, error) {
 	return p, nil
 }
 
-// URL returns where a client connects.
+// URL returns the address at which a client connects.
 func (p *Proxy) URL() string { return "nats://" + p.listener.Addr().String() }
 
 // Cut holds up what clients send, or what they are sent, or both.

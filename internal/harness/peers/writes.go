@@ -94,7 +94,7 @@ func watch(valgrind, binary, trace string) ([]float64, error) {
 	return often, nil
 }
 
-// mainThread returns where the runtime keeps its record of a program's main thread,
+// mainThread returns the place at which the runtime keeps its record of a program's main thread,
 // which only that thread writes while it runs.
 func mainThread(binary string) (begin, end uint64, err error) {
 	file, err := elf.Open(binary)

@@ -24,7 +24,7 @@ import (
 // postgresql has one.
 var ErrNotInstalled = errors.New("pgserver: PostgreSQL is not installed (Debian: apt-get install postgresql)")
 
-// Need ends a test that got this error where it needs a server: it skips the test where
+// Need ends a test that got this error and needs a server: it skips the test if
 // there is no PostgreSQL, unless CI is set.
 func Need(t testing.TB, err error) {
 	t.Helper()
@@ -163,7 +163,7 @@ func (s *Server) run(program string, args ...string) error {
 	return nil
 }
 
-// Crash ends the server at once, as a loss of power would, but for what the operating
+// Crash ends the server at once, as a loss of power would, except for what the operating
 // system has in memory.
 func (s *Server) Crash() error { return s.run("pg_ctl", "-D", s.data(), "-m", "immediate", "stop") }
 

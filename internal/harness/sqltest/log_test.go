@@ -144,7 +144,7 @@ func TestKeysAreBytes(t *testing.T) {
 }
 
 // TestPurge: what has passed its TTL goes, a little with each append, and so do the ids
-// of old appends, but for those of the last thousand positions.
+// of old appends, except for those of the last thousand positions.
 func TestPurge(t *testing.T) {
 	each(t, func(t *testing.T, d database) {
 		e := d.connect(t)

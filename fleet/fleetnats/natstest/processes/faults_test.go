@@ -25,7 +25,7 @@ var (
 	networks = flag.String("net", "", "proxies or namespaces; empty: namespaces every other time, where that can be done")
 )
 
-// A fault happens, and is over when the function returns but for what world.heal
+// A fault happens, and is over when the function returns, except for what world.heal
 // mends. It returns why it cannot happen here.
 type fault struct {
 	name string
