@@ -61,7 +61,7 @@ func (l *Local) Evict(ctx context.Context, namespace, service, names string) (Re
 // nil.
 func (l *Local) EvictSelector(ctx context.Context, sel tokencache.Selector) (Report, error) {
 	start := time.Now()
-	evicted := l.group.Evict(ctx, tokencache.CauseAsked, sel)
+	evicted := l.group.Evict(ctx, sel)
 	return Report{Selector: sel, Evicted: evicted, Duration: time.Since(start)}, nil
 }
 

@@ -163,8 +163,14 @@ func changed(old, now map[string]string) []tokencache.Selector {
 	}
 	var sels []tokencache.Selector
 	for account, names := range names {
-		if sel, err := account.Select(names...); err == nil { // always, likewise
+		if sel, err := account.Select(names...); err == nil {
 			sels = append(sels, sel)
+			continue
+		}
+		for _, name := range names { // one of them begins as a bearer does
+			if sel, err := account.TokenID(name).Select(); err == nil { // always: it was parsed before
+				sels = append(sels, sel)
+			}
 		}
 	}
 	return sels

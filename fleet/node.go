@@ -74,10 +74,11 @@ const (
 //
 // It is safe for concurrent use by multiple goroutines.
 type Node struct {
-	log    fleetlog.Log
-	caches caches
-	cfg    Config
-	id     string
+	log     fleetlog.Log
+	caches  caches
+	release func() // gives the group back
+	cfg     Config
+	id      string
 
 	address    string // where other nodes' letters are delivered
 	stopListen func()
@@ -108,10 +109,40 @@ var ErrNotServing = errors.New("fleet: this node does not serve at present")
 // New starts a node, which keeps the caches in step with the log until Close. It
 // returns at once: until the node has joined, and whenever it may have missed
 // something, the caches answer with errors. Ready waits for the node to serve.
-// The error is for a Config.Lease that is too short, or the log's, which
-// could not listen for answers.
+// The error is for a Config.Lease that is too short, for a group that has a node
+// already, or the log's, which could not listen for answers.
 func New(log fleetlog.Log, group *tokencache.Group, cfg Config) (*Node, error) {
-	return newNode(log, group, cfg)
+	claim, err := group.Claim()
+	if err != nil {
+		return nil, fmt.Errorf("fleet: %w", err)
+	}
+	n, err := newNode(log, claimed{group, claim}, cfg)
+	if err != nil {
+		claim.Release()
+		return nil, err
+	}
+	n.release = claim.Release
+	return n, nil
+}
+
+// claimed is a group that a node has claimed.
+type claimed struct {
+	*tokencache.Group
+	claim *tokencache.Claim
+}
+
+func (c claimed) Evict(ctx context.Context, why tokencache.Cause, sels ...tokencache.Selector) map[string]int {
+	if why == tokencache.CauseNode {
+		return c.claim.Evict(ctx, sels...)
+	}
+	return c.Group.Evict(ctx, sels...)
+}
+
+func (c claimed) Clear(ctx context.Context, why tokencache.Cause) map[string]int {
+	if why == tokencache.CauseNode {
+		return c.claim.Clear(ctx)
+	}
+	return c.Group.Clear(ctx)
 }
 
 func newNode(log fleetlog.Log, caches caches, cfg Config) (*Node, error) {
@@ -136,7 +167,7 @@ func newNode(log fleetlog.Log, caches caches, cfg Config) (*Node, error) {
 	if cfg.version == 0 {
 		cfg.version = version
 	}
-	n := &Node{log: log, caches: caches, cfg: cfg, id: cfg.newID(),
+	n := &Node{log: log, caches: caches, cfg: cfg, id: cfg.newID(), release: func() {},
 		changes: make(map[string]*change), serving: make(chan struct{}), since: cfg.clock.Now(),
 		watchers: make(map[*watcher]struct{}), heard: make(map[string]hearing), questions: make(map[string]chan letter)}
 	caches.Lease(cfg.clock.Now()) // nothing is answered before the first session
@@ -161,6 +192,7 @@ func (n *Node) Close() {
 	ended := make(chan struct{})
 	go func() {
 		n.running.Wait()
+		n.release()
 		close(ended)
 	}()
 	timer := time.NewTimer(closing)

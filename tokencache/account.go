@@ -1,6 +1,7 @@
 package tokencache
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 
@@ -29,13 +30,27 @@ func (a Account) Validate() error {
 	return checkAccountName("service", a.Service)
 }
 
+// ValidateNew is [Account.Validate] for names that come from a person: it also refuses
+// names that begin with AAEAA, as every bearer does, with an error that does not repeat
+// them. Names that a source holds already are valid, whatever they begin with.
+func (a Account) ValidateNew() error {
+	if err := a.Validate(); err != nil {
+		return withheldIfBearer(err)
+	}
+	if err := checkNoBearer("namespace", a.Namespace); err != nil {
+		return err
+	}
+	return checkNoBearer("service", a.Service)
+}
+
 // TokenID returns the id of the account's token of that name, unchecked.
 func (a Account) TokenID(name string) TokenID { return TokenID{Account: a, Name: name} }
 
 // Select returns the selector of the account's tokens with these names, in any
 // order; a name given twice counts once. No names at all is a [*NameError], as
-// is a name that breaks the rules: every token of the account has a constructor
-// of its own, [Account.SelectAll], so that an empty list never means "all".
+// is a name that breaks the rules of [TokenID.ValidateNew]: every token of the account
+// has a constructor of its own, [Account.SelectAll], so that an empty list never means
+// "all". A source selects a token that it holds with [TokenID.Select].
 func (a Account) Select(names ...string) (Selector, error) { return newSelector(a, names) }
 
 // SelectAll returns the selector of every token of the account.
@@ -68,6 +83,7 @@ const (
 	maxAccountName = 128
 	maxTokenName   = 256
 
+	notBearerRule   = "must not begin with " + encodedPrefix + ", as bearers do"
 	accountNameRule = "must be 1 to 128 of A-Z a-z 0-9 _ -, beginning with a letter or digit"
 	tokenNameRule   = "must be 1 to 256 of A-Z a-z 0-9 _ -, not beginning with _"
 	qualifiedRule   = "must be namespace/service/token_name, exactly three parts"
@@ -85,6 +101,23 @@ func checkTokenName(name string) error {
 		return &NameError{Field: "token name", Input: strings.Clone(name), Rule: tokenNameRule}
 	}
 	return nil
+}
+
+// checkNoBearer returns an error, without the name, for one that begins as a bearer does.
+func checkNoBearer(field, name string) error {
+	if strings.HasPrefix(name, encodedPrefix) {
+		return &NameError{Field: field, Rule: notBearerRule, withheld: true}
+	}
+	return nil
+}
+
+// withheldIfBearer returns the error of an invalid name, without the name if that begins
+// as a bearer does.
+func withheldIfBearer(err error) error {
+	if nameErr, ok := errors.AsType[*NameError](err); ok && strings.HasPrefix(nameErr.Input, encodedPrefix) {
+		return &NameError{Field: nameErr.Field, Rule: nameErr.Rule, withheld: true}
+	}
+	return err
 }
 
 // isName reports whether s is not empty and has only the bytes which every kind

@@ -220,7 +220,7 @@ func TestMayHold(t *testing.T) {
 	}
 	first.set(token)
 	expect("second") // from memory
-	g.Evict(t.Context(), tokencache.CauseAsked, all(t, fleet))
+	g.Evict(t.Context(), all(t, fleet))
 	expect("first")
 	expect("first")
 	if got := first.loadsOf(token.ID()); got != 1 {
@@ -316,7 +316,7 @@ func TestEvictedWhileAnEarlierSourceIsAsked(t *testing.T) {
 		done := make(chan error)
 		go func() { _, err := g.AuthenticateToken(t.Context(), other); done <- err }()
 		synctest.Wait()
-		g.Evict(t.Context(), tokencache.CauseAsked, all(t, fleet))
+		g.Evict(t.Context(), all(t, fleet))
 		close(gate.open)
 		if err := <-done; reasonOf(err) != tokencache.ReasonUnknownToken {
 			t.Errorf("got %v, want an unknown token", err)
@@ -544,7 +544,7 @@ func TestChangeBeforeALoad(t *testing.T) {
 	first := &movingHolder{holder: holder{newTestSource(token)}}
 	c := newCache(t, g, "first", first, tokencache.Config{})
 	newCache(t, g, "second", newTestSource(), tokencache.Config{})
-	first.after = func() { g.Evict(t.Context(), tokencache.CauseSource, named(t, fleet, "another")) }
+	first.after = func() { first.caches.Evict(t.Context(), tokencache.CauseSource, named(t, fleet, "another")) }
 	if _, err := g.AuthenticateToken(t.Context(), token); err != nil {
 		t.Error(err)
 	}

@@ -124,7 +124,7 @@ func BenchmarkEvict(b *testing.B) {
 					load(fleet.TokenID(fmt.Sprintf("token-%08d", i)))
 				}
 				start := time.Now()
-				evicted := g.Evict(context.Background(), tokencache.CauseAsked, sel)
+				evicted := g.Evict(context.Background(), sel)
 				took = append(took, time.Since(start))
 				if evicted["0"] != 10 || evicted["1"] != 10 {
 					b.Fatal(evicted)

@@ -30,7 +30,7 @@ func TestAccountsComeAndGo(t *testing.T) {
 		for ns := range 7 {
 			for svc := range 100 {
 				account := tokencache.Account{Namespace: fmt.Sprintf("ns%d", ns), Service: fmt.Sprintf("svc%d", svc)}
-				gone += p.group.Evict(context.Background(), tokencache.CauseAsked, all(t, account))["index"]
+				gone += p.group.Evict(context.Background(), all(t, account))["index"]
 			}
 		}
 		if gone != len(tokens) || p.fileCache.Stats().Entries != 0 {
@@ -113,7 +113,7 @@ func TestCellOutlivesItsLoads(t *testing.T) {
 		}
 		late := async(t.Context(), p.fileCache, token)
 		synctest.Wait()
-		p.group.Evict(context.Background(), tokencache.CauseAsked, all(t, fleet))
+		p.group.Evict(context.Background(), all(t, fleet))
 		check(t, p.fileCache, other, "ok") // in the new cell
 		close(gate.open)
 		if r := <-late; r.err != nil {
@@ -123,7 +123,7 @@ func TestCellOutlivesItsLoads(t *testing.T) {
 		if got := p.fileCache.Stats().Entries; got != 2 {
 			t.Errorf("got %d entries, want 2", got)
 		}
-		if got := p.group.Evict(context.Background(), tokencache.CauseAsked, all(t, fleet))["file"]; got != 2 {
+		if got := p.group.Evict(context.Background(), all(t, fleet))["file"]; got != 2 {
 			t.Errorf("evicted %d, want both: the late load must not have lost the new cell", got)
 		}
 	})

@@ -70,7 +70,7 @@ func TestEvictIsExact(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			p := newPair(t, tokens...)
 			p.warm(t, tokens...)
-			got := p.group.Evict(context.Background(), tokencache.CauseAsked, test.sels...)
+			got := p.group.Evict(context.Background(), test.sels...)
 			want := map[string]int{"file": len(test.gone), "index": len(test.gone)}
 			if diff := cmp.Diff(want, got); diff != "" {
 				t.Errorf("report (-want +got):\n%s", diff)
@@ -102,7 +102,7 @@ func TestClearOfOneCacheLeavesTheOther(t *testing.T) {
 		t.Errorf("got %d and %d entries, want 0 and 2", file, index)
 	}
 	p.warm(t, a, b)
-	if diff := cmp.Diff(map[string]int{"file": 2, "index": 2}, p.group.Clear(context.Background(), tokencache.CauseAsked)); diff != "" {
+	if diff := cmp.Diff(map[string]int{"file": 2, "index": 2}, p.group.Clear(context.Background())); diff != "" {
 		t.Errorf("Group.Clear (-want +got):\n%s", diff)
 	}
 	p.warm(t, a, b)
@@ -121,10 +121,10 @@ var evictions = []struct {
 }{
 
 	{"group, by name", func(t *testing.T, p *pair) {
-		p.group.Evict(context.Background(), tokencache.CauseAsked, named(t, fleet, "token1", "other"))
+		p.group.Evict(context.Background(), named(t, fleet, "token1", "other"))
 	}},
-	{"group, wildcard", func(t *testing.T, p *pair) { p.group.Evict(context.Background(), tokencache.CauseAsked, all(t, fleet)) }},
-	{"group, everything", func(t *testing.T, p *pair) { p.group.Clear(context.Background(), tokencache.CauseAsked) }},
+	{"group, wildcard", func(t *testing.T, p *pair) { p.group.Evict(context.Background(), all(t, fleet)) }},
+	{"group, everything", func(t *testing.T, p *pair) { p.group.Clear(context.Background()) }},
 	{"cache, by name", func(t *testing.T, p *pair) {
 		p.fileCache.Evict(context.Background(), tokencache.CauseAsked, named(t, fleet, "token1"))
 	}},
@@ -221,8 +221,8 @@ func TestSiblingLoadSurvives(t *testing.T) {
 			results = append(results, async(t.Context(), p.fileCache, token))
 		}
 		synctest.Wait()
-		p.group.Evict(context.Background(), tokencache.CauseAsked, named(t, fleet, "token1"))
-		p.group.Evict(context.Background(), tokencache.CauseAsked, all(t, tokencache.Account{Namespace: "elastic", Service: "fleet"}))
+		p.group.Evict(context.Background(), named(t, fleet, "token1"))
+		p.group.Evict(context.Background(), all(t, tokencache.Account{Namespace: "elastic", Service: "fleet"}))
 		for _, token := range []tokencache.Token{sibling, neighbour} {
 			results = append(results, async(t.Context(), p.fileCache, token))
 		}
@@ -250,7 +250,7 @@ func TestCreatedAgain(t *testing.T) {
 		src.remove(old.ID())
 		src.set(renewed)
 	}
-	p.group.Evict(context.Background(), tokencache.CauseAsked, named(t, fleet, "token1"))
+	p.group.Evict(context.Background(), named(t, fleet, "token1"))
 	for _, c := range p.caches() {
 		check(t, c, old, "refused")
 		check(t, c, renewed, "ok")
@@ -272,7 +272,7 @@ func TestEvictReportsLiveEntries(t *testing.T) {
 			t.Fatalf("%d entries are left, so the test shows nothing", got)
 		}
 		want := map[string]int{"file": 0, "index": 1}
-		if diff := cmp.Diff(want, g.Evict(t.Context(), tokencache.CauseAsked, all(t, fleet))); diff != "" {
+		if diff := cmp.Diff(want, g.Evict(t.Context(), all(t, fleet))); diff != "" {
 			t.Errorf("report (-want +got):\n%s", diff)
 		}
 		if file, index := file.Stats(), index.Stats(); file.Entries != 0 || file.Evicted != 0 || index.Entries != 0 || index.Evicted != 1 {

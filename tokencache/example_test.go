@@ -49,7 +49,7 @@ func Example() {
 		fmt.Println(err)
 		return
 	}
-	fmt.Println("evicted:", group.Evict(context.Background(), tokencache.CauseAsked, selector))
+	fmt.Println("evicted:", group.Evict(context.Background(), selector))
 	// Output:
 	// elastic/fleet-server/token1 static the only one <nil>
 	// elastic/fleet-server/token1 static the only one <nil>
@@ -226,7 +226,7 @@ func ExampleEvent() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	group.Evict(context.Background(), tokencache.CauseAsked, sel)
+	group.Evict(context.Background(), sel)
 	// Output: eviction asked [elastic/fleet-server/*] map[]
 }
 
@@ -253,7 +253,7 @@ func ExampleGroup_Stats() {
 		fmt.Println(name, "remembers", st.Entries, "after", st.Stored, "stored and", st.Refreshed, "refreshed")
 		fmt.Println("  from memory:", st.Hits+st.Stale, "confirmed,", st.Mismatches+st.Absent, "refused; asked:", st.Misses)
 		fmt.Println("  loads:", st.Loads, "of which", st.Refusals, "refused,", st.Errors, "failed,", st.Discarded, "discarded")
-		fmt.Println("  now:", st.Loading, "reading,", st.Waiting, "waiting,", st.Strays, "overdue")
+		fmt.Println("  now:", st.Loading, "reading,", st.Waiting, "waiting,", st.Abandoned, "overdue")
 		fmt.Println("  gone:", st.Evicted, "evicted,", st.Expired, "expired,", st.Displaced, "displaced")
 	}
 	// Output:
@@ -378,4 +378,37 @@ func ExampleSentinel() {
 	}
 	fmt.Println(status(fmt.Errorf("delete elastic/fleet-server/token1: %w", tokencache.ErrNotFound)))
 	// Output: 404
+}
+
+// A form or a command checks what a person has typed: a bearer in a name's place is
+// refused, and not repeated.
+func ExampleTokenID_ValidateNew() {
+	account := tokencache.Account{Namespace: "elastic", Service: "fleet-server"}
+	fmt.Println(account.ValidateNew())
+	fmt.Println(account.TokenID("AAEAAWVsYXN0aWMvZmxlZXQtc2VydmVyL3Rva2VuMTpzZWNyZXQ").ValidateNew())
+	// Output:
+	// <nil>
+	// tokencache: invalid token name: must not begin with AAEAA, as bearers do
+}
+
+// A log of evictions, as package fleet has one, claims the group: what it brings from
+// other nodes is told apart, and a second one is an error.
+func ExampleGroup_Claim() {
+	group := tokencache.NewGroup(tokencache.GroupConfig{Observer: func(_ context.Context, ev tokencache.Event) { fmt.Println(ev.Cause) }})
+	defer group.Close()
+	claim, err := group.Claim()
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer claim.Release()
+	var node *tokencache.Claim = claim
+	node.Clear(context.Background())
+	group.Invalidator().Clear(context.Background(), tokencache.CauseState) // of a source that all caches have
+	_, err = group.Claim()
+	fmt.Println(err)
+	// Output:
+	// node
+	// state
+	// tokencache: the group has been claimed already, by another node of a fleet
 }

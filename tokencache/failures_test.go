@@ -108,13 +108,13 @@ func TestStraysMakeRoom(t *testing.T) {
 			expect(t, ch, context.DeadlineExceeded)
 		}
 		time.Sleep(time.Hour)
-		if got := c.Stats(); got.Strays != strays || got.Loading != 0 || got.Waiting != 2 {
+		if got := c.Stats(); got.Abandoned != strays || got.Loading != 0 || got.Waiting != 2 {
 			t.Errorf("got %+v", got)
 		}
 		start := time.Now()
 		back <- struct{}{}
 		synctest.Wait()
-		if got := c.Stats(); got.Strays != strays-1 || got.Loading != 1 || got.Waiting != 1 {
+		if got := c.Stats(); got.Abandoned != strays-1 || got.Loading != 1 || got.Waiting != 1 {
 			t.Errorf("after the end of one: got %+v", got)
 		}
 		close(back)
@@ -230,7 +230,7 @@ func TestHangingAccountLeavesRoom(t *testing.T) {
 			}
 			time.Sleep(time.Second)
 		}
-		if st := c.Stats(); st.Strays > 16 || st.Loading > 8 || st.Strays == 0 {
+		if st := c.Stats(); st.Abandoned > 16 || st.Loading > 8 || st.Abandoned == 0 {
 			t.Errorf("got %+v, want at most an eighth of 64 loading, and as many strays", st)
 		}
 		_, err := c.AuthenticateToken(t.Context(), mustToken(t, "bad/one/more", "supersecret"))
@@ -239,7 +239,7 @@ func TestHangingAccountLeavesRoom(t *testing.T) {
 		}
 		close(release)
 		synctest.Wait()
-		if st := c.Stats(); st.Strays != 0 || st.Loading != 0 || st.Waiting != 0 {
+		if st := c.Stats(); st.Abandoned != 0 || st.Loading != 0 || st.Waiting != 0 {
 			t.Errorf("got %+v after the source came back, want nothing left", st)
 		}
 		check(t, c, mustToken(t, "bad/one/more", "supersecret"), "refused")
@@ -299,18 +299,18 @@ func TestRoomForSeveral(t *testing.T) {
 			async(t.Context(), c, mustToken(t, fmt.Sprintf("a/a/t%d", i), "supersecret"))
 		}
 		for _, want := range []tokencache.Stats{
-			{Strays: 15, Waiting: 9}, // 8 were too many to begin others; 7 had begun before the eighth took too long
-			{Strays: 8, Waiting: 9},
-			{Strays: 7, Waiting: 1, Loading: 8},
+			{Abandoned: 15, Waiting: 9}, // 8 were too many to begin others; 7 had begun before the eighth took too long
+			{Abandoned: 8, Waiting: 9},
+			{Abandoned: 7, Waiting: 1, Loading: 8},
 		} {
 			if want.Loading == 0 {
 				time.Sleep(3 * time.Second)
 			}
-			for c.Stats().Strays > want.Strays {
+			for c.Stats().Abandoned > want.Abandoned {
 				back <- struct{}{}
 				synctest.Wait()
 			}
-			if got := c.Stats(); got.Strays != want.Strays || got.Waiting != want.Waiting || got.Loading != want.Loading {
+			if got := c.Stats(); got.Abandoned != want.Abandoned || got.Waiting != want.Waiting || got.Loading != want.Loading {
 				t.Errorf("got %+v, want %+v", got, want)
 			}
 		}

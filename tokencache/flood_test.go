@@ -168,7 +168,7 @@ func TestFloodOfTheirOwnNames(t *testing.T) {
 				for i := range 10 {
 					check(t, c, good(i), "ok")
 				}
-				g.Clear(t.Context(), tokencache.CauseAsked)
+				g.Clear(t.Context())
 				end := flood(t, g, attackers, func(i int) string { return fmt.Sprintf("a/a/t%d", i%10) })
 				for i := range 10 {
 					time.Sleep(7 * time.Millisecond) // the turns that were given back have been taken
@@ -302,7 +302,7 @@ func TestCostsAreLearned(t *testing.T) {
 		}
 		end()
 		time.Sleep(time.Minute)
-		g.Clear(t.Context(), tokencache.CauseAsked)
+		g.Clear(t.Context())
 		if got := tokencache.Bookkeeping(g); got != 0 {
 			t.Errorf("%d things are kept of loads that waited", got)
 		}
@@ -405,7 +405,7 @@ func TestNothingIsLeftOfAFlood(t *testing.T) {
 				t.Errorf("token %d waited for %v", i, took)
 			}
 		}
-		if got := c.Stats(); got.Strays == 0 {
+		if got := c.Stats(); got.Abandoned == 0 {
 			t.Errorf("got %+v, want strays, or the test shows nothing", got)
 		}
 		attackers.Wait()
@@ -416,7 +416,7 @@ func TestNothingIsLeftOfAFlood(t *testing.T) {
 		if got := tokencache.Bookkeeping(g); got != 0 {
 			t.Errorf("%d things are kept for accounts", got)
 		}
-		if got := c.Stats(); got.Strays+got.Loading+got.Waiting+got.Entries != 0 {
+		if got := c.Stats(); got.Abandoned+got.Loading+got.Waiting+got.Entries != 0 {
 			t.Errorf("got %+v, want nothing left", got)
 		}
 		stacks := make([]byte, 1<<20)

@@ -14,17 +14,37 @@ import (
 // It returns how many live entries went from each cache, by the cache's name. An
 // account or a token that nobody knows is no error: nothing goes. It waits for no
 // source, and takes time in proportion to what goes, not to what the caches hold.
-// The context carries values to the observer; its end does not matter. The cause
-// is CauseAsked for what an operator or a program asks for.
-func (g *Group) Evict(ctx context.Context, why Cause, sels ...Selector) map[string]int {
-	return g.evict(ctx, why, g.caches(), sels, selectionOf(sels))
+// The context carries values to the observer; its end does not matter.
+func (g *Group) Evict(ctx context.Context, sels ...Selector) map[string]int {
+	return g.evict(ctx, CauseAsked, g.caches(), sels, selectionOf(sels))
 }
 
 // Clear forgets everything in every cache of the group, at one instant, with the
 // same guarantees as [Group.Evict]. It returns how many live entries went from
 // each cache, by the cache's name.
-func (g *Group) Clear(ctx context.Context, why Cause) map[string]int {
-	return g.evict(ctx, why, g.caches(), nil, selection{everything: true})
+func (g *Group) Clear(ctx context.Context) map[string]int {
+	return g.evict(ctx, CauseAsked, g.caches(), nil, selection{everything: true})
+}
+
+// Invalidator returns all caches of the group as one [Invalidator], which is told why: for
+// what a shared index says that other nodes have evicted, with [CauseNode].
+func (g *Group) Invalidator() Invalidator { return groupInvalidator{g} }
+
+type groupInvalidator struct{ group *Group }
+
+func (i groupInvalidator) Evict(ctx context.Context, why Cause, sels ...Selector) int {
+	return sum(i.group.evict(ctx, why, i.group.caches(), sels, selectionOf(sels)))
+}
+
+func (i groupInvalidator) Clear(ctx context.Context, why Cause) int {
+	return sum(i.group.evict(ctx, why, i.group.caches(), nil, selection{everything: true}))
+}
+
+func sum(evicted map[string]int) (n int) {
+	for _, gone := range evicted {
+		n += gone
+	}
+	return n
 }
 
 // Evict forgets the selected tokens in this cache alone, at one instant, with the

@@ -33,9 +33,9 @@ type Group struct {
 
 	work     work
 	outcomes outcomeCounter
-	telling  tally // the observer, of displacements
-	sealed   bool  // no more caches may be added; guarded by memory.mu
-	claimed  bool  // by a Claim; guarded by memory.mu
+	telling  tally  // the observer, of displacements
+	sealed   bool   // no more caches may be added; guarded by memory.mu
+	claim    *Claim // nil: there is none; guarded by memory.mu
 }
 
 // GroupConfig holds the options of a [Group]. The zero value is the recommended

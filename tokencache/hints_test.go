@@ -23,9 +23,9 @@ func TestClearUnderFloodCostsOneHashEach(t *testing.T) {
 				expect(t, begin(t, c, "a/a/good", "supersecret"), nil)
 				switch how {
 				case "cleared":
-					g.Clear(t.Context(), tokencache.CauseAsked)
+					g.Clear(t.Context())
 				case "evicted":
-					g.Evict(t.Context(), tokencache.CauseAsked, named(t, src.account("a/a/x"), "good"))
+					g.Evict(t.Context(), named(t, src.account("a/a/x"), "good"))
 				case "expired":
 					time.Sleep(2 * time.Minute)
 				case "displaced":
@@ -60,7 +60,7 @@ func TestHintsAreBounded(t *testing.T) {
 	for i := range 17_000 {
 		g.AuthenticateToken(t.Context(), mustToken(t, fmt.Sprintf("a/a/%d", i), fmt.Sprintf("secret-%08d", i)))
 	}
-	g.Clear(t.Context(), tokencache.CauseAsked)
+	g.Clear(t.Context())
 	if got := tokencache.Hints(g); got != 1<<14 {
 		t.Errorf("got %d hints, want %d", got, 1<<14)
 	}
@@ -79,7 +79,7 @@ func TestHintsOutlastTheRefusalsOfOthers(t *testing.T) {
 			t.Fatal(err)
 		}
 		for range 3 {
-			g.Clear(t.Context(), tokencache.CauseAsked)
+			g.Clear(t.Context())
 			var flood sync.WaitGroup
 			for i := range 20 {
 				flood.Go(func() {

@@ -189,7 +189,7 @@ func hashesAreNotNames(t *testing.T, id func(int) tokencache.TokenID) {
 			}
 		}
 	}
-	g.Evict(t.Context(), tokencache.CauseAsked, named(t, pair[0].ID().Account, pair[0].ID().Name))
+	g.Evict(t.Context(), named(t, pair[0].ID().Account, pair[0].ID().Name))
 	if v, err := g.Authenticate(t.Context(), header(pair[1])); err != nil || !v.FromMemory {
 		t.Errorf("after an eviction of the other: got %+v, %v", v, err)
 	}
@@ -418,7 +418,7 @@ func TestHitOfTheSecondCache(t *testing.T) {
 		if v, err := p.group.Authenticate(t.Context(), header(token)); err != nil || v.Cache != "index" || v.FromMemory {
 			t.Errorf("got %+v, %v, want it from the second source", v, err)
 		}
-		p.group.Evict(t.Context(), tokencache.CauseAsked, named(t, fleet, "another"))
+		p.group.Evict(t.Context(), named(t, fleet, "another"))
 		p.fileCache.Clear(t.Context(), tokencache.CauseSource)
 		p.fileSrc.fail()
 		for range 20 {

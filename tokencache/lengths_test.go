@@ -27,7 +27,7 @@ func TestSecretsOfManyLengths(t *testing.T) {
 				}
 			}
 		}
-		g.Clear(t.Context(), tokencache.CauseAsked)
+		g.Clear(t.Context())
 	}
 	token := mustToken(t, "a/a/a", strings.Repeat("s", 100))
 	g.AuthenticateToken(t.Context(), token)
@@ -61,7 +61,7 @@ func TestTheMostCommonLengthIsFirst(t *testing.T) {
 			t.Errorf("token %d, of %d bytes: got %v, want %v", n, step.length, got, step.want)
 		}
 	}
-	g.Clear(t.Context(), tokencache.CauseAsked)
+	g.Clear(t.Context())
 	g.AuthenticateToken(t.Context(), mustToken(t, "a/a/a", strings.Repeat("s", 40)))
 	if got := tokencache.Lengths(g); !slices.Equal(got, []int{40}) {
 		t.Errorf("got %v, want 40 alone", got)

@@ -371,9 +371,9 @@ func TestNothingIsLeft(t *testing.T) {
 		for i := range 200 {
 			a := tokencache.Account{Namespace: "a", Service: fmt.Sprintf("a%d", i)}
 			if i%2 == 0 {
-				g.Evict(t.Context(), tokencache.CauseAsked, all(t, a))
+				g.Evict(t.Context(), all(t, a))
 			} else {
-				g.Evict(t.Context(), tokencache.CauseAsked, named(t, a, "evicted"))
+				g.Evict(t.Context(), named(t, a, "evicted"))
 			}
 		}
 		time.Sleep(time.Minute)

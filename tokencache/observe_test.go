@@ -64,7 +64,7 @@ func TestObserverMayCallBack(t *testing.T) {
 		if e := take(); e.Kind != tokencache.EventDisplacement || e.Cache != "test" || e.Count != 1 {
 			t.Errorf("got %+v", e)
 		}
-		g.Evict(ctx, tokencache.CauseNode, all(t, fleet))
+		claim(t, g).Evict(ctx, all(t, fleet))
 		if e := take(); e.Kind != tokencache.EventEviction || e.Cause != tokencache.CauseNode || len(e.Selectors) != 1 || e.Evicted["test"] != 1 {
 			t.Errorf("got %+v", e)
 		}
@@ -141,7 +141,7 @@ func TestObserver(t *testing.T) {
 		synctest.Wait() // the displacement is told at this very instant
 		src.before = func(context.Context, tokencache.TokenID) error { panic("supersecret") }
 		authenticate("token3", "supersecret")
-		g.Evict(ctx, tokencache.CauseNode, named(t, fleet, "token2"))
+		claim(t, g).Evict(ctx, named(t, fleet, "token2"))
 		g.Close()
 		want := []string{
 			"load test elastic/fleet-server/token1 none asked [] map[] 0 me",
@@ -172,7 +172,7 @@ func TestEvictionOfNothing(t *testing.T) {
 	var events []tokencache.Event
 	g := tokencache.NewGroup(tokencache.GroupConfig{Observer: func(_ context.Context, e tokencache.Event) { events = append(events, e) }})
 	c := newCache(t, g, "test", newTestSource(), tokencache.Config{})
-	g.Evict(t.Context(), tokencache.CauseAsked)
+	g.Evict(t.Context())
 	c.Evict(t.Context(), tokencache.CauseAsked)
 	for _, e := range events {
 		if e.Selectors == nil || len(e.Selectors) > 0 {
@@ -306,4 +306,15 @@ func TestWaitForTheObserver(t *testing.T) {
 			})
 		})
 	}
+}
+
+// claim returns the group's claim.
+func claim(t *testing.T, g *tokencache.Group) *tokencache.Claim {
+	t.Helper()
+	c, err := g.Claim()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Release)
+	return c
 }

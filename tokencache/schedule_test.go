@@ -82,7 +82,7 @@ func TestOverlappingEvictions(t *testing.T) {
 		p.fileSrc.set(b)
 		var wg sync.WaitGroup
 		for _, sel := range []tokencache.Selector{named(t, fleet, "a"), named(t, fleet, "b"), named(t, fleet, "a", "b"), all(t, fleet)} {
-			wg.Go(func() { p.group.Evict(context.Background(), tokencache.CauseAsked, sel) })
+			wg.Go(func() { p.group.Evict(context.Background(), sel) })
 		}
 		wg.Wait()
 		for _, token := range []tokencache.Token{a, b} {
@@ -167,8 +167,8 @@ func TestEvictionWaitsForNoSource(t *testing.T) {
 		async(t.Context(), p.fileCache, other)
 		synctest.Wait()
 		start := time.Now()
-		p.group.Evict(context.Background(), tokencache.CauseAsked, all(t, fleet))
-		p.group.Clear(context.Background(), tokencache.CauseAsked)
+		p.group.Evict(context.Background(), all(t, fleet))
+		p.group.Clear(context.Background())
 		p.fileCache.Clear(context.Background(), tokencache.CauseAsked)
 		if got := time.Since(start); got != 0 {
 			t.Errorf("the evictions waited for %v", got)

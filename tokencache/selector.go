@@ -19,7 +19,7 @@ type Selector struct {
 }
 
 func newSelector(a Account, names []string) (Selector, error) {
-	if err := a.Validate(); err != nil {
+	if err := a.ValidateNew(); err != nil {
 		return Selector{}, err
 	}
 	if len(names) == 0 {
@@ -27,7 +27,7 @@ func newSelector(a Account, names []string) (Selector, error) {
 	}
 	sorted := make([]string, len(names))
 	for i, name := range names {
-		if err := checkTokenName(name); err != nil {
+		if err := a.TokenID(name).ValidateNew(); err != nil {
 			return Selector{}, err
 		}
 		sorted[i] = strings.Clone(name)

@@ -93,7 +93,7 @@ type Holder interface {
 }
 
 // An Invalidator is what a source calls when its tokens have changed: the side of
-// a [Cache] that its source sees. What a method selects has been forgotten when
+// a [Cache] that its source sees. Sources say why; hosts evict with [Group.Evict]. What a method selects has been forgotten when
 // the method returns, loads in flight included. The methods return how many live
 // entries went, never wait for a source, and are safe for concurrent use by
 // multiple goroutines. The context carries values to the observer; its end does

@@ -21,10 +21,10 @@ type Stats struct {
 	Expired    uint64 `json:"expired"`    // entries found to be past their time, and removed
 	Displaced  uint64 `json:"displaced"`  // entries removed to make room
 
-	Entries int `json:"entries"` // verdicts remembered now, including expired ones which have not been found yet
-	Loading int `json:"loading"` // loads reading now
-	Waiting int `json:"waiting"` // loads that wait for their turn to read
-	Strays  int `json:"strays"`  // loads that run on, though they have taken too long or the cache is closed
+	Entries   int `json:"entries"`   // verdicts remembered now, including expired ones which have not been found yet
+	Loading   int `json:"loading"`   // loads reading now
+	Waiting   int `json:"waiting"`   // loads that wait for their turn to read
+	Abandoned int `json:"abandoned"` // loads that run on, though they have taken too long or the cache is closed
 }
 
 // snapshot returns the counters.
@@ -35,7 +35,7 @@ func (s *store) snapshot() Stats {
 	st := s.shelf.stats
 	s.shelf.hits.read(&st)
 	st.Entries = s.shelf.era.count
-	st.Loading, st.Waiting, st.Strays = s.slots.Running(), s.slots.Waiting(), s.strays.All()
+	st.Loading, st.Waiting, st.Abandoned = s.slots.Running(), s.slots.Waiting(), s.strays.All()
 	return st
 }
 

@@ -83,7 +83,7 @@ func (r *register) removeLocked(key loadKey, l *load) {
 	}
 }
 
-// Strays are the loads that run on after they were settled, as they took too long or
+// Abandoned are the loads that run on after they were settled, as they took too long or
 // their cache was closed. They are bounded, as each is a goroutine.
 type strays struct {
 	fair.Count[Account]

@@ -240,10 +240,10 @@ func TestStaleUntilItsEnds(t *testing.T) {
 		{"a wrong secret, unanswered", "ok", func(t *testing.T, p *pair, _ *testSource) { check(t, p.fileCache, wrong, "error") }},
 		{"the time", "error", func(*testing.T, *pair, *testSource) { time.Sleep(4 * time.Minute) }},
 		{"an eviction of another", "ok", func(t *testing.T, p *pair, _ *testSource) {
-			p.group.Evict(t.Context(), tokencache.CauseAsked, named(t, fleet, "token2"))
+			p.group.Evict(t.Context(), named(t, fleet, "token2"))
 		}},
 		{"an eviction", "error", func(t *testing.T, p *pair, _ *testSource) {
-			p.group.Evict(t.Context(), tokencache.CauseAsked, named(t, fleet, "token1"))
+			p.group.Evict(t.Context(), named(t, fleet, "token1"))
 		}},
 		{"a clearing", "error", func(t *testing.T, p *pair, _ *testSource) { p.fileCache.Clear(t.Context(), tokencache.CauseAsked) }},
 		{"a refusal", "error", func(t *testing.T, p *pair, src *testSource) {

@@ -53,7 +53,7 @@ func TestTheTableGrows(t *testing.T) {
 		}
 		g.AuthenticateToken(t.Context(), token(i))
 	}
-	g.Clear(t.Context(), tokencache.CauseAsked)
+	g.Clear(t.Context())
 	if n, _ := tokencache.Buckets(g); n != 64 {
 		t.Errorf("got %d buckets when nothing is remembered any more, want 64", n)
 	}

@@ -35,8 +35,14 @@ func (id TokenID) String() string {
 	return id.Account.Namespace + "/" + id.Account.Service + "/" + id.Name
 }
 
-// Select returns the selector of this one token. The error is a [*NameError].
-func (id TokenID) Select() (Selector, error) { return id.Account.Select(id.Name) }
+// Select returns the selector of this one token, which may begin as a bearer does: a
+// source may hold it. The error is a [*NameError].
+func (id TokenID) Select() (Selector, error) {
+	if err := id.Validate(); err != nil {
+		return Selector{}, err
+	}
+	return Selector{account: id.Account, names: []string{strings.Clone(id.Name)}}, nil
+}
 
 // length returns the length of the qualified name.
 func (id TokenID) length() int {
@@ -59,6 +65,19 @@ func (id TokenID) Validate() error {
 		return err
 	}
 	return checkTokenName(id.Name)
+}
+
+// ValidateNew is [TokenID.Validate] for an id that comes from a person, as that of a token
+// which is to be created: it also refuses names that begin with AAEAA, as every bearer
+// does, with an error that does not repeat them.
+func (id TokenID) ValidateNew() error {
+	if err := id.Account.ValidateNew(); err != nil {
+		return err
+	}
+	if err := checkTokenName(id.Name); err != nil {
+		return withheldIfBearer(err)
+	}
+	return checkNoBearer("token name", id.Name)
 }
 
 // A Token is what a bearer presents: a token id and the secret that proves it.

@@ -407,7 +407,7 @@ func TestNothingIsLeftOfWhoFoundNoPlace(t *testing.T) {
 		for _, ch := range results {
 			expect(t, ch, nil)
 		}
-		g.Clear(t.Context(), tokencache.CauseAsked)
+		g.Clear(t.Context())
 		if got := tokencache.Bookkeeping(g); got != 0 {
 			t.Errorf("%d accounts are left", got)
 		}

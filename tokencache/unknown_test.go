@@ -125,7 +125,7 @@ func floodWithUnknownNames(t *testing.T, name string, most float64) {
 	if lost := src.good.Load() - good; float64(lost) > 0.001*float64(asked) {
 		t.Errorf("%d of %d good tokens were not in memory: %+v", lost, asked, st)
 	}
-	if of := g.Stats(); st.Loading+st.Waiting+st.Strays > 0 || of.Hashing+of.Waiting > 0 {
+	if of := g.Stats(); st.Loading+st.Waiting+st.Abandoned > 0 || of.Hashing+of.Waiting > 0 {
 		t.Errorf("got %+v, %+v, want nothing that runs", st, of)
 	}
 }

@@ -132,7 +132,7 @@ func TestNoCopyOfASecretIsLeft(t *testing.T) {
 				if got := c.Stats().Mismatches; test.other != (got == each) {
 					t.Errorf("%d were refused from memory", got)
 				}
-				if st := c.Stats(); st.Strays+st.Loading+st.Waiting > 0 || (st.Refreshed == each) != (test.cfg.RefreshAhead > 0 && !test.paused) {
+				if st := c.Stats(); st.Abandoned+st.Loading+st.Waiting > 0 || (st.Refreshed == each) != (test.cfg.RefreshAhead > 0 && !test.paused) {
 					t.Errorf("got %+v", st)
 				}
 				if found := inMemory(t, m); found > 0 {

@@ -48,7 +48,7 @@ func hangingReads(ctx context.Context, w *world, n int) {
 
 func evictions(ctx context.Context, w *world, _ int) {
 	if sel, err := victim.SelectAll(); err == nil {
-		w.group.Evict(ctx, tokencache.CauseAsked, sel)
+		w.group.Evict(ctx, sel)
 	}
 }
 

@@ -69,8 +69,8 @@ func (t *turns) clearLocked() bool {
 
 func (t *turns) countLocked() (loads, strays int) {
 	for _, st := range t.group.Caches() {
-		loads += st.Loading + st.Strays
-		strays += st.Strays
+		loads += st.Loading + st.Abandoned
+		strays += st.Abandoned
 	}
 	return loads, strays
 }

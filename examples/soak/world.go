@@ -179,7 +179,7 @@ func (w *world) settle() (left int) {
 		st := w.group.Stats()
 		left = st.Hashing + st.Waiting
 		for _, st := range w.group.Caches() {
-			left += st.Loading + st.Waiting + st.Strays
+			left += st.Loading + st.Waiting + st.Abandoned
 		}
 		if left == 0 || now.After(deadline) {
 			return left

@@ -76,9 +76,9 @@ func (ix *Index) applyEvictions(n news, seen position) {
 	for _, group := range groups {
 		switch {
 		case n.doubtful(seen):
-			group.Clear(context.Background(), tokencache.CauseNode)
+			group.Invalidator().Clear(context.Background(), tokencache.CauseNode)
 		case len(n.evicted) > 0:
-			group.Evict(context.Background(), tokencache.CauseNode, n.evicted...)
+			group.Invalidator().Evict(context.Background(), tokencache.CauseNode, n.evicted...)
 		}
 	}
 }

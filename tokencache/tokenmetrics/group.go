@@ -48,7 +48,7 @@ var cacheMetrics = []struct {
 	{define("cache.loads_waiting", "", "Loads that wait for their turn to read.", Gauge),
 		func(st tokencache.Stats) float64 { return float64(st.Waiting) }},
 	{define("cache.abandoned", "", "Loads that run on, though they have taken too long or the cache is closed.", Gauge),
-		func(st tokencache.Stats) float64 { return float64(st.Strays) }},
+		func(st tokencache.Stats) float64 { return float64(st.Abandoned) }},
 }
 
 // group adds the counters of a group and of its caches.

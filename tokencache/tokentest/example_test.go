@@ -147,10 +147,10 @@ func ExampleRecorder() {
 	var events tokentest.Recorder
 	group := tokencache.NewGroup(tokencache.GroupConfig{Observer: events.Observe})
 	defer group.Close()
-	group.Clear(context.Background(), tokencache.CauseNode)
+	group.Clear(context.Background())
 	cleared, err := events.Await(context.Background(), 1, tokencache.EventEviction)
 	fmt.Println(cleared[0].Cause, err, len(events.Events(tokencache.EventLoad)))
-	// Output: node <nil> 0
+	// Output: asked <nil> 0
 }
 
 // A service_tokens file for a test. WriteFile writes the text of ServiceTokens.

@@ -44,7 +44,7 @@ var notes = map[string]string{
 	"Lapsed":           "503, the node may have missed an eviction",
 	"Closed":           "503, at the end",
 	"Hashing":          "password hashes now",
-	"Strays":           "loads that run on after their time",
+	"Abandoned":           "loads that run on after their time",
 	"Waiting":          "loads that wait for their turn",
 }
 
@@ -54,7 +54,7 @@ var labels = map[string]string{
 }
 
 // bad are the counters that should stay at zero.
-var bad = map[string]bool{"Errors": true, "Strays": true, "Overloaded": true, "NoAnswer": true}
+var bad = map[string]bool{"Errors": true, "Abandoned": true, "Overloaded": true, "NoAnswer": true}
 
 // newFigures returns the table's rows; asked says how many entries of each cache
 // went because somebody asked.

@@ -148,7 +148,7 @@ func (s *server) second(n int) {
 		if err != nil {
 			s.t.Fatal(err)
 		}
-		s.group.Evict(s.t.Context(), tokencache.CauseAsked, sel)
+		s.group.Evict(s.t.Context(), sel)
 	case n == 13*60: // a token is revoked
 		s.index.Remove(s.tokens[1].ID())
 	case n == 15*60:

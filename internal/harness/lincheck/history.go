@@ -530,6 +530,6 @@ func (w *world) evict(client int, rng *rand.Rand) {
 type groupOf struct{ *tokencache.Group }
 
 func (g groupOf) evict(sels ...tokencache.Selector) {
-	g.Evict(context.Background(), tokencache.CauseAsked, sels...)
+	g.Evict(context.Background(), sels...)
 }
-func (g groupOf) clear() { g.Clear(context.Background(), tokencache.CauseAsked) }
+func (g groupOf) clear() { g.Clear(context.Background()) }

@@ -71,7 +71,7 @@ func Beside(rounds int) Comparison {
 			if err := ask(ctx, token); err != nil {
 				panic(err)
 			}
-			group.Evict(ctx, tokencache.CauseAsked, sel)
+			group.Evict(ctx, sel)
 		}
 	}
 	groupOf := func(h *Host) func(context.Context, tokencache.Token) error {

@@ -141,7 +141,7 @@ func Evictions(rounds int, others ...int) Comparison {
 					}
 				}
 			},
-			Do: func(int) { g.Evict(ctx, tokencache.CauseAsked, sel) },
+			Do: func(int) { g.Evict(ctx, sel) },
 		})
 	}
 	return compare(turns.Thread, rounds, contestants...)
@@ -172,9 +172,9 @@ func FullCache(n int) Full {
 	defer g.Close()
 	full.Cycle = cycle()
 	all := must(Account.SelectAll())
-	full.Holds = append(full.Holds, hold("an account's wildcard", g, func() { g.Evict(context.Background(), tokencache.CauseAsked, all) }))
+	full.Holds = append(full.Holds, hold("an account's wildcard", g, func() { g.Evict(context.Background(), all) }))
 	fill()
-	full.Holds = append(full.Holds, hold("Clear", g, func() { g.Clear(context.Background(), tokencache.CauseAsked) }))
+	full.Holds = append(full.Holds, hold("Clear", g, func() { g.Clear(context.Background()) }))
 	return full
 }
 
@@ -193,7 +193,7 @@ func hold(name string, g *tokencache.Group, evict func()) Hold {
 		for i := 0; !stop.Load() || i <= 100; i++ {
 			began := time.Now()
 			must(other.AuthenticateToken(ctx, busy))
-			g.Evict(ctx, tokencache.CauseAsked, sel)
+			g.Evict(ctx, sel)
 			waits = append(waits, time.Since(began))
 			if i == 100 {
 				waits = waits[:0]

@@ -228,8 +228,8 @@ func Svctoken(source Source) Peer {
 			v, err := c.AuthenticateToken(ctx, TokenOf(key))
 			return v.Record, err
 		},
-		Evict:    func(key string) { g.Evict(context.Background(), tokencache.CauseAsked, selector(key)) },
-		EvictAll: func() { g.Evict(context.Background(), tokencache.CauseAsked, must(Account.SelectAll())) },
+		Evict:    func(key string) { g.Evict(context.Background(), selector(key)) },
+		EvictAll: func() { g.Evict(context.Background(), must(Account.SelectAll())) },
 		Close:    g.Close,
 	}
 }
