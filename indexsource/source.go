@@ -14,7 +14,8 @@ type Source struct {
 	index Index
 
 	changing sync.Mutex // one change of state at a time
-	state    State      // guarded by changing
+	reading  sync.Mutex // guards state; nothing is called under it, so that an observer may ask for the state
+	state    State
 
 	// watching is held while the index is called to watch or to end it. The hooks
 	// do not take it, so that an index may call them meanwhile.
@@ -110,8 +111,10 @@ func (s *Source) EverythingChanged() {
 func (s *Source) StateChanged(next State) bool {
 	s.changing.Lock()
 	defer s.changing.Unlock()
+	s.reading.Lock()
 	last := s.state
 	s.state = next
+	s.reading.Unlock()
 	if !last.Clears(next) {
 		return false
 	}
@@ -121,7 +124,7 @@ func (s *Source) StateChanged(next State) bool {
 
 // State returns the state that StateChanged was last told.
 func (s *Source) State() State {
-	s.changing.Lock()
-	defer s.changing.Unlock()
+	s.reading.Lock()
+	defer s.reading.Unlock()
 	return s.state
 }

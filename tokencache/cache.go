@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"time"
 )
 
@@ -231,6 +232,26 @@ func (c *Cache[R]) Remembers(id TokenID) (since, until time.Time, ok bool) {
 		return since, until, true
 	}
 	return since, until, false
+}
+
+// Used yields the tokens that were confirmed by this cache since Used was last called,
+// and when each was last used, in no order. The time is coarse: up to 70 seconds before
+// the last use. Tokens that have been displaced or evicted since, or have expired, are
+// included, up to Config.MaxEntries of them, and up to 10 000 before the first call. What
+// a loop that ends early has not seen is kept for the next one. It is safe for concurrent
+// use, and takes no part of the mutex for longer than a thousand entries take.
+func (c *Cache[R]) Used() iter.Seq2[TokenID, time.Time] {
+	return func(yield func(TokenID, time.Time) bool) {
+		s, clock := c.store.shelf, &c.group.memory.clock
+		uses := s.takeUses()
+		for id, lap := range uses {
+			delete(uses, id)
+			if !yield(id, clock.timeOf(int64(lap-1)<<lapBits)) {
+				s.giveBack(uses)
+				return
+			}
+		}
+	}
 }
 
 // Close ends the subscription, forgets everything and ends the loads by their

@@ -48,11 +48,11 @@ const (
 	clockTolerance = 20 * time.Millisecond
 )
 
-// systemTime is [time.Now], or a test's.
-var systemTime = time.Now
+// wallStep is how far a test has set the wall clock ahead.
+var wallStep atomic.Int64
 
 func (c *clock) start() {
-	c.base = systemTime()
+	c.base = time.Now()
 	c.boot = suspend.Slept()
 }
 
@@ -62,9 +62,9 @@ func (c *clock) start() {
 type moment struct{ now, pace int64 }
 
 func (c *clock) read() moment {
-	t := systemTime()
+	t := time.Now()
 	pace := int64(t.Sub(c.base))
-	ahead := t.UnixNano() - c.base.UnixNano() - pace
+	ahead := t.UnixNano() + wallStep.Load() - c.base.UnixNano() - pace
 	if d := ahead - c.lead.Load(); d > int64(clockTolerance) || d < -int64(clockTolerance) {
 		c.adjust()
 	}
@@ -79,8 +79,8 @@ func (c *clock) now() int64 { return c.read().now }
 func (c *clock) adjust() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	t := systemTime()
-	ahead := t.UnixNano() - c.base.UnixNano() - int64(t.Sub(c.base))
+	t := time.Now()
+	ahead := t.UnixNano() + wallStep.Load() - c.base.UnixNano() - int64(t.Sub(c.base))
 	if d := ahead - c.lead.Load(); d > int64(clockTolerance) {
 		c.slept.Add(d)
 		c.credited += d
@@ -126,12 +126,12 @@ func (c *clock) of(t time.Time) int64 {
 	if t.IsZero() {
 		return never
 	}
-	return after(c.now(), t.Sub(systemTime()))
+	return after(c.now(), t.Sub(time.Now())-time.Duration(wallStep.Load()))
 }
 
 // timeOf returns the time of a reading.
 func (c *clock) timeOf(reading int64) time.Time {
-	return systemTime().Add(time.Duration(reading - c.now()))
+	return time.Now().Add(time.Duration(reading - c.now()))
 }
 
 // after returns the reading that is d after another, or never where that is too far

@@ -412,3 +412,24 @@ func ExampleGroup_Claim() {
 	// state
 	// tokencache: the group has been claimed already, by another node of a fleet
 }
+
+// Which tokens were used since the last call, and about when.
+func ExampleCache_Used() {
+	id := tokencache.Account{Namespace: "elastic", Service: "fleet-server"}.TokenID("token1")
+	token, _ := tokencache.NewToken(id, tokencache.GenerateSecret())
+	group := tokencache.NewGroup(tokencache.GroupConfig{})
+	defer group.Close()
+	cache, err := tokencache.New(group, "static", static{token}, tokencache.Config{})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	if _, err := cache.AuthenticateToken(context.Background(), token); err != nil {
+		fmt.Println(err)
+		return
+	}
+	for id, last := range cache.Used() {
+		fmt.Println(id, time.Since(last) < 2*time.Minute)
+	}
+	// Output: elastic/fleet-server/token1 true
+}

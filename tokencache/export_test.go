@@ -202,3 +202,7 @@ func (g *Group) held(selected selection, now func() time.Duration) (held []time.
 	}
 	return held
 }
+
+// SetWallAhead sets the wall clock ahead of the monotonic one, as a machine that sleeps
+// does. In a bubble there is no other way to make them differ.
+func SetWallAhead(d time.Duration) { wallStep.Store(int64(d)) }

@@ -43,3 +43,59 @@ func (p *past) takeLocked(room int) []use {
 	*p = past{room: room}
 	return uses
 }
+
+// maxStep is how many entries are looked at while the mutex is held once.
+const maxStep = 1024
+
+// takeUses returns when entries were last used since the last call, those that are gone
+// included, by token: the latest use of each.
+func (s *shelf) takeUses() map[TokenID]uint32 {
+	m := s.memory
+	latest := make(map[TokenID]uint32)
+	m.mu.Lock()
+	for _, u := range s.past.takeLocked(s.policy.capacity) {
+		latest[u.id] = max(latest[u.id], u.lap)
+	}
+	m.mu.Unlock()
+	for from := 0; from >= 0; {
+		m.mu.Lock()
+		from = s.takeStepLocked(from, latest)
+		m.mu.Unlock()
+	}
+	return latest
+}
+
+// takeStepLocked takes the uses of the entries in some buckets, and returns where to go
+// on; -1: that was the last. An entry that moves meanwhile, as the table grows, keeps its
+// use for the next call.
+func (s *shelf) takeStepLocked(from int, latest map[TokenID]uint32) int {
+	t := s.memory.table.Load()
+	to := min(from+maxStep, len(t.buckets))
+	for i := from; i < to; i++ {
+		for e := t.buckets[i].Load(); e != nil; e = e.next.Load() {
+			owner := e.owner.Load()
+			if e.refuses() || owner.era.shelf != s {
+				continue
+			}
+			// A hit that notes a use in between keeps it: then the swap fails.
+			state := e.state.Load()
+			if lap := state >> flagBits; lap != 0 && e.state.CompareAndSwap(state, state&stateFlags) {
+				id := TokenID{owner.account, e.name()}
+				latest[id] = max(latest[id], lap)
+			}
+		}
+	}
+	if to == len(t.buckets) {
+		return -1
+	}
+	return to
+}
+
+// giveBack keeps uses for the next call.
+func (s *shelf) giveBack(uses map[TokenID]uint32) {
+	s.memory.mu.Lock()
+	defer s.memory.mu.Unlock()
+	for id, lap := range uses {
+		s.past.putLocked(use{id, lap})
+	}
+}

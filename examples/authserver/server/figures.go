@@ -44,7 +44,7 @@ var notes = map[string]string{
 	"Lapsed":           "503, the node may have missed an eviction",
 	"Closed":           "503, at the end",
 	"Hashing":          "password hashes now",
-	"Abandoned":           "loads that run on after their time",
+	"Abandoned":        "loads that run on after their time",
 	"Waiting":          "loads that wait for their turn",
 }
 

@@ -1,0 +1,109 @@
+package tokencache_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/svctoken/svctoken/tokencache"
+)
+
+// TestAPauseHoldsWhatHasFailed: rows that cannot be read, by errors or by panics, are paused,
+// and no first use of another name, or of another account, is turned away.
+func TestAPauseHoldsWhatHasFailed(t *testing.T) {
+	for _, test := range []struct {
+		name  string
+		bad   []string
+		panic bool
+	}{
+		{"one name", []string{"evil/evil/damaged"}, false},
+		{"one name that panics", []string{"evil/evil/damaged"}, true},
+		{"one name of the account of the others", []string{"good/good/damaged"}, false},
+		{"an account", []string{"evil/evil/a", "evil/evil/b", "evil/evil/c", "evil/evil/d", "evil/evil/e", "evil/evil/f"}, false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				src := newTestSource()
+				bad := make(map[string]bool)
+				for _, name := range test.bad {
+					bad[name] = true
+				}
+				src.before = func(_ context.Context, id tokencache.TokenID) error {
+					time.Sleep(time.Millisecond)
+					if !bad[id.String()] {
+						return nil
+					}
+					if test.panic {
+						panic("damaged")
+					}
+					return errors.New("damaged")
+				}
+				c := solo(t, src, tokencache.Config{})
+				ctx, cancel := context.WithCancel(t.Context())
+				var attackers sync.WaitGroup
+				for i, name := range test.bad {
+					attackers.Go(func() {
+						for n := 0; ctx.Err() == nil; n++ {
+							c.AuthenticateToken(t.Context(), mustToken(t, name, fmt.Sprintf("bad-secret-%d-%d", i, n)))
+							time.Sleep(time.Millisecond)
+						}
+					})
+				}
+				time.Sleep(3 * time.Second)
+				for i := range 300 {
+					token := mustToken(t, fmt.Sprintf("good/good/t%d", i), "supersecret")
+					src.set(token)
+					check(t, c, token, "ok")
+					time.Sleep(7 * time.Millisecond)
+				}
+				cancel()
+				attackers.Wait()
+				if got := c.Stats().Errors; got > uint64(200*len(test.bad)) {
+					t.Errorf("%d loads of what is damaged failed in five seconds, want it left alone", got)
+				}
+			})
+		})
+	}
+}
+
+// TestAnOutageOfOneAccount: a host with one account leaves a source alone that fails for
+// all its names, and asks it one load at a time.
+func TestAnOutageOfOneAccount(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		src := newTestSource()
+		var reads, running, most int
+		src.before = func(context.Context, tokencache.TokenID) error {
+			reads++
+			running++
+			most = max(most, running)
+			time.Sleep(time.Millisecond)
+			running--
+			return errOutage
+		}
+		c := solo(t, src, tokencache.Config{})
+		for i := range 6 {
+			check(t, c, mustToken(t, fmt.Sprintf("only/one/first%d", i), "supersecret"), "error")
+		}
+		reads, most = 0, 0
+		for i := range 10_000 { // in ten seconds
+			for k := range 3 {
+				async(t.Context(), c, mustToken(t, fmt.Sprintf("only/one/t%d-%d", i, k), "supersecret"))
+			}
+			time.Sleep(time.Millisecond)
+		}
+		if reads > 150 || reads < 5 || most > 1 {
+			t.Errorf("the source was asked %d times in ten seconds, at most %d at once", reads, most)
+		}
+		src.before = nil
+		time.Sleep(time.Second)
+		for i := range 10 { // the first success ends it
+			token := mustToken(t, fmt.Sprintf("only/one/back%d", i), "supersecret")
+			src.set(token)
+			check(t, c, token, "ok")
+		}
+	})
+}
