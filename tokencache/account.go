@@ -43,24 +43,6 @@ func (a Account) ValidateNew() error {
 	return checkNoBearer("service", a.Service)
 }
 
-// TokenID returns the id of the account's token of that name, unchecked.
-func (a Account) TokenID(name string) TokenID { return TokenID{Account: a, Name: name} }
-
-// Select returns the selector of the account's tokens with these names, in any
-// order; a name given twice counts once. No names at all is a [*NameError], as
-// is a name that breaks the rules of [TokenID.ValidateNew]: every token of the account
-// has a constructor of its own, [Account.SelectAll], so that an empty list never means
-// "all". A source selects a token that it holds with [TokenID.Select].
-func (a Account) Select(names ...string) (Selector, error) { return newSelector(a, names) }
-
-// SelectAll returns the selector of every token of the account.
-func (a Account) SelectAll() (Selector, error) {
-	if err := a.Validate(); err != nil {
-		return Selector{}, err
-	}
-	return Selector{account: a, all: true}, nil
-}
-
 // A NameError reports a namespace, service, token name or qualified name that
 // breaks the rules.
 type NameError struct {
@@ -82,6 +64,8 @@ func (e *NameError) Error() string {
 const (
 	maxAccountName = 128
 	maxTokenName   = 256
+
+	encodedPrefix = "AAEAA" // what every bearer begins with: the base64 of bearerPrefix
 
 	notBearerRule   = "must not begin with " + encodedPrefix + ", as bearers do"
 	accountNameRule = "must be 1 to 128 of A-Z a-z 0-9 _ -, beginning with a letter or digit"

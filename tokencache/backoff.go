@@ -40,7 +40,6 @@ const (
 	failuresBeforePause = 5
 	firstPause          = 10 * time.Millisecond
 	probeEach           = 100 * time.Millisecond
-	defaultBackoff      = time.Second
 
 	// maxStreaks is for how many names, and how many accounts, failures are counted.
 	maxStreaks = 1 << 12

@@ -16,8 +16,7 @@ var (
 )
 
 const (
-	bearerPrefix  = "\x00\x01\x00\x01"
-	encodedPrefix = "AAEAA" // what the base64 of bearerPrefix begins with
+	bearerPrefix = "\x00\x01\x00\x01"
 
 	// stackBuffer is how long a bearer's bytes may be before decoding them needs an
 	// allocation: a qualified name of 200 bytes with a generated secret fits.
@@ -119,4 +118,12 @@ func splitBearer(plain []byte) (Token, error) {
 		return Token{}, &RefusedError{Token: id, Reason: ReasonSecretLength}
 	}
 	return Token{id: id, secret: newSecret(secret)}, nil
+}
+
+// RevealBearer returns the wire form, which contains the secret: unpadded
+// standard base64 of the bytes 00 01 00 01, the qualified name, a colon and the
+// secret. A client sends it as "Authorization: Bearer " + t.RevealBearer().
+func (t Token) RevealBearer() string {
+	plain := append(t.id.append([]byte(bearerPrefix)), ':')
+	return base64.RawStdEncoding.EncodeToString(append(plain, t.secret.bytes()...))
 }

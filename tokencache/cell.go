@@ -39,6 +39,18 @@ type era struct {
 	count int   // of entries that confirm; guarded by the mutex
 }
 
+// An eviction is what all marks that it sets point to.
+type eviction struct {
+	done atomic.Bool
+	at   int64 // clock reading: which entries had expired before
+
+	// guarded by the group's mutex
+	gone  map[*shelf]int // live entries that went
+	cells []*cell        // marked ones
+	eras  []*era         // marked ones
+	names []*entry       // entries with a marked owner
+}
+
 // A mark says which eviction selects what it stands on; nil: none does.
 type mark struct{ by atomic.Pointer[eviction] }
 

@@ -43,3 +43,8 @@ func (c *hitCounter) read(st *Stats) {
 		st.Absent += c.stripes[i].refusals.Load()
 	}
 }
+
+// cacheLine is how far apart to keep what hits read from what others write: a write
+// takes the whole line away from all other cores (BenchmarkBesideMisses in
+// internal/harness/peers).
+const cacheLine = 64

@@ -10,10 +10,6 @@ import (
 // key and the bearer's tail.
 type digest [20]byte
 
-// keyLen is the length of the key under a digest, in bytes. With 44 characters,
-// the tail of a secret of 32 bytes, it fills one block of SHA-256 to the last byte.
-const keyLen = 11
-
 // equal compares in constant time, a word at a time: subtle.ConstantTimeCompare
 // goes by bytes, and takes a fifth as long as the SHA-256.
 func (d *digest) equal(other *digest) bool {

@@ -1,9 +1,6 @@
 package tokencache
 
-import (
-	"slices"
-	"sync/atomic"
-)
+import "slices"
 
 // This file is what happens when something is evicted, from the call to the report,
 // and why it happens at one instant.
@@ -68,18 +65,6 @@ import (
 // word. A sequence lock for each account: its readers have to wait for an eviction,
 // and it does not cover two accounts, or a whole cache, at one instant. A map that
 // is replaced as a whole: its cost grows with the account.
-
-// An eviction is what all marks that it sets point to.
-type eviction struct {
-	done atomic.Bool
-	at   int64 // clock reading: which entries had expired before
-
-	// guarded by the group's mutex
-	gone  map[*shelf]int // live entries that went
-	cells []*cell        // marked ones
-	eras  []*era         // marked ones
-	names []*entry       // entries with a marked owner
-}
 
 const unlinkStep = 64
 

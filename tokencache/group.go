@@ -38,6 +38,9 @@ type Group struct {
 	claim    *Claim // nil: there is none; guarded by memory.mu
 }
 
+// A lease is until when a group may answer.
+type lease struct{ until atomic.Int64 } // clock reading; 0: no lease is needed
+
 // GroupConfig holds the options of a [Group]. The zero value is the recommended
 // production setting.
 type GroupConfig struct {
@@ -85,9 +88,8 @@ type GroupConfig struct {
 }
 
 const (
-	defaultMaxWait   = 10 * time.Second
-	defaultMaxQueue  = 1 << 14
-	defaultMaxSecret = 1024
+	defaultMaxWait  = 10 * time.Second
+	defaultMaxQueue = 1 << 14
 )
 
 // NewGroup returns a group without caches; [New] adds them.
@@ -109,19 +111,6 @@ func NewGroup(cfg GroupConfig) *Group {
 	}
 	w.hashing = fair.New[Account, *load](turns)
 	return g
-}
-
-// orDefault returns an option's value: zero stands for the default, negative for
-// none.
-func orDefault[T int | time.Duration](value, byDefault, none T) T {
-	switch {
-	case value == 0:
-		return byDefault
-	case value < 0:
-		return none
-	default:
-		return value
-	}
 }
 
 // Caches returns the names and counters of the group's caches, in the order in

@@ -21,15 +21,6 @@ import (
 // is still right, as head and tail account for every character. What no
 // length finds is decoded, and looked for again.
 
-// A query is one bearer, without padding, and where its head is taken to end.
-type query struct {
-	bearer   string
-	cut      int
-	hash     uint32 // of the head
-	digested bool
-	digest   digest // of the tail, if digested
-}
-
 // A recall says what the caches remember of a bearer: one of the constants, or a Reason
 // for which memory refuses it without asking a source.
 type recall int
@@ -64,16 +55,6 @@ func (g *Group) remember(only *store, bearer string, v *Verdict[any]) recall {
 		}
 	}
 	return unknown
-}
-
-// wellFormed reports whether the bearer is what the query takes it for. A digest
-// that agrees says so by itself; one that does not may be of anything.
-func (q *query) wellFormed() bool {
-	var buf [stackBuffer]byte
-	plain, err := decodeBearer(buf[:], q.bearer)
-	defer clear(plain) // which is in buf, or where that is too short in memory of its own
-	colon := (q.cut*6+7)/8 - len(bearerPrefix) - len(":")
-	return err == nil && plain[colon] == ':'
 }
 
 // minPlain is the length of the shortest prefix, qualified name and colon.

@@ -13,6 +13,10 @@ type keys struct {
 	key  [keyLen]byte
 }
 
+// keyLen is the length of the key under a digest, in bytes. With 44 characters,
+// the tail of a secret of 32 bytes, it fills one block of SHA-256 to the last byte.
+const keyLen = 11
+
 func newKeys() (k keys) {
 	k.seed = maphash.MakeSeed()
 	rand.Read(k.key[:]) // documented never to fail

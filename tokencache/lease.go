@@ -1,12 +1,8 @@
 package tokencache
 
 import (
-	"sync/atomic"
 	"time"
 )
-
-// A lease is until when a group may answer.
-type lease struct{ until atomic.Int64 } // clock reading; 0: no lease is needed
 
 // Lease lets the group answer until this time, and from then on fail every
 // authentication with [ReasonLapsed], hits and misses alike: for a node that cannot tell

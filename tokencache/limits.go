@@ -3,6 +3,7 @@ package tokencache
 import (
 	"encoding/base64"
 	"math"
+	"time"
 )
 
 // Limits are how long what a caller sends may be.
@@ -11,6 +12,8 @@ type limits struct {
 	bearer int // characters
 }
 
+const defaultMaxSecret = 1024
+
 // newLimits returns the limits of GroupConfig.MaxSecret.
 func newLimits(maxSecret int) limits {
 	l := limits{secret: orDefault(maxSecret, defaultMaxSecret, math.MaxInt), bearer: math.MaxInt}
@@ -18,4 +21,17 @@ func newLimits(maxSecret int) limits {
 		l.bearer = base64.StdEncoding.EncodedLen(len(bearerPrefix) + maxQualified + len(":") + l.secret)
 	}
 	return l
+}
+
+// orDefault returns an option's value: zero stands for the default, negative for
+// none.
+func orDefault[T int | time.Duration](value, byDefault, none T) T {
+	switch {
+	case value == 0:
+		return byDefault
+	case value < 0:
+		return none
+	default:
+		return value
+	}
 }

@@ -31,11 +31,6 @@ type memory struct {
 	hints   hints
 }
 
-// cacheLine is how far apart to keep what hits read from what others write: a write
-// takes the whole line away from all other cores (BenchmarkBesideMisses in
-// internal/harness/peers).
-const cacheLine = 64
-
 // start makes an empty memory of the zero one.
 func (m *memory) start(ticked func()) {
 	m.clock.start()

@@ -94,9 +94,11 @@ func (p *policy) nextLocked() *entry {
 	return p.main.first
 }
 
+const minGhosts = 64
+
 func (p *policy) rememberGhost(hash uint32) {
 	if p.ghosts == nil {
-		size := minBuckets
+		size := minGhosts
 		for size < p.capacity {
 			size *= 2
 		}

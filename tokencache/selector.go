@@ -75,3 +75,27 @@ func (s Selector) String() string {
 		return s.account.String() + "/" + strings.Join(s.names, ",")
 	}
 }
+
+// Select returns the selector of the account's tokens with these names, in any
+// order; a name given twice counts once. No names at all is a [*NameError], as
+// is a name that breaks the rules of [TokenID.ValidateNew]: every token of the account
+// has a constructor of its own, [Account.SelectAll], so that an empty list never means
+// "all". A source selects a token that it holds with [TokenID.Select].
+func (a Account) Select(names ...string) (Selector, error) { return newSelector(a, names) }
+
+// SelectAll returns the selector of every token of the account.
+func (a Account) SelectAll() (Selector, error) {
+	if err := a.Validate(); err != nil {
+		return Selector{}, err
+	}
+	return Selector{account: a, all: true}, nil
+}
+
+// Select returns the selector of this one token, which may begin as a bearer does: a
+// source may hold it. The error is a [*NameError].
+func (id TokenID) Select() (Selector, error) {
+	if err := id.Validate(); err != nil {
+		return Selector{}, err
+	}
+	return Selector{account: id.Account, names: []string{strings.Clone(id.Name)}}, nil
+}

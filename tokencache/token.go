@@ -1,7 +1,6 @@
 package tokencache
 
 import (
-	"encoding/base64"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -33,15 +32,6 @@ func ParseTokenID(qualified string) (TokenID, error) {
 // String returns the qualified name, namespace/service/token_name.
 func (id TokenID) String() string {
 	return id.Account.Namespace + "/" + id.Account.Service + "/" + id.Name
-}
-
-// Select returns the selector of this one token, which may begin as a bearer does: a
-// source may hold it. The error is a [*NameError].
-func (id TokenID) Select() (Selector, error) {
-	if err := id.Validate(); err != nil {
-		return Selector{}, err
-	}
-	return Selector{account: id.Account, names: []string{strings.Clone(id.Name)}}, nil
 }
 
 // length returns the length of the qualified name.
@@ -111,14 +101,6 @@ func (t Token) ID() TokenID { return t.id }
 // Secret returns the token's secret.
 func (t Token) Secret() Secret { return t.secret }
 
-// RevealBearer returns the wire form, which contains the secret: unpadded
-// standard base64 of the bytes 00 01 00 01, the qualified name, a colon and the
-// secret. A client sends it as "Authorization: Bearer " + t.RevealBearer().
-func (t Token) RevealBearer() string {
-	plain := append(t.id.append([]byte(bearerPrefix)), ':')
-	return base64.RawStdEncoding.EncodeToString(append(plain, t.secret.bytes()...))
-}
-
 // String returns the qualified name, without the secret.
 func (t Token) String() string { return t.id.String() }
 
@@ -130,3 +112,6 @@ func (t Token) LogValue() slog.Value { return slog.StringValue(t.id.String()) }
 
 // MarshalText returns the qualified name, without the secret.
 func (t Token) MarshalText() ([]byte, error) { return []byte(t.id.String()), nil }
+
+// TokenID returns the id of the account's token of that name, unchecked.
+func (a Account) TokenID(name string) TokenID { return TokenID{Account: a, Name: name} }
