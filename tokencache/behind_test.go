@@ -60,9 +60,9 @@ func TestKeptNamePinsOneEntry(t *testing.T) {
 		name string
 		do   func(*tokencache.Group)
 	}{
-		{"cleared", func(g *tokencache.Group) { g.Clear(context.Background(), tokencache.CauseAsked) }},
+		{"cleared", func(g *tokencache.Group) { g.Clear(context.Background()) }},
 		{"evicted", func(g *tokencache.Group) {
-			g.Evict(context.Background(), tokencache.CauseAsked, all(t, tokencache.Account{Namespace: "a", Service: "a"}))
+			g.Evict(context.Background(), all(t, tokencache.Account{Namespace: "a", Service: "a"}))
 		}},
 	} {
 		t.Run(forget.name, func(t *testing.T) {

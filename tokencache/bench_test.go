@@ -229,11 +229,11 @@ func BenchmarkBesideClear(b *testing.B) {
 		b.StartTimer()
 		go func() {
 			defer close(cleared)
-			g.Clear(b.Context(), tokencache.CauseAsked)
+			g.Clear(b.Context())
 		}()
 		for done := false; !done; {
 			start := time.Now()
-			g.Evict(b.Context(), tokencache.CauseAsked, sel)
+			g.Evict(b.Context(), sel)
 			c.AuthenticateToken(b.Context(), other)
 			took = append(took, time.Since(start))
 			select {

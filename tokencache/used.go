@@ -72,7 +72,7 @@ func (s *shelf) takeStepLocked(from int, latest map[TokenID]uint32) int {
 	t := s.memory.table.Load()
 	to := min(from+maxStep, len(t.buckets))
 	for i := from; i < to; i++ {
-		for e := t.buckets[i].Load(); e != nil; e = e.next.Load() {
+		for e := range t.buckets[i].all() {
 			owner := e.owner.Load()
 			if e.refuses() || owner.era.shelf != s {
 				continue
@@ -80,7 +80,7 @@ func (s *shelf) takeStepLocked(from int, latest map[TokenID]uint32) int {
 			// A hit that notes a use in between keeps it: then the swap fails.
 			state := e.state.Load()
 			if lap := state >> flagBits; lap != 0 && e.state.CompareAndSwap(state, state&stateFlags) {
-				id := TokenID{owner.account, e.name()}
+				id := TokenID{owner.account, strings.Clone(e.name())} // which must not keep the entry
 				latest[id] = max(latest[id], lap)
 			}
 		}

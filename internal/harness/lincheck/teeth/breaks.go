@@ -119,7 +119,7 @@ var breaks = []brk{
 	{"refuse in an empty group", attemptGo,
 		"	case len(stores) == 0:\n", "	case len(stores) < 0:\n"},
 	{"find evicted entries until they are unlinked", memoryGo,
-		" && !owner.dead() {\n			return e", " {\n			return e"},
+		" && !owner.dead() && !yield(e) {", " && !yield(e) {"},
 	{"unlink all that was evicted in one step", evictGo,
 		"	for range unlinkStep {\n", "	for {\n"},
 	{"report what had expired as evicted", memoryGo,
@@ -167,7 +167,7 @@ var breaks = []brk{
 	{"leave a part of what was digested", digestGo,
 		"		clear(buf[sha256.BlockSize:])", ""},
 	{"compare a part of the digests", digestGo,
-		"	differ |= d.word(2) ^ other.word(2)\n", ""},
+		"	differ |= uint64(binary.LittleEndian.Uint32(d[16:]) ^ binary.LittleEndian.Uint32(other[16:]))\n", ""},
 	{"take a secret that is too long", authenticateGo,
 		"	if token.secret.Len() > g.limits.secret {", "	if token.secret.Len() > g.limits.secret*g.limits.secret {"},
 	{"load without a second look", attemptGo,
@@ -353,7 +353,7 @@ var breaks = []brk{
 
 	// The table.
 	{"lose an entry of each chain that moves", tableGo,
-		"			t.insertLocked(e)\n			e = next\n", "			if next != nil || i%2 == 0 {\n				t.insertLocked(e)\n			}\n			e = next\n"},
+		"				if e := b.slots[j].Swap(nil); e != nil {\n", "				if e := b.slots[j].Swap(nil); e != nil && (j > 0 || i%2 == 0) {\n"},
 	{"look for a chain where it is not yet", tableGo,
 		"i >= t.moved.Load() {", "i > t.moved.Load() {"},
 
