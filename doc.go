@@ -50,29 +50,32 @@
 //   - [github.com/svctoken/svctoken/indexsource]: tokens in an index, with an
 //     adapter interface of two methods, and an index in memory.
 //   - [github.com/svctoken/svctoken/tokencache/tokentest]: sources, groups and tokens
-//     for the tests of those who use the module, and tests for sources of your own.
+//     for your tests, and a conformance suite for sources and indexes of your own.
 //   - [github.com/svctoken/svctoken/evict]: names to evict as operators write them,
 //     and the HTTP route, compatible with Elasticsearch's clear service account
 //     token caches API.
 //   - [github.com/svctoken/svctoken/tokencache/tokenhttp]: middleware for net/http.
-//   - [github.com/svctoken/svctoken/tokencache/tokenlog]: what an operator must know,
-//     for log/slog.
+//   - [github.com/svctoken/svctoken/tokencache/tokenlog]: a log of what an operator
+//     must know, for log/slog.
 //   - [github.com/svctoken/svctoken/tokencache/tokenhash]: password hashes of secrets,
 //     for any source.
 //   - [github.com/svctoken/svctoken/tokencache/tokenhealth]: whether a process is
 //     alive, and ready, for load balancers.
 //   - [github.com/svctoken/svctoken/tokencache/tokenmetrics]: the same in numbers, for
 //     Prometheus.
-//   - [github.com/svctoken/svctoken/fleet]: many nodes, on each of which an eviction
-//     is in force when it has returned.
+//   - [github.com/svctoken/svctoken/fleet]: many nodes: an eviction that has returned
+//     holds on each of them. Package fleetlog beneath it is the contract of its log.
 //
 // Modules of their own hold what needs more dependencies: indexsource/sqlindex for
 // an index in SQLite or PostgreSQL, fleet/fleetnats and fleet/fleetsql for a fleet's log,
 // and under adapters those for Prometheus' client, OpenTelemetry, gRPC and Kubernetes.
 //
-// Of the programs under examples, each runnable with one command, quickstart takes a
-// minute to read, authserver is a server to try with curl and a browser, sqlserver is
-// the same with its tokens in a database, embedded is a host with middleware, metrics,
-// a source of its own and its tests, cluster shows a fleet of three while it breaks,
-// and soak attacks a group beside good callers.
+// The programs under examples run with one command each. Quickstart takes a minute to
+// read. Authserver is a server to try with curl and a browser, and sqlserver the same
+// with its tokens in a database. Embedded is a host with middleware, metrics, a source
+// of its own and its tests. Cluster shows a fleet of three while it breaks, and soak
+// attacks a group beside good callers.
+//
+// The guides are under docs: start with docs/quickstart.md. The design, and what was
+// decided and rejected, is in docs/design.md.
 package svctoken
