@@ -15,6 +15,8 @@ import (
 
 	"github.com/svctoken/svctoken/evict"
 	"github.com/svctoken/svctoken/filesource"
+	"github.com/svctoken/svctoken/fleet"
+	"github.com/svctoken/svctoken/fleet/fleetlog"
 	"github.com/svctoken/svctoken/indexsource"
 	"github.com/svctoken/svctoken/tokencache"
 	"github.com/svctoken/svctoken/tokencache/tokenhash"
@@ -306,6 +308,26 @@ var _ = func(group *tokencache.Group) {
 		w.Header().Set("X-Svctoken-User", verdict.Token.Account.String())
 	})
 	log.Fatal(http.ListenAndServe("127.0.0.1:9201", tokenhttp.Wrap(group, ok, tokenhttp.Config{})))
+}
+
+// A block of docs/fleet.md; those that open a log are in the modules of the logs.
+
+var _ = func(ctx context.Context, mux *http.ServeMux, log fleetlog.Log, hostname string, authenticate func(*http.Request) (evict.User, bool, error)) error {
+	group := tokencache.NewGroup(tokencache.GroupConfig{})
+	defer group.Close()
+	node, err := fleet.New(log, group, fleet.Config{Name: hostname})
+	if err != nil {
+		return err
+	}
+	defer node.Close() // nobody waits for this node then
+	if _, err := tokencache.New(group, "index", indexsource.New(node.Index()), tokencache.Config{}); err != nil {
+		return err
+	}
+	if err := node.Ready(ctx); err != nil { // until then every authentication is an error
+		return err
+	}
+	mux.Handle("/_security/service/", evict.NewHandler(node, authenticate, evict.HandlerConfig{})) // a *fleet.Node is an evict.Evictor
+	return nil
 }
 
 // The blocks of docs/files.md, likewise.

@@ -6,13 +6,19 @@ import (
 )
 
 // TestPages: each block of code in these pages is compiled, as a part of
-// pages_example_test.go.
+// pages_example_test.go, here or in the module that the block is about.
 func TestPages(t *testing.T) {
-	src := dedent(read(t, "pages_example_test.go"))
+	var src string
+	for _, path := range []string{
+		"pages_example_test.go", "fleet/fleetnats/natstest/pages_example_test.go", "fleet/fleetsql/pages_example_test.go",
+		"indexsource/sqlindex/example_test.go",
+	} {
+		src += dedent(read(t, path))
+	}
 	blocks := 0
 	for _, page := range []string{
 		"docs/quickstart.md", "docs/embedding.md", "docs/options.md", "docs/sources.md",
-		"docs/files.md", "docs/in-front.md", "docs/comparison.md",
+		"docs/files.md", "docs/sql.md", "docs/fleet.md", "docs/in-front.md", "docs/comparison.md",
 	} {
 		for i, part := range strings.Split(read(t, page), "```go\n") {
 			block, _, closed := strings.Cut(part, "```")
@@ -21,12 +27,12 @@ func TestPages(t *testing.T) {
 			}
 			blocks++
 			if !closed || !strings.Contains(src, dedent(block)) {
-				t.Errorf("%s has a block which pages_example_test.go has not:\n%s", page, block)
+				t.Errorf("%s has a block that no example compiles:\n%s", page, block)
 			}
 		}
 	}
-	if blocks < 19 {
-		t.Errorf("got %d blocks, want at least 19", blocks)
+	if blocks < 23 {
+		t.Errorf("got %d blocks, want at least 23", blocks)
 	}
 }
 
