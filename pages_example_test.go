@@ -68,7 +68,7 @@ var _ = func(ctx context.Context, group *tokencache.Group, file *filesource.File
 
 var _ = func(group *tokencache.Group, app, users http.Handler) http.Handler {
 	handler := tokenhttp.Wrap(group, app, tokenhttp.Config{
-		Other:      users, // has requests without a service token
+		Other:      users, // gets requests without a service token
 		Challenges: []string{`Basic realm="security"`},
 	})
 	return handler
@@ -145,7 +145,7 @@ var _ = func(ctx context.Context, index *indexsource.Memory, account tokencache.
 
 var _ = func(group *tokencache.Group, source tokencache.Source[user]) (*tokencache.Cache[user], error) {
 	cache, err := tokencache.New(group, "index", source, tokencache.Config{
-		TTL:        time.Minute,      // the source tells of nothing
+		TTL:        time.Minute,      // the source reports no changes
 		AbsentTTL:  -1,               // and a new token must work at once
 		ServeStale: 15 * time.Minute, // an outage must not lock clients out
 	})
