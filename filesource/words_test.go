@@ -15,6 +15,7 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+	"unicode/utf8"
 
 	"github.com/svctoken/svctoken/filesource"
 	"github.com/svctoken/svctoken/tokencache"
@@ -166,7 +167,7 @@ func TestOddPath(t *testing.T) {
 			if bad, ok := errors.AsType[*filesource.FormatError](err); ok {
 				text = strings.Replace(text, "\n", "", len(bad.Lines)) // one a line
 			}
-			if strings.ContainsAny(text, "\n\r\x1b\xff\x00") || !strings.Contains(text, fmt.Sprintf("%q", path)[:len(path)-len(name)+1]) {
+			if strings.ContainsAny(text, "\n\r\x1b\x00") || !utf8.ValidString(text) || !strings.Contains(text, fmt.Sprintf("%q", path)[:len(path)-len(name)+1]) {
 				t.Errorf("%q: the message is %q", name, text)
 			}
 		}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -273,12 +274,8 @@ func (n *Node) know(c *change) (knowledge, error) {
 		now: n.cfg.clock.Now(), own: n.id, mark: n.mark,
 		answers: make(map[sessionID]letter, len(c.answers)), heard: make(map[string]hearing, len(n.heard)),
 	}
-	for id, a := range c.answers {
-		k.answers[id] = a
-	}
-	for process, h := range n.heard {
-		k.heard[process] = h
-	}
+	maps.Copy(k.answers, c.answers)
+	maps.Copy(k.heard, n.heard)
 	return k, c.failed
 }
 

@@ -38,8 +38,7 @@ type Credentials struct {
 // ReadCredentials says what credentials a request has.
 func ReadCredentials(r *http.Request) Credentials {
 	header := r.Header.Get("Authorization")
-	scheme, value, _ := strings.Cut(header, " ")
-	value = strings.TrimSpace(value)
+	scheme, _, _ := strings.Cut(header, " ")
 	switch {
 	case strings.TrimSpace(header) == "":
 		return Credentials{}

@@ -18,8 +18,8 @@ func Bracket(s string) string { return "[" + cut(Redact(s)) + "]" }
 
 // Redact returns s without what follows the beginning of a bearer.
 func Redact(s string) string {
-	if i := strings.Index(s, bearerStart); i >= 0 {
-		return s[:i] + bearerStart + "..."
+	if before, _, ok := strings.Cut(s, bearerStart); ok {
+		return before + bearerStart + "..."
 	}
 	return s
 }

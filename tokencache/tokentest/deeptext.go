@@ -88,8 +88,8 @@ func (d *deepWriter) writeStruct(v reflect.Value) {
 
 // isLocked reports whether a struct has something for concurrent use in it.
 func isLocked(t reflect.Type) bool {
-	for i := range t.NumField() {
-		if pkg := t.Field(i).Type.PkgPath(); pkg == "sync" || pkg == "sync/atomic" {
+	for field := range t.Fields() {
+		if pkg := field.Type.PkgPath(); pkg == "sync" || pkg == "sync/atomic" {
 			return true
 		}
 	}

@@ -16,8 +16,8 @@ func TestDeepText(t *testing.T) {
 		id tokencache.TokenID
 	}
 	type locked struct {
-		mu sync.Mutex
-		n  int
+		_ sync.Mutex
+		n int
 	}
 	type ring struct{ next *ring }
 	circle := new(ring)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -38,16 +39,16 @@ func (c *certificates) load() error {
 
 // stamp returns what differs after a change.
 func (c *certificates) stamp() string {
-	var stamp string
+	var stamp strings.Builder
 	for _, path := range []string{c.cert, c.key} {
 		info, err := os.Stat(path)
 		if err != nil {
-			stamp += "none;"
+			stamp.WriteString("none;")
 			continue
 		}
-		stamp += fmt.Sprint(info.Size(), info.ModTime().UnixNano(), ";")
+		stamp.WriteString(fmt.Sprint(info.Size(), info.ModTime().UnixNano(), ";"))
 	}
-	return stamp
+	return stamp.String()
 }
 
 // renew reads the files if they have changed, or if it is told to.

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -116,12 +117,7 @@ func (c *conn) Read(b []byte) (int, error) {
 }
 
 func looksLikeHTTP(header [5]byte) bool {
-	for _, method := range []string{"GET /", "HEAD ", "POST ", "PUT /", "OPTIO", "DELET", "PATCH"} {
-		if string(header[:]) == method {
-			return true
-		}
-	}
-	return false
+	return slices.Contains([]string{"GET /", "HEAD ", "POST ", "PUT /", "OPTIO", "DELET", "PATCH"}, string(header[:]))
 }
 
 // refusedHeader is what net/http writes after the status line of its own refusals, with

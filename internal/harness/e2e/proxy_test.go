@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -106,9 +107,7 @@ func tryProxy(t *testing.T, p proxy, path, auth, app string) (url string) {
 	dir := t.TempDir()
 	fill := strings.NewReplacer("{listen}", listen, "{auth}", strings.TrimPrefix(auth, "http://"), "{app}", strings.TrimPrefix(app, "http://"), "{dir}", dir)
 	files := map[string]string{"config": p.config}
-	for name, text := range p.files {
-		files[name] = text
-	}
+	maps.Copy(files, p.files)
 	for name, text := range files {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(fill.Replace(text)), 0o644); err != nil {
 			t.Fatal(err)

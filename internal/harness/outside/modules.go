@@ -46,7 +46,7 @@ func readModules(root string) ([]released, error) {
 		return nil, fmt.Errorf("git ls-files: %w", err)
 	}
 	tree := make(map[string][]byte)
-	for _, name := range strings.Fields(string(out)) {
+	for name := range strings.FieldsSeq(string(out)) {
 		data, err := os.ReadFile(filepath.Join(root, name))
 		if os.IsNotExist(err) {
 			continue // deleted, and not yet committed
