@@ -126,7 +126,7 @@ func (c *clock) of(t time.Time) int64 {
 	if t.IsZero() {
 		return never
 	}
-	return after(c.now(), t.Sub(time.Now())-time.Duration(wallStep.Load()))
+	return after(c.now(), time.Until(t)-time.Duration(wallStep.Load()))
 }
 
 // timeOf returns the time of a reading.

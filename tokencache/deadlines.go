@@ -82,14 +82,6 @@ func (d *deadlines) ofLocked(s *store) (loads []*load) {
 	return loads
 }
 
-// stopLocked stops the timer.
-func (d *deadlines) stopLocked() {
-	if d.timer != nil {
-		d.timer.Stop()
-		d.fires = 0
-	}
-}
-
 // smallFlood is how many loads, or accounts, may have been there at once without
 // their memory being given back afterwards.
 const smallFlood = 64

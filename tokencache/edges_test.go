@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -45,9 +46,9 @@ func TestHintsAreForTheirName(t *testing.T) {
 		}
 		good := begin(t, c, "a/a/good", "supersecret")
 		expect(t, good, nil)
-		order := src.hashed()[before:]
-		if at := len(order); at > 6 {
-			t.Errorf("the good token was hashed after %v", order[:at-1])
+		order := src.hashed()[before:] // others may have begun since
+		if at := slices.IndexFunc(order, func(hash string) bool { return strings.HasPrefix(hash, "a/a/good") }); at < 0 || at > 5 {
+			t.Errorf("the good token was hashed as number %d of %v", at+1, order)
 		}
 		<-busy
 		for _, ch := range flood {
@@ -243,9 +244,7 @@ func TestStacksShowNoArguments(t *testing.T) {
 
 //go:noinline
 func panicsWith(words [32]byte) bool {
-	var m map[[32]byte]int
-	m[words] = 1
-	return true
+	return words[:][len(words)+int(words[0])] == 0 // there are not so many
 }
 
 // TestFarExpiry: a token that expires after its TTL is refreshed, served stale until it
@@ -353,7 +352,8 @@ func (e ends) Subscribe(tokencache.Invalidator) func() { return e.cancel }
 func TestMisuse(t *testing.T) {
 	for _, observer := range []func(context.Context, tokencache.Event){nil, func(context.Context, tokencache.Event) {}} {
 		g := tokencache.NewGroup(tokencache.GroupConfig{Observer: observer})
-		for what, call := range map[string]func(){"Evict": func() { g.Evict(nil) }, "Clear": func() { g.Clear(nil) }} { //nolint:staticcheck // it is the misuse
+		var none context.Context
+		for what, call := range map[string]func(){"Evict": func() { g.Evict(none) }, "Clear": func() { g.Clear(none) }} {
 			func() {
 				defer func() {
 					if recover() == nil {

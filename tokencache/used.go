@@ -2,46 +2,66 @@ package tokencache
 
 import "strings"
 
-// A past is when entries that are gone were last used, since that was last asked.
-// Guarded by the memory's mutex.
+// A past is when entries that are gone were last used, since that was last asked. A
+// generation that is full takes the place of the older one.
+//
+// It is guarded by the memory's mutex.
 type past struct {
-	uses   []use
-	oldest int // the one that the next takes the place of, when there is no more room
-	room   int // 0: maxPast
+	newer, older generation
+	room         int // of a generation; 0: maxPast
 }
 
-// A use is when a token was last used: a lap of the memory's clock.
+// A generation is uses in the order in which their entries went. Their names stand one
+// behind the other: the name of an entry would keep the entry, and a copy of each would
+// cost an eviction as much as all else that it does.
+type generation struct {
+	uses  []use
+	names []byte
+}
+
+// A use is when a token was last used.
 type use struct {
-	id  TokenID
-	lap uint32
+	account Account
+	end     int    // of the name, in names
+	lap     uint32 // of the memory's clock
 }
 
-// maxPast is how many uses of entries that are gone are kept for a host that has never
-// asked for them; for one that asks, as many as its cache has entries, if that is more.
+// maxPast is how many uses of entries that are gone are kept at least for a host that
+// has never asked for them; for one that asks, as many as its cache has entries, if that
+// is more.
 const maxPast = 10_000
 
-// addLocked keeps when an entry was used that is about to go, with a copy of its name,
-// which would keep the entry.
+// addLocked keeps when an entry was used that is about to go.
 func (p *past) addLocked(a Account, e *entry) {
 	if lap := e.state.Load() >> flagBits; lap != 0 {
-		p.putLocked(use{TokenID{a, strings.Clone(e.name())}, lap})
+		p.putLocked(a, e.name(), lap)
 	}
 }
 
-func (p *past) putLocked(u use) {
-	if len(p.uses) < max(p.room, maxPast) {
-		p.uses = append(p.uses, u)
-		return
+func (p *past) putLocked(a Account, name string, lap uint32) {
+	if len(p.newer.uses) >= max(p.room, maxPast) {
+		p.newer, p.older = generation{p.older.uses[:0], p.older.names[:0]}, p.newer
 	}
-	p.uses[p.oldest] = u
-	p.oldest = (p.oldest + 1) % len(p.uses)
+	g := &p.newer
+	g.names = append(g.names, name...)
+	g.uses = append(g.uses, use{a, len(g.names), lap})
 }
 
 // takeLocked returns the uses, and forgets them.
-func (p *past) takeLocked(room int) []use {
-	uses := p.uses
+func (p *past) takeLocked(room int) []generation {
+	taken := []generation{p.older, p.newer}
 	*p = past{room: room}
-	return uses
+	return taken
+}
+
+// noteIn notes the latest use of each token.
+func (g *generation) noteIn(latest map[TokenID]uint32) {
+	names, from := string(g.names), 0
+	for _, u := range g.uses {
+		id := TokenID{u.account, names[from:u.end]}
+		latest[id] = max(latest[id], u.lap)
+		from = u.end
+	}
 }
 
 // maxStep is how many entries are looked at while the mutex is held once.
@@ -53,10 +73,11 @@ func (s *shelf) takeUses() map[TokenID]uint32 {
 	m := s.memory
 	latest := make(map[TokenID]uint32)
 	m.mu.Lock()
-	for _, u := range s.past.takeLocked(s.policy.capacity) {
-		latest[u.id] = max(latest[u.id], u.lap)
-	}
+	gone := s.past.takeLocked(s.policy.capacity)
 	m.mu.Unlock()
+	for i := range gone {
+		gone[i].noteIn(latest)
+	}
 	for from := 0; from >= 0; {
 		m.mu.Lock()
 		from = s.takeStepLocked(from, latest)
@@ -96,6 +117,6 @@ func (s *shelf) giveBack(uses map[TokenID]uint32) {
 	s.memory.mu.Lock()
 	defer s.memory.mu.Unlock()
 	for id, lap := range uses {
-		s.past.putLocked(use{id, lap})
+		s.past.putLocked(id.Account, id.Name, lap)
 	}
 }
