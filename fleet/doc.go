@@ -24,7 +24,7 @@
 // each node has said that it applied it, or until no lease from before it can be valid.
 // A node that cannot renew its lease answers with errors, clears its caches, and joins
 // anew. A log has a version, and what a node does not know in it clears the node's
-// caches. docs/fleet.md has the protocol, its proof and its assumptions.
+// caches. docs/fleet-proof.md has the protocol, its proof and its assumptions.
 //
 // In the first lease of a new log, 15 seconds, each change takes a lease: a log before
 // it may have left leases behind, of which the new one knows nothing.

@@ -20,7 +20,7 @@ import (
 //
 // Each heartbeat that was acknowledged and delivered extends the lease, to a lease's
 // length after its *first sending*: whatever was acknowledged before that has a lower
-// position, and so has been applied. See docs/fleet.md for the proof. Delivery is not
+// position, and so has been applied. See docs/fleet-proof.md for the proof. Delivery is not
 // enough: a PostgreSQL that has lost its standby shows what it could not acknowledge.
 //
 // A log keeps one message of each key, so a follower that lags misses those which a

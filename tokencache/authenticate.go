@@ -18,7 +18,7 @@ type Verdict[R any] struct {
 
 // Authenticate answers for the value of an Authorization header, "Bearer" and the
 // token. The first cache that remembers the token with this secret answers, in the
-// order in which the caches were added; where none does, the sources are asked in
+// order in which the caches were added; if none does, the sources are asked in
 // that order, and the first that confirms the token ends it. So does the first that
 // cannot answer: the next source is not asked. A cache whose memory refuses the
 // token (it holds another secret for the name, or remembers that there is no such

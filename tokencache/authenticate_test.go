@@ -133,7 +133,7 @@ func TestLongBearer(t *testing.T) {
 	}
 }
 
-// TestEndlessMaxSecret: a bound that no bearer's length can be computed for is none.
+// TestEndlessMaxSecret: a bound that no bearer's length can be computed for bounds nothing.
 func TestEndlessMaxSecret(t *testing.T) {
 	token := mustToken(t, "elastic/fleet-server/token1", strings.Repeat("s", 5000))
 	for _, most := range []int{-1, 5000, math.MaxInt / 16, math.MaxInt / 2, math.MaxInt / 5 * 4, math.MaxInt - 1, math.MaxInt} {

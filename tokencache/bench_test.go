@@ -253,7 +253,7 @@ func BenchmarkBesideClear(b *testing.B) {
 }
 
 // BenchmarkTurnedAway asks what it costs to turn a caller away, where all places to wait
-// are taken by loads of as many accounts: whoever floods a group has it do that, under
+// are taken by loads of as many accounts: a flood makes the group do that, under
 // the mutex that misses and evictions need. It must not depend on how many wait.
 func BenchmarkTurnedAway(b *testing.B) {
 	for _, places := range []int{1 << 6, 1 << 14} {

@@ -76,7 +76,7 @@ func (c *Cache[R]) Name() string { return c.store.shelf.name }
 func (c *Cache[R]) Stats() Stats { return c.store.snapshot() }
 
 // Remembers reports whether the cache remembers the token as confirmed, and since
-// when and until when. Asking does not count as a use. Since is zero where it is
+// when and until when. Asking does not count as a use. Since is zero if it is
 // not known: where the token's own expiry ends the entry before its TTL.
 func (c *Cache[R]) Remembers(id TokenID) (since, until time.Time, ok bool) {
 	if id.Validate() != nil {

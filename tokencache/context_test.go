@@ -129,7 +129,7 @@ func TestLoadContext(t *testing.T) {
 }
 
 // TestOneContext: the source looks at its context in two goroutines at once. Both have to
-// wait for the group's mutex to have it made, and it is made once: another would end with
+// wait for the group's mutex before they make it, and it is made once: another would end with
 // its deadline alone.
 func TestOneContext(t *testing.T) {
 	token := mustToken(t, "a/a/a", "supersecret")

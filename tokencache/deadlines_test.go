@@ -139,7 +139,7 @@ func TestTurnAtTheLastMoment(t *testing.T) {
 }
 
 // TestTimeoutsAfterAClose: a cache was closed with all loads of the group in it; loads
-// of another cache have their time all the same.
+// of another cache still have their time.
 func TestTimeoutsAfterAClose(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g, src := tokencache.NewGroup(tokencache.GroupConfig{}), newTestSource()

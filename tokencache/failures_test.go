@@ -128,7 +128,7 @@ func TestStraysMakeRoom(t *testing.T) {
 }
 
 // TestStraysOfAllAccounts: at the bound nobody begins a load, and what is in memory
-// answers all the same.
+// still answers.
 func TestStraysOfAllAccounts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		good := mustToken(t, "good/good/good", "supersecret")

@@ -199,8 +199,8 @@ func TestCheapHashesDoNotWaitForDearOnes(t *testing.T) {
 			src.takes[tokencache.Account{Namespace: "cheap", Service: fmt.Sprintf("s%d", i)}] = 10 * time.Millisecond
 			src.takes[tokencache.Account{Namespace: "middle", Service: fmt.Sprintf("s%d", i)}] = 100 * time.Millisecond
 		}
-		end := flood(t, g, 240, func(i int) string { return fmt.Sprintf("dear/s%d/t%d", i%12, i%100) })
-		time.Sleep(20 * time.Second) // until each has been hashed, and is known to be dear
+		end := flood(t, g, 240, func(i int) string { return fmt.Sprintf("costly/s%d/t%d", i%12, i%100) })
+		time.Sleep(20 * time.Second) // until each has been hashed, and is known to be expensive
 		time.Sleep(time.Millisecond)
 		for i := range 100 {
 			start := time.Now()
@@ -234,7 +234,7 @@ func TestCheapHashesDoNotWaitForDearOnes(t *testing.T) {
 	})
 }
 
-// TestCheapHashesOfOneAccount: beside dearer hashes an account has one turn more at a
+// TestCheapHashesOfOneAccount: beside more expensive hashes an account has one turn more at a
 // time, and its cheap hashes have it one after the other.
 func TestCheapHashesOfOneAccount(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -242,10 +242,10 @@ func TestCheapHashesOfOneAccount(t *testing.T) {
 		c := newCache(t, g, "test", src, tokencache.Config{})
 		src.takes[tokencache.Account{Namespace: "cheap", Service: "s"}] = 100 * time.Microsecond
 		for i := range 4 {
-			src.takes[tokencache.Account{Namespace: "dear", Service: fmt.Sprintf("s%d", i)}] = 3 * time.Millisecond
+			src.takes[tokencache.Account{Namespace: "costly", Service: fmt.Sprintf("s%d", i)}] = 3 * time.Millisecond
 		}
-		end := flood(t, g, 40, func(i int) string { return fmt.Sprintf("dear/s%d/t%d", i%4, i%100) })
-		time.Sleep(300*time.Millisecond + time.Microsecond) // until each is known to be dear, and hashes have just begun
+		end := flood(t, g, 40, func(i int) string { return fmt.Sprintf("costly/s%d/t%d", i%4, i%100) })
+		time.Sleep(300*time.Millisecond + time.Microsecond) // until each is known to be expensive, and hashes have just begun
 		start := time.Now()
 		var cheap sync.WaitGroup
 		for i := range 5 {
@@ -260,7 +260,7 @@ func TestCheapHashesOfOneAccount(t *testing.T) {
 }
 
 // TestCostsAreLearned: a hash that took long once, on a busy machine, does not make an
-// account's hashes dear for long; and what was slow at first is cheap after one that
+// account's hashes expensive for long; and what was slow at first is cheap after one that
 // was quick.
 func TestCostsAreLearned(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -282,7 +282,7 @@ func TestCostsAreLearned(t *testing.T) {
 		}
 		hash(8*time.Second, 8*time.Second)
 		hash(10*time.Millisecond, 10*time.Millisecond)
-		end := flood(t, g, 40, func(i int) string { return fmt.Sprintf("dear/s%d/t%d", i%4, i%100) })
+		end := flood(t, g, 40, func(i int) string { return fmt.Sprintf("costly/s%d/t%d", i%4, i%100) })
 		time.Sleep(20*time.Second + time.Millisecond)
 		hash(10*time.Millisecond, 10*time.Millisecond)
 		hash(time.Second, time.Second)
@@ -290,14 +290,14 @@ func TestCostsAreLearned(t *testing.T) {
 		end()
 		time.Sleep(time.Minute)
 		// It is still known, after a minute without one, that the hashes of two more are
-		// dear: they do not run beside those of an attack.
-		end = flood(t, g, 40, func(i int) string { return fmt.Sprintf("dear/s%d/t%d", i%2, i%100) })
+		// expensive: they do not run beside those of an attack.
+		end = flood(t, g, 40, func(i int) string { return fmt.Sprintf("costly/s%d/t%d", i%2, i%100) })
 		time.Sleep(20*time.Second + time.Millisecond)
-		dear := []<-chan result{begin(t, c, "dear/s2/again", "supersecret"), begin(t, c, "dear/s3/again", "supersecret")}
+		costly := []<-chan result{begin(t, c, "costly/s2/again", "supersecret"), begin(t, c, "costly/s3/again", "supersecret")}
 		if got := g.Stats(); got.Hashing != 2 {
 			t.Errorf("got %+v, want 2 that hash", got)
 		}
-		for _, ch := range dear {
+		for _, ch := range costly {
 			expect(t, ch, nil)
 		}
 		end()
@@ -309,8 +309,8 @@ func TestCostsAreLearned(t *testing.T) {
 	})
 }
 
-// TestCostsAreForgotten: that an account's hashes are dear is forgotten after one that
-// took less than a millisecond, and after dear hashes of 4096 other accounts.
+// TestCostsAreForgotten: that an account's hashes are expensive is forgotten after one that
+// took less than a millisecond, and after expensive hashes of 4096 other accounts.
 func TestCostsAreForgotten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		src, g := newFloodSource(), tokencache.NewGroup(tokencache.GroupConfig{MaxHashing: 1, MaxWait: time.Minute})
@@ -327,14 +327,14 @@ func TestCostsAreForgotten(t *testing.T) {
 		expect(t, hash("last/one", 8*time.Second), nil)
 		expect(t, hash("first/one", 8*time.Second), nil)
 		for i := range 4096 - 1 {
-			expect(t, hash(fmt.Sprintf("dear/s%d", i), 8*time.Second), nil)
+			expect(t, hash(fmt.Sprintf("costly/s%d", i), 8*time.Second), nil)
 		}
 		expect(t, hash("last/one", 8*time.Second), nil)
 		expect(t, hash("quick/now", 8*time.Second), nil)
 		expect(t, hash("quick/now", 100*time.Microsecond), nil)
-		results := []<-chan result{hash("dear/s4001", 8*time.Second), hash("dear/s4002", 8*time.Second)}
+		results := []<-chan result{hash("costly/s4001", 8*time.Second), hash("costly/s4002", 8*time.Second)}
 		for account, hashes := range map[string]int{
-			"last/one":  2, // is known to be dear, and waits
+			"last/one":  2, // is known to be expensive, and waits
 			"quick/now": 3, "first/one": 3,
 		} {
 			results = append(results, hash(account, 100*time.Microsecond))

@@ -73,7 +73,7 @@ func panicError(value any) error {
 	}
 }
 
-// stackOf returns where the goroutine is: function, file and line of each frame. It does
+// stackOf returns the place of the goroutine: function, file and line of each frame. It does
 // not show the arguments, whose words may be a secret's.
 func stackOf() (text []byte) {
 	var pcs [64]uintptr

@@ -68,7 +68,7 @@ func TestHintsAreBounded(t *testing.T) {
 
 // TestHintsOutlastTheRefusalsOfOthers: before the source that holds the cleared token,
 // another one is asked, which does not hold it. The token comes before wrong secrets for
-// its name all the same, each time.
+// its name, each time.
 func TestHintsOutlastTheRefusalsOfOthers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := tokencache.NewGroup(tokencache.GroupConfig{MaxHashing: 1, MaxWait: time.Hour})

@@ -9,7 +9,7 @@ import (
 	"github.com/svctoken/svctoken/tokencache"
 )
 
-// TestSecretsOfManyLengths: more than a hit tries are found all the same; lengths
+// TestSecretsOfManyLengths: more than a hit tries are still found; lengths
 // that are not in use any more make room for others.
 func TestSecretsOfManyLengths(t *testing.T) {
 	g := tokencache.NewGroup(tokencache.GroupConfig{})

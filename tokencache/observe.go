@@ -17,7 +17,7 @@ type Event struct {
 
 	// Duration is how long a load took, from its start to its end, with the wait for
 	// a turn to hash. Err is the *NoAnswerError of an overload, and of a load without
-	// an answer; nil where a load confirmed or refused the token.
+	// an answer; nil if a load confirmed or refused the token.
 	Duration time.Duration
 	Err      error
 

@@ -4,7 +4,7 @@ package tokencache
 // (Yang and others, "FIFO queues are all you need for cache eviction", SOSP 2023):
 // a new entry is on probation in a small queue, and reaches the main queue if it is
 // used there, or if its name was displaced a short while ago. Both are first in,
-// first out, but that a used entry gets another round in the main queue. A hit
+// first out, except that a used entry gets another round in the main queue. A hit
 // leaves no trace but the one mark that says so, which is why it needs no lock.
 //
 // All of it is guarded by the memory's mutex.

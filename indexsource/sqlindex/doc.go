@@ -13,7 +13,7 @@
 //	cache, err := tokencache.New(group, "index", indexsource.New(index), tokencache.Config{})
 //
 // The driver is the host's choice; this package uses database/sql and imports none. See
-// docs/sql.md for the settings that a driver needs, and for what was measured. Package
+// docs/sql.md for the settings that a driver needs, docs/sql-evidence.md for figures. Package
 // pglisten, a module beneath this one, lets PostgreSQL tell of changes at once.
 //
 // # Promise
@@ -54,7 +54,7 @@
 //
 // The tests and the example use the driver github.com/ncruces/go-sqlite3, as it is pure
 // Go and small: 4 modules with 20 MB of source; modernc.org/sqlite has 8 with 259 MB.
-// Both work, and take the same time for a Get; docs/sql.md has the commands.
+// Both work, and take the same time for a Get; docs/sql-evidence.md has the commands.
 //
 // # PostgreSQL
 //

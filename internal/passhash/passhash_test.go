@@ -119,7 +119,7 @@ func TestCheckRejects(t *testing.T) {
 		{"bcrypt cost not a number, second digit", bcrypt[:5] + ":" + bcrypt[6:], badBcryptCost},
 		{"bcrypt cost not a number, below the digits", bcrypt[:4] + "1/" + bcrypt[6:], badBcryptCost},
 		{"bcrypt with a line feed", bcrypt[:59] + "\n", badText},
-		{"bcrypt too dear", "$2a$15$abcdefghijklmnopqrstuuToT0LAsoQ9PgZuCq77K74UDXwTR/yNa", badBcryptCost},
+		{"bcrypt too expensive", "$2a$15$abcdefghijklmnopqrstuuToT0LAsoQ9PgZuCq77K74UDXwTR/yNa", badBcryptCost},
 		{"bcrypt cost not a number", "$2a$0x$abcdefghijklmnopqrstuuToT0LAsoQ9PgZuCq77K74UDXwTR/yNa", badBcryptCost},
 		{"bcrypt alphabet", "$2a$04$abcdefghijklmnopqrst+uToT0LAsoQ9PgZuCq77K74UDXwTR/yNa", badText},
 		{"bcrypt alphabet, first character", bcrypt[:7] + "+" + bcrypt[8:], badText},

@@ -20,7 +20,7 @@ import (
 	"github.com/svctoken/svctoken/tokencache"
 )
 
-var measure = flag.Bool("measure", false, "print the figures of docs/fleet.md")
+var measure = flag.Bool("measure", false, "print the figures of docs/fleet-proof.md")
 
 var account = tokencache.Account{Namespace: "elastic", Service: "fleet-server"}
 
@@ -68,7 +68,7 @@ func (h *host) wait(t testing.TB) {
 	}
 }
 
-// TestMeasure prints the figures of docs/fleet.md:
+// TestMeasure prints the figures of docs/fleet-proof.md:
 //
 //	go -C fleet/fleetnats/natstest test . -run TestMeasure -measure -v
 func TestMeasure(t *testing.T) {

@@ -26,7 +26,7 @@ import (
 
 var (
 	faultsFor = flag.Duration("for", 10*time.Second, "how long TestFaults breaks the database")
-	measure   = flag.Bool("measure", false, "print the figures of docs/fleet.md")
+	measure   = flag.Bool("measure", false, "print the figures of docs/fleet-proof.md")
 )
 
 // A host is a node with a group of caches.
@@ -243,7 +243,7 @@ func revoke(ctx context.Context, t *testing.T, all []*host, id tokencache.TokenI
 	}
 }
 
-// TestMeasure prints figures of docs/fleet.md:
+// TestMeasure prints figures of docs/fleet-proof.md:
 //
 //	go -C internal/harness/sqltest test . -run TestMeasure -measure -v
 func TestMeasure(t *testing.T) {

@@ -1,6 +1,6 @@
 // Command coldstart measures how an SQL index takes the restart of a server with many tokens
 // and clients, when no token is remembered, with fast and with stretched hashes. It prints a
-// table for docs/embedding.md.
+// table for docs/options.md.
 //
 //	go -C internal/harness run ./enginetest/coldstart
 package main

@@ -1,5 +1,5 @@
 // Command measure measures package sqlindex on SQLite and on a PostgreSQL that it starts,
-// and prints a table for docs/sql.md.
+// and prints a table for docs/sql-evidence.md.
 //
 //	go -C internal/harness/enginetest run ./measure -documents 1000000
 package main

@@ -78,7 +78,7 @@ func (r *report) writeHits(p *page) {
 	p.line("From the Authorization header's value to the verdict, with 1 000 live tokens unless it says otherwise. A floor is one SHA-256 over")
 	p.line("16 bytes and a secret of so many bytes, by `sha256.Sum256`, and one comparison; a hit pads its blocks itself, which takes less of")
 	p.line("the time than `Sum256`. Secrets of 64 bytes come in padded base64, as cloud-on-k8s sends them. The caches marked bare are given a plaintext key: they neither parse a bearer nor hash a secret, and no token cache should")
-	p.line("be used so.\n")
+	p.line("be used this way.\n")
 	p.line("![time of a hit](%s/hit.svg)", plots)
 	p.table("contestant", "best, ns", "median, ns", "against the floor of 22 bytes")
 	for _, name := range r.sorted() {
