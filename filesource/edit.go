@@ -44,6 +44,9 @@ var (
 // replaced, the token is returned with it: it is in force if the error wraps
 // [ErrNotDurable], and otherwise may be in force or not.
 func (f *File) Create(ctx context.Context, id tokencache.TokenID) (tokencache.Token, error) {
+	if err := id.ValidateNew(); err != nil {
+		return tokencache.Token{}, err
+	}
 	token, err := tokencache.NewToken(id, tokencache.GenerateSecret())
 	if err != nil {
 		return tokencache.Token{}, err

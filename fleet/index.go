@@ -133,6 +133,9 @@ func (n *Node) stateChanged(state indexsource.State) {
 // an invalid id, wraps tokencache.ErrExists, or is as in Put. After an
 // [*UnconfirmedError] the token may exist, though its secret is lost: delete it.
 func (x Index) Create(ctx context.Context, id tokencache.TokenID, creator string) (tokencache.Token, error) {
+	if err := id.ValidateNew(); err != nil {
+		return tokencache.Token{}, err
+	}
 	token, err := tokencache.NewToken(id, tokencache.GenerateSecret())
 	if err != nil {
 		return tokencache.Token{}, err

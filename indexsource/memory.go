@@ -68,6 +68,9 @@ func (m *Memory) Create(ctx context.Context, id tokencache.TokenID, creator stri
 
 // CreateUntil is Create for a token that is refused from expires on; zero: never.
 func (m *Memory) CreateUntil(_ context.Context, id tokencache.TokenID, creator string, expires time.Time) (tokencache.Token, error) {
+	if err := id.ValidateNew(); err != nil {
+		return tokencache.Token{}, err
+	}
 	token, err := tokencache.NewToken(id, tokencache.GenerateSecret())
 	if err != nil {
 		return tokencache.Token{}, err

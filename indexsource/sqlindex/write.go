@@ -33,6 +33,9 @@ func (ix *Index) Create(ctx context.Context, id tokencache.TokenID, creator stri
 
 // CreateUntil is Create for a token that is refused from expires on; zero: never.
 func (ix *Index) CreateUntil(ctx context.Context, id tokencache.TokenID, creator string, expires time.Time) (tokencache.Token, error) {
+	if err := id.ValidateNew(); err != nil {
+		return tokencache.Token{}, err
+	}
 	token, err := tokencache.NewToken(id, tokencache.GenerateSecret())
 	if err != nil {
 		return tokencache.Token{}, err
