@@ -70,8 +70,10 @@ func TestShow(t *testing.T) {
 		if took > most {
 			t.Errorf("%s: revoked after %v, want at most %v\n%s", r.token, took, most, &out)
 		}
-		if cutOff && took < c.lease*9/10 {
-			t.Errorf("%s: revoked after %v, while a node may have been serving\n%s", r.token, took, &out)
+		// It waits until a lease after the last heartbeat that was heard: the violations
+		// above say whether that was too short. That it waits at all is seen here.
+		if cutOff && took < c.lease/10 {
+			t.Errorf("%s: revoked after %v, without a wait for the node that is away\n%s", r.token, took, &out)
 		}
 	}
 	if len(s.revoked) != 7 {
