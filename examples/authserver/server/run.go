@@ -88,6 +88,9 @@ func run(ctx context.Context, o Options, connect func(*server) error) error {
 	if err := s.open(tokencache.Config{TTL: orNever(o.TTL)}); err != nil {
 		return err
 	}
+	if store, ok := s.index.(indexsource.UseStore); ok {
+		defer indexsource.KeepUses(store, s.indexCache.Used, s.logger)()
+	}
 
 	s.watchAll(o.HealthWithoutIndex)
 	listener, err := o.listen(dir, s.logger)
