@@ -309,7 +309,11 @@ func TestOpen(t *testing.T) {
 		if pos := appended(t, e, fleetlog.Entry{Key: "start"}); pos != 1 {
 			t.Errorf("the first position is %d", pos)
 		}
-		execSQL(t, db, "UPDATE svctoken_fleet_log SET format = 2")
+		execSQL(t, db, "UPDATE svctoken_fleet_log SET format = format + 1") // which says that this version still reads it
+		if _, err := fleetsql.Open(t.Context(), db, d.dialect, fleetsql.Config{}); err != nil {
+			t.Errorf("a later format for the same readers: %v", err)
+		}
+		execSQL(t, db, "UPDATE svctoken_fleet_log SET readers = format")
 		if _, err := fleetsql.Open(t.Context(), db, d.dialect, fleetsql.Config{}); !errors.Is(err, fleetsql.ErrFormat) {
 			t.Errorf("got %v, want ErrFormat", err)
 		}
