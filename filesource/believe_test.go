@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -251,14 +252,15 @@ func TestRestlessFileWithoutTokens(t *testing.T) {
 func TestUnlinkedFile(t *testing.T) {
 	for _, closed := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
-			path, gone := put(t, tokensPath(t), lineOne), false
+			path := put(t, tokensPath(t), lineOne)
+			var gone atomic.Bool
 			file, _ := openWith(t, path, filesource.Config{FailClosed: closed}, filesource.Faults{Info: func(info fs.FileInfo) fs.FileInfo {
-				if gone {
+				if gone.Load() {
 					return filesource.Unlinked(info)
 				}
 				return info
 			}})
-			gone = true
+			gone.Store(true)
 			time.Sleep(2 * time.Second)
 			_, err := file.Lookup(t.Context(), fleet.TokenID("one"))
 			if st := file.Status(); st.Err == nil || !strings.Contains(st.Err.Error(), path+" was replaced") || !strings.Contains(st.Err.Error(), "mount its folder") || (err != nil) != closed || !has(file, one) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -47,6 +48,7 @@ func TestEventKinds(t *testing.T) {
 func TestEventsOfANode(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var got []string
+		var mu sync.Mutex // guards got
 		began := time.Now()
 		f := &failing{Conn: fleettest.NewLog().Connect()}
 		f.failAppends("node.", errDisk)
@@ -57,6 +59,8 @@ func TestEventsOfANode(t *testing.T) {
 			if e.Node == "" || e.Kind != fleet.EventJoinFailed && e.Position == 0 {
 				t.Errorf("got %+v", e)
 			}
+			mu.Lock()
+			defer mu.Unlock()
 			got = append(got, fmt.Sprintf("%v %v %v", e.Kind, e.Duration.Round(10*time.Millisecond), e.Err != nil))
 		}})
 		if err != nil {
@@ -80,6 +84,8 @@ func TestEventsOfANode(t *testing.T) {
 		}
 		time.Sleep(10 * time.Millisecond)
 		want := []string{"join_failed 0s true", fmt.Sprint("serving ", ready, " false"), "renewed 20ms false", "applied 0s false", "reopened 0s true", "stopped 0s true"}
+		mu.Lock()
+		defer mu.Unlock()
 		if diff := cmp.Diff(want, got[:min(len(got), len(want))]); diff != "" {
 			t.Errorf("(-want +got):\n%s", diff)
 		}

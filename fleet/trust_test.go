@@ -178,6 +178,7 @@ func TestUnfit(t *testing.T) {
 	unfit := fmt.Errorf("too large: %w", fleetlog.ErrUnfit)
 	synctest.Test(t, func(t *testing.T) {
 		f, node, b, log := failingNode(t, fleet.Config{})
+		time.Sleep(simLease / 4) // each has heard of the other
 		began := time.Now()
 		f.failAppends("evict.", unfit)
 		if report, err := node.Evict(t.Context(), "elastic", "fleet-server", "t0"); !errors.Is(err, fleetlog.ErrUnfit) || errors.As(err, new(*fleet.UnconfirmedError)) || report.Evicted["index"] != 1 {

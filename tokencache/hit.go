@@ -91,28 +91,39 @@ func (g *Group) hidesNames(only *store) bool {
 // nil: none does. If the host does not know the account, it sets the verdict's token,
 // and says so.
 func (g *Group) find(only *store, q *query, v *Verdict[any]) (found *entry, known bool) {
-	index, at := math.MaxInt, g.memory.table.Load().at(q.hash)
-	if at.slots != 0 {
+	index, b := math.MaxInt, g.memory.table.Load().bucket(q.hash)
+	slots := b.match(q.hash)
+	if slots != 0 {
 		q.digestOnce(g) // while the processor fetches the entry
 	}
-	for e := at.next(); e != nil; e = at.next() {
-		if e.refuses() {
-			continue
+	// A cursor goes the same way, at the price of a call for each step.
+	for {
+		for ; slots != 0; slots &= slots - 1 {
+			e := b.in(slots)
+			if e == nil || e.hash != q.hash || e.refuses() {
+				continue
+			}
+			owner := e.owner.Load()
+			s := owner.era.shelf
+			if only != nil && s != only.shelf || !e.is(owner, q) || g.memory.clock.passed(e.good) {
+				continue
+			}
+			if g.known != nil && !g.known(owner.account) {
+				v.Token = TokenID{owner.account, e.name()}
+				return nil, false
+			}
+			if s.index < index && e.confirms(g, q) {
+				found, index = e, s.index
+			}
+			if index == 0 {
+				return found, true // none comes before it
+			}
 		}
-		owner := e.owner.Load()
-		s := owner.era.shelf
-		if only != nil && s != only.shelf || !e.is(owner, q) || g.memory.clock.passed(e.good) {
-			continue
+		if b = b.further.Load(); b == nil {
+			return found, true
 		}
-		if g.known != nil && !g.known(owner.account) {
-			v.Token = TokenID{owner.account, e.name()}
-			return nil, false
-		}
-		if s.index < index && e.confirms(g, q) {
-			found, index = e, s.index
-		}
+		slots = b.match(q.hash)
 	}
-	return found, true
 }
 
 // A finding is what the entries of a name say of a query that none of them confirms: in

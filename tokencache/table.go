@@ -69,7 +69,7 @@ func (t *table) at(hash uint32) cursor {
 func (c *cursor) next() *entry {
 	for {
 		for c.slots != 0 {
-			e := c.bucket.slots[uint(bits.TrailingZeros64(c.slots))/8].Load()
+			e := c.bucket.in(c.slots)
 			c.slots &= c.slots - 1
 			if e != nil && e.hash == c.hash {
 				return e
@@ -97,6 +97,11 @@ const lowBits, highBits = 0x0000010101010101, 0x0000808080808080 // of the bytes
 func (b *bucket) match(hash uint32) uint64 {
 	differ := b.tags.Load() ^ tag(hash)*lowBits
 	return (differ - lowBits) &^ differ & highBits
+}
+
+// in returns what is in the first of these slots; nil: nothing.
+func (b *bucket) in(slots uint64) *entry {
+	return b.slots[uint(bits.TrailingZeros64(slots))/8].Load()
 }
 
 // all goes through the entries of the bucket. What it has come to may be removed before

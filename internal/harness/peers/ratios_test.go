@@ -29,7 +29,7 @@ func TestRatios(t *testing.T) {
 		{"hit 22", "kubernetes", 1 / 5.0},
 	}
 	within(t, func() (what string, met bool) {
-		c, met := peers.Hits(31), true
+		c, met := peers.Hits(151), true // a machine that others use too is seldom quiet
 		for _, limit := range limits {
 			r := c.Ratio(limit.one, limit.other)
 			what += fmt.Sprintf("\n%s / %s: %v, want at most %.2f", limit.one, limit.other, r, limit.most)
