@@ -149,7 +149,7 @@ var breaks = []brk{
 	{"take equal hashes for equal names under the mutex", memoryGo,
 		" && e.name() == id.Name && owner.account == id.Account", ""},
 	{"never expire", hitGo,
-		"!e.is(owner, q) || g.memory.clock.passed(e.good) {\n			continue\n		}\n		if g.known", "!e.is(owner, q) {\n			continue\n		}\n		if g.known", "	case e != nil && g.memory.clock.passed(ends), e == nil && ends <= a.came:", "	case e == nil && ends <= a.came:"},
+		"!e.is(owner, q) || g.memory.clock.passed(e.good) {\n				continue\n			}\n			if g.known", "!e.is(owner, q) {\n				continue\n			}\n			if g.known", "	case e != nil && g.memory.clock.passed(ends), e == nil && ends <= a.came:", "	case e == nil && ends <= a.came:"},
 	{"refuse by what has expired", hitGo,
 		"!e.is(owner, q) || g.memory.clock.passed(e.good) {\n			continue\n		}\n		if f.named", "!e.is(owner, q) {\n			continue\n		}\n		if f.named"},
 	{"never look at the clock between two notes", clockGo,
