@@ -8,12 +8,12 @@ import (
 // TestPages: each block of code in these pages is compiled, as a part of
 // pages_example_test.go, here or in the module that the block is about.
 func TestPages(t *testing.T) {
-	var src string
+	var src strings.Builder
 	for _, path := range []string{
 		"pages_example_test.go", "fleet/fleetnats/natstest/pages_example_test.go", "fleet/fleetsql/pages_example_test.go",
 		"indexsource/sqlindex/example_test.go",
 	} {
-		src += dedent(read(t, path))
+		src.WriteString(dedent(read(t, path)))
 	}
 	blocks := 0
 	for _, page := range []string{
@@ -26,7 +26,7 @@ func TestPages(t *testing.T) {
 				continue // the text before the first block
 			}
 			blocks++
-			if !closed || !strings.Contains(src, dedent(block)) {
+			if !closed || !strings.Contains(src.String(), dedent(block)) {
 				t.Errorf("%s has a block that no example compiles:\n%s", page, block)
 			}
 		}
