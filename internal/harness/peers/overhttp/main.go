@@ -283,13 +283,11 @@ func run() error {
 
 func main() {
 	flag.Parse()
-	err := errors.New("no such server")
+	work := run
 	if *serve != "" {
-		err = be(*serve)
-	} else {
-		err = run()
+		work = func() error { return be(*serve) }
 	}
-	if err != nil {
+	if err := work(); err != nil {
 		log.Fatal(err)
 	}
 }
