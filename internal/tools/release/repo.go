@@ -44,7 +44,7 @@ func (r repo) modules() (all []module, err error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, name := range strings.Fields(out) {
+	for name := range strings.FieldsSeq(out) {
 		m := module{dir: path.Dir(name), file: filepath.Join(r.root, name)}
 		data, err := os.ReadFile(m.file)
 		if err != nil {
@@ -81,7 +81,7 @@ func (r repo) lastRelease() (last string, err error) {
 	if err != nil {
 		return "", err
 	}
-	for _, tag := range strings.Fields(out) {
+	for tag := range strings.FieldsSeq(out) {
 		if semver.IsValid(tag) && semver.Prerelease(tag) == "" && semver.Compare(tag, last) > 0 {
 			last = tag
 		}
