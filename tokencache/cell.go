@@ -7,15 +7,15 @@ import (
 
 // A cell is what one cache holds of one account, entries and tickets, since the
 // account was last evicted as a whole. It is what a wildcard marks. It is in its
-// era's list while it is in use.
+// epoch's list while it is in use.
 //
-// The account, head, shelf and era are immutable; a mark is written under the
+// The account, head, shelf and epoch are immutable; a mark is written under the
 // mutex; the rest is guarded by it.
 type cell struct {
 	account Account
 	head    string // what the account determines of the base64 of its bearers
 	mark    mark
-	era     *era
+	epoch   *epoch
 
 	// Hits read what is above, one line of the processor's cache.
 
@@ -24,12 +24,12 @@ type cell struct {
 	tickets *ticket // of the reads that are going on
 	count   int     // entries that confirm
 
-	prev, next *cell // in the era's list
+	prev, next *cell // in the epoch's list
 }
 
-// An era is what one cache holds, since it was last cleared as a whole. It is what
+// An epoch is what one cache holds, since it was last cleared as a whole. It is what
 // a clearing marks.
-type era struct {
+type epoch struct {
 	mark  mark
 	shelf *shelf // immutable
 
@@ -45,10 +45,10 @@ type eviction struct {
 	at   int64 // clock reading: which entries had expired before
 
 	// guarded by the group's mutex
-	gone  map[*shelf]int // live entries that went
-	cells []*cell        // marked ones
-	eras  []*era         // marked ones
-	names []*entry       // entries with a marked owner
+	gone   map[*shelf]int // live entries that went
+	cells  []*cell        // marked ones
+	epochs []*epoch       // marked ones
+	names  []*entry       // entries with a marked owner
 }
 
 // A mark says which eviction selects what it stands on; nil: none does.
@@ -62,12 +62,12 @@ func (m *mark) done() bool {
 
 // dead reports whether an eviction of the cell, or of all that it is part of, has
 // happened.
-func (c *cell) dead() bool { return c.mark.done() || c.era.mark.done() }
+func (c *cell) dead() bool { return c.mark.done() || c.epoch.mark.done() }
 
 // gone is the owner of unlinked entries that no eviction selected: displaced,
 // replaced or expired ones.
 var gone = func() *cell {
-	c := &cell{era: new(era)}
+	c := &cell{epoch: new(epoch)}
 	ev := &eviction{}
 	ev.done.Store(true)
 	c.mark.by.Store(ev)
@@ -79,8 +79,8 @@ func (c *cell) evictedBy() *eviction {
 	switch {
 	case c.mark.done():
 		return c.mark.by.Load()
-	case c.era.mark.done():
-		return c.era.mark.by.Load()
+	case c.epoch.mark.done():
+		return c.epoch.mark.by.Load()
 	default:
 		return nil
 	}
@@ -89,7 +89,7 @@ func (c *cell) evictedBy() *eviction {
 // marked returns an owner for entries of the cell which an eviction selects one by
 // one.
 func (c *cell) marked(ev *eviction) *cell {
-	m := &cell{account: c.account, head: c.head, era: c.era, origin: c}
+	m := &cell{account: c.account, head: c.head, epoch: c.epoch, origin: c}
 	m.mark.by.Store(ev)
 	return m
 }
@@ -100,12 +100,12 @@ func (s *shelf) newCellLocked(a Account) *cell {
 	account := plain[len(bearerPrefix) : len(plain)-1]
 	c := cellWith(base64.RawStdEncoding.EncodeToString([]byte(plain))[:sextets(len(plain))])
 	c.account = Account{account[:len(a.Namespace)], account[len(a.Namespace)+1:]}
-	c.era = s.era
-	c.next = s.era.cells
+	c.epoch = s.epoch
+	c.next = s.epoch.cells
 	if c.next != nil {
 		c.next.prev = c
 	}
-	s.era.cells = c
+	s.epoch.cells = c
 	s.cells[c.account] = c
 	return c
 }
@@ -116,7 +116,7 @@ func (c *cell) releaseLocked() {
 		return
 	}
 	c.leaveEraLocked()
-	if s := c.era.shelf; s.cells[c.account] == c {
+	if s := c.epoch.shelf; s.cells[c.account] == c {
 		delete(s.cells, c.account)
 	}
 }
@@ -125,8 +125,8 @@ func (c *cell) leaveEraLocked() {
 	switch {
 	case c.prev != nil:
 		c.prev.next = c.next
-	case c.era.cells == c:
-		c.era.cells = c.next
+	case c.epoch.cells == c:
+		c.epoch.cells = c.next
 	}
 	if c.next != nil {
 		c.next.prev = c.prev
@@ -150,7 +150,7 @@ func (c *cell) linkLocked(e *entry) {
 	c.entries = e
 	if !e.refuses() {
 		c.count++
-		c.era.count++
+		c.epoch.count++
 	}
 }
 
@@ -166,8 +166,8 @@ func (c *cell) unlinkLocked(e *entry) {
 	e.cellPrev, e.cellNext = nil, nil
 	if !e.refuses() {
 		c.count--
-		if !c.mark.done() { // else it is off the era's count already
-			c.era.count--
+		if !c.mark.done() { // else it is off the epoch's count already
+			c.epoch.count--
 		}
 	}
 }

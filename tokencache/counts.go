@@ -9,7 +9,7 @@ func (s *store) snapshot() Stats {
 	defer mu.Unlock()
 	st := s.shelf.stats
 	s.shelf.hits.read(&st)
-	st.Entries = s.shelf.era.count
+	st.Entries = s.shelf.epoch.count
 	st.Loading, st.Waiting, st.Abandoned = s.slots.Running(), s.slots.Waiting(), s.strays.All()
 	return st
 }

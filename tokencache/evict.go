@@ -24,7 +24,7 @@ import "slices"
 //   - INVARIANT 2 (joins). A caller joins only a load that has not begun to read, or
 //     whose ticket is good, under mu.
 //   - INVARIANT 3 (marks). An eviction first puts itself, not done, into the mark of
-//     every cell and era that it selects; entries that it selects by name get a
+//     every cell and epoch that it selects; entries that it selects by name get a
 //     marked copy of their cell as their owner. Then it sets done. All of it
 //     happens in one section under mu, so that nothing carries two marks. A ticket
 //     is good as long as its cell is not evicted, and no eviction that selects its
@@ -32,7 +32,7 @@ import "slices"
 //   - INVARIANT 4 (the unlinked are dead). An entry that is unlinked for another
 //     reason (displaced, replaced, expired) gets a dead owner, under mu.
 //   - INVARIANT 5 (hits). The last thing that a hit does is to load the entry's
-//     owner, its mark and its era's mark, and done of what it finds there. If one
+//     owner, its mark and its epoch's mark, and done of what it finds there. If one
 //     is done, the hit is a miss.
 //
 // The instant of an eviction is the store to done: one store to one word, whatever
@@ -190,21 +190,21 @@ func (s *shelf) markNamesLocked(ev *eviction, c *cell, sel Selector) {
 
 // markAllLocked marks all of the shelf.
 func (s *shelf) markAllLocked(ev *eviction) {
-	s.era.mark.by.Store(ev)
-	ev.eras = append(ev.eras, s.era)
+	s.epoch.mark.by.Store(ev)
+	ev.epochs = append(ev.epochs, s.epoch)
 	s.beginEraLocked()
 }
 
 // beginEraLocked empties the shelf.
 func (s *shelf) beginEraLocked() {
-	s.era = &era{shelf: s}
+	s.epoch = &epoch{shelf: s}
 	s.cells = make(map[Account]*cell)
 }
 
 // settleMarkedLocked takes what was evicted off the counts.
 func (m *memory) settleMarkedLocked(ev *eviction) {
 	for _, c := range ev.cells {
-		c.era.count -= c.count
+		c.epoch.count -= c.count
 	}
 }
 
@@ -217,7 +217,7 @@ func (m *memory) unlinkMarkedLocked(ev *eviction) (more bool) {
 			m.stopClockLocked()
 			return false
 		}
-		s := e.owner.Load().era.shelf
+		s := e.owner.Load().epoch.shelf
 		if !e.refuses() {
 			m.hints.addLocked(hintKey{e.digest, e.hash}, ev.at)
 		}
@@ -241,11 +241,11 @@ func (ev *eviction) nextLocked() *entry {
 		}
 		ev.cells = ev.cells[:n-1]
 	}
-	for n := len(ev.eras); n > 0; n = len(ev.eras) {
-		c := ev.eras[n-1].cells
+	for n := len(ev.epochs); n > 0; n = len(ev.epochs) {
+		c := ev.epochs[n-1].cells
 		switch {
 		case c == nil:
-			ev.eras = ev.eras[:n-1]
+			ev.epochs = ev.epochs[:n-1]
 		case c.entries != nil:
 			return c.entries
 		default:

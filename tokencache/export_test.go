@@ -114,7 +114,7 @@ func Bookkeeping(g *Group) (n int) {
 	defer g.memory.mu.Unlock()
 	for _, s := range g.caches() {
 		n += len(s.shelf.cells) + s.slots.Accounts() + s.strays.Accounts() + len(s.strays.loads) + len(s.loads.of)
-		for c := s.shelf.era.cells; c != nil; c = c.next {
+		for c := s.shelf.epoch.cells; c != nil; c = c.next {
 			n++
 		}
 	}
@@ -140,7 +140,7 @@ func ClearInSteps(g *Group, step func(linked int)) {
 // which of them it held.
 func PolicyHits(capacity int, keys []uint32) (hits []bool) {
 	p, held := newPolicy(capacity), make(map[uint32]*entry)
-	owner := &cell{era: new(era)}
+	owner := &cell{epoch: new(epoch)}
 	for _, key := range keys {
 		e := held[key]
 		hits = append(hits, e != nil)

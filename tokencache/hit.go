@@ -104,7 +104,7 @@ func (g *Group) find(only *store, q *query, v *Verdict[any]) (found *entry, know
 				continue
 			}
 			owner := e.owner.Load()
-			s := owner.era.shelf
+			s := owner.epoch.shelf
 			if only != nil && s != only.shelf || !e.is(owner, q) || g.memory.clock.passed(e.good) {
 				continue
 			}
@@ -160,7 +160,7 @@ func (g *Group) recallRefusal(only *store, q *query, v *Verdict[any]) recall {
 	at := g.memory.table.Load().at(q.hash)
 	for e := at.next(); e != nil; e = at.next() {
 		owner := e.owner.Load()
-		s := owner.era.shelf
+		s := owner.epoch.shelf
 		if only != nil && s != only.shelf || !e.is(owner, q) || g.memory.clock.passed(e.good) {
 			continue
 		}
@@ -233,7 +233,7 @@ func (e *entry) is(owner *cell, q *query) bool {
 // hit makes the verdict of an entry that confirms the query, if it may leave.
 func (g *Group) hit(e *entry, q *query, v *Verdict[any]) recall {
 	owner := e.owner.Load()
-	s := owner.era.shelf
+	s := owner.epoch.shelf
 	if s == nil || g.withhold(e.good, e, nil) != 0 {
 		return unknown
 	}

@@ -78,8 +78,8 @@ type shelf struct {
 	hits hitCounter
 
 	// guarded by memory.mu
-	era       *era
-	cells     map[Account]*cell // of the era
+	epoch     *epoch
+	cells     map[Account]*cell // of the epoch
 	policy    policy
 	refusals  fifo // the oldest first
 	changed   changed
@@ -230,7 +230,7 @@ func (s *shelf) ofLocked(hash uint32, id TokenID) iter.Seq[*entry] {
 		at := s.memory.table.Load().at(hash)
 		for e := at.next(); e != nil; e = at.next() {
 			owner := e.owner.Load()
-			if owner.era.shelf == s && e.name() == id.Name && owner.account == id.Account && !owner.dead() && !yield(e) {
+			if owner.epoch.shelf == s && e.name() == id.Name && owner.account == id.Account && !owner.dead() && !yield(e) {
 				return
 			}
 		}
@@ -281,7 +281,7 @@ func (s *shelf) staleUntil(e *entry) int64 {
 // expiredBy reports whether nothing needs the entry any more.
 func (e *entry) expiredBy(now int64) bool {
 	owner := e.owner.Load()
-	return e.good <= now && !owner.dead() && owner.era.shelf.staleUntil(e) <= now
+	return e.good <= now && !owner.dead() && owner.epoch.shelf.staleUntil(e) <= now
 }
 
 // unlinkLocked makes an entry unreachable, and dead: see entry. What was evicted is

@@ -5,7 +5,7 @@ import "context"
 // refreshAhead loads an entry again that is in use and expires soon, once. The
 // moment is spread by the entry's share of the jitter.
 func (g *Group) refreshAhead(e *entry, q *query) {
-	shelf := e.owner.Load().era.shelf
+	shelf := e.owner.Load().epoch.shelf
 	if shelf == nil || e.step == cutShort || e.state.Load()&refreshing != 0 {
 		return
 	}

@@ -95,7 +95,7 @@ func (s *shelf) takeStepLocked(from int, latest map[TokenID]uint32) int {
 	for i := from; i < to; i++ {
 		for e := range t.buckets[i].all() {
 			owner := e.owner.Load()
-			if e.refuses() || owner.era.shelf != s {
+			if e.refuses() || owner.epoch.shelf != s {
 				continue
 			}
 			// A hit that notes a use in between keeps it: then the swap fails.
