@@ -468,14 +468,12 @@ func (s *show) dead(ctx context.Context) error {
 	if err := s.watch(ctx, "dead"); err != nil {
 		return err
 	}
-	if err := s.stage.kill(1); err != nil {
-		return err
-	}
+	ended := s.stage.kill(1)
 	s.say(s.stage.name(1), "has died")
 	for _, token := range []string{"steady", "dead"} {
 		s.of(1, token).end()
 	}
-	if err := s.delete(ctx, 0, "dead", s.stage.name(1)+" had died"); err != nil {
+	if err := errors.Join(s.delete(ctx, 0, "dead", s.stage.name(1)+" had died"), ended()); err != nil {
 		return err
 	}
 	if err := s.forget(ctx, "dead"); err != nil {

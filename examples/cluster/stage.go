@@ -149,12 +149,16 @@ func (st *stage) cutHearing(i int) { st.nodes[i].proxy.Cut(false, true) }
 
 func (st *stage) heal(i int) { st.nodes[i].proxy.Heal() }
 
-// kill ends an auth server that cannot take leave of the others any more.
-func (st *stage) kill(i int) error {
+// kill ends an auth server that cannot take leave of the others any more, and
+// returns at once: a server may need seconds to end, more than is left of its lease.
+// The function that it returns waits for the end.
+func (st *stage) kill(i int) (wait func() error) {
 	st.cut(i)
-	err := st.nodes[i].close()
+	ended := make(chan error, 1)
+	n := st.nodes[i]
 	st.nodes[i] = nil
-	return err
+	go func() { ended <- n.close() }()
+	return func() error { return <-ended }
 }
 
 // leader returns which NATS server leads the log, waiting for one.
