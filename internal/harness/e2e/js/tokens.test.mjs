@@ -50,7 +50,7 @@ test("create, authenticate, clear, delete, refused", async () => {
     for (const [token, bearer] of bearers) {
       const who = await bodyOf(service(bearer).security.authenticate());
       assert.equal(who.username, "elastic/fleet-server");
-      assert.deepEqual(who.token, { name: token, type: "_service_account_index" });
+      assert.deepEqual(who.token, { name: token, type: "_service_account_index", managed_by: "elasticsearch" });
     }
     assert.equal(await entries(), 4);
     const cleared = await bodyOf(admin.security.clearCachedServiceTokens({ ...account, name }));
