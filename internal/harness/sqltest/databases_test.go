@@ -174,12 +174,28 @@ func (g *gate) state() <-chan struct{} {
 func (g *gate) cut() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.opened = make(chan struct{})
+	if g.isOpen() {
+		g.opened = make(chan struct{})
+	}
 }
 
+// isOpen needs the mutex.
+func (g *gate) isOpen() bool {
+	select {
+	case <-g.opened:
+		return true
+	default:
+		return false
+	}
+}
+
+// heal may be called for a cut that another one has healed: faults overlap.
 func (g *gate) heal() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	if g.isOpen() {
+		return
+	}
 	close(g.opened)
 	for _, c := range g.conns {
 		c.Conn.Close()
