@@ -36,6 +36,19 @@ func (c Comparison) Ratio(one, other string) turns.Ratio {
 	return c.Times[one].Against(c.Times[other])
 }
 
+// Add adds the rounds of another comparison of the same contestants. The best of many
+// rounds depends less on how busy the machine is.
+func (c *Comparison) Add(o Comparison) {
+	if c.Times == nil {
+		*c = o
+		return
+	}
+	for name, t := range o.Times {
+		t.Rounds = append(c.Times[name].Rounds, t.Rounds...)
+		c.Times[name] = t
+	}
+}
+
 // Floor is what no cache that keeps no plaintext can avoid: one SHA-256 over a key
 // of 16 bytes and the secret, and one comparison.
 func Floor(secret int) turns.Contestant {
