@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -22,8 +21,6 @@ import (
 type Index struct{ n *Node }
 
 var _ indexsource.Index = Index{}
-
-type watcher struct{ *indexsource.Source }
 
 // Index returns the documents of the log, for indexsource.New.
 func (n *Node) Index() Index { return Index{n} }
@@ -96,35 +93,22 @@ func parseDoc(m fleetlog.Message, id tokencache.TokenID) (indexsource.Document, 
 // Watch tells the source of every change before this node answers for it, and of the
 // log's state when a session begins or ends.
 func (x Index) Watch(source *indexsource.Source) (cancel func()) {
-	w := &watcher{source}
-	x.n.mu.Lock()
-	x.n.watchers[w] = struct{}{}
-	x.n.mu.Unlock()
+	cancel = x.n.watchers.Add(source)
 	if s := x.n.current.Load(); s != nil {
 		source.StateChanged(s.state(indexsource.HealthGreen))
 	}
-	return func() {
-		x.n.mu.Lock()
-		defer x.n.mu.Unlock()
-		delete(x.n.watchers, w)
-	}
-}
-
-func (n *Node) watching() []*watcher {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	return slices.Collect(maps.Keys(n.watchers))
+	return cancel
 }
 
 func (n *Node) documentChanged(id tokencache.TokenID) {
-	for _, w := range n.watching() {
-		w.DocumentChanged(id)
+	for source := range n.watchers.All() {
+		source.DocumentChanged(id)
 	}
 }
 
 func (n *Node) stateChanged(state indexsource.State) {
-	for _, w := range n.watching() {
-		w.StateChanged(state)
+	for source := range n.watchers.All() {
+		source.StateChanged(state)
 	}
 }
 

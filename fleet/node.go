@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/svctoken/svctoken/fleet/fleetlog"
+	"github.com/svctoken/svctoken/indexsource"
 	"github.com/svctoken/svctoken/tokencache"
 )
 
@@ -85,16 +86,16 @@ type Node struct {
 	ctx        context.Context // ends with Close
 	cancel     context.CancelCauseFunc
 	running    sync.WaitGroup
+	watchers   indexsource.Watchers // of the documents
 
 	current atomic.Pointer[session] // nil: not serving
 	longest atomic.Int64            // lease that a log was seen to have, in nanoseconds
 
-	mu        sync.Mutex         // guards the fields below
-	changes   map[string]*change // that wait for answers, by ID
-	mark      watermark          // the own heartbeat that was delivered last
-	serving   chan struct{}      // closed while serving
-	since     time.Time          // since when the node serves, or does not
-	watchers  map[*watcher]struct{}
+	mu        sync.Mutex             // guards the fields below
+	changes   map[string]*change     // that wait for answers, by ID
+	mark      watermark              // the own heartbeat that was delivered last
+	serving   chan struct{}          // closed while serving
+	since     time.Time              // since when the node serves, or does not
 	heard     map[string]hearing     // by process
 	questions map[string]chan letter // that wait for answers, by ID
 	answering int
@@ -169,7 +170,7 @@ func newNode(log fleetlog.Log, caches caches, cfg Config) (*Node, error) {
 	}
 	n := &Node{log: log, caches: caches, cfg: cfg, id: cfg.newID(), release: func() {},
 		changes: make(map[string]*change), serving: make(chan struct{}), since: cfg.clock.Now(),
-		watchers: make(map[*watcher]struct{}), heard: make(map[string]hearing), questions: make(map[string]chan letter)}
+		heard: make(map[string]hearing), questions: make(map[string]chan letter)}
 	caches.Lease(cfg.clock.Now()) // nothing is answered before the first session
 	address, stop, err := log.Listen(n.received)
 	if err != nil {
