@@ -20,6 +20,11 @@ func allow(d time.Duration) time.Duration {
 // heartbeat that it runs from.
 func renewAt(until time.Time, lease time.Duration) time.Time { return until.Add(lease/5 - lease) }
 
+// patient returns how long a follower may deliver nothing while it owes a heartbeat, if
+// the last one took so long, or was not delivered for so long: twice as long, as it may be
+// slow, not dead, within bounds that leave time to try again before the lease is over.
+func patient(took, lease time.Duration) time.Duration { return doubled(took, lease/15, lease/3) }
+
 // A watermark is a heartbeat of this node that was acknowledged and delivered: whatever
 // was acknowledged before t0 has a lower position in the log that has it, and was
 // delivered to the session before it.

@@ -88,6 +88,8 @@ type Node struct {
 	running    sync.WaitGroup
 	watchers   indexsource.Watchers // of the documents
 
+	waits time.Duration // see patient; it belongs to the goroutine of run
+
 	current atomic.Pointer[session] // nil: not serving
 	longest atomic.Int64            // lease that a log was seen to have, in nanoseconds
 

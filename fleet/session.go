@@ -71,7 +71,7 @@ type beat struct {
 	known bool              // it was acknowledged
 	at    fleetlog.Position // where it was delivered; zero: not yet
 	void  bool              // something was skipped between its sending and its coming by
-	waits time.Duration     // how long to wait for its delivery, once it is acknowledged
+	owed  time.Time         // when it was acknowledged, or the follower opened since
 }
 
 var (
@@ -203,6 +203,7 @@ func (s *session) follow(ctx context.Context) error {
 	s.open(ctx)
 	defer func() { s.follower.close() }()
 	lease := s.meta.Lease
+	s.n.waits = max(s.n.waits, lease/15)
 	renew := s.timer(lease / 5)
 	overdue := s.timer(time.Hour) // set when a heartbeat is acknowledged
 	lapse := s.timer(s.beat.t0.Add(lease).Sub(s.n.cfg.clock.Now()))
@@ -224,6 +225,7 @@ func (s *session) follow(ctx context.Context) error {
 			if err := s.handle(ctx, m); err != nil {
 				return err
 			}
+			overdue.Reset(s.real(s.n.waits)) // it is slow, not dead
 		case err := <-s.follower.failed:
 			if errors.Is(err, fleetlog.ErrGap) {
 				return err
@@ -233,15 +235,15 @@ func (s *session) follow(ctx context.Context) error {
 			if err := s.acknowledged(pos); err != nil {
 				return err
 			}
-			overdue.Reset(s.real(s.beat.waits))
+			overdue.Reset(s.real(s.n.waits))
 		case err := <-failed:
 			return fmt.Errorf("%w: %w", errRefused, err)
 		case <-overdue.C:
 			// Clients take 10 to 20 seconds to notice that a consumer is dead.
-			if s.beat != nil {
+			if s.owed() {
 				s.reopen(ctx, errUnseen)
-				s.beat.waits *= 2 // it may be slow, not dead
-				overdue.Reset(s.real(s.beat.waits))
+				s.n.waits = patient(s.n.waits, lease)
+				overdue.Reset(s.real(s.n.waits))
 			}
 		case <-renew.C:
 			s.renew(ctx)
@@ -275,7 +277,7 @@ func (s *session) newBeat(h heartbeat, last fleetlog.Position) *beat {
 	t0 := s.n.cfg.clock.Now()
 	lease := s.n.lease()
 	entry := fleetlog.Entry{Key: s.id.key(), Value: marshal(h), ID: s.n.cfg.newID(), If: &last, TTL: keep * lease}
-	return &beat{entry: entry, t0: t0, acked: make(chan fleetlog.Position, 1), fail: make(chan error, 1), stop: func() {}, waits: lease / 15}
+	return &beat{entry: entry, t0: t0, acked: make(chan fleetlog.Position, 1), fail: make(chan error, 1), stop: func() {}}
 }
 
 // renew sends a heartbeat, unless one is on its way: that one's time is the one that
@@ -316,15 +318,22 @@ func (s *session) acknowledged(pos fleetlog.Position) error {
 	if pos != s.beat.at && (s.beat.at > 0 || pos <= fleetlog.Position(s.applied.Load())) {
 		return fmt.Errorf("%w: it gave a position that was passed", errLog)
 	}
-	s.beat.known = true
+	s.beat.known, s.beat.owed = true, s.n.cfg.clock.Now()
 	return nil
 }
+
+// owed reports whether the follower owes a heartbeat: it is in the log, and was not
+// delivered.
+func (s *session) owed() bool { return s.beat != nil && s.beat.known && s.beat.at == 0 }
 
 // open starts to follow at the session's last heartbeat, so that what was applied since
 // is delivered again, for the replay.
 func (s *session) open(ctx context.Context) {
 	s.pause = doubled(s.pause, s.n.cfg.Lease/100, s.n.cfg.Lease/10)
 	s.follower, s.fresh = s.n.openFeed(ctx, s.last, s.pause), true
+	if s.beat != nil {
+		s.beat.owed = s.n.cfg.clock.Now()
+	}
 }
 
 // reopen replaces the follower. The lease goes on meanwhile.
@@ -444,6 +453,7 @@ func (s *session) extend() error {
 	s.beat = nil
 	b.stop()
 	now, until := s.n.cfg.clock.Now(), b.t0.Add(s.meta.Lease)
+	s.n.waits = patient(now.Sub(b.owed), s.meta.Lease)
 	if now.After(until) || s.began && now.After(*s.until.Load()) {
 		return errLapsed
 	}
