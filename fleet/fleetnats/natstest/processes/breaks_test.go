@@ -10,12 +10,43 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 )
 
 var breakRules = flag.Bool("breaks", false, "break rules of the protocol, and require that real faults show it")
+
+// A brk is a deliberate break, and the fault that shows it.
+type brk struct {
+	name, fault string
+	edit
+}
+
+var breaks = []brk{
+	{"evictions not applied", "server paused", edit{"fleet/session.go",
+		"return s.n.caches.Evict(ctx, tokencache.CauseNode, e.selector)", "return map[string]int{e.selector.String(): 0}"}},
+	{"documents not applied", "server paused", edit{"fleet/session.go", "		s.n.documentChanged(e.document)\n", ""}},
+	{"lease not checked on a hit", "node stopped", edit{"tokencache/hit.go", "	case g.lapsed():\n", "	case e == nil && g.lapsed():\n"}},
+	{"nobody waits for silent nodes", "node cut off", edit{"fleet/progress.go", "	return answered || ", "	return true || answered || "}},
+	{"half a lease waited for", "node cut off", edit{"fleet/lease.go", "return d + d/1e6*(2*driftPPM+driftPPM/100)", "return d / 2"}},
+	{"lease renewed while the connection seems alive", "node's receiving cut", edit{"fleet/session.go",
+		"			sleep.Reset(s.real(lease / 60))\n", "			if s.began {\n				u := s.n.cfg.clock.Now().Add(lease)\n				s.until.Store(&u)\n				s.n.caches.Lease(u)\n				lapse.Reset(s.real(lease))\n			}\n			sleep.Reset(s.real(lease / 60))\n"}},
+	{"stale read", "minority cut off", edit{"fleet/index.go", "if v.Position < least {", "if v.Position+1 < 1 {"}},
+}
+
+// TestBreakAnchors: the text of each break is in the code once, and so is what the later
+// version changes.
+func TestBreakAnchors(t *testing.T) {
+	edits := laterVersion
+	for _, b := range breaks {
+		edits = append(edits, b.edit)
+	}
+	for _, e := range edits {
+		e.apply(t)
+	}
+}
 
 // TestBreaks shows that TestFaults would notice if a rule were broken. Package fleet
 // has a list of all rules, which the simulation and its tests notice; these are those
@@ -26,19 +57,9 @@ func TestBreaks(t *testing.T) {
 	if !*breakRules {
 		t.Skip("it runs with -breaks")
 	}
-	for _, b := range []struct{ name, fault, file, old, new string }{
-		{"evictions not applied", "server paused", "fleet/session.go",
-			"return s.n.caches.Evict(ctx, tokencache.CauseNode, sel)", "return map[string]int{sel.String(): 0}"},
-		{"documents not applied", "server paused", "fleet/session.go", "			s.n.documentChanged(id)\n", "			_ = id\n"},
-		{"lease not checked on a hit", "node stopped", "tokencache/hit.go", "	if s == nil || g.lapsed() || !e.live() {", "	if s == nil || !e.live() {"},
-		{"nobody waits for silent nodes", "node cut off", "fleet/change.go", "	return !ok\n}\n\ntype polled", "	return !ok && false\n}\n\ntype polled"},
-		{"half a lease waited for", "node cut off", "fleet/clock.go", "return d + d/1e6*(2*driftPPM+driftPPM/100)", "return d / 2"},
-		{"lease renewed while the connection seems alive", "node's receiving cut", "fleet/session.go",
-			"			sleep.Reset(s.real(lease / 60))\n", "			if s.began {\n				u := s.n.cfg.clock.Now().Add(lease)\n				s.until.Store(&u)\n				s.n.caches.Lease(u)\n				lapse.Reset(s.real(lease))\n			}\n			sleep.Reset(s.real(lease / 60))\n"},
-		{"stale read", "minority cut off", "fleet/index.go", "if v.Position < least {", "if v.Position+1 < 1 {"},
-	} {
+	for _, b := range breaks {
 		t.Run(b.name, func(t *testing.T) {
-			binary := build(t, b.file, b.old, b.new)
+			binary := build(t, b.edit)
 			ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
 			defer cancel()
 			out, err := exec.CommandContext(ctx, binary, "-test.run", "^TestFaults$", "-for", "2m", "-fault", b.fault, "-net", "proxies").CombinedOutput()
@@ -56,33 +77,49 @@ func TestBreaks(t *testing.T) {
 	}
 }
 
-// wrong is how a line of world.authenticate, world.bound or world.until begins.
-var wrong = regexp.MustCompile(`_test\.go:\d+: (node \d of token|an eviction at node|after .* it does not hold)`)
+// wrong is how a line of world.authenticate, world.bound, world.until or the second
+// checker begins.
+var wrong = regexp.MustCompile(`_test\.go:\d+: (node \d of token|an eviction at node|after .* it does not hold|the second checker)`)
 
-// build builds this test with a text of a file, which stands there once, replaced.
-func build(t *testing.T, file, old, replacement string) string {
+// An edit replaces a text of a file, which stands there once.
+type edit struct{ file, old, new string }
+
+// apply returns the file's path, and its text with the edit.
+func (e edit) apply(t *testing.T) (path, text string) {
 	t.Helper()
-	path, err := filepath.Abs(filepath.Join("../../../..", file))
+	path, err := filepath.Abs(filepath.Join("../../../..", e.file))
 	if err != nil {
 		t.Fatal(err)
 	}
-	text, err := os.ReadFile(path)
+	data, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if n := strings.Count(string(text), old); n != 1 {
-		t.Fatalf("%s has the text to break %d times, want once:\n%s", file, n, old)
+	if n := strings.Count(string(data), e.old); n != 1 {
+		t.Fatalf("%s has the text to change %d times, want once:\n%s", e.file, n, e.old)
 	}
+	return path, strings.Replace(string(data), e.old, e.new, 1)
+}
+
+// build builds this test with edits, each of another file.
+func build(t *testing.T, edits ...edit) (binary string) {
+	t.Helper()
 	dir := t.TempDir()
-	broken, overlay, binary := filepath.Join(dir, "broken.go"), filepath.Join(dir, "overlay.json"), filepath.Join(dir, "broken.test")
-	data, err := json.Marshal(map[string]any{"Replace": map[string]string{path: broken}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for name, text := range map[string]string{broken: strings.Replace(string(text), old, replacement, 1), overlay: string(data)} {
-		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+	replace := make(map[string]string)
+	for i, e := range edits {
+		path, text := e.apply(t)
+		replace[path] = filepath.Join(dir, strconv.Itoa(i)+".go")
+		if err := os.WriteFile(replace[path], []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
+	}
+	data, err := json.Marshal(map[string]any{"Replace": replace})
+	if err != nil {
+		t.Fatal(err)
+	}
+	overlay, binary := filepath.Join(dir, "overlay.json"), filepath.Join(dir, "changed.test")
+	if err := os.WriteFile(overlay, data, 0o600); err != nil {
+		t.Fatal(err)
 	}
 	if out, err := exec.CommandContext(t.Context(), "go", "test", "-c", "-overlay", overlay, "-o", binary, ".").CombinedOutput(); err != nil {
 		t.Fatalf("it does not compile:\n%s", out)

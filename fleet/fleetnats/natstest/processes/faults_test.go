@@ -63,6 +63,12 @@ var faults = []fault{
 	{"disk full", (*world).fillDisk},
 	{"slow consumer", (*world).slowConsumer},
 	{"node restarted in a loop", (*world).restartNode},
+	{"consumers deleted", (*world).deleteConsumers},
+	{"leader told to step down", (*world).stepDown},
+	{"server wiped", (*world).wipeServer},
+	{"one replica, and three again", (*world).oneReplica},
+	{"mirror without heartbeats", (*world).mirror},
+	{"records that no version knows", (*world).unknownRecords},
 }
 
 // wait lets so many leases pass.
@@ -203,6 +209,7 @@ func (w *world) rollBack() string {
 		}
 	}
 	down()
+	defer w.judge.losesFrom()()
 	then := make(map[string]question)
 	for name, l := range w.ledgers {
 		then[name] = l.ask()
@@ -301,6 +308,7 @@ func TestFaults(t *testing.T) {
 		*seed = rand.Uint64()
 	}
 	t.Logf("the seed is %d", *seed)
+	buildLater(t)
 	rng := rand.New(rand.NewPCG(*seed, 0))
 	c := &counts{histories: make(map[string]int), skipped: make(map[string]string)}
 	began := time.Now()
@@ -375,9 +383,11 @@ func (c *counts) String() string {
 	}
 	var text strings.Builder
 	fmt.Fprintf(&text, "%d histories, %d verdicts, %d not answered, %d evictions and %d writes that returned, %d changes that did not or are not known to, "+
-		"%d evictions that took longer than a lease; the longest took %v from its acknowledgement, at most %v beyond the lease and the drift; %d violations",
+		"%d evictions that took longer than a lease; the longest took %v from its acknowledgement, at most %v beyond the lease and the drift; %d violations; "+
+		"by the second checker: %d answers, %d of them exempt, %d wrong",
 		total, c.verdicts.Load(), c.unanswered.Load(), c.evictions.Load(), c.writes.Load(), c.unknown.Load(), c.byTime.Load(),
-		time.Duration(c.longest.Load()).Round(time.Millisecond), time.Duration(max(0, c.beyond.Load())).Round(time.Millisecond), c.violations.Load())
+		time.Duration(c.longest.Load()).Round(time.Millisecond), time.Duration(max(0, c.beyond.Load())).Round(time.Millisecond), c.violations.Load(),
+		c.judged.Load(), c.exempt.Load(), c.wrong.Load())
 	for _, name := range slices.Sorted(maps.Keys(c.histories)) {
 		fmt.Fprintf(&text, "\n  %d of %s", c.histories[name], name)
 	}

@@ -38,9 +38,10 @@ type serverConfig struct {
 }
 
 type nodeConfig struct {
-	Servers []string // addresses, the nearest first
-	Lease   time.Duration
-	Secret  string
+	Servers    []string // addresses, the nearest first
+	Lease      time.Duration
+	Secret     string
+	Generation string // the file of a source, see judge
 }
 
 const (

@@ -29,7 +29,7 @@ import (
 type answer struct {
 	Outcome string // confirmed, refused, or none
 	Read    int64  // of a stamped token: when the read of the source began, by the shared clock
-	Version int    // of a document
+	Version int    // of a document, or a generation
 	Why     string // there is none
 }
 
@@ -61,6 +61,30 @@ func (s stamps) Lookup(_ context.Context, id tokencache.TokenID) (tokencache.Ans
 
 func (stamps) Subscribe(tokencache.Invalidator) (cancel func()) { return func() {} }
 
+// A generation is the record of the token with generations.
+type generation int
+
+// generations is a source that has one token, and its record in a file, which it reads
+// each time.
+type generations struct {
+	secret tokencache.Secret
+	file   string
+}
+
+func (s generations) Lookup(_ context.Context, id tokencache.TokenID) (tokencache.Answer[generation], error) {
+	if id.Name != generational {
+		return tokencache.Answer[generation]{}, nil
+	}
+	text, err := os.ReadFile(s.file)
+	if err != nil {
+		return tokencache.Answer[generation]{}, err
+	}
+	number, err := strconv.Atoi(string(text))
+	return tokencache.Answer[generation]{Held: true, Record: generation(number), Verify: s.secret.Equal}, err
+}
+
+func (generations) Subscribe(tokencache.Invalidator) (cancel func()) { return func() {} }
+
 // timed notes when the log acknowledged the last eviction.
 type timed struct {
 	fleetlog.Log
@@ -69,7 +93,7 @@ type timed struct {
 
 func (e *timed) Append(ctx context.Context, entry fleetlog.Entry) (fleetlog.Position, error) {
 	pos, err := e.Log.Append(ctx, entry)
-	if err == nil && strings.HasPrefix(entry.Key, "evict.") && !bytes.Contains(entry.Value, []byte(`"names":"x`)) {
+	if err == nil && strings.HasPrefix(entry.Key, "evict.") && !bytes.Contains(entry.Value, []byte(`"names":"x`)) && !bytes.Contains(entry.Value, []byte(`"names":"`+generational)) {
 		e.acked.Store(monotonic())
 	}
 	return pos, err
@@ -94,6 +118,7 @@ func runNode(c config, l net.Listener) error {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /auth/{name}", h.authenticate)
 	mux.HandleFunc("POST /evict/{names}", h.evict)
+	mux.HandleFunc("POST /turned", h.turned)
 	mux.HandleFunc("POST /put/{name}/{version}", h.put)
 	mux.HandleFunc("POST /delete/{name}", h.delete)
 	mux.HandleFunc("POST /flood", h.flood)
@@ -105,6 +130,9 @@ func newHost(c config) (*host, error) {
 	secret := tokencache.NewSecret(c.Node.Secret)
 	h := &host{secret: secret, hash: tokenhash.New(secret), group: tokencache.NewGroup(tokencache.GroupConfig{})}
 	if _, err := tokencache.New(h.group, "stamps", stamps{secret}, tokencache.Config{}); err != nil {
+		return nil, err
+	}
+	if _, err := tokencache.New(h.group, "generations", generations{secret, c.Node.Generation}, tokencache.Config{}); err != nil {
 		return nil, err
 	}
 	nc, err := nats.Connect("nats://"+strings.Join(c.Node.Servers, ",nats://"), nats.DontRandomize(), nats.MaxReconnects(-1),
@@ -165,6 +193,8 @@ func (h *host) authenticate(w http.ResponseWriter, r *http.Request) {
 		switch record := verdict.Record.(type) {
 		case int64:
 			a.Read = record
+		case generation:
+			a.Version = int(record)
 		case indexsource.Document:
 			a.Version, _ = strconv.Atoi(record.Creator)
 		}
@@ -196,6 +226,14 @@ func (h *host) evict(w http.ResponseWriter, r *http.Request) {
 	h.change(w, r, func(ctx context.Context) error {
 		h.log.acked.Store(0)
 		_, err := h.node.Evict(ctx, account.Namespace, account.Service, r.PathValue("names"))
+		return err
+	})
+}
+
+// turned evicts the token with generations.
+func (h *host) turned(w http.ResponseWriter, r *http.Request) {
+	h.change(w, r, func(ctx context.Context) error {
+		_, err := h.node.Evict(ctx, account.Namespace, account.Service, generational)
 		return err
 	})
 }

@@ -3,6 +3,7 @@
 package processes_test
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -23,6 +24,7 @@ import (
 type process struct {
 	config
 	net    network
+	binary string // the program; empty: this one
 	log    string // a file with what it wrote
 	client *http.Client
 	cmd    *exec.Cmd // nil: it does not run
@@ -52,7 +54,7 @@ func (p *process) start() error {
 	if err != nil {
 		return err
 	}
-	args := p.net.within(p.Name, self)
+	args := p.net.within(p.Name, cmp.Or(p.binary, self))
 	cmd := exec.Command(args[0], args[1:]...)
 	cmd.Env = append(os.Environ(), processEnv+"="+string(text))
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}

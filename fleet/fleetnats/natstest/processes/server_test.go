@@ -67,6 +67,9 @@ func runServer(c config, l net.Listener) error {
 	mux.HandleFunc("POST /recreate", func(w http.ResponseWriter, r *http.Request) {
 		reply(w, true, recreateStream(r.Context(), s, c.Server.Servers))
 	})
+	mux.HandleFunc("POST /operate/{command}", func(w http.ResponseWriter, r *http.Request) {
+		reply(w, true, operate(r.Context(), s, r.PathValue("command")))
+	})
 	return http.Serve(l, mux)
 }
 
@@ -84,6 +87,9 @@ func stateOf(s *server.Server, servers int) (serverState, error) {
 	}
 	for _, a := range info.AccountDetails {
 		for _, stream := range a.Streams {
+			if stream.Name != "KV_"+bucket {
+				continue
+			}
 			state.Leads = stream.Cluster != nil && stream.Cluster.Leader == s.Name()
 			state.Whole = state.Leads && len(stream.Cluster.Replicas) == servers-1
 			for _, replica := range stream.Cluster.Replicas {
@@ -99,17 +105,23 @@ func stateOf(s *server.Server, servers int) (serverState, error) {
 	return state, nil
 }
 
+// operator connects as an operator does.
+func operator(s *server.Server) (*nats.Conn, jetstream.JetStream, error) {
+	nc, err := nats.Connect("", nats.InProcessServer(s))
+	if err != nil {
+		return nil, nil, err
+	}
+	js, err := jetstream.New(nc)
+	return nc, js, err
+}
+
 // recreateStream deletes the log and makes it anew.
 func recreateStream(ctx context.Context, s *server.Server, servers int) error {
-	nc, err := nats.Connect("", nats.InProcessServer(s))
+	nc, js, err := operator(s)
 	if err != nil {
 		return err
 	}
 	defer nc.Close()
-	js, err := jetstream.New(nc)
-	if err != nil {
-		return err
-	}
 	if err := js.DeleteStream(ctx, "KV_"+bucket); err != nil && !errors.Is(err, jetstream.ErrStreamNotFound) {
 		return err
 	}

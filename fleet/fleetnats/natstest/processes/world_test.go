@@ -37,6 +37,7 @@ type world struct {
 	servers []*process
 	nodes   []*process
 	ledgers map[string]*ledger
+	judge   *judge
 	disk    string // the mount point of the last server's small file system; empty: there is none
 	stop    chan struct{}
 	clients sync.WaitGroup
@@ -52,6 +53,7 @@ type counts struct {
 	verdicts, unanswered, evictions, byTime, writes, unknown, violations atomic.Int64
 	longest                                                              atomic.Int64 // nanoseconds from an acknowledgement to the eviction's return
 	beyond                                                               atomic.Int64 // the same beyond the lease and the drift
+	judged, exempt, wrong                                                atomic.Int64 // by the second checker
 	mu                                                                   sync.Mutex   // guards the fields below
 	histories                                                            map[string]int
 	skipped                                                              map[string]string
@@ -67,6 +69,8 @@ func newWorld(t *testing.T, seed uint64, spaces bool, lease time.Duration, c *co
 	}
 	w.dir = dir
 	t.Cleanup(func() { os.RemoveAll(dir) })
+	w.judge, err = newJudge(filepath.Join(dir, "generation"))
+	w.must(err)
 	w.net = newNetwork(t, spaces)
 	t.Cleanup(w.net.close)
 	w.mountDisk()
@@ -152,16 +156,17 @@ func (w *world) startAll() {
 				c.Routes = append(c.Routes, w.net.address(name, other, routePort))
 			}
 		}
-		w.servers = append(w.servers, newProcess(w.dir, w.net, config{Name: name, Server: c}))
+		w.servers = append(w.servers, w.process(config{Name: name, Server: c}))
 	}
 	secret := tokencache.GenerateSecret().Reveal()
 	for i, name := range nodeNames {
-		c := &nodeConfig{Lease: w.lease, Secret: secret}
+		c := &nodeConfig{Lease: w.lease, Secret: secret, Generation: w.judge.file}
 		for j := range serverNames {
 			c.Servers = append(c.Servers, w.net.address(name, serverNames[(i+j)%len(serverNames)], clientPort))
 		}
-		w.nodes = append(w.nodes, newProcess(w.dir, w.net, config{Name: name, Node: c}))
+		w.nodes = append(w.nodes, w.process(config{Name: name, Node: c}))
 	}
+	w.nodes[len(w.nodes)-1].binary = laterBinary
 	for _, s := range w.servers {
 		w.must(s.start())
 	}
@@ -178,6 +183,13 @@ func (w *world) startAll() {
 	for i := range w.nodes {
 		w.must(w.nodes[i].start())
 	}
+}
+
+// process returns a process to which the judge listens.
+func (w *world) process(c config) *process {
+	p := newProcess(w.dir, w.net, c)
+	p.client.Transport = w.judge.listen(c.Name, p.client.Transport)
+	return p
 }
 
 func (w *world) must(err error) {
@@ -228,14 +240,24 @@ func (w *world) run() {
 		for _, name := range append(stamped[:2:2], documents...) {
 			w.clients.Go(func() { w.asker(i, name) })
 		}
+		w.clients.Go(func() { w.generationAsker(i) })
 		w.clients.Go(func() { w.evictor(i) })
 		w.clients.Go(func() { w.writer(i) })
 	}
+	w.clients.Go(w.turner)
 }
 
+// end ends the clients, and lets the second checker judge.
 func (w *world) end() {
 	close(w.stop)
 	w.clients.Wait()
+	v := w.judge.verdict()
+	w.counts.judged.Add(int64(v.answers))
+	w.counts.exempt.Add(int64(v.exempt))
+	w.counts.wrong.Add(int64(len(v.wrong)))
+	for _, wrong := range v.wrong[:min(len(v.wrong), 20)] {
+		w.t.Error(wrong)
+	}
 }
 
 // next waits for a while, and reports whether the client goes on.
@@ -253,6 +275,27 @@ func (w *world) next(d time.Duration) bool {
 func (w *world) asker(node int, name string) {
 	for w.next(20 * time.Millisecond) {
 		w.authenticate(node, name, 10*time.Second)
+	}
+}
+
+// generationAsker asks a node about the token that the judge alone judges.
+func (w *world) generationAsker(node int) {
+	for w.next(20 * time.Millisecond) {
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		w.nodes[node].ask(ctx, "GET", "/auth/"+generational, new(answer))
+		cancel()
+	}
+}
+
+// turner raises the generation, and then evicts at some node.
+func (w *world) turner() {
+	rng := rand.New(rand.NewPCG(1, 4))
+	for w.next(time.Duration(100+rng.IntN(900)) * time.Millisecond) {
+		if err := w.judge.turn(); err != nil {
+			w.t.Error(err)
+			return
+		}
+		w.nodes[rng.IntN(len(w.nodes))].ask(context.Background(), "POST", "/turned", new(done))
 	}
 }
 
