@@ -40,15 +40,17 @@
 // An open [File] looks at the file each Config.Poll. It notices in-place writes,
 // atomic renames, swaps of a symbolic link anywhere in the path (as Kubernetes
 // does with ..data), deletion and creation. A host with a watcher of its own calls
-// [File.Reload]. Both take a change only when they have watched the file rest:
+// [File.Reload]. Both take a change only when they have watched the file rest, for as
+// long as the first of these lines says that is true of the text:
 //
-//	all tokens still there             10 ms: nothing is lost if more comes
-//	put in place by a rename or a      10 ms, as Linux shows that, unless more than
-//	swapped link                       half of the tokens go
-//	tokens gone or changed, the file   Config.Rest, 400 ms
-//	gone, or it cannot be read
-//	no tokens left, badly formed, or   five times Config.Rest: so a save in place
-//	no last line end                   begins
+//	badly formed, or no tokens are left    five times Config.Rest: a save in
+//	                                       place begins so
+//	renamed into place, or behind a link   10 ms, if Linux shows that, and half of
+//	that was swapped                       the tokens are still there
+//	without a last line end                five times Config.Rest
+//	all tokens are still there             10 ms: nothing is lost if more comes
+//	anything else; there is no file, or    Config.Rest, 400 ms
+//	it cannot be read
 //
 // The times that a file system stamps prove no rest. They are old while the kernel
 // truncates a file, they are those of another machine's clock on a network, and a chmod
@@ -58,9 +60,9 @@
 //
 // A file that never rests is taken without rest after ten times Config.Rest, if it
 // looks complete, and after twenty times if it only grows; one that does not look
-// complete by then is reported as one that cannot be read. Time in which the process was kept from running counts neither as rest nor as unrest. A
-// change that leaves no trace in the file's times, as memory maps may make, is noticed
-// within a minute, or by Reload.
+// complete by then is reported as one that cannot be read. Time in which the process was
+// kept from running counts neither as rest nor as unrest. A change that leaves no trace in
+// the file's times, as memory maps may make, is noticed within a minute, or by Reload.
 //
 // The new tokens are in place before the caches are told. Any real change clears
 // the caches of the file, and no other; one in comments, blank lines or order
@@ -123,5 +125,6 @@
 // # Concurrency
 //
 // All methods are safe for concurrent use by multiple goroutines. Open starts one
-// goroutine, the poller, unless Config.Poll is negative; [File.Close] ends it.
+// goroutine, the poller, unless Config.Poll is negative; [File.Close] ends it, and
+// whatever a File is asked for afterwards is an error that wraps tokencache.ErrClosed.
 package filesource

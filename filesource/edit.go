@@ -153,9 +153,10 @@ const (
 	pending   int32 = iota
 	begun           // the rename has begun
 	abandoned       // nobody waits any more, and no rename will begin
+	closed          // the File was closed, and no rename will begin
 )
 
-// errAbandoned is for nobody: the caller has returned.
+// errAbandoned is for nobody: the caller has returned, or is told that the File is closed.
 var errAbandoned = errors.New("filesource: the edit was abandoned")
 
 // errAgain says that the file is not the one that was read any more.
@@ -165,24 +166,45 @@ var errAgain = errors.New("filesource: the file has changed meanwhile")
 // change the file before it is replaced, or put another in its place, it starts again.
 // It reports whether the file was replaced, or may be, whatever came afterwards.
 func (f *File) edit(ctx context.Context, c change) (replaced bool, err error) {
-	if err := f.notifier.untilTold(ctx); err != nil {
-		return false, fmt.Errorf("filesource: %s: %w", f.shown, err)
+	if f.closed.Load() {
+		return false, f.closedError()
 	}
-	defer f.notifier.report(context.Background(), false)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	e := &edit{File: f, change: c}
+	defer context.AfterFunc(f.life, func() {
+		if e.outcome.CompareAndSwap(pending, closed) {
+			cancel()
+		}
+	})()
+	replaced, err = e.await(ctx)
+	if err != nil && e.outcome.Load() == closed {
+		return false, f.closedError()
+	}
+	return replaced, err
+}
+
+// await waits until the caches have been told of what they are being told, runs the edit,
+// and waits for its end.
+func (e *edit) await(ctx context.Context) (replaced bool, err error) {
+	if err := e.notifier.untilTold(ctx); err != nil {
+		return false, fmt.Errorf("filesource: %s: %w", e.shown, err)
+	}
+	defer e.notifier.report(e.life, false)
 	done := start(func() (bool, error) {
 		err := e.run(ctx)
 		return e.replaced, err
 	})
 	wait := func() bool { return false } // for as long as the caller does
-	replaced, err, gaveUp := await(ctx, f, done, wait)
-	if !gaveUp {
-		return replaced, err
+	replaced, err, gaveUp := await(ctx, e.File, done, wait)
+	if gaveUp {
+		e.outcome.CompareAndSwap(pending, abandoned)
+		replaced = e.outcome.Load() == begun
+		if replaced {
+			err = fmt.Errorf("%w; the change may be in force or not", err)
+		}
 	}
-	if e.outcome.CompareAndSwap(pending, abandoned) {
-		return false, err
-	}
-	return true, fmt.Errorf("%w; the change may be in force or not", err)
+	return replaced, err
 }
 
 // run makes attempts until the change is in the file, with what others appended to it

@@ -2,6 +2,7 @@ package filesource
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"hash/maphash"
 	"log/slog"
@@ -35,7 +36,9 @@ type File struct {
 	notifier  *notifier
 	calls     calls
 
-	stop context.CancelFunc // ends the poller
+	life   context.Context    // done when Close is called: the poller, Reload and edits end then
+	end    context.CancelFunc // of life
+	closed atomic.Bool
 }
 
 var (
@@ -152,17 +155,17 @@ func open(path string, cfg Config, sys *system) (*File, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	ctx, stop := context.WithCancel(context.Background())
 	f := &File{
 		path: path, shown: printable(path), cfg: cfg, sys: sys, seed: maphash.MakeSeed(),
-		turn: make(chan struct{}, 1), applying: make(chan struct{}, 1), stop: stop,
+		turn: make(chan struct{}, 1), applying: make(chan struct{}, 1),
 	}
+	f.life, f.end = context.WithCancel(context.Background())
 	f.notifier = newNotifier(f.log, cfg.OnReload)
 	f.view.Store(&view{})
 	f.status.Store(&Status{})
 	f.knowledge.Store(&knowledge{})
 	if err := f.reload(opening); err != nil {
-		stop()
+		f.end()
 		return nil, err
 	}
 	if f.Status().Missing {
@@ -172,22 +175,10 @@ func open(path string, cfg Config, sys *system) (*File, error) {
 		f.notifier.polling = true
 		go func() {
 			defer f.notifier.set(&f.notifier.polling, false)
-			f.poll(ctx)
+			f.poll(f.life)
 		}()
 	}
 	return f, nil
-}
-
-// Close stops following the file, and waits until the poller has ended. It waits neither
-// for a call of Config.OnReload or Config.Logger that the poller is in the middle of, nor
-// for the caches that it is telling of a change, as Close may be called there; and for a
-// file system that does not answer only half a second. The poller begins nothing else
-// after Close has returned: what the host has not been told by then, the next Reload or
-// edit tells it. They work on, and the tokens stay as they are. Close may be called
-// again.
-func (f *File) Close() {
-	f.stop()
-	f.notifier.untilPollerEnds()
 }
 
 // Reload loads what the file says, once that has rested, as the poller does: it is for a
@@ -196,21 +187,28 @@ func (f *File) Close() {
 // documentation say, and for a file that never rests at most twenty times Config.Rest;
 // before that, it waits for its turn, as the poller and each Reload look one after the
 // other. When it returns, the caches have forgotten what the change made wrong. It
-// returns why the file could not be loaded, as [Open] does, or that the file system does
-// not answer; what was loaded before stays, unless Config.FailClosed.
+// returns why the file could not be loaded, as [Open] does, that the file system does
+// not answer, or an error that wraps tokencache.ErrClosed; what was loaded before stays,
+// unless Config.FailClosed.
 func (f *File) Reload() error {
-	if err := f.notifier.untilTold(context.Background()); err != nil {
-		return fmt.Errorf("filesource: %s: %w", f.shown, err)
+	err := f.notifier.untilTold(f.life)
+	if err != nil {
+		err = fmt.Errorf("filesource: %s: %w", f.shown, err)
+	} else {
+		err = f.reload(following)
 	}
-	return f.reload(following)
+	if f.closed.Load() && errors.Is(err, context.Canceled) { // as life is done
+		return f.closedError()
+	}
+	return err
 }
 
 func (f *File) reload(who reader) error {
-	if err := f.load(context.Background(), who, false); err != nil {
+	if err := f.load(f.life, who, false); err != nil {
 		return err
 	}
 	err := f.Status().Err
-	f.notifier.report(context.Background(), false)
+	f.notifier.report(f.life, false)
 	return err
 }
 
@@ -224,8 +222,12 @@ func (f *File) Status() Status {
 	return st
 }
 
-// List returns the ids of all tokens that can be used, sorted by qualified name.
+// List returns the ids of all tokens that can be used, sorted by qualified name: none
+// after Close.
 func (f *File) List() []tokencache.TokenID {
+	if f.closed.Load() {
+		return nil
+	}
 	tokens := f.view.Load().tokens
 	names := make([]string, 0, len(tokens))
 	for name := range tokens {
@@ -241,9 +243,13 @@ func (f *File) List() []tokencache.TokenID {
 	return ids
 }
 
-// Lookup finds the token, for a cache. It does not block. It fails only with
-// Config.FailClosed, while the file cannot be loaded; the error wraps the reason.
+// Lookup finds the token, for a cache. It does not block. It fails after Close, with an
+// error that wraps tokencache.ErrClosed, and with Config.FailClosed or Config.KeepBad,
+// while the file cannot be loaded; that error wraps the reason.
 func (f *File) Lookup(_ context.Context, id tokencache.TokenID) (tokencache.Answer[Record], error) {
+	if f.closed.Load() {
+		return tokencache.Answer[Record]{}, f.closedError()
+	}
 	v := f.view.Load()
 	if v.err != nil {
 		return tokencache.Answer[Record]{}, v.err
@@ -269,7 +275,7 @@ func (f *File) Lookup(_ context.Context, id tokencache.TokenID) (tokencache.Answ
 func (f *File) MayHold(id tokencache.TokenID) bool {
 	v := f.view.Load()
 	_, ok := v.find(id)
-	return ok || v.err != nil
+	return ok || v.err != nil || f.closed.Load()
 }
 
 // find returns the token's hash. It builds the qualified name on the stack.

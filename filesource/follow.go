@@ -120,7 +120,7 @@ func (f *File) load(ctx context.Context, who reader, poller bool) error {
 	if err := f.takeTurn(ctx); err != nil {
 		return err
 	}
-	for ctx.Err() == nil {
+	for {
 		d, err := f.settleInTime(ctx, who, poller)
 		if err != nil {
 			return err // and the turn is given back, or will be
@@ -129,11 +129,14 @@ func (f *File) load(ctx context.Context, who reader, poller bool) error {
 			d.polled = poller
 		}
 		if d == nil || f.apply(ctx, d) {
-			break
+			release(f.turn)
+			return nil
+		}
+		if ctx.Err() != nil {
+			release(f.turn)
+			return ctx.Err()
 		}
 	}
-	release(f.turn)
-	return ctx.Err()
 }
 
 // takeTurn waits for the turn. It gives up where the file system does not answer to

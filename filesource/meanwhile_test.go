@@ -360,8 +360,8 @@ func TestCloseBesideAnEdit(t *testing.T) {
 		if took := time.Since(start); took != 0 {
 			t.Errorf("Close took %v", took)
 		}
-		if err := <-edited; err != nil || has(file, one) || !has(file, two) {
-			t.Errorf("got %v, %v", err, file.List())
+		if err := <-edited; err != nil || strings.TrimSpace(read(t, path))+"\n" != lineTwo || file.Status().Tokens != 1 {
+			t.Errorf("got %v, %+v; the file:\n%s", err, file.Status(), read(t, path))
 		}
 	})
 }

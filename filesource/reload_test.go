@@ -415,7 +415,8 @@ func TestCloseWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		path := write(t, tokensPath(t), one+":"+hashA)
 		var poller, ended atomic.Bool
-		file, err := filesource.OpenWith(path, filesource.Config{Poll: time.Second, Rest: -1}, filesource.Faults{
+		told := func(filesource.Status) { time.Sleep(500 * time.Millisecond) }
+		file, err := filesource.OpenWith(path, filesource.Config{Poll: time.Second, Rest: -1, OnReload: told}, filesource.Faults{
 			Before: func(op, _ string) error {
 				if op == "stat" && poller.CompareAndSwap(true, false) {
 					time.Sleep(900 * time.Millisecond)
@@ -428,20 +429,19 @@ func TestCloseWaits(t *testing.T) {
 			t.Fatal(err)
 		}
 		poller.Store(true)
-		time.Sleep(1500 * time.Millisecond) // it is in the middle of a look
-		reloaded := make(chan struct{})
-		time.AfterFunc(100*time.Millisecond, func() {
-			defer close(reloaded)
-			rename(t, path, two+":"+hashA)
-			if err := file.Reload(); err != nil { // which reports the change
-				t.Error(err)
-			}
+		created := make(chan error)
+		time.AfterFunc(1200*time.Millisecond, func() { // until the host has been told, at 1.7 seconds
+			_, err := file.Create(t.Context(), fleet.TokenID("new"))
+			created <- err
 		})
+		time.Sleep(1500 * time.Millisecond) // it is in the middle of a look
 		file.Close()
 		if !ended.Load() {
 			t.Error("Close did not wait")
 		}
-		<-reloaded
+		if err := <-created; err != nil {
+			t.Error(err)
+		}
 	})
 }
 
