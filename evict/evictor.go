@@ -71,6 +71,11 @@ type Report struct {
 	Evicted  map[string]int // how many live entries went from each cache of this process, by its name
 	Duration time.Duration  // how long it took, other nodes included
 	Nodes    []Node         // the other nodes that were told, if there are any
+
+	// Others says in words which nodes will evict too that are not among Nodes, and when,
+	// if the [Evictor] reaches some that it can neither count nor wait for. Empty: there
+	// are none.
+	Others string
 }
 
 // Total returns how many live entries went, over all caches of this process.

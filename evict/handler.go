@@ -27,22 +27,24 @@ import (
 // …/token//_clear_cache, which the mux redirects before any handler sees it;
 // [Handler.Wrap] goes round the mux.
 //
-// In the names, a percent-encoded comma separates like a plain one. Other than in
-// [Parse], an empty list and _all mean every token of the account, and empty names
-// at the end are dropped: that is what Elasticsearch does.
+// In the names, a percent-encoded comma separates like a plain one. Unlike [Parse], the
+// handler takes an empty list and _all for every token of the account, and drops empty
+// names at the end: that is what Elasticsearch does.
 //
-// The answer comes after the eviction has taken effect, on other nodes too where the
+// The answer comes after the eviction has taken effect, on other nodes too if the
 // [Evictor] reaches them. Nodes that have not confirmed it by then, see
 // HandlerConfig.MaxWait, are counted as failed in an answer with status 200, as
-// Elasticsearch does it. Where it is not known which nodes there are, the answer is
-// 503 with the Evictor's error, and without Retry-After: the eviction goes on, and nobody knows for how long.
+// Elasticsearch does it. If it is not known which nodes there are, the answer is 503 with
+// the Evictor's error, and without Retry-After: the eviction goes on, and nobody knows for
+// how long. If there are nodes that the Evictor can neither count nor wait for, see
+// Report.Others, the header X-Svctoken-Others says so.
 //
-// Requests are checked in this order: method (405), credentials (401, or 503 where
-// they cannot be checked), query, body and names (400, or 406 for a format other
-// than JSON), privilege (403). OPTIONS is answered with the method that there is. Of
-// the query parameters that every route of Elasticsearch takes, filter_path and
-// pretty shape the answer, and human, error_trace and format=json change nothing;
-// others are refused.
+// Requests are checked in this order: method (405), several Authorization headers
+// (400), credentials (401, or 503 if they cannot be checked), query, body and names
+// (400, or 406 for a format other than JSON), privilege (403). OPTIONS is answered with
+// the method that there is. Of the query parameters that every route of Elasticsearch
+// takes, filter_path and pretty shape the answer, and human, error_trace and format=json
+// change nothing; others are refused.
 //
 // A body is refused by its announced length. One that comes without a length is
 // read for five seconds at most, if the server can set deadlines; set
@@ -181,6 +183,10 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		eswire.MethodNotAllowed(w, r, http.MethodPost)
 		return
 	}
+	if wrong := eswire.Ambiguous(r); wrong != nil {
+		eswire.Fail(w, r, wrong)
+		return
+	}
 	user, ok, err := h.authenticate(r)
 	if err != nil {
 		eswire.CannotTell(w, r, err)
@@ -216,6 +222,9 @@ func (h *Handler) evict(w http.ResponseWriter, r *http.Request, user User, sel t
 	if err != nil && !slices.ContainsFunc(report.Nodes, func(n Node) bool { return n.Err != nil }) {
 		eswire.Fail(w, r, &eswire.Error{Status: http.StatusServiceUnavailable, Type: eswire.Unspecified, Reason: eswire.Plain(err)})
 		return
+	}
+	if report.Others != "" {
+		w.Header().Set("X-Svctoken-Others", report.Others)
 	}
 	eswire.Reply(w, r, http.StatusOK, h.body(report))
 }

@@ -255,6 +255,22 @@ func TestBadCredentials(t *testing.T) {
 	}
 }
 
+// TestTwoCredentials: a request with two Authorization headers is nobody's, whichever a
+// proxy has looked at.
+func TestTwoCredentials(t *testing.T) {
+	asked := false
+	handler := evict.NewHandler(evict.New(newHost(t).group), func(r *http.Request) (evict.User, bool, error) {
+		asked = true
+		return authenticate(r)
+	}, handlerConfig)
+	r := request("POST", route+"a/_clear_cache", "operator", "")
+	r.Header.Add("Authorization", "Bearer x")
+	w := serve(handler, r)
+	if w.Code != 400 || asked || !strings.Contains(w.Body.String(), "multiple values for single-valued header [Authorization]") {
+		t.Errorf("got %d %s", w.Code, w.Body)
+	}
+}
+
 // TestUnusableCredentials compares a whole body with the reference's.
 func TestUnusableCredentials(t *testing.T) {
 	handler := evict.NewHandler(evict.New(newHost(t).group), authenticate, handlerConfig)

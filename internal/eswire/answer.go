@@ -209,7 +209,7 @@ func pretty(b json.RawMessage) []byte {
 func echo(w http.ResponseWriter, r *http.Request) {
 	const header = "X-Opaque-Id"
 	if id := r.Header.Get(header); id != "" {
-		w.Header().Set(header, id)
+		w.Header().Set(header, Redact(id))
 	}
 }
 

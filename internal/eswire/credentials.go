@@ -35,6 +35,15 @@ type Credentials struct {
 	Name string
 }
 
+// Ambiguous returns the error for a request with several Authorization headers, or nil: a
+// proxy may have looked at another one than this server would.
+func Ambiguous(r *http.Request) *Error {
+	if len(r.Header.Values("Authorization")) < 2 {
+		return nil
+	}
+	return Illegal("multiple values for single-valued header [Authorization]")
+}
+
 // ReadCredentials says what credentials a request has.
 func ReadCredentials(r *http.Request) Credentials {
 	header := r.Header.Get("Authorization")
