@@ -18,7 +18,7 @@ import (
 // When a call of its Evict or EvictSelector returns, this process has forgotten what it
 // selects. Every other node has once Config.Poll and the time of one read have passed, or
 // at once with package pglisten: that bound is all that is known of the others, and the
-// report has this process alone. The error says that the others may not have been told:
+// report has this process alone, and says so in Others. The error says that the others may not have been told:
 // it wraps [ErrUnconfirmed] or tokencache.ErrClosed, or is an [*EngineError]; of Evict it
 // may be an *evict.SelectorError, and then nothing was evicted.
 func (ix *Index) Evictor(group *tokencache.Group) evict.Evictor {
@@ -48,6 +48,9 @@ func (e evictor) EvictSelector(ctx context.Context, sel tokencache.Selector) (ev
 	report, err := e.local.EvictSelector(ctx, sel)
 	if err == nil {
 		err = e.ix.publish(ctx, sel)
+	}
+	if err == nil {
+		report.Others = "the other servers of the database, at their next poll"
 	}
 	report.Duration = time.Since(began)
 	return report, err
