@@ -26,8 +26,8 @@ import (
 	"github.com/svctoken/svctoken/examples/authserver/servertest"
 )
 
-// writePair writes a certificate of that name, and its key, to a folder.
-func writePair(t *testing.T, dir, name string) {
+// writePair writes a certificate of that name, and its key, to a folder, and returns it.
+func writePair(t *testing.T, dir, name string) *x509.Certificate {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -50,6 +50,11 @@ func writePair(t *testing.T, dir, name string) {
 			t.Fatal(err)
 		}
 	}
+	cert, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cert
 }
 
 // served returns the name in the certificate that a server shows.
@@ -199,6 +204,20 @@ func TestRefusedByTheServer(t *testing.T) {
 	defer resp.Body.Close()
 	if body, err := io.ReadAll(resp.Body); resp.StatusCode != 400 || !strings.Contains(string(body), "the server speaks HTTPS") {
 		t.Errorf("got %d %s, %v", resp.StatusCode, body, err)
+	}
+}
+
+// TestNoTemporaryFolder: a server that keeps nothing for itself starts in a container of
+// which nothing can be written.
+func TestNoTemporaryFolder(t *testing.T) {
+	dir := t.TempDir()
+	t.Setenv("TMPDIR", filepath.Join(dir, "nowhere"))
+	for _, args := range [][]string{nil, {"-tls-self-signed", "-tls-dir", dir}} {
+		p := servertest.Start(t, append([]string{"-admin", admin, "-service-tokens", tokens}, args...)...)
+		p.Stop(syscall.SIGTERM)
+	}
+	if status, output := servertest.Run("-admin", admin); status != 1 || !strings.Contains(output, "nowhere") {
+		t.Errorf("a sample: got %d %s", status, output)
 	}
 }
 

@@ -115,6 +115,19 @@ func TestUnusableCredentials(t *testing.T) {
 	}
 }
 
+// TestTwoCredentials: a request with two Authorization headers is refused on each route.
+func TestTwoCredentials(t *testing.T) {
+	p := servertest.Start(t, "-admin", admin, "-service-tokens", tokens)
+	for _, second := range []string{"Basic YWRtaW46cGFzc3dvcmQ=", "Bearer " + file1, ""} {
+		for _, request := range []string{"GET /_security/_authenticate", "POST " + route + "a/_clear_cache", "POST " + route + "a", "GET /", "POST /"} {
+			resp, body := raw(t, p, request+" HTTP/1.1\r\nAuthorization: "+second+"\r\n"+adminHeader)
+			if resp.StatusCode != 400 || !strings.Contains(body, "multiple values for single-valued header [Authorization]") {
+				t.Errorf("%s, %.8s: got %d %s", request, second, resp.StatusCode, body)
+			}
+		}
+	}
+}
+
 // TestFailedLoginsBehindAProxy: each name and each client of a proxy is seen, and nobody
 // pushes the others out by inventing names.
 func TestFailedLoginsBehindAProxy(t *testing.T) {

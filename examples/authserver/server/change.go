@@ -65,6 +65,9 @@ func (s *server) logEviction(ctx context.Context, user string, report evict.Repo
 	if len(report.Nodes) > 0 {
 		attrs = append(attrs, "nodes", len(report.Nodes), "unconfirmed", len(unconfirmed(&report)))
 	}
+	if report.Others != "" {
+		attrs = append(attrs, "others", report.Others)
+	}
 	if unlogged > 0 {
 		attrs = append(attrs, "unlogged", unlogged)
 	}

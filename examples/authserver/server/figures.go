@@ -50,7 +50,7 @@ var notes = map[string]string{
 
 // labels are what operators call a counter whose name in the library is no plain word.
 var labels = map[string]string{
-	"NotServiceTokens": "Other credentials", "NoAnswer": "No answer", "GaveUp": "Gave up", "Strays": "Left running", "Absent": "Known absent", "Mismatches": "Wrong secrets",
+	"NotServiceTokens": "Other credentials", "NoAnswer": "No answer", "GaveUp": "Gave up", "Abandoned": "Left running", "Absent": "Known absent", "Mismatches": "Wrong secrets",
 }
 
 // bad are the counters that should stay at zero.

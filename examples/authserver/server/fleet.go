@@ -28,7 +28,7 @@ func RunFleet(ctx context.Context, o Options, f Fleet) error {
 		cfg := f.Config
 		cfg.Name, cfg.Answer = s.node.name, s.answer
 		cfg.Observer = func(e fleet.Event) {
-			s.logEvent(e)
+			s.operation.log.ObserveFleet(e)
 			s.metrics.ObserveFleet(e)
 			if f.Config.Observer != nil {
 				f.Config.Observer(e)
@@ -41,20 +41,6 @@ func RunFleet(ctx context.Context, o Options, f Fleet) error {
 		s.index, s.evictor = fleetIndex{s.fleet.Index(), s.fleet, f.Kind}, s.fleet
 		return nil
 	})
-}
-
-// logEvent logs what an operator wants to know of a fleet: not each renewal.
-func (s *server) logEvent(e fleet.Event) {
-	switch e.Kind {
-	case fleet.EventServing:
-		s.logger.Info("serving", "position", e.Position, "duration", e.Duration)
-	case fleet.EventStopped:
-		s.logger.Warn("not serving", "position", e.Position, "error", e.Err)
-	case fleet.EventJoinFailed:
-		s.logger.Warn("cannot join", "error", e.Err)
-	case fleet.EventReopened:
-		s.logger.Info("following anew", "position", e.Position, "error", e.Err)
-	}
 }
 
 // A fleetIndex is the documents of a fleet's log.
@@ -112,10 +98,14 @@ func (v *fleetView) object() object {
 			"heard_millis_ago": v.Now.Sub(m.Heard).Milliseconds(), "lease_left_millis": max(0, m.Until.Sub(v.Now)).Milliseconds(),
 		})
 	}
-	return object{
-		"id": v.ID, "name": v.Name, "answers": v.Answers(), "applied": v.Applied, "log": v.Log,
+	body := object{
+		"id": v.ID, "name": v.Name, "answers": v.Answers(), "since": v.Since, "error": nil, "applied": v.Applied, "log": v.Log, "changes_pending": v.Pending,
 		"lease_millis": v.Lease.Milliseconds(), "lease_left_millis": max(0, v.Until.Sub(v.Now)).Milliseconds(), "members": members,
 	}
+	if v.Err != nil {
+		body["error"] = v.Err.Error()
+	}
+	return body
 }
 
 // unconfirmed returns those nodes of a report that may not have evicted.
@@ -149,6 +139,9 @@ func everywhere(report *evict.Report) string {
 	}
 	if len(out) > 0 {
 		text += "; not confirmed by " + strings.Join(out, ", ")
+	}
+	if report.Others != "" {
+		text += "; not counted: " + report.Others
 	}
 	return text
 }

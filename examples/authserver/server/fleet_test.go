@@ -218,7 +218,7 @@ func TestFleet(t *testing.T) {
 	}
 	one.await(200, `"name":"three"`, "GET", "/_stats", "")
 	seconds := `\d+(\.\d)?m?s`
-	one.pageMatches("/", "Index green, a log in memory, revision [1-9]", "Fleet This node one "+ids["one"]+" Answers yes Lease left "+seconds+" of 2s Applied position [1-9]",
+	one.pageMatches("/", "Index green, a log in memory, revision [1-9]", "Fleet This node one "+ids["one"]+" Answers yes Since \\d+ s ago Lease left "+seconds+" of 2s Applied position [1-9]",
 		"Member Heard ago Lease left, at most Applied one "+seconds+" "+seconds+` \d+ three `+seconds+" "+seconds+` \d+ two `)
 	two.pageMatches("/", `admin evicted elastic/fleet-server/t1 : 0 from file, \d from index; in force on (one, three|three, one)`)
 	if got := one.stats().Fleet; got.Name != "one" || got.LeaseMillis != int(lease.Milliseconds()) || got.LeaseLeftMillis <= 0 || got.Applied == 0 || len(got.Members) != 3 {
@@ -259,8 +259,9 @@ func TestFleet(t *testing.T) {
 		t.Errorf("delete: %d %s", status, body)
 	}
 	one.await(401, "", "GET", whoami, bearer)
+	three.await(200, `"answers":false,"applied":0,"changes_pending":0,"error":"`, "GET", "/_stats", "")
 	three.await(503, "the user cannot be authenticated at present", "GET", whoami, bearer)
-	three.pageMatches("/", `Answers no, it has no lease Member`, "Index red, a log in memory, failing: this node does not serve at present")
+	three.pageMatches("/", `Answers no, it has no lease: \S.* Since \d+ s ago Member`, "Index red, a log in memory, failing: this node does not serve at present")
 	status, body = three.do("POST", tokens+"t1/_clear_cache", "", nil)
 	if status != 200 || !strings.Contains(body, `{"_nodes":{"total":3,"successful":1,"failed":2,`) {
 		t.Errorf("evict on the node that is cut off: %d %s", status, body)
@@ -275,7 +276,7 @@ func TestFleet(t *testing.T) {
 	three.await(200, `"answers":true`, "GET", "/_stats", "")
 	three.stop()
 	two.await(200, fmt.Sprintf(`{"_nodes":{"total":2,"successful":2,"failed":0},"cluster_name":"svctoken","nodes":%s}`, nodes("one", "two")), "POST", tokens+"t1/_clear_cache", "")
-	for _, line := range []string{"msg=serving", `msg="not serving"`} {
+	for _, line := range []string{`msg="the node serves"`, `msg="the node does not serve`} {
 		if !strings.Contains(three.log.String(), line) {
 			t.Errorf("no %s in the log:\n%s", line, three.log)
 		}

@@ -21,9 +21,13 @@ type basicLogin struct {
 }
 
 // checkPasswords checks basic credentials before anything else is done, and answers 429
-// if too many have been wrong.
+// if too many have been wrong. What may be read in two ways it refuses.
 func (s *server) checkPasswords(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if wrong := eswire.Ambiguous(r); wrong != nil {
+			eswire.Fail(w, r, wrong)
+			return
+		}
 		name, _, ok := r.BasicAuth()
 		if !ok {
 			next.ServeHTTP(w, r)

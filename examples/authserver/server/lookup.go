@@ -128,6 +128,9 @@ func (s *server) foundInIndex(ctx context.Context, id tokencache.TokenID) found 
 	if !doc.Rotated.IsZero() {
 		f.Facts = append(f.Facts, fact{"rotated", doc.Rotated, doc.RotatedBy})
 	}
+	if doc.PreviousExpires.After(time.Now()) {
+		f.Facts = append(f.Facts, fact{"the secret before expires", doc.PreviousExpires, ""})
+	}
 	if !doc.Expires.IsZero() {
 		f.Facts = append(f.Facts, fact{"expires", doc.Expires, ""})
 	}

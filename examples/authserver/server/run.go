@@ -63,11 +63,13 @@ func run(ctx context.Context, o Options, connect func(*server) error) error {
 	if s.origins, err = parseOrigins(o.TrustedOrigins); err != nil {
 		return fmt.Errorf("-trusted-origins: %w", err)
 	}
-	dir, err := os.MkdirTemp("", "svctoken-authserver-")
+	dir, err := o.tempDir()
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(dir)
+	if dir != "" {
+		defer os.RemoveAll(dir)
+	}
 	sample := o.File == ""
 	if sample {
 		o.File = filepath.Join(dir, "service_tokens")
@@ -115,6 +117,15 @@ func run(ctx context.Context, o Options, connect func(*server) error) error {
 		o.Ready(listener.url())
 	}
 	return s.serveUntil(ctx, listener, o)
+}
+
+// tempDir makes a folder for what goes with the process, if there is anything: a sample, or
+// the certificate of an authority that does not stay. A container may have no place for it.
+func (o Options) tempDir() (string, error) {
+	if o.File != "" && (!o.SelfSigned || o.TLSDir != "") {
+		return "", nil
+	}
+	return os.MkdirTemp("", "svctoken-authserver-")
 }
 
 // open makes the caches, in the group in which they are evicted together.
