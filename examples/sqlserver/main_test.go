@@ -3,8 +3,10 @@ package main
 import (
 	"database/sql"
 	"encoding/json"
+	"net/url"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -13,11 +15,17 @@ import (
 	_ "github.com/jackc/pgx/v5/stdlib"
 
 	"github.com/svctoken/svctoken/examples/authserver/servertest"
+	"github.com/svctoken/svctoken/examples/sqlserver/internal/dsn"
 	"github.com/svctoken/svctoken/examples/sqlserver/internal/pgtest"
+	"github.com/svctoken/svctoken/indexsource/sqlindex"
+	"github.com/svctoken/svctoken/tokencache"
 )
 
 // TestMain makes the test binary the server, for the tests that start one.
 func TestMain(m *testing.M) { servertest.Main(m, main) }
+
+// elsewhere is whom an eviction's answer cannot count.
+const elsewhere = "the other servers of the database, at their next poll"
 
 const (
 	operator = "admin:password"
@@ -68,13 +76,22 @@ func testServers(t *testing.T, index, kind string, db *sql.DB) {
 	}
 	// What is cleared on one is cleared on the other.
 	two.Expect("GET", whoami, first, 200, "")
-	one.Expect("POST", tokens+"first,second/_clear_cache", operator, 200, `"failed":0`)
+	resp, body := one.Send("POST", tokens+"first,second/_clear_cache", operator, nil)
+	if others := resp.Header.Get("X-Svctoken-Others"); resp.StatusCode != 200 || !strings.Contains(body, `{"_nodes":{"total":1,"successful":1,"failed":0}`) || others != elsewhere {
+		t.Errorf("clear: got %d %s, others %q", resp.StatusCode, body, others)
+	}
+	resp, _ = one.Send("POST", "/", operator, url.Values{"account": {"elastic/fleet-server"}, "names": {"first"}})
+	if _, page := one.Send("GET", resp.Header.Get("Location"), operator, nil, "Accept", "text/html"); !strings.Contains(page, "not counted: "+elsewhere) {
+		t.Errorf("the page does not say who is not counted:\n%s", page)
+	}
 	for began := time.Now(); remembered(t, two) > 0; time.Sleep(10 * time.Millisecond) {
 		if time.Since(began) > 10*time.Second {
 			t.Fatal("the other server remembers what was cleared")
 		}
 	}
-	one.Stop(syscall.SIGTERM)
+	if log := one.Stop(syscall.SIGTERM); !strings.Contains(log, `others="`+elsewhere+`"`) {
+		t.Errorf("the log does not say who is not counted:\n%s", log)
+	}
 	one = start()
 	one.Await("GET", whoami, first, 200, "")
 	if _, err := db.ExecContext(t.Context(), "UPDATE svctoken_tokens SET enabled = FALSE WHERE name = 'first'"); err != nil {
@@ -98,6 +115,41 @@ func TestTemporaryIndex(t *testing.T) {
 	p.Stop(syscall.SIGTERM)
 	if left, err := os.ReadDir(os.Getenv("TMPDIR")); err != nil || len(left) > 0 {
 		t.Errorf("left are %v, %v", left, err)
+	}
+}
+
+// TestLookUp: the page says of a token of the index who made it, when it was used, rotated
+// and by whom, and when it ends.
+func TestLookUp(t *testing.T) {
+	index := "sqlite:" + filepath.Join(t.TempDir(), "tokens.db")
+	p := servertest.Start(t, "-admin", operator, "-index", index, "-index-poll", "50ms")
+	store, err := dsn.Open(index, sqlindex.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer store.Close()
+	id := tokencache.Account{Namespace: "elastic", Service: "fleet-server"}.TokenID("first")
+	if _, err := store.CreateUntil(t.Context(), id, "ada", time.Now().Add(90*24*time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	token, err := store.Rotate(t.Context(), id, 3*time.Hour, "grace")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.Await("GET", whoami, token.RevealBearer(), 200, "")
+	used := map[tokencache.TokenID]time.Time{id: time.Now()}
+	if err := store.NoteUses(t.Context(), used); err != nil {
+		t.Fatal(err)
+	}
+	_, page := p.Send("POST", "/_look_up", operator, url.Values{"account": {"elastic/fleet-server"}, "names": {token.RevealBearer()}})
+	page = regexp.MustCompile(`<[^>]*>`).ReplaceAllString(page, "")
+	for _, part := range []string{`created \d+ s ago by ada`, `rotated \d+ s ago by grace`, `the secret before expires in 3 h`, `last used \d+ s ago`, `expires in 90 d`} {
+		if !regexp.MustCompile(part).MatchString(page) {
+			t.Errorf("no %s in:\n%s", part, page)
+		}
+	}
+	if strings.Contains(page, "AAEAA") {
+		t.Error("the page repeats a bearer")
 	}
 }
 
