@@ -13,6 +13,7 @@ var (
 	fleetAge     = define("fleet.renewal_age", "seconds", "How long ago the heartbeat was sent that gave the node its lease.", Gauge)
 	fleetApplied = define("fleet.applied", "", "The position up to which the node has applied the log.", Gauge)
 	fleetMembers = define("fleet.members", "", "Nodes whose heartbeats were delivered and whose lease may still run, this one included.", Gauge)
+	fleetPending = define("fleet.changes_pending", "", "Changes of this node that are being appended, again and again if the log does not take them, or wait for other nodes.", Gauge)
 )
 
 // WatchFleet shows how a node stands in its fleet. ObserveFleet is to be its observer.
@@ -36,6 +37,7 @@ func (o *Observer) WatchFleet(name string, node interface {
 		c.add(fleetLease, st.Lease.Seconds(), label)
 		c.add(fleetLeft, left.Seconds(), label)
 		c.add(fleetMembers, float64(members), label)
+		c.add(fleetPending, float64(st.Pending), label)
 		if st.Serving { // else it is not known
 			c.add(fleetApplied, float64(st.Applied), label)
 		}
