@@ -3,10 +3,12 @@ package tokenprom_test
 import (
 	"errors"
 	"fmt"
+	"net/http"
 	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
@@ -19,70 +21,47 @@ import (
 	"github.com/svctoken/svctoken/tokencache/tokentest"
 )
 
-// A world is a group that is observed, and what was told until now.
-type world struct {
-	group     *tokencache.Group
-	src       *tokentest.Source[string]
-	events    *tokentest.Recorder
-	collector *tokenprom.Collector
-	registry  *prometheus.Registry
-}
-
-func newWorld(t testing.TB) *world {
-	w := &world{src: new(tokentest.Source[string]), events: new(tokentest.Recorder), collector: tokenprom.New(tokenprom.Config{}), registry: prometheus.NewPedanticRegistry()}
-	w.group = tokencache.NewGroup(tokencache.GroupConfig{Observer: w.collector.Observe})
-	t.Cleanup(w.group.Close)
-	if _, err := tokencache.New(w.group, "file", w.src, tokencache.Config{MaxBackoff: -1, AbsentTTL: -1}); err != nil {
-		t.Fatal(err)
-	}
-	w.collector.Watch("", w.group)
-	w.registry.MustRegister(w.collector)
-	return w
-}
-
-// use has one hit, one mismatch, two refusals, one outage and one eviction happen.
-func (w *world) use(t testing.TB) {
-	token := tokentest.NewToken(t, "elastic/fleet-server/token1", "")
-	w.src.Put(token, "record") // an eviction
-	for _, secret := range []string{token.Secret().Reveal(), token.Secret().Reveal(), "another-secret"} {
-		w.group.AuthenticateToken(t.Context(), tokentest.NewToken(t, "elastic/fleet-server/token1", secret))
-	}
-	w.group.AuthenticateToken(t.Context(), tokentest.NewToken(t, "elastic/fleet-server/nobody", ""))
-	w.src.SetError(errors.New("no route"))
-	w.group.AuthenticateToken(t.Context(), tokentest.NewToken(t, "elastic/fleet-server/token2", ""))
-	w.src.SetError(nil)
-	w.group.Authenticate(t.Context(), "Basic dXNlcjpwYXNz")
-	w.group.Close() // waits for no one
-	if err := w.group.Wait(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-}
-
-func (w *world) scrape(t testing.TB) string {
+// observed returns a collector that watches a group, and has been told of an event of
+// each kind that makes a metric.
+func observed(t *testing.T) *tokenprom.Collector {
 	t.Helper()
-	r := httptest.NewRequest("GET", "/metrics", nil)
-	rec := httptest.NewRecorder()
-	promhttp.HandlerFor(w.registry, promhttp.HandlerOpts{ErrorHandling: promhttp.HTTPErrorOnError}).ServeHTTP(rec, r)
-	if rec.Code != 200 {
-		t.Fatalf("got %d: %s", rec.Code, rec.Body)
+	collector := tokenprom.New(tokenprom.Config{})
+	group := tokencache.NewGroup(tokencache.GroupConfig{Observer: collector.Observe})
+	t.Cleanup(group.Close)
+	if _, err := tokencache.New(group, "file", new(tokentest.Source[string]), tokencache.Config{}); err != nil {
+		t.Fatal(err)
 	}
-	return rec.Body.String()
+	collector.Watch("", group)
+	group.Authenticate(t.Context(), "Basic dXNlcjpwYXNz")
+	for _, kind := range []tokencache.EventKind{tokencache.EventLoad, tokencache.EventEviction, tokencache.EventOverload} {
+		collector.Observe(t.Context(), tokencache.Event{Kind: kind, Cache: "file", Duration: time.Second})
+	}
+	collector.ObserveChange("delete", errors.New("disk full"))
+	return collector
 }
 
 // TestSameAsText: the registry shows what package tokenmetrics shows as text, to the
 // letter.
 func TestSameAsText(t *testing.T) {
-	w := newWorld(t)
-	w.use(t)
-	rec := httptest.NewRecorder()
-	tokenmetrics.Handler(w.collector.Observer).ServeHTTP(rec, httptest.NewRequest("GET", "/metrics", nil))
-	want, got := sorted(rec.Body.String()), sorted(w.scrape(t))
+	collector, registry := observed(t), prometheus.NewPedanticRegistry()
+	registry.MustRegister(collector)
+	want := sorted(t, tokenmetrics.Handler(collector.Observer))
+	got := sorted(t, promhttp.HandlerFor(registry, promhttp.HandlerOpts{ErrorHandling: promhttp.HTTPErrorOnError}))
 	if diff := cmp.Diff(want, got); diff != "" || len(got) < 100 {
 		t.Errorf("%d lines (-text +registry):\n%s", len(got), diff)
 	}
 }
 
-func sorted(page string) []string { return slices.Sorted(strings.Lines(page)) }
+// sorted returns the lines of a page.
+func sorted(t *testing.T, page http.Handler) []string {
+	t.Helper()
+	rec := httptest.NewRecorder()
+	page.ServeHTTP(rec, httptest.NewRequestWithContext(t.Context(), "GET", "/metrics", nil))
+	if rec.Code != http.StatusOK {
+		t.Fatalf("got %d: %s", rec.Code, rec.Body)
+	}
+	return slices.Sorted(strings.Lines(rec.Body.String()))
+}
 
 // TestLabels: what a host adds to each metric.
 func TestLabels(t *testing.T) {
@@ -101,9 +80,7 @@ svctoken_turned_away_total{cache="file",reason="overloaded",site="a"} 1
 
 // TestLint: names and units are as Prometheus wants them.
 func TestLint(t *testing.T) {
-	w := newWorld(t)
-	w.use(t)
-	problems, err := testutil.CollectAndLint(w.collector)
+	problems, err := testutil.CollectAndLint(observed(t))
 	if err != nil {
 		t.Fatal(err)
 	}
