@@ -15,34 +15,49 @@ var (
 
 // TestTraps: each line of docs/traps.md names at least one test, and each test that it
 // names is in the folder before it.
-func TestTraps(t *testing.T) {
-	rows := 0
-	for line := range strings.Lines(read(t, "docs/traps.md")) {
-		cells := strings.Split(line, " | ")
-		if !strings.HasPrefix(line, "| ") || strings.HasPrefix(line, "| the trap") || strings.HasPrefix(line, "| ---") {
+func TestTraps(t *testing.T) { namesTests(t, "docs/traps.md", 2, 48) }
+
+// TestReports: so does each line of docs/reports.md.
+func TestReports(t *testing.T) { namesTests(t, "docs/reports.md", 3, 29) }
+
+// namesTests checks the tests in the last of so many cells of each row of a page's tables,
+// of which there are so many at least.
+func namesTests(t *testing.T, page string, cells, least int) {
+	t.Helper()
+	rows, lines := 0, strings.Split(read(t, page), "\n")
+	for i, line := range lines {
+		const rule = "| --- "
+		if !strings.HasPrefix(line, "| ") || strings.HasPrefix(line, rule) || strings.HasPrefix(lines[i+1], rule) {
 			continue
 		}
 		rows++
-		if len(cells) != 2 {
-			t.Errorf("a row of %d cells: %s", len(cells), line)
+		row := strings.Split(line, " | ")
+		if len(row) != cells {
+			t.Errorf("a row of %d cells: %s", len(row), line)
 			continue
 		}
-		checked := 0
-		for _, m := range trapsFolder.FindAllStringSubmatch(cells[1], -1) {
-			tests := testsIn(t, m[1])
-			for _, name := range trapsName.FindAllString(m[2], -1) {
-				checked++
-				if !tests[name] {
-					t.Errorf("%s has no test %s, for: %s", m[1], name, cells[0])
-				}
+		namesTestsIn(t, row)
+	}
+	if rows < least {
+		t.Errorf("got %d rows, want at least %d", rows, least)
+	}
+}
+
+// namesTestsIn checks the tests in the last cell of a row.
+func namesTestsIn(t *testing.T, row []string) {
+	t.Helper()
+	last, checked := row[len(row)-1], 0
+	for _, m := range trapsFolder.FindAllStringSubmatch(last, -1) {
+		tests := testsIn(t, m[1])
+		for _, name := range trapsName.FindAllString(m[2], -1) {
+			checked++
+			if !tests[name] {
+				t.Errorf("%s has no test %s, for: %s", m[1], name, row[0])
 			}
 		}
-		if named := len(trapsName.FindAllString(cells[1], -1)); checked == 0 || checked != named {
-			t.Errorf("checked %d of %d tests of: %s", checked, named, line)
-		}
 	}
-	if rows < 48 {
-		t.Errorf("got %d rows, want at least 48", rows)
+	if named := len(trapsName.FindAllString(last, -1)); checked == 0 || checked != named {
+		t.Errorf("checked %d of %d tests of: %s", checked, named, row)
 	}
 }
 
