@@ -73,8 +73,8 @@ type Report struct {
 	Nodes    []Node         // the other nodes that were told, if there are any
 
 	// Others says in words which nodes will evict too that are not among Nodes, and when,
-	// if the [Evictor] reaches some that it can neither count nor wait for. Empty: there
-	// are none.
+	// if the [Evictor] reaches some that it can neither count nor wait for. Empty: it
+	// reaches no such nodes.
 	Others string
 }
 
