@@ -55,7 +55,7 @@ import "slices"
 // The mutex is held for as long as it takes to mark: one word for all of a cache,
 // one for all of an account, a tenth of a microsecond for each name. Entries are
 // unlinked and counted afterwards by the caller of the eviction, unlinkStep of them
-// at a time, and others can have the mutex in between.
+// at a time, and others have the mutex in between: see mutex.
 //
 // # Rejected
 //
@@ -119,7 +119,7 @@ func (m *memory) forget(why Cause, shelves []*shelf, sel selection, also func())
 	for more := true; more; {
 		m.mu.Lock()
 		more = m.unlinkMarkedLocked(ev)
-		m.mu.Unlock()
+		m.mu.giveWay()
 	}
 	evicted := make(map[string]int, len(shelves))
 	for _, s := range shelves {

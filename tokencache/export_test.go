@@ -206,3 +206,12 @@ func (g *Group) held(selected selection, now func() time.Duration) (held []time.
 // SetWallAhead sets the wall clock ahead of the monotonic one, as a machine that sleeps
 // does. In a bubble there is no other way to make them differ.
 func SetWallAhead(d time.Duration) { wallStep.Store(int64(d)) }
+
+// A Mutex is the group's kind of mutex.
+type Mutex struct{ mutex }
+
+// GiveWay unlocks it.
+func (m *Mutex) GiveWay() { m.giveWay() }
+
+// Waiting returns how many wait for it.
+func (m *Mutex) Waiting() int { return int(m.waiting.Load()) }

@@ -3,7 +3,6 @@ package tokencache
 import (
 	"iter"
 	"math/rand/v2"
-	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -23,7 +22,7 @@ type memory struct {
 
 	_ [cacheLine]byte
 
-	mu      sync.Mutex  // guards the fields below, and all that says so
+	mu      mutex       // guards the fields below, and all that says so
 	ticking *time.Timer // nil: the clock takes no notes
 	linked  int         // entries in the table
 	growing bool        // an array is being made for the table

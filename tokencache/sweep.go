@@ -49,7 +49,7 @@ func (m *memory) sweep() {
 	for left := len(m.table.Load().buckets) / sweepPart; ; left -= sweepStep {
 		m.mu.Lock()
 		m.sweepLocked(sweepStep)
-		m.mu.Unlock()
+		m.mu.giveWay()
 		if left <= sweepStep {
 			return
 		}

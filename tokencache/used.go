@@ -81,7 +81,7 @@ func (s *shelf) takeUses() map[TokenID]uint32 {
 	for from := 0; from >= 0; {
 		m.mu.Lock()
 		from = s.takeStepLocked(from, latest)
-		m.mu.Unlock()
+		m.mu.giveWay()
 	}
 	return latest
 }
