@@ -21,7 +21,7 @@ type attempt struct {
 	change uint64        // the last change when the round began
 	wait   time.Duration // how long to wait for the load before memory may give a stale answer; 0: till its end
 	lent   *load         // the load that has the token's secret, and may be running; nil: none
-	came   int64         // clock reading: when the caller came
+	came   int64         // clock reading: when memory was first looked at for the caller
 	ended  error
 }
 
@@ -40,7 +40,6 @@ func (g *Group) load(ctx context.Context, a *attempt, v *Verdict[any]) error {
 	if g.known != nil && !g.known(a.token.id.Account) {
 		return g.refuse(a.token.id, ReasonUnknownAccount)
 	}
-	a.came = g.memory.clock.now()
 	for {
 		l, err := g.step(ctx, a, v)
 		if l == nil {
@@ -145,15 +144,16 @@ func (g *Group) stepLocked(ctx context.Context, stores []*store, a *attempt, v *
 	if g.recallLocked(stores, a, v) {
 		return nil, nil
 	}
+	at := g.memory.clock.read()
 	if a.next == 0 && a.rounds == 0 {
-		a.reason = ReasonUnknownToken
+		a.reason, a.came = ReasonUnknownToken, at.now
 	}
 	for ; a.next < len(stores); a.next++ {
 		s := stores[a.next]
 		if a.only != nil && s != a.only || a.rounds > 0 && !s.shelf.changedSinceLocked(a.token.id.Account, a.since) {
 			continue
 		}
-		l, err := g.askLocked(ctx, s, a, v)
+		l, err := g.askLocked(ctx, s, a, at, v)
 		if l != nil || err != nil || v.Cache != "" {
 			return l, err
 		}
@@ -196,12 +196,12 @@ func (g *Group) recallLocked(stores []*store, a *attempt, v *Verdict[any]) bool 
 
 // askLocked returns the load to wait for, or says why there is none. It returns neither
 // if memory refuses the token, or has set the verdict.
-func (g *Group) askLocked(ctx context.Context, s *store, a *attempt, v *Verdict[any]) (*load, *NoAnswerError) {
+func (g *Group) askLocked(ctx context.Context, s *store, a *attempt, at moment, v *Verdict[any]) (*load, *NoAnswerError) {
 	id := a.token.id
 	if s.shelf.closed.Load() {
 		return nil, s.noAnswer(id, ReasonClosed, nil)
 	}
-	if reason := s.shelf.refusesLocked(a.query.hash, id); reason != 0 {
+	if reason := s.shelf.refusesLocked(a.query.hash, id, at.now); reason != 0 {
 		a.reason = max(a.reason, reason)
 		return nil, nil
 	}
@@ -211,7 +211,7 @@ func (g *Group) askLocked(ctx context.Context, s *store, a *attempt, v *Verdict[
 	if a.ended != nil {
 		return nil, s.noAnswer(id, ReasonGaveUp, a.ended)
 	}
-	l, err := s.obtainLocked(ctx, &a.token, &a.query, false)
+	l, err := s.obtainLocked(ctx, &a.token, &a.query, at, false)
 	if err != nil {
 		if g.staleLocked(s, a, v) {
 			return nil, nil

@@ -219,7 +219,7 @@ func (m *memory) unlinkMarkedLocked(ev *eviction) (more bool) {
 		}
 		s := e.owner.Load().epoch.shelf
 		if !e.refuses() {
-			m.hints.addLocked(hintKey{e.digest, e.hash}, ev.at)
+			m.hints.addLocked(e.key(), ev.at)
 		}
 		s.unlinkLocked(e)
 	}

@@ -14,14 +14,7 @@ import (
 //
 // All of it is guarded by the memory's mutex.
 type hints struct {
-	known *simplelru.LRU[hintKey, hint]
-}
-
-// A hintKey is a secret and the name that it was good for, by the hash of its head,
-// whose seed nobody outside knows.
-type hintKey struct {
-	digest digest
-	hash   uint32
+	known *simplelru.LRU[tokenKey, hint]
 }
 
 type hint struct {
@@ -35,22 +28,22 @@ const (
 )
 
 func newHints() hints {
-	known, _ := simplelru.NewLRU[hintKey, hint](maxHints, nil) // fails for sizes below 1 only
+	known, _ := simplelru.NewLRU[tokenKey, hint](maxHints, nil) // fails for sizes below 1 only
 	return hints{known}
 }
 
-func (h *hints) addLocked(key hintKey, now int64) {
+func (h *hints) addLocked(key tokenKey, now int64) {
 	h.known.Add(key, hint{until: after(now, hintsLast)})
 }
 
 // hasLocked reports whether a cache, by its bit, may use the hint.
-func (h *hints) hasLocked(key hintKey, bit uint64, now int64) bool {
+func (h *hints) hasLocked(key tokenKey, bit uint64, now int64) bool {
 	known, ok := h.known.Peek(key)
 	return ok && now < known.until && known.spent&bit == 0 && bit != 0
 }
 
 // spendLocked notes that a cache has used the hint.
-func (h *hints) spendLocked(key hintKey, bit uint64) {
+func (h *hints) spendLocked(key tokenKey, bit uint64) {
 	if known, ok := h.known.Peek(key); ok {
 		known.spent |= bit
 		h.known.Add(key, known)

@@ -46,3 +46,15 @@ func sextets(n int) int { return n * 8 / 6 }
 func headLen(a Account) int {
 	return sextets(len(bearerPrefix) + len(a.Namespace) + len("/") + len(a.Service) + len("/"))
 }
+
+// A tokenKey is a secret and the name that it is for, by the hash of the bearer's head,
+// whose seed nobody outside knows. Two names have the same hash one time in four
+// billion.
+type tokenKey struct {
+	digest digest
+	hash   uint32
+}
+
+func (l *label) key() tokenKey { return tokenKey{l.digest, l.hash} }
+
+func (e *entry) key() tokenKey { return tokenKey{e.digest, e.hash} }

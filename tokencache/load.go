@@ -3,6 +3,7 @@ package tokencache
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"time"
 
 	"github.com/svctoken/svctoken/tokencache/internal/fair"
@@ -37,10 +38,11 @@ type load struct {
 	ticket   ticket // from when it begins to read
 	waiters  int
 	detached bool                        // it goes on though nobody waits
-	started  int64                       // readings of the clock's pace: when it was made,
-	begun    int64                       // and when its phase began
+	started  int64                       // reading of the clock's pace: when it was made
 	alarm    alarm                       // when its phase ends
 	place    fair.Waiter[Account, *load] // in a queue for turns
+
+	begun atomic.Int64 // reading of the clock's pace: when its phase began to run
 
 	done chan struct{} // closed when the load is settled
 	out  outcome       // written before that, by whatever settles it
@@ -76,17 +78,16 @@ type outcome struct {
 
 // obtainLocked returns a load of the token to wait for: one that may be joined, or else
 // a new one. If no new one may be begun, it says why.
-func (s *store) obtainLocked(ctx context.Context, token *Token, q *query, refresh bool) (*load, *NoAnswerError) {
-	key := loadKey{token.id, q.digest}
-	at := s.shelf.memory.clock.read()
-	if l := s.loads.of[key]; l != nil && l.joinableLocked(at.now) {
+func (s *store) obtainLocked(ctx context.Context, token *Token, q *query, at moment, refresh bool) (*load, *NoAnswerError) {
+	key := tokenKey{q.digest, q.hash}
+	if l := s.loads.getLocked(key, token.id); l != nil && l.joinableLocked(at.now) {
 		return l, nil
 	}
 	if err := s.unavailableLocked(token.id, at.pace); err != nil {
 		return nil, err
 	}
 	l := &load{
-		store: s, refresh: refresh, detached: refresh, started: at.pace, begun: at.pace,
+		store: s, refresh: refresh, detached: refresh, started: at.pace,
 		label: label{
 			id: token.id, digest: q.digest, hash: q.hash, length: token.secret.Len(),
 			text: token.id.Name + q.bearer[headLen(token.id.Account):q.cut],
@@ -95,7 +96,7 @@ func (s *store) obtainLocked(ctx context.Context, token *Token, q *query, refres
 	}
 	l.context.load, l.context.caller = l, ctx
 	l.place = fair.Waiter[Account, *load]{Account: token.id.Account, Name: token.id.Name, Value: l}
-	l.place.Urgent = s.shelf.memory.hints.hasLocked(hintKey{q.digest, q.hash}, s.shelf.bit(), at.now)
+	l.place.Urgent = s.shelf.memory.hints.hasLocked(key, s.shelf.bit(), at.now)
 	if err := l.startLocked(at); err != nil {
 		return nil, err
 	}
@@ -129,7 +130,8 @@ func (l *load) startLocked(at moment) *NoAnswerError {
 // readLocked takes a ticket, and begins to read. The load has a slot.
 func (l *load) readLocked(at moment) {
 	s := l.store
-	l.phase, l.begun = reading, at.pace
+	l.phase = reading
+	l.begun.Store(at.pace)
 	s.shelf.admitLocked(&l.ticket, l.label.id, at.now)
 	l.context.deadline = s.shelf.memory.clock.base.Add(time.Duration(at.pace)).Add(s.loadTimeout)
 	s.work.deadlines.setLocked(l, after(at.pace, s.loadTimeout))
@@ -164,7 +166,7 @@ func (l *load) ask() error {
 		out.refuse(ReasonUnknownToken, absent)
 	case found.Disabled:
 		out.refuse(ReasonDisabled, disabled)
-	case out.dies <= clock.now():
+	case out.dies != never && out.dies <= clock.now():
 		out.refuse(ReasonExpired, expired)
 		out.dies = never
 	case found.Verify == nil && found.Ask == nil:
@@ -192,9 +194,11 @@ func (l *load) chooseHash(found *Answer[any]) {
 	held := out.reason == 0
 	if held {
 		l.reply.verify = found.Verify
-		l.reply.previousEnds = clock.of(found.Previous.Expires)
-		if l.reply.previousEnds > clock.now() {
-			l.reply.previous = found.Previous.Verify
+		if found.Previous.Verify != nil {
+			l.reply.previousEnds = clock.of(found.Previous.Expires)
+			if l.reply.previousEnds > clock.now() {
+				l.reply.previous = found.Previous.Verify
+			}
 		}
 	}
 	fast := held && found.Fast
@@ -243,12 +247,13 @@ func (l *load) prove() error {
 func (l *load) land() (hash bool) {
 	m := l.store.shelf.memory
 	m.mu.Lock()
-	goesOn, hash := l.landLocked(m.clock.read())
+	at := m.clock.read()
+	goesOn, hash := l.landLocked(at)
 	if goesOn {
 		m.mu.Unlock()
 		return hash
 	}
-	need := l.publishLocked()
+	need := l.publishLocked(at.now)
 	l.settleLocked(&l.reply.outcome)
 	l.custody.endLocked()
 	m.mu.Unlock()
@@ -332,16 +337,17 @@ func (l *load) turnAway(pace int64) {
 // its hint is spent.
 func (l *load) verifyLocked(at moment) {
 	s := l.store
-	l.phase, l.begun = verifying, at.pace
+	l.phase = verifying
+	l.begun.Store(at.pace)
 	if l.place.Urgent {
-		s.shelf.memory.hints.spendLocked(hintKey{l.label.digest, l.label.hash}, s.shelf.bit())
+		s.shelf.memory.hints.spendLocked(l.label.key(), s.shelf.bit())
 	}
 	s.work.deadlines.setLocked(l, after(at.pace, s.loadTimeout))
 }
 
 // publishLocked makes the cache remember the outcome, if the load's ticket is good, and
 // counts it. It returns what growLocked returns.
-func (l *load) publishLocked() (need int) {
+func (l *load) publishLocked(now int64) (need int) {
 	s, out := l.store.shelf, &l.reply.outcome
 	switch {
 	case out.err != nil:
@@ -365,7 +371,7 @@ func (l *load) publishLocked() (need int) {
 	}
 	// What is published may displace the cell's last entry; the ticket keeps the cell
 	// from being freed then (TestDisplacementWithinAnAccount).
-	return s.rememberLocked(&l.ticket, &l.label, &out.fact, l.refresh)
+	return s.rememberLocked(&l.ticket, &l.label, &out.fact, now, l.refresh)
 }
 
 // settleLocked ends the load with this outcome. The caller closes done, after it has
@@ -373,7 +379,7 @@ func (l *load) publishLocked() (need int) {
 func (l *load) settleLocked(out *outcome) {
 	s := l.store
 	s.work.deadlines.removeLocked(l)
-	s.loads.removeLocked(loadKey{l.label.id, l.label.digest}, l)
+	s.loads.removeLocked(l.label.key(), l)
 	s.backoff.endLocked(l, l.label.id)
 	l.ticket.returnLocked()
 	l.phase, l.out = settled, *out

@@ -109,21 +109,21 @@ func (s *shelf) bit() uint64 { return 1 << s.index }
 // rememberLocked stores what a read has found out of a name whose ticket is good: in
 // the place of what it had, as far as the fact says something of it. It returns what
 // growLocked returns.
-func (s *shelf) rememberLocked(t *ticket, l *label, f *fact, refreshed bool) (need int) {
-	if !s.makeWayLocked(l, f) {
+func (s *shelf) rememberLocked(t *ticket, l *label, f *fact, now int64, refreshed bool) (need int) {
+	if !s.makeWayLocked(l, f, now) {
 		return 0
 	}
 	t.supersedeLocked()
 	if f.role < absent {
-		return s.confirmLocked(t, l, f, refreshed)
+		return s.confirmLocked(t, l, f, now, refreshed)
 	}
 	return s.refuseLocked(t, l, f)
 }
 
 // makeWayLocked unlinks what the fact disproves, or takes the place of. It reports
 // whether the fact is to be stored.
-func (s *shelf) makeWayLocked(l *label, f *fact) bool {
-	keep, now := true, s.memory.clock.now()
+func (s *shelf) makeWayLocked(l *label, f *fact, now int64) bool {
+	keep := true
 	for old := range s.ofLocked(l.hash, l.id) {
 		switch {
 		case f.role >= absent && !old.refuses() && old.good > now && !old.digest.equal(&l.digest):
@@ -147,13 +147,13 @@ func (s *shelf) disproveLocked(t *ticket, l *label) {
 	}
 }
 
-func (s *shelf) confirmLocked(t *ticket, l *label, f *fact, refreshed bool) (need int) {
+func (s *shelf) confirmLocked(t *ticket, l *label, f *fact, now int64, refreshed bool) (need int) {
 	if s.ttl <= 0 {
 		return 0
 	}
 	m := s.memory
 	if e := s.policy.victimLocked(); e != nil {
-		s.displaceLocked(e)
+		s.displaceLocked(e, now)
 	}
 	s.stats.Stored++
 	if refreshed {
@@ -248,12 +248,12 @@ func (s *shelf) findSecretLocked(hash uint32, d *digest, id TokenID) *entry {
 
 // refusesLocked returns why memory refuses a secret that no entry of the name confirms;
 // 0: it does not.
-func (s *shelf) refusesLocked(hash uint32, id TokenID) Reason {
-	known, now := uint8(0), s.memory.clock.now()
+func (s *shelf) refusesLocked(hash uint32, id TokenID, now int64) Reason {
+	known := uint8(0)
 	for e := range s.ofLocked(hash, id) {
 		switch {
 		case e.expiredBy(now):
-			s.expireLocked(e)
+			s.expireLocked(e, now)
 		case e.good <= now || s.hidden:
 		case e.refuses():
 			s.hits.refusal()
@@ -308,28 +308,27 @@ func (s *shelf) unlinkLocked(e *entry) {
 }
 
 // displaceLocked unlinks an entry to make room.
-func (s *shelf) displaceLocked(e *entry) {
+func (s *shelf) displaceLocked(e *entry, now int64) {
 	if !e.owner.Load().dead() {
 		s.stats.Displaced++
 		s.displaced++
-		s.hintLocked(e)
+		s.hintLocked(e, now)
 	}
 	s.unlinkLocked(e)
 }
 
 // expireLocked unlinks an entry that has expired.
-func (s *shelf) expireLocked(e *entry) {
+func (s *shelf) expireLocked(e *entry, now int64) {
 	if !e.refuses() {
 		s.stats.Expired++
-		s.hintLocked(e)
+		s.hintLocked(e, now)
 	}
 	s.unlinkLocked(e)
 }
 
 // hintLocked keeps that the entry's secret was good until now.
-func (s *shelf) hintLocked(e *entry) {
+func (s *shelf) hintLocked(e *entry, now int64) {
 	if !e.refuses() {
-		m := s.memory
-		m.hints.addLocked(hintKey{e.digest, e.hash}, m.clock.now())
+		s.memory.hints.addLocked(e.key(), now)
 	}
 }

@@ -21,7 +21,8 @@ func (g *Group) refreshAhead(e *entry, q *query) {
 	defer g.memory.mu.Unlock()
 	s := g.caches()[shelf.index]
 	if e.live() && !shelf.closed.Load() {
-		if l, _ := s.obtainLocked(context.Background(), &token, q, true); l != nil && l.custody.secret.is(token.secret) {
+		at := g.memory.clock.read()
+		if l, _ := s.obtainLocked(context.Background(), &token, q, at, true); l != nil && l.custody.secret.is(token.secret) {
 			l.custody.leaveLocked()
 			return
 		}

@@ -28,6 +28,7 @@ type testSource struct {
 	before, after func(context.Context, tokencache.TokenID) error
 	// verify, where set, takes the place of the comparison.
 	verify func(tokencache.Secret) bool
+	fast   bool // what Answer.Fast says
 }
 
 type stored struct {
@@ -93,7 +94,7 @@ func (s *testSource) Lookup(ctx context.Context, id tokencache.TokenID) (tokenca
 	if verify == nil {
 		verify = known.secret.Equal
 	}
-	return tokencache.Answer[record]{Held: true, Record: record{known.version}, Verify: verify}, nil
+	return tokencache.Answer[record]{Held: true, Record: record{known.version}, Verify: verify, Fast: s.fast}, nil
 }
 
 func (s *testSource) Subscribe(inv tokencache.Invalidator) (cancel func()) { return s.caches.Add(inv) }

@@ -48,24 +48,27 @@ func newStore(w *work, name string, cfg Config) *store {
 	return s
 }
 
-// loadKey identifies a load. It has the digest beside the name: by the name alone,
-// anybody who knows it could keep loads of wrong secrets running, and the callers with
-// the right one would wait for them.
-type loadKey struct {
-	id     TokenID
-	digest digest
-}
-
-// A register is the loads that have not been settled, for those who may join one.
+// A register is the loads that have not been settled, for those who may join one. Its
+// keys have the secret beside the name: by the name alone, anybody who knows it could
+// keep loads of wrong secrets running, and the callers with the right one would wait for
+// them.
 type register struct {
-	of   map[loadKey]*load
+	of   map[tokenKey]*load
 	peak int // how many they were at once
 }
 
-// putLocked registers a load. An earlier one of the same token is not joined any more.
-func (r *register) putLocked(key loadKey, l *load) {
+// getLocked returns the load of a token; nil: there is none.
+func (r *register) getLocked(key tokenKey, id TokenID) *load {
+	if l := r.of[key]; l != nil && l.label.id == id {
+		return l
+	}
+	return nil
+}
+
+// putLocked registers a load. An earlier one of the same key is not joined any more.
+func (r *register) putLocked(key tokenKey, l *load) {
 	if r.of == nil {
-		r.of = make(map[loadKey]*load)
+		r.of = make(map[tokenKey]*load)
 	}
 	r.of[key] = l
 	r.peak = max(r.peak, len(r.of))
@@ -73,7 +76,7 @@ func (r *register) putLocked(key loadKey, l *load) {
 
 // removeLocked removes a load that is settled. A map keeps the size of its largest
 // flood, so one that was large is dropped.
-func (r *register) removeLocked(key loadKey, l *load) {
+func (r *register) removeLocked(key tokenKey, l *load) {
 	if r.of[key] != l {
 		return
 	}

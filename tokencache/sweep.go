@@ -70,7 +70,7 @@ func (m *memory) sweepLocked(buckets int) {
 		m.swept = (m.swept + 1) & (len(t.buckets) - 1)
 		for e := range t.buckets[m.swept].all() {
 			if e.expiredBy(now) {
-				e.owner.Load().epoch.shelf.expireLocked(e)
+				e.owner.Load().epoch.shelf.expireLocked(e, now)
 			}
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -539,6 +540,75 @@ func TestWhoIsTurnedAway(t *testing.T) {
 			}
 			close(gate.open)
 			<-slot
+		})
+	}
+}
+
+// TestColdStart: 4 000 clients send the tokens of one account, or of a thousand, after a
+// restart, to a source that reads eight at a time. With fast hashes nobody is turned away.
+func TestColdStart(t *testing.T) {
+	for _, accounts := range []int{1, 1000} {
+		synctest.Test(t, func(t *testing.T) {
+			const tokens, clients, connections = 20_000, 4000, 8
+			pool := make(chan struct{}, connections)
+			src := newTestSource()
+			src.fast = true
+			src.before = func(context.Context, tokencache.TokenID) error {
+				pool <- struct{}{}
+				time.Sleep(time.Millisecond)
+				<-pool
+				return nil
+			}
+			all := make([]tokencache.Token, tokens)
+			for i := range all {
+				all[i] = mustToken(t, fmt.Sprintf("a/a%d/t%d", i%accounts, i), "supersecret")
+				src.set(all[i])
+			}
+			rand.Shuffle(tokens, func(i, j int) { all[i], all[j] = all[j], all[i] })
+			c := newCache(t, tokencache.NewGroup(tokencache.GroupConfig{}), "test", src, tokencache.Config{})
+			var next atomic.Int64
+			var running sync.WaitGroup
+			for range clients {
+				running.Go(func() {
+					for i := next.Add(1) - 1; i < tokens; i = next.Add(1) - 1 {
+						if _, err := c.AuthenticateToken(t.Context(), all[i]); err != nil {
+							t.Errorf("%d accounts: %v", accounts, err)
+						}
+					}
+				})
+			}
+			running.Wait()
+		})
+	}
+}
+
+// TestTurnedAwayTogether: callers who are turned away at one instant are not told to come
+// back at one, not even in whole seconds.
+func TestTurnedAwayTogether(t *testing.T) {
+	for _, longest := range []time.Duration{0, time.Hour} {
+		synctest.Test(t, func(t *testing.T) {
+			const callers = 100
+			src, gate := newTestSource(), newGate()
+			src.before = gate.pass
+			g := tokencache.NewGroup(tokencache.GroupConfig{MaxQueue: 1, MaxWait: longest})
+			c := newCache(t, g, "test", src, tokencache.Config{MaxLoads: 1})
+			reads, waits := begin(t, c, "a/a/reads", "supersecret"), begin(t, c, "b/b/waits", "supersecret")
+			seconds, times := make(map[int]bool), make(map[time.Duration]bool)
+			for i := range callers {
+				_, err := c.AuthenticateToken(t.Context(), mustToken(t, fmt.Sprintf("c/c%d/late", i), "supersecret"))
+				noAnswer, ok := errors.AsType[*tokencache.NoAnswerError](err)
+				if !ok || noAnswer.Reason != tokencache.ReasonOverloaded || noAnswer.RetryAfter < time.Second || noAnswer.RetryAfter > 3*time.Second {
+					t.Fatalf("got %v, want 1 to 3 seconds", err)
+				}
+				seconds[int((noAnswer.RetryAfter+time.Second-1)/time.Second)] = true
+				times[noAnswer.RetryAfter] = true
+			}
+			if len(seconds) < 2 || len(times) < callers/2 {
+				t.Errorf("%d were told %d times, of %d whole seconds", callers, len(times), len(seconds))
+			}
+			close(gate.open)
+			<-reads
+			<-waits
 		})
 	}
 }

@@ -2,13 +2,14 @@ package tokencache
 
 import "strings"
 
-// A past is when entries that are gone were last used, since that was last asked. A
-// generation that is full takes the place of the older one.
+// A past is when entries that are gone were last used, since that was last asked. If the
+// newer generation is full, it becomes the older one, whose uses are lost.
 //
 // It is guarded by the memory's mutex.
 type past struct {
-	newer, older generation
-	room         int // of a generation; 0: maxPast
+	generations [2]generation
+	newer       int // of the generations
+	room        int // of a generation; 0: maxPast
 }
 
 // A generation is uses in the order in which their entries went. Their names stand one
@@ -39,17 +40,19 @@ func (p *past) addLocked(a Account, e *entry) {
 }
 
 func (p *past) putLocked(a Account, name string, lap uint32) {
-	if len(p.newer.uses) >= max(p.room, maxPast) {
-		p.newer, p.older = generation{p.older.uses[:0], p.older.names[:0]}, p.newer
+	g := &p.generations[p.newer]
+	if len(g.uses) >= max(p.room, maxPast) {
+		p.newer ^= 1
+		g = &p.generations[p.newer]
+		g.uses, g.names = g.uses[:0], g.names[:0]
 	}
-	g := &p.newer
 	g.names = append(g.names, name...)
 	g.uses = append(g.uses, use{a, len(g.names), lap})
 }
 
 // takeLocked returns the uses, and forgets them.
-func (p *past) takeLocked(room int) []generation {
-	taken := []generation{p.older, p.newer}
+func (p *past) takeLocked(room int) [2]generation {
+	taken := p.generations
 	*p = past{room: room}
 	return taken
 }

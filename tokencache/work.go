@@ -72,21 +72,26 @@ func (l *load) overloaded(q *queue, pace int64) *NoAnswerError {
 	return err
 }
 
-const minRetry = time.Second
+const (
+	minRetry    = time.Second
+	retrySpread = 2 * time.Second
+)
 
-// retryAfter returns when to try again what is expected to wait so long: up to an eighth
-// sooner, at random, so that callers who were turned away together do not come back
-// together. It is a second at least, by which time what takes less is done, and at most
-// the longest wait that there is.
+// retryAfter returns when to try again what is expected to wait so long: at random from
+// an eighth sooner on, so that callers who were turned away together do not come back
+// together. The times lie up to retrySpread apart, or more, as HTTP tells whole seconds.
+// They are at most the longest wait that there is, and a second at least if that is more:
+// by then, what takes less is done.
 func retryAfter(wait, longest time.Duration) time.Duration {
 	wait = min(max(wait, minRetry), longest)
-	least := min(max(wait-wait/8, minRetry), wait)
-	return least + rand.N(wait-least+1)
+	least := max(wait-wait/8, min(minRetry, longest-longest/8))
+	most := min(max(wait, least+retrySpread), longest)
+	return least + rand.N(most-least+1)
 }
 
 // endReadLocked gives back the load's slot.
 func (s *store) endReadLocked(l *load, at moment) {
-	s.slots.GiveBack(l.label.id.Account, time.Duration(at.pace-l.begun), time.Duration(at.pace))
+	s.slots.GiveBack(l.label.id.Account, l.ran(at), time.Duration(at.pace))
 	s.readNextLocked(at)
 }
 
@@ -100,16 +105,21 @@ func (s *store) readNextLocked(at moment) {
 // endHashLocked gives back the load's turn, and gives turns to the loads that can have
 // one now.
 func (w *work) endHashLocked(l *load, at moment) {
-	w.hashing.GiveBack(l.label.id.Account, time.Duration(at.pace-l.begun), time.Duration(at.pace))
+	w.hashing.GiveBack(l.label.id.Account, l.ran(at), time.Duration(at.pace))
 	for next, ok := w.hashing.Next(); ok; next, ok = w.hashing.Next() {
 		next.verifyLocked(at)
 		next.store.running.add()
 		go func() {
 			defer next.store.running.done()
+			// On a busy machine a goroutine waits before it runs: that is no cost of the hash.
+			next.begun.Store(w.memory.clock.read().pace)
 			next.do(next.prove)
 		}()
 	}
 }
+
+// ran returns how long the load's phase has run; at may have been read before it began to.
+func (l *load) ran(at moment) time.Duration { return time.Duration(max(0, at.pace-l.begun.Load())) }
 
 // abandon notes that a caller does not wait any more. A load that nobody waits for,
 // and that has not begun its next phase, does not begin it.

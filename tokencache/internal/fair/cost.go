@@ -9,7 +9,7 @@ import (
 
 // Costs are how long the turns of accounts take. What is not known counts as cheap.
 type costs[K comparable] struct {
-	classes *simplelru.LRU[K, class]
+	classes *simplelru.LRU[K, *class]
 }
 
 // A class of turns takes less than 1<<class milliseconds, and not less than half of
@@ -26,24 +26,27 @@ const (
 )
 
 func newCosts[K comparable]() *costs[K] {
-	known, _ := simplelru.NewLRU[K, class](maxCosts, nil) // fails for sizes below 1 only
+	known, _ := simplelru.NewLRU[K, *class](maxCosts, nil) // fails for sizes below 1 only
 	return &costs[K]{known}
 }
 
-func (c *costs[K]) of(account K) class {
-	known, _ := c.classes.Peek(account)
+// of returns the account's class; nil: it is not known.
+func (c *costs[K]) of(account K) *class {
+	known, _ := c.classes.Get(account)
 	return known
 }
 
-// note notes that a turn of the account took so long, and returns its class from now
-// on. Work takes longer on a busy machine, so a shorter time counts at once, and a
+// note notes that a turn of the account took so long, and changes the class that is known
+// of it. Work takes longer on a busy machine, so a shorter time counts at once, and a
 // longer one step by step.
-func (c *costs[K]) note(account K, took time.Duration) class {
+func (c *costs[K]) note(account K, known *class, took time.Duration) *class {
 	now := class(min(bits.Len64(uint64(took/classUnit)), anyClass))
-	known, ok := c.classes.Peek(account)
-	if ok {
-		now = min(now, known+1)
+	if known == nil { // cheap ones are kept too: one slow turn must not make them expensive
+		known = new(class)
+		c.classes.Add(account, known)
+	} else {
+		now = min(now, *known+1)
 	}
-	c.classes.Add(account, now) // cheap ones too: one slow turn must not make them expensive
-	return now
+	*known = now
+	return known
 }

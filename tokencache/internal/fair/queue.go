@@ -64,7 +64,8 @@ const (
 // A flow is what one account has of a queue.
 type flow[K comparable, V any] struct {
 	account          K
-	class            class
+	class            class  // how expensive its turns are, for byClass
+	known            *class // what costs know of it; nil: nothing, and class is 0
 	running, waiting int
 	prev, next       *flow[K, V] // in byLength
 	byPriority       [priorities]struct {
@@ -243,7 +244,9 @@ func (q *Queue[K, V]) flow(account K) *flow[K, V] {
 	}
 	f.account = account
 	if q.costs != nil {
-		f.class = q.costs.of(account)
+		if f.known = q.costs.of(account); f.known != nil {
+			f.class = *f.known
+		}
 	}
 	q.flows[account] = f
 	q.peak = max(q.peak, len(q.flows))
@@ -261,7 +264,7 @@ func (q *Queue[K, V]) free(f *flow[K, V]) {
 	}
 	delete(q.flows, f.account)
 	var none K
-	f.account, f.class = none, 0
+	f.account, f.class, f.known = none, 0, nil
 	q.spare = f
 	if len(q.flows) == 0 && q.peak > smallFlood {
 		q.flows, q.peak = nil, 0
@@ -306,7 +309,8 @@ func (q *Queue[K, V]) begin(f *flow[K, V]) {
 // note notes what a turn of the account cost.
 func (q *Queue[K, V]) note(f *flow[K, V], took time.Duration) {
 	q.byClass[f.class] -= f.waiting
-	f.class = q.costs.note(f.account, took)
+	f.known = q.costs.note(f.account, f.known, took)
+	f.class = *f.known
 	q.byClass[f.class] += f.waiting
 	if f.running == 0 {
 		at := slices.Index(q.active, f) // of a few for each core
