@@ -73,7 +73,7 @@ var breaks = []brk{
 	{"wait for a slot for ever", loadGo,
 		"		s.work.deadlines.setLocked(l, after(at.pace, s.work.maxWait))\n", ""},
 	{"publish what a late stray has found", loadGo,
-		"		s.shelf.stats.Discarded++\n		l.custody", "		s.shelf.admitLocked(&l.ticket, l.label.id, at.now)\n		l.publishLocked()\n		l.ticket.returnLocked()\n		l.custody"},
+		"		s.shelf.stats.Discarded++\n		l.custody", "		s.shelf.admitLocked(&l.ticket, l.label.id, at.now)\n		l.publishLocked(at.now)\n		l.ticket.returnLocked()\n		l.custody"},
 	{"go on to the next source after an error", attemptGo,
 		"	return true, g.fail(ctx, out.err.clone())\n", "	a.next++\n	return false, nil\n"},
 
@@ -127,11 +127,11 @@ var breaks = []brk{
 
 	// The unlinked are dead.
 	{"displace without a mark", memoryGo,
-		"		s.displaced++\n		s.hintLocked(e)\n	}\n	s.unlinkLocked(e)\n", "		s.displaced++\n		s.hintLocked(e)\n	}\n	owner := e.owner.Load()\n	s.unlinkLocked(e)\n	e.owner.Store(owner)\n"},
+		"		s.displaced++\n		s.hintLocked(e, now)\n	}\n	s.unlinkLocked(e)\n", "		s.displaced++\n		s.hintLocked(e, now)\n	}\n	owner := e.owner.Load()\n	s.unlinkLocked(e)\n	e.owner.Store(owner)\n"},
 	{"replace without a mark", memoryGo,
 		"old.role == f.role, old.digest.equal(&l.digest):\n			s.unlinkLocked(old)\n", "old.role == f.role, old.digest.equal(&l.digest):\n			owner := old.owner.Load()\n			s.unlinkLocked(old)\n			old.owner.Store(owner)\n"},
 	{"expire without a mark", memoryGo,
-		"		s.stats.Expired++\n		s.hintLocked(e)\n	}\n	s.unlinkLocked(e)\n", "		s.stats.Expired++\n		s.hintLocked(e)\n	}\n	owner := e.owner.Load()\n	s.unlinkLocked(e)\n	e.owner.Store(owner)\n"},
+		"		s.stats.Expired++\n		s.hintLocked(e, now)\n	}\n	s.unlinkLocked(e)\n", "		s.stats.Expired++\n		s.hintLocked(e, now)\n	}\n	owner := e.owner.Load()\n	s.unlinkLocked(e)\n	e.owner.Store(owner)\n"},
 	{"free a cell while its load runs", cellGo,
 		"	if c.entries != nil || c.tickets != nil {", "	if c.entries != nil {"},
 	{"leave the old entry beside the new one", memoryGo,
@@ -241,7 +241,7 @@ var breaks = []brk{
 	{"let an entry outlive its token", entryGo,
 		"	e.good, e.beyond = min(good, dead), endless\n", "	e.good, e.beyond = good, endless\n"},
 	{"confirm a token that has expired", loadGo,
-		"	case out.dies <= clock.now():\n", "	case out.dies < 0:\n", "	if out.err != nil || out.reason != 0 || out.dies > now {", "	if now > 0 {"},
+		"	case out.dies != never && out.dies <= clock.now():\n", "	case out.dies < 0:\n", "	if out.err != nil || out.reason != 0 || out.dies > now {", "	if now > 0 {"},
 	{"join a load whose token has expired", loadGo,
 		"l.ticket.goodLocked() && now < l.ticket.dies", "l.ticket.goodLocked()"},
 	{"confirm one who comes after the expiry", hitGo,
@@ -263,7 +263,7 @@ var breaks = []brk{
 	{"confirm a previous secret past its end", loadGo,
 		"		out.dies = min(out.dies, r.previousEnds)\n", ""},
 	{"take a previous secret that has ended", loadGo,
-		"		if l.reply.previousEnds > clock.now() {", "		if found.Previous.Verify != nil {"},
+		"			if l.reply.previousEnds > clock.now() {", "			if l.reply.previousEnds != 0 {"},
 
 	// Turns, hints, leases.
 	{"take a hint for an answer", loadGo,
@@ -273,7 +273,7 @@ var breaks = []brk{
 	{"let a hint count again and again", hintsGo,
 		" && known.spent&bit == 0 && bit != 0", " && bit != 0"},
 	{"queue hinted loads with all others", loadGo,
-		"	l.place.Urgent = s.shelf.memory.hints.hasLocked(hintKey{q.digest, q.hash}, s.shelf.bit(), at.now)\n", ""},
+		"	l.place.Urgent = s.shelf.memory.hints.hasLocked(key, s.shelf.bit(), at.now)\n", ""},
 	{"go on with a flow that was freed", queueGo,
 		"		f = q.flow(w.Account) // it may have been the last of this flow\n", ""},
 	{"give each turn to the same account", queueGo,
