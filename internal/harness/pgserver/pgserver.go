@@ -24,10 +24,16 @@ import (
 // postgresql has one.
 var ErrNotInstalled = errors.New("pgserver: PostgreSQL is not installed (Debian: apt-get install postgresql)")
 
-// Need ends a test that got this error and needs a server: it skips the test if
-// there is no PostgreSQL, unless CI is set.
+// ErrShort is returned by Start in tests that run with -short.
+var ErrShort = errors.New("pgserver: no server is started with -short")
+
+// Need ends a test that got this error and needs a server: it skips the test with -short, and
+// if there is no PostgreSQL, unless CI is set.
 func Need(t testing.TB, err error) {
 	t.Helper()
+	if errors.Is(err, ErrShort) {
+		t.Skip(err)
+	}
 	if errors.Is(err, ErrNotInstalled) && os.Getenv("CI") == "" {
 		t.Skip(err)
 	}
@@ -46,6 +52,9 @@ type Server struct {
 // Start makes a new database cluster in a temporary folder, and starts its server.
 // The settings are lines for postgresql.conf.
 func Start(settings ...string) (*Server, error) {
+	if testing.Testing() && testing.Short() {
+		return nil, ErrShort
+	}
 	bin, err := programs()
 	if err != nil {
 		return nil, err
@@ -228,6 +237,9 @@ func (s *Server) Replica(settings ...string) (*Server, error) {
 	}
 	return r, r.Restart()
 }
+
+// Promote makes a replica a primary, and waits until it is one.
+func (s *Server) Promote() error { return s.run("pg_ctl", "-D", s.data(), "-w", "promote") }
 
 // URL is how to reach a database of the server, as user postgres.
 func (s *Server) URL(database string) string {
