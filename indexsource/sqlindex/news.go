@@ -34,6 +34,7 @@ type news struct {
 	thenMark string // at the rev that was seen last
 	replica  bool
 	triggers int
+	blind    bool // some of the schema's triggers are not in force: there may be changes of which it says nothing
 	same     bool // nothing was written since the last poll
 
 	changed []tokencache.TokenID
@@ -53,7 +54,10 @@ func (ix *Index) look(ctx context.Context) (news, error) {
 	if err != nil {
 		return news{}, err
 	}
-	if ix.dialect == SQLite && ix.db.Stats().MaxOpenConnections != 1 { // else there would be none left
+	if ix.dialect == SQLite {
+		if ix.db.Stats().MaxOpenConnections == 1 { // else there would be none left
+			defer ix.pinned.drop()
+		}
 		return ix.pinned.look(ctx, ix, seen)
 	}
 	if seen.uuid != "" {
@@ -81,6 +85,7 @@ func (ix *Index) glance(ctx context.Context, seen position) (news, error) {
 		return news{}, wrap("poll", err)
 	}
 	n.mark = n.thenMark // if the rev is the same
+	n.blind = n.triggers < triggersOf[ix.dialect]
 	return n, ix.check(n, seen)
 }
 
@@ -107,6 +112,7 @@ func (ix *Index) readNews(rows *sql.Rows, seen position) (news, error) {
 	if !found {
 		return news{}, errNoIndex
 	}
+	n.blind = n.triggers < triggersOf[ix.dialect]
 	return n, ix.check(n, seen)
 }
 
@@ -143,9 +149,9 @@ func (ix *Index) check(n news, seen position) error {
 }
 
 // doubtful reports whether the list of changes says too little: the index went
-// another way since the last poll, the list is cut, some of it is gone, or this program
-// does not know what it says.
+// another way since the last poll, the list is cut, some of it is gone, this program does
+// not know what it says, or nobody may have written it.
 func (n news) doubtful(seen position) bool {
 	return n.uuid != seen.uuid || n.rev < seen.rev || n.thenMark != seen.mark || n.swept > seen.rev ||
-		len(n.changed)+len(n.evicted) > manyChanges || n.unknown
+		len(n.changed)+len(n.evicted) > manyChanges || n.unknown || n.blind
 }

@@ -1,8 +1,10 @@
 package sqlindex
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"embed"
 	"errors"
 	"fmt"
@@ -117,8 +119,9 @@ func (ix *Index) Migrate(ctx context.Context) error {
 	if err != nil {
 		end = "ROLLBACK"
 	}
-	if endErr := execAll(context.WithoutCancel(ctx), conn, []string{end}); err == nil {
-		err = endErr
+	if endErr := execAll(context.WithoutCancel(ctx), conn, []string{end}); endErr != nil {
+		conn.Raw(func(any) error { return driver.ErrBadConn }) // it may still be in the transaction
+		err = cmp.Or(err, endErr)
 	}
 	ix.Nudge()
 	return err

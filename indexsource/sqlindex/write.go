@@ -210,6 +210,7 @@ func (ix *Index) transact(ctx context.Context, c change) (rows int64, err error)
 	if c.bump {
 		first += ", rev = rev + 1"
 	}
+	first += ix.dialect.patient()
 	if _, err := tx.ExecContext(ctx, ix.dialect.bind(first), c.by); err != nil {
 		return 0, wrap(c.op, err)
 	}
@@ -247,9 +248,11 @@ func (ix *Index) Renew(ctx context.Context) error {
 	if ix.dialect == PostgreSQL {
 		random = "gen_random_uuid()::TEXT"
 	}
-	_, err := ix.db.ExecContext(ctx, "UPDATE svctoken_meta SET uuid = "+random+", rev = rev + 1")
-	ix.Nudge()
-	return wrap("renew", err)
+	_, err := ix.change(ctx, change{
+		op: "renew", by: indexsource.Actor(ctx), query: "UPDATE svctoken_meta SET uuid = " + random + ", rev = rev + 1",
+		tell: (*indexsource.Source).EverythingChanged,
+	})
+	return err
 }
 
 // milli returns what the database keeps of a time: NULL for the zero Time.

@@ -32,6 +32,7 @@ func TestUnconfirmed(t *testing.T) {
 				"Rotate":        func(ctx context.Context) error { _, err := ix.Rotate(ctx, id, 0, "me"); return err },
 				"SetEnabled":    func(ctx context.Context) error { return ix.SetEnabled(ctx, id, false) },
 				"Delete":        func(ctx context.Context) error { return ix.Delete(ctx, id) },
+				"Renew":         ix.Renew,
 				"DeleteAccount": func(ctx context.Context) error { _, err := ix.DeleteAccount(ctx, fleet); return err },
 				"Evict": func(ctx context.Context) error {
 					_, err := evictor.Evict(ctx, "elastic", "fleet-server", "*")

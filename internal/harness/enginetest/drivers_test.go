@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -139,6 +140,82 @@ func TestStandbyAway(t *testing.T) {
 			if err := ix.Delete(t.Context(), token.ID()); err != nil && !errors.Is(err, tokencache.ErrNotFound) {
 				t.Errorf("with the standby: got %v", err)
 			}
+		})
+	}
+}
+
+// TestStatementTimeout: a timeout that a host sets for its statements does not end the
+// wait for the standby, which PostgreSQL would answer with success.
+func TestStatementTimeout(t *testing.T) {
+	s, err := pgserver.Start("fsync = off")
+	pgserver.Need(t, err)
+	defer s.Close()
+	d := newSchema(t, s)
+	d.migrate(t)
+	admin := d.open(t)
+	ix := d.index(t, d.open(t), sqlindex.Config{})
+	token, err := ix.Create(t.Context(), fleet.TokenID("token1"), "me")
+	if err != nil {
+		t.Fatal(err)
+	}
+	execSQL(t, admin, "ALTER ROLE postgres SET statement_timeout = 300") // of sessions from now on
+	execSQL(t, admin, "ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
+	execSQL(t, admin, "SELECT pg_reload_conf()")
+	for began := time.Now(); query(t, d, "SHOW synchronous_standby_names") != "nobody" && time.Since(began) < 10*time.Second; {
+		time.Sleep(10 * time.Millisecond)
+	}
+	late := d.index(t, d.open(t), sqlindex.Config{})
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+	defer cancel()
+	if err := late.Delete(ctx, token.ID()); !errors.Is(err, sqlindex.ErrUnconfirmed) {
+		t.Errorf("without the standby: got %v", err)
+	}
+}
+
+// TestPromotedStandby: the synchronous standby is promoted, and nobody has stopped the old
+// primary. With no driver is a change that is made there reported as done; one that is made
+// on the new primary is, and holds there.
+func TestPromotedStandby(t *testing.T) {
+	for name, open := range postgresDrivers {
+		t.Run(name, func(t *testing.T) {
+			primary, err := pgserver.Start("fsync = off", "max_connections = 50")
+			pgserver.Need(t, err)
+			defer primary.Close()
+			d := newSchema(t, primary)
+			d.migrate(t)
+			old := d.index(t, opened(t, open, d.dsn), sqlindex.Config{})
+			standby, err := primary.Replica()
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer standby.Close()
+			execSQL(t, d.open(t), "ALTER SYSTEM SET synchronous_standby_names = '*'")
+			execSQL(t, d.open(t), "SELECT pg_reload_conf()")
+			token, err := old.Create(t.Context(), fleet.TokenID("token1"), "me")
+			for err == nil && query(t, d, "SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'sync'") == "0" {
+				time.Sleep(10 * time.Millisecond)
+			}
+			if err != nil || standby.Promote() != nil {
+				t.Fatal(err)
+			}
+			for name, do := range operations(old) {
+				if !changes[name] {
+					continue
+				}
+				ctx, cancel := context.WithTimeout(t.Context(), 700*time.Millisecond)
+				if err := do(ctx); err == nil {
+					t.Errorf("%s on the old primary is reported as done", name)
+				}
+				cancel()
+			}
+			at := d
+			at.dsn = strings.Replace(d.dsn, primary.URL("postgres"), standby.URL("postgres"), 1)
+			n := at.nodeOf(t, opened(t, open, at.dsn), sqlindex.Config{})
+			n.want(t, token, "confirmed")
+			if err := n.index.Delete(t.Context(), token.ID()); err != nil {
+				t.Error(err)
+			}
+			n.want(t, token, "refused")
 		})
 	}
 }

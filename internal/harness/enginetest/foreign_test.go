@@ -2,6 +2,7 @@ package enginetest
 
 import (
 	"fmt"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -34,6 +35,8 @@ func TestForeignWriters(t *testing.T) {
 		{"two tokens change their names", "UPDATE svctoken_tokens SET name = 'x' WHERE " + key + "; UPDATE svctoken_tokens SET name = 'token1' WHERE name = 'token3'; UPDATE svctoken_tokens SET name = 'token3' WHERE name = 'x'", "refused", 1, both},
 		{"upsert", "INSERT INTO svctoken_tokens (namespace, service, name, hash, enabled) VALUES ('elastic', 'fleet-server', 'token1', '', FALSE) ON CONFLICT (namespace, service, name) DO UPDATE SET enabled = EXCLUDED.enabled", "refused", 1, both},
 		{"disabled and enabled by a trigger of the host's", "HOSTTRIGGER; UPDATE svctoken_tokens SET hash = hash WHERE " + key, "refused", 1, both},
+		{"by a trigger of the host's, when its own column is written", "ALTER TABLE svctoken_tokens ADD COLUMN own INTEGER; OWNTRIGGER(enabled = FALSE); UPDATE svctoken_tokens SET own = 1 WHERE " + key, "refused", 1, both},
+		{"another hash by a trigger of the host's", "ALTER TABLE svctoken_tokens ADD COLUMN own INTEGER; OWNTRIGGER(hash = FALSE); UPDATE svctoken_tokens SET own = 1 WHERE " + key, "error", 1, both},
 		{"every account", "UPDATE svctoken_tokens SET enabled = FALSE", "refused", 0, both},
 		{"replace", "REPLACE INTO svctoken_tokens (namespace, service, name, hash, enabled) VALUES ('elastic', 'fleet-server', 'token1', '', FALSE)", "refused", 1, both[:1]},
 		{"update or replace", "UPDATE OR REPLACE svctoken_tokens SET name = 'token1', enabled = FALSE WHERE name = 'token3'", "refused", 1, both[:1]},
@@ -55,7 +58,7 @@ func TestForeignWriters(t *testing.T) {
 					n.want(t, token1, "confirmed")
 					n.want(t, token2, "confirmed")
 				}
-				transaction(t, d, strings.ReplaceAll(test.sql, "HOSTTRIGGER", hostTrigger[d.kind]))
+				transaction(t, d, ownTrigger.ReplaceAllString(strings.ReplaceAll(test.sql, "HOSTTRIGGER", hostTrigger[d.kind]), ownTriggers[d.kind]))
 				for _, n := range nodes {
 					n.poll(t)
 					got := n.ask(t.Context(), token1)
@@ -161,6 +164,16 @@ var hostTrigger = map[sqlindex.Dialect]string{
 		"; CREATE TRIGGER zz_host BEFORE UPDATE ON svctoken_tokens FOR EACH ROW EXECUTE FUNCTION host()",
 }
 
+// ownTriggers are triggers of the host's, which set a column of ours when it writes to its own.
+var (
+	ownTrigger  = regexp.MustCompile(`OWNTRIGGER\((\w+) = FALSE\)`)
+	ownTriggers = map[sqlindex.Dialect]string{
+		sqlindex.SQLite: "CREATE TRIGGER zz_own AFTER UPDATE OF own ON svctoken_tokens BEGIN UPDATE svctoken_tokens SET $1 = 0 WHERE name = NEW.name; END",
+		sqlindex.PostgreSQL: "CREATE FUNCTION own() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN NEW.$1 = FALSE; RETURN NEW; END'" +
+			"; CREATE TRIGGER zz_own BEFORE UPDATE ON svctoken_tokens FOR EACH ROW EXECUTE FUNCTION own()",
+	}
+)
+
 // TestManyChanges: more changes than are worth a list empty the caches.
 func TestManyChanges(t *testing.T) {
 	each(t, func(t *testing.T, d database) {
@@ -200,12 +213,13 @@ func TestSweep(t *testing.T) {
 	})
 }
 
-// TestTriggersGone: without its triggers a schema is not up to date, and the caches
-// are cleared when that is seen.
+// TestTriggersGone: without its triggers a schema is not up to date, the caches are
+// cleared when that is seen, and at each poll from then on: what is changed says nothing.
 func TestTriggersGone(t *testing.T) {
 	each(t, func(t *testing.T, d database) {
 		n := d.node(t, sqlindex.Config{})
-		n.want(t, n.create(t, "token1"), "confirmed")
+		token := n.create(t, "token1")
+		n.want(t, token, "confirmed")
 		if d.kind == sqlindex.SQLite {
 			transaction(t, d, "DROP TRIGGER svctoken_tokens_update")
 		} else {
@@ -214,6 +228,12 @@ func TestTriggersGone(t *testing.T) {
 		n.poll(t)
 		if state := n.source.State(); state.UpToDate || n.cache.Stats().Entries != 0 {
 			t.Errorf("got %+v with %d entries", state, n.cache.Stats().Entries)
+		}
+		db := d.open(t)
+		for _, step := range []struct{ enabled, want string }{{"FALSE", "refused"}, {"TRUE", "confirmed"}, {"FALSE", "refused"}} {
+			execSQL(t, db, "UPDATE svctoken_tokens SET enabled = "+step.enabled)
+			n.poll(t)
+			n.want(t, token, step.want)
 		}
 	})
 }

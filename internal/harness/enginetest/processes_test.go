@@ -5,6 +5,7 @@ import (
 	"context"
 	"database/sql"
 	"database/sql/driver"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -227,22 +228,38 @@ func TestKilledProcess(t *testing.T) {
 	n.want(t, token, "refused")
 }
 
-// TestOneConnection: an index shares a SQLite handle that may have one connection.
+// TestOneConnection: an index shares a SQLite handle that may have one connection, and
+// notices what others do, and that the file is replaced.
 func TestOneConnection(t *testing.T) {
 	d := sqlite(t)
 	d.migrate(t)
 	n := d.node(t, sqlindex.Config{})
 	db := d.open(t)
 	db.SetMaxOpenConns(1)
-	ix := d.index(t, db, sqlindex.Config{})
-	if err := ix.Poll(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	one := d.nodeOf(t, db, sqlindex.Config{})
 	token := n.create(t, "token1")
-	if _, ok, err := ix.Get(t.Context(), token.ID()); !ok || err != nil {
-		t.Errorf("got %v, %v", ok, err)
+	one.poll(t)
+	one.want(t, token, "confirmed")
+	for _, enabled := range []bool{false, true, false, true} {
+		by := n
+		if enabled {
+			by = one
+		}
+		if err := by.index.SetEnabled(t.Context(), token.ID(), enabled); err != nil {
+			t.Fatal(err)
+		}
+		one.poll(t)
+		one.want(t, token, map[bool]string{true: "confirmed", false: "refused"}[enabled])
 	}
-	if err := ix.Poll(t.Context()); err != nil {
+	other := sqlite(t)
+	other.migrate(t)
+	if err := os.Rename(pathOf(other), pathOf(d)); err != nil {
 		t.Fatal(err)
+	}
+	if err := one.index.Poll(t.Context()); !errors.Is(err, sqlindex.ErrReplaced) {
+		t.Errorf("Poll: got %v", err)
+	}
+	if got := one.ask(t.Context(), token); !strings.Contains(got, "replaced") {
+		t.Errorf("got %q", got)
 	}
 }
