@@ -100,18 +100,16 @@ func (l *Log) writeSQLite(ctx context.Context, do func(querier) error) error {
 		return err
 	}
 	defer conn.Close()
-	if _, err := conn.ExecContext(ctx, "BEGIN IMMEDIATE"); err != nil {
-		return err
+	if _, err = conn.ExecContext(ctx, "BEGIN IMMEDIATE"); err == nil {
+		err = do(conn)
 	}
-	if err = do(conn); err == nil {
+	if err == nil {
 		if _, err = conn.ExecContext(ctx, "COMMIT"); err == nil {
 			return committed(ctx)
 		}
 	}
-	if err != nil {
-		if _, rollbackErr := conn.ExecContext(context.WithoutCancel(ctx), "ROLLBACK"); rollbackErr != nil {
-			conn.Raw(func(any) error { return driver.ErrBadConn }) // it may still be in the transaction
-		}
+	if _, rollbackErr := conn.ExecContext(context.WithoutCancel(ctx), "ROLLBACK"); rollbackErr != nil {
+		conn.Raw(func(any) error { return driver.ErrBadConn }) // it may still be in the transaction
 	}
 	return err
 }

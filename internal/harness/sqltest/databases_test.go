@@ -3,8 +3,8 @@ package sqltest
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"fmt"
-	"net"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -12,10 +12,6 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
-
-	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/stdlib"
-	_ "github.com/ncruces/go-sqlite3/driver"
 
 	"github.com/svctoken/svctoken/fleet/fleetlog"
 	"github.com/svctoken/svctoken/fleet/fleetsql"
@@ -37,6 +33,7 @@ func TestMain(m *testing.M) {
 // A database is an empty database of SQLite, or an empty schema of PostgreSQL.
 type database struct {
 	dialect fleetsql.Dialect
+	driver  string // of drivers
 	dsn     string
 	path    string // of SQLite's file
 	poll    time.Duration
@@ -44,7 +41,7 @@ type database struct {
 
 func sqlite(t testing.TB) database {
 	path := filepath.Join(t.TempDir(), "fleet.db")
-	return database{fleetsql.SQLite, sqliteDSN(path), path, 20 * time.Millisecond}
+	return database{fleetsql.SQLite, "ncruces", sqliteDSN(path), path, 20 * time.Millisecond}
 }
 
 func sqliteDSN(path string) string {
@@ -62,7 +59,7 @@ func postgres(t testing.TB) database {
 
 func newSchema(t testing.TB, s *pgserver.Server) database {
 	t.Helper()
-	d := database{dialect: fleetsql.PostgreSQL, dsn: s.URL("postgres"), poll: 20 * time.Millisecond}
+	d := database{dialect: fleetsql.PostgreSQL, driver: "pgx", dsn: s.URL("postgres"), poll: 20 * time.Millisecond}
 	schema := fmt.Sprintf("fleet%d", schemas.Add(1))
 	execSQL(t, d.open(t, nil), "CREATE SCHEMA "+schema)
 	d.dsn += "&search_path=" + schema
@@ -75,27 +72,27 @@ func each(t *testing.T, test func(*testing.T, database)) {
 	t.Run("PostgreSQL", func(t *testing.T) { test(t, postgres(t)) })
 }
 
+// with returns the database, to be opened with another driver.
+func (d database) with(driver string) database {
+	d.driver = driver
+	return d
+}
+
 // open opens the database, on PostgreSQL through the gate, if there is one.
 func (d database) open(t testing.TB, g *gate) *sql.DB {
 	t.Helper()
-	var db *sql.DB
-	if d.dialect == fleetsql.SQLite {
-		var err error
-		if db, err = sql.Open("sqlite3", d.dsn); err != nil {
-			t.Fatal(err)
-		}
-	} else {
-		cfg, err := pgx.ParseConfig(d.dsn)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if g != nil {
-			cfg.DialFunc = g.dial
-		}
-		db = stdlib.OpenDB(*cfg)
-	}
+	db := sql.OpenDB(d.connector(t, g))
 	t.Cleanup(func() { db.Close() })
 	return db
+}
+
+func (d database) connector(t testing.TB, g *gate) driver.Connector {
+	t.Helper()
+	c, err := drivers[d.driver](d.dsn, g)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
 }
 
 // A node is a log, and what is between it and its database.
@@ -131,7 +128,7 @@ func (d database) bench(t *testing.T) fleettest.Bench {
 		},
 	}
 	if d.dialect == fleetsql.PostgreSQL {
-		b.Cut = func(e fleetlog.Log) { e.(*node).gate.cut() }
+		b.Cut = func(e fleetlog.Log) { e.(*node).gate.cut(true, true) }
 		b.Heal = func(e fleetlog.Log) { e.(*node).gate.heal() }
 	}
 	return b
@@ -148,97 +145,4 @@ func execSQL(t testing.TB, db *sql.DB, statement string, args ...any) {
 	if _, err := db.ExecContext(t.Context(), statement, args...); err != nil {
 		t.Fatalf("%s: %v", statement, err)
 	}
-}
-
-// A gate is where connections go through. While it is cut, what is written is lost,
-// nothing arrives, and nobody connects. The connections that were there end when it is
-// healed.
-type gate struct {
-	mu     sync.Mutex    // guards the fields below
-	opened chan struct{} // closed while connections go through
-	conns  []*gated      // made since the last cut
-}
-
-func newGate() *gate {
-	g := &gate{opened: make(chan struct{})}
-	close(g.opened)
-	return g
-}
-
-func (g *gate) state() <-chan struct{} {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return g.opened
-}
-
-func (g *gate) cut() {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.isOpen() {
-		g.opened = make(chan struct{})
-	}
-}
-
-// isOpen needs the mutex.
-func (g *gate) isOpen() bool {
-	select {
-	case <-g.opened:
-		return true
-	default:
-		return false
-	}
-}
-
-// heal may be called for a cut that another one has healed: faults overlap.
-func (g *gate) heal() {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.isOpen() {
-		return
-	}
-	close(g.opened)
-	for _, c := range g.conns {
-		c.Conn.Close()
-	}
-	g.conns = nil
-}
-
-func (g *gate) dial(ctx context.Context, network, address string) (net.Conn, error) {
-	opened := g.state()
-	select {
-	case <-opened:
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
-	conn, err := new(net.Dialer).DialContext(ctx, network, address)
-	if err != nil {
-		return nil, err
-	}
-	c := &gated{Conn: conn, gate: g, opened: opened}
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.conns = append(g.conns, c)
-	return c, nil
-}
-
-// gated is a connection that was made while the gate's channel was this one.
-type gated struct {
-	net.Conn
-	gate   *gate
-	opened <-chan struct{}
-}
-
-func (c *gated) Read(b []byte) (int, error) {
-	n, err := c.Conn.Read(b)
-	for err == nil && c.gate.state() != c.opened {
-		n, err = c.Conn.Read(b) // what came meanwhile is lost
-	}
-	return n, err
-}
-
-func (c *gated) Write(b []byte) (int, error) {
-	if c.gate.state() != c.opened {
-		return len(b), nil
-	}
-	return c.Conn.Write(b)
 }

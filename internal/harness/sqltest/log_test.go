@@ -318,7 +318,7 @@ func TestOpen(t *testing.T) {
 			t.Errorf("got %v, want ErrFormat", err)
 		}
 	})
-	memory := database{fleetsql.SQLite, "file::memory:?_pragma=synchronous(FULL)", "", 0}
+	memory := database{fleetsql.SQLite, "ncruces", "file::memory:?_pragma=synchronous(FULL)", "", 0}
 	db := memory.open(t, nil)
 	db.SetMaxOpenConns(1)
 	if _, err := fleetsql.Open(t.Context(), db, fleetsql.SQLite, fleetsql.Config{}); err == nil || !strings.Contains(err.Error(), "in memory") {

@@ -2,13 +2,12 @@ package sqltest
 
 import (
 	"context"
-	"database/sql"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/svctoken/svctoken/fleet/fleetlog"
-	"github.com/svctoken/svctoken/fleet/fleetsql"
 	"github.com/svctoken/svctoken/internal/harness/pgserver"
 )
 
@@ -16,8 +15,8 @@ import (
 // acknowledged, however often it is tried, though PostgreSQL shows it once a client has
 // given up. When the standby need not be waited for any more, it is, where it was.
 func TestStandbyIsAway(t *testing.T) {
-	for name, open := range drivers {
-		t.Run(name, func(t *testing.T) { standbyIsAway(t, open) })
+	for _, driver := range postgresDrivers {
+		t.Run(driver, func(t *testing.T) { standbyIsAway(t, postgresAlone(t).with(driver)) })
 	}
 }
 
@@ -30,10 +29,8 @@ func postgresAlone(t *testing.T) database {
 	return newSchema(t, s)
 }
 
-func standbyIsAway(t *testing.T, open func(testing.TB, string) *sql.DB) {
-	d := postgresAlone(t)
-	db := open(t, d.dsn)
-	e := &node{Log: openLog(t, db, d.dialect, fleetsql.Config{Poll: d.poll}), db: db}
+func standbyIsAway(t *testing.T, d database) {
+	e := d.connect(t)
 	try := func(key, id string) error {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second/2)
 		defer cancel()
@@ -70,4 +67,56 @@ func setStandby(t *testing.T, e *node, name string) {
 	t.Helper()
 	execSQL(t, e.db, "ALTER SYSTEM SET synchronous_standby_names = '"+name+"'")
 	execSQL(t, e.db, "SELECT pg_reload_conf()")
+}
+
+// TestPromotedStandby: the primary loses its synchronous standby, which is promoted, and a
+// node joins the log there and deletes a token. With no driver does the node of the old
+// primary, which nobody has stopped, confirm the token once the deletion has returned; nor
+// does it renew its lease.
+func TestPromotedStandby(t *testing.T) {
+	for _, driver := range postgresDrivers {
+		t.Run(driver, func(t *testing.T) {
+			t.Parallel()
+			promoteStandby(t, driver)
+		})
+	}
+}
+
+func promoteStandby(t *testing.T, driver string) {
+	const lease = 3 * time.Second
+	primary, err := pgserver.Start("fsync = off")
+	pgserver.Need(t, err)
+	defer primary.Close()
+	d := newSchema(t, primary)
+	standby, err := primary.Replica()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer standby.Close()
+	setStandby(t, &node{db: d.open(t, nil)}, "*")
+	before := d.with(driver).host(t, 1, lease)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	token := create(ctx, t, []*host{before})
+	w := newWatch(ctx, token, []*host{before})
+	w.until(ctx, &w.confirmed, 10)
+	if err := standby.Promote(); err != nil {
+		t.Fatal(err)
+	}
+	d.dsn = strings.Replace(d.dsn, primary.URL("postgres"), standby.URL("postgres"), 1)
+	after := d.with(driver).host(t, 2, lease)
+	if err := after.member.Index().Delete(ctx, token.ID()); err != nil {
+		t.Fatal(err)
+	}
+	now := time.Now()
+	w.revoked.Store(&now)
+	<-time.After(2 * lease)
+	if n := w.wrong.Load(); n > 0 {
+		t.Errorf("the node of the old primary has confirmed the token %d times after its deletion had returned", n)
+	}
+	if st := before.member.Status(); st.Serving && time.Now().Before(st.Until) {
+		t.Errorf("the node of the old primary serves on: %+v", st)
+	}
+	cancel()
+	w.asking.Wait()
 }

@@ -10,45 +10,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
-	"github.com/jackc/pgx/v5/pgconn/ctxwatch"
-	"github.com/jackc/pgx/v5/stdlib"
-	_ "github.com/lib/pq"
-
-	"github.com/svctoken/svctoken/fleet"
 	"github.com/svctoken/svctoken/fleet/fleetlog"
 	"github.com/svctoken/svctoken/fleet/fleetsql"
-	"github.com/svctoken/svctoken/tokencache"
 )
-
-// drivers open a PostgreSQL with each driver that hosts use.
-var drivers = map[string]func(t testing.TB, dsn string) *sql.DB{
-	"pgx": func(t testing.TB, dsn string) *sql.DB { return openDriver(t, "pgx", dsn) },
-	"pgx, which cancels at the server": func(t testing.TB, dsn string) *sql.DB {
-		cfg, err := pgx.ParseConfig(dsn)
-		if err != nil {
-			t.Fatal(err)
-		}
-		cfg.BuildContextWatcherHandler = func(c *pgconn.PgConn) ctxwatch.Handler {
-			return &pgconn.CancelRequestContextWatcherHandler{Conn: c, CancelRequestDelay: 0, DeadlineDelay: 2 * time.Second}
-		}
-		db := stdlib.OpenDB(*cfg)
-		t.Cleanup(func() { db.Close() })
-		return db
-	},
-	"lib/pq": func(t testing.TB, dsn string) *sql.DB { return openDriver(t, "postgres", dsn) },
-}
-
-func openDriver(t testing.TB, driver, dsn string) *sql.DB {
-	t.Helper()
-	db, err := sql.Open(driver, dsn)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { db.Close() })
-	return db
-}
 
 func openLog(t testing.TB, db *sql.DB, dialect fleetsql.Dialect, cfg fleetsql.Config) *fleetsql.Log {
 	t.Helper()
@@ -239,43 +203,6 @@ func TestPollsSlowDown(t *testing.T) {
 	}
 	if total := fast[0] + fast[1] + fast[2] + fast[3] + fast[4]; total > 15*d.poll {
 		t.Errorf("without notifications the next ones were found after %v", fast)
-	}
-}
-
-// TestPromotedStandby: the primary is cut off from its synchronous standby, which is
-// promoted. With no driver does a node of the old primary go on answering after its lease.
-func TestPromotedStandby(t *testing.T) {
-	for name, open := range drivers {
-		t.Run(name, func(t *testing.T) {
-			d := postgresAlone(t)
-			log := openLog(t, open(t, d.dsn), d.dialect, fleetsql.Config{Poll: d.poll})
-			group := tokencache.NewGroup(tokencache.GroupConfig{})
-			t.Cleanup(group.Close)
-			const lease = 2 * time.Second
-			n, err := fleet.New(log, group, fleet.Config{Lease: lease, Name: "old"})
-			if err != nil {
-				t.Fatal(err)
-			}
-			t.Cleanup(n.Close)
-			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
-			defer cancel()
-			if err := n.Ready(ctx); err != nil {
-				t.Fatal(err)
-			}
-			setStandby(t, &node{db: d.open(t, nil)}, "nobody") // which would be the promoted one
-			since := time.Now()
-			var last time.Time
-			for time.Since(since) < 4*lease {
-				if st := n.Status(); st.Serving && time.Now().Before(st.Until) {
-					last = time.Now()
-				}
-				<-time.After(20 * time.Millisecond)
-			}
-			if late := last.Sub(since); late > lease+lease/2 {
-				t.Errorf("it answered until %v after the standby had gone, with a lease of %v", late, lease)
-			}
-			setStandby(t, &node{db: d.open(t, nil)}, "")
-		})
 	}
 }
 

@@ -148,6 +148,9 @@ func (e engine) measure(ctx context.Context) error {
 	}); err != nil {
 		return err
 	}
+	if err := e.hostsColumn(ctx, db); err != nil {
+		return err
+	}
 	for _, nodes := range []int{1, 10} {
 		if err := e.eviction(ctx, nodes, time.Second, false); err != nil {
 			return err
