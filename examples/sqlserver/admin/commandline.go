@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"net/url"
 	"os"
 	"os/user"
 	"slices"
@@ -18,7 +19,8 @@ import (
 type command struct {
 	verb
 	storeName, out, by string
-	expires            string
+	expires            string    // the flag's text
+	until              time.Time // what it says; the zero Time: never
 	grace, unused      age
 	dryRun, json       bool
 	wait               string
@@ -133,13 +135,8 @@ func (c *command) check(given, args []string) error {
 	if c.storeName == "" {
 		return errors.New("-store is missing: file:PATH, sqlite:PATH or postgres://USER@HOST/DATABASE")
 	}
-	switch {
-	case c.name == "expire" && c.expires == "":
-		return errors.New("-expires is missing: an age, a date or never")
-	case c.name == "disable-unused" && c.unused <= 0:
-		return errors.New("-unused is missing, 90d for example")
-	case c.grace < 0 || c.unused < 0:
-		return errors.New("a time is negative")
+	if err := c.checkFlags(); err != nil {
+		return err
 	}
 	if strings.HasPrefix(c.storeName, "file:") {
 		if err := c.checkFile(); err != nil {
@@ -148,6 +145,37 @@ func (c *command) check(given, args []string) error {
 	}
 	return c.checkArguments(args)
 }
+
+// checkFlags checks the flags' values before anything is done.
+func (c *command) checkFlags() (err error) {
+	switch {
+	case c.name == "expire" && c.expires == "":
+		return errors.New("-expires is missing: an age, a date or never")
+	case c.name == "disable-unused" && c.unused == 0:
+		return errors.New("-unused is missing, 90d for example")
+	case c.grace < 0 || c.unused < 0:
+		return errors.New("a time is negative")
+	case c.timeout <= 0:
+		return errors.New("-timeout must be more than 0")
+	case c.limit < 1:
+		return errors.New("-limit must be 1 or more")
+	case isBearer(c.by):
+		return errors.New("-by is a name, not a bearer")
+	}
+	if c.until, err = expiry(c.expires, time.Now()); err != nil || c.wait == "" {
+		return err
+	}
+	for text := range strings.SplitSeq(c.wait, ",") {
+		u, err := url.Parse(text)
+		if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
+			return errors.New("-wait must be URLs such as http://node1:9200/_stats, with commas between them")
+		}
+	}
+	return nil
+}
+
+// isBearer reports whether a text begins as every bearer does, and no name.
+func isBearer(text string) bool { return strings.HasPrefix(text, "AAEAA") }
 
 // checkFile checks what a file can do. It says of a token its id and its hash, no more.
 func (c *command) checkFile() error {
@@ -163,15 +191,14 @@ func (c *command) checkFile() error {
 
 func (c *command) checkArguments(args []string) (err error) {
 	switch {
+	case slices.ContainsFunc(args, isBearer):
+		return errors.New("that is a bearer, or the beginning of one: the command whois reads it from standard input")
 	case len(args) > 1 || len(args) == 1 && c.takes == noArgument:
 		return fmt.Errorf("too many arguments: %d", len(args))
 	case len(args) == 0 && (c.takes == aToken || c.takes == anAccount):
 		return fmt.Errorf("it needs %v", c.takes)
 	case len(args) == 0:
 		return nil
-	}
-	if strings.HasPrefix(args[0], "AAEAA") {
-		return errors.New("that is a bearer, or the beginning of one: the command whois reads it from standard input")
 	}
 	if c.takes == aToken || c.takes == anyOrNone && strings.Count(args[0], "/") > 1 {
 		c.id, err = tokencache.ParseTokenID(args[0])

@@ -76,16 +76,30 @@ func (s sqlStore) ofAccount(ctx context.Context, account tokencache.Account) ite
 }
 
 func (c *command) list(ctx context.Context, index sqlStore) error {
+	return c.eachUnused(ctx, index, c.printToken)
+}
+
+// eachUnused does something with each token that nobody has used for the time of -unused,
+// and then says if uses may not have been kept for so long.
+func (c *command) eachUnused(ctx context.Context, index sqlStore, do func(token) error) error {
+	never, kept := 0, false
 	for t, err := range index.tokens(ctx, c.account) {
 		if err != nil {
 			return err
 		}
+		kept = kept || !t.used.IsZero() && time.Since(t.used) >= time.Duration(c.unused)
 		if !t.unusedFor(time.Duration(c.unused)) {
 			continue
 		}
-		if err := c.printToken(t); err != nil {
+		if t.used.IsZero() {
+			never++
+		}
+		if err := do(t); err != nil {
 			return err
 		}
+	}
+	if c.unused > 0 && never > 0 && !kept {
+		fmt.Fprintf(c.stderr, "admin: %d of them have no use noted, and no use of any token is noted from before %v ago: if servers keep uses only since then, they may have been used\n", never, &c.unused)
 	}
 	return nil
 }

@@ -22,6 +22,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"regexp"
 	"syscall"
 
 	"github.com/svctoken/svctoken/tokencache"
@@ -46,6 +47,9 @@ const (
 // errUsage is wrapped by the errors of a wrong command line.
 var errUsage = errors.New("")
 
+// bearers are what no message repeats, wherever somebody has pasted one.
+var bearers = regexp.MustCompile(`AAEAA[\w+/=-]*`)
+
 // run returns the exit status.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout *os.File, stderr io.Writer) int {
 	c, err := parse(args)
@@ -61,7 +65,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout *os.File, s
 		err = c.run(ctx)
 	}
 	if err != nil {
-		fmt.Fprintf(stderr, "admin: %v\n", err)
+		fmt.Fprintf(stderr, "admin: %s\n", bearers.ReplaceAllString(err.Error(), "AAEAA[...]"))
 	}
 	switch {
 	case err == nil:

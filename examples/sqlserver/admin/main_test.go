@@ -293,8 +293,10 @@ func TestRevoke(t *testing.T) {
 	if _, out, _ := admin(t, "-store", store, "list"); !strings.HasPrefix(out, "elastic/fleet-server-2/a\t") || strings.Count(out, "\n") != 1 {
 		t.Errorf("left: %q", out)
 	}
-	if code, _, errs := admin(t, "-store", store, "revoke", "elastic/fleet-server"); code != absent {
-		t.Errorf("of none: got %d, %s", code, errs)
+	for _, dry := range []bool{true, false} {
+		if code, _, errs := admin(t, "-store", store, "revoke", "elastic/fleet-server", fmt.Sprintf("-dry-run=%t", dry)); code != absent {
+			t.Errorf("of none, dry run %t: got %d, %s", dry, code, errs)
+		}
 	}
 }
 
@@ -330,6 +332,17 @@ func TestUnused(t *testing.T) {
 	}
 	if _, out, _ := admin(t, "-store", store, "list", "elastic/fleet-server"); strings.Count(out, "\tdisabled\t") != 1 {
 		t.Errorf("got %q", out)
+	}
+	// Nobody can tell whether uses were kept 90 days ago, until a use of then is noted.
+	const doubt = "1 of them have no use noted, and no use of any token is noted from before 90d ago"
+	if _, _, errs := admin(t, "-store", store, "list", "-unused", "90d"); !strings.Contains(errs, doubt) {
+		t.Errorf("got %q", errs)
+	}
+	if _, err := db.ExecContext(t.Context(), fmt.Sprintf("UPDATE svctoken_used SET used = %d", now-95*day)); err != nil {
+		t.Fatal(err)
+	}
+	if _, out, errs := admin(t, "-store", store, "list", "-unused", "90d"); errs != "" || strings.Count(out, "\n") != 2 {
+		t.Errorf("got %q, %q", out, errs)
 	}
 }
 
@@ -374,6 +387,31 @@ func TestWhois(t *testing.T) {
 	}
 }
 
+// TestWhoisAfterRotation: the secret before is told from the one that is good, and until when
+// it is good too.
+func TestWhoisAfterRotation(t *testing.T) {
+	store := sqliteStore(t)
+	const id = "elastic/fleet-server/token1"
+	before := newToken(t, store, id)
+	for _, test := range []struct{ grace, want string }{{"7d", "good until "}, {"1ms", "refused since "}} {
+		out := filepath.Join(t.TempDir(), "bearer")
+		if code, _, errs := admin(t, "rotate", id, "-grace", test.grace, "-out", out, "-store", store); code != done {
+			t.Fatal(errs)
+		}
+		<-time.After(2 * time.Millisecond)
+		after, err := os.ReadFile(out)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for bearer, want := range map[string]string{before: "the secret matches the one before, which is " + test.want, string(after): "the secret matches\tenabled"} {
+			if code, out, errs := adminWith(t, bearer, "whois", "-store", store); code != done || !strings.HasPrefix(out, id+"\t"+want) {
+				t.Errorf("grace %s: got %d, %q, %s", test.grace, code, out, errs)
+			}
+		}
+		before = strings.TrimSpace(string(after))
+	}
+}
+
 // TestCommandLine: help goes to standard output with status 0; an error says first what is
 // wrong, and names no bearer.
 func TestCommandLine(t *testing.T) {
@@ -392,7 +430,16 @@ func TestCommandLine(t *testing.T) {
 		{"delete -store " + store, "admin: delete: it needs NAMESPACE/SERVICE/TOKEN\n"},
 		{"delete a/b/c d/e/f -store " + store, "admin: delete: too many arguments: 2\n"},
 		{"delete a/b/c -expires 1d -store " + store, "admin: delete: it has no flag -expires\n"},
-		{"create a/b/c -expires yesterday -store " + store, "admin: -expires must be an age such as 90d"},
+		{"create a/b/c -expires yesterday -store " + store, "admin: create: -expires must be an age such as 90d"},
+		{"create a/b/c -expires yesterday -store sqlite:/nowhere/x", "admin: create: -expires must be an age such as 90d"},
+		{"delete a/b/c -wait node1:9200/_stats -store " + store, "admin: delete: -wait must be URLs such as http://node1:9200/_stats"},
+		{"delete a/b/c -wait http://a/_stats, -store " + store, "admin: delete: -wait must be URLs"},
+		{"delete a/b/c -timeout 0s -store " + store, "admin: delete: -timeout must be more than 0\n"},
+		{"history -limit 0 -store " + store, "admin: history: -limit must be 1 or more\n"},
+		{"AAEAAWVsYXN0aWMvZmxlZXQ -store " + store, `admin: unknown command "AAEAA[...]"` + "\n"},
+		{"create a/b/c -grace AAEAAWVsYXN0aWMvZmxlZXQ -store " + store, `admin: invalid value "AAEAA[...]" for flag -grace: `},
+		{"delete a/b/c -by AAEAAWVsYXN0aWMvZmxlZXQ -store " + store, "admin: delete: -by is a name, not a bearer\n"},
+		{"whois AAEAAWVsYXN0aWMvZmxlZXQ -store " + store, "admin: whois: that is a bearer, or the beginning of one: the command whois reads it from standard input\n"},
 		{"rotate a/b/c -grace -1h -store " + store, "admin: rotate: a time is negative\n"},
 		{"rotate a/b/c -grace x -store " + store, `admin: invalid value "x" for flag -grace: must be a time such as 90d, 12h or 30m` + "\n"},
 		{"expire a/b/c -store " + store, "admin: expire: -expires is missing"},

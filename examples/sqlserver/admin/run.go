@@ -35,19 +35,11 @@ func (c *command) do(ctx context.Context, s store) error {
 	index := s.(sqlStore)
 	switch c.name {
 	case "create":
-		expires, err := expiry(c.expires, time.Now())
-		if err != nil {
-			return fmt.Errorf("%w%w", err, errUsage)
-		}
-		return c.reveal(func() (tokencache.Token, error) { return index.CreateUntil(ctx, c.id, c.by, expires) })
+		return c.reveal(func() (tokencache.Token, error) { return index.CreateUntil(ctx, c.id, c.by, c.until) })
 	case "rotate":
 		return c.reveal(func() (tokencache.Token, error) { return index.Rotate(ctx, c.id, time.Duration(c.grace), c.by) })
 	case "expire":
-		expires, err := expiry(c.expires, time.Now())
-		if err != nil {
-			return fmt.Errorf("%w%w", err, errUsage)
-		}
-		return index.SetExpiry(ctx, c.id, expires)
+		return index.SetExpiry(ctx, c.id, c.until)
 	case "disable", "enable":
 		return index.SetEnabled(ctx, c.id, c.name == "enable")
 	case "delete":
@@ -89,14 +81,14 @@ func (c *command) revoke(ctx context.Context, index sqlStore) error {
 	if err != nil {
 		return err
 	}
+	n := int64(len(docs))
 	if !c.dryRun {
-		n, err := index.DeleteAccount(ctx, c.account)
-		if err != nil {
+		if n, err = index.DeleteAccount(ctx, c.account); err != nil {
 			return err
 		}
-		if n == 0 {
-			return fmt.Errorf("%w of %s", tokencache.ErrNotFound, c.account)
-		}
+	}
+	if n == 0 {
+		return fmt.Errorf("%w of %s", tokencache.ErrNotFound, c.account)
 	}
 	for _, doc := range docs {
 		if err := c.print(line{"token": doc.Token.String(), "deleted": !c.dryRun}, doc.Token.String()); err != nil {
@@ -108,20 +100,17 @@ func (c *command) revoke(ctx context.Context, index sqlStore) error {
 
 // disableUnused disables what is enabled and was not used for long.
 func (c *command) disableUnused(ctx context.Context, index sqlStore) error {
-	for t, err := range index.tokens(ctx, c.account) {
-		switch {
-		case err != nil:
-			return err
-		case !t.Enabled || !t.unusedFor(time.Duration(c.unused)):
-			continue
-		case !c.dryRun:
-			if err := index.SetEnabled(ctx, t.Token, false); err != nil && !errors.Is(err, tokencache.ErrNotFound) {
+	return c.eachUnused(ctx, index, func(t token) error {
+		if !t.Enabled {
+			return nil
+		}
+		if !c.dryRun {
+			if err := index.SetEnabled(ctx, t.Token, false); errors.Is(err, tokencache.ErrNotFound) {
+				return nil
+			} else if err != nil {
 				return err
 			}
 		}
-		if err := c.printToken(t); err != nil {
-			return err
-		}
-	}
-	return nil
+		return c.printToken(t)
+	})
 }

@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"time"
 
+	"github.com/svctoken/svctoken/indexsource"
 	"github.com/svctoken/svctoken/tokencache"
 )
 
@@ -62,6 +64,19 @@ func (l leaked) secret(verify func(tokencache.Secret) bool) string {
 	}
 }
 
+// secretOf is secret for a document. Of the secret before the last rotation it says until
+// when that is good.
+func (l leaked) secretOf(doc indexsource.Document) string {
+	switch text := l.secret(doc.Hash.Verify); {
+	case text == "not whole", text == "matches", !doc.Previous.Verify(l.token.Secret()):
+		return text
+	case time.Now().Before(doc.PreviousExpires):
+		return "matches the one before, which is good until " + stamp(doc.PreviousExpires)
+	default:
+		return "matches the one before, which is refused since " + stamp(doc.PreviousExpires)
+	}
+}
+
 func (c *command) whois(ctx context.Context, index sqlStore) error {
 	l, err := readLeaked(c.stdin)
 	if err != nil {
@@ -80,7 +95,7 @@ func (c *command) whois(ctx context.Context, index sqlStore) error {
 			return errors.Join(err, ctx.Err())
 		}
 		found = true
-		secret := l.secret(func(s tokencache.Secret) bool { return doc.Hash.Verify(s) || doc.Previous.Verify(s) })
+		secret := l.secretOf(doc)
 		object := line{"token": t.Token.String(), "secret": secret, "state": t.state(), "creator": t.Creator, "last_used": orNull(t.used)}
 		if err := c.print(object, t.Token.String(), "the secret "+secret, t.state(), fmt.Sprintf("%q", t.Creator), stamp(t.used)); err != nil {
 			return err
