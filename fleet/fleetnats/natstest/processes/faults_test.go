@@ -209,7 +209,6 @@ func (w *world) rollBack() string {
 		}
 	}
 	down()
-	defer w.judge.losesFrom()()
 	then := make(map[string]question)
 	for name, l := range w.ledgers {
 		then[name] = l.ask()
@@ -218,6 +217,7 @@ func (w *world) rollBack() string {
 	w.must(os.CopyFS(backup, os.DirFS(store)))
 	w.heal()
 	w.wait(1)
+	defer w.judge.losesFrom()()
 	down()
 	w.wait(1.1)
 	for _, name := range serverNames {
