@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 	"time"
 
@@ -45,10 +46,8 @@ func (n *Node) hear(message fleetlog.Message, lease time.Duration, by int) {
 	now := n.cfg.clock.Now()
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	for process, known := range n.heard {
-		if now.Sub(known.heard) > keep*lease {
-			delete(n.heard, process)
-		}
+	if m.id.process == n.id { // five times a lease: with each heartbeat it would cost what all nodes cost, for each
+		maps.DeleteFunc(n.heard, func(_ string, known hearing) bool { return now.Sub(known.heard) > keep*lease })
 	}
 	switch known := n.heard[m.id.process]; {
 	case m.id.n < known.id.n: // it is delivered late
