@@ -164,7 +164,7 @@ func TestLaterChangesOfTheKey(t *testing.T) {
 	})
 }
 
-// TestUsesMeetErrors: what the log says of a use is the caller's to know, but for what
+// TestUsesMeetErrors: what the log says of a use is the caller's to know, except what
 // another node has noted meanwhile.
 func TestUsesMeetErrors(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
