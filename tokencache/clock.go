@@ -48,9 +48,6 @@ const (
 	clockTolerance = 20 * time.Millisecond
 )
 
-// wallStep is how far a test has set the wall clock ahead.
-var wallStep atomic.Int64
-
 func (c *clock) start() {
 	c.base = time.Now()
 	c.boot = suspend.Slept()
@@ -64,7 +61,7 @@ type moment struct{ now, pace int64 }
 func (c *clock) read() moment {
 	t := time.Now()
 	pace := int64(t.Sub(c.base))
-	ahead := t.UnixNano() + wallStep.Load() - c.base.UnixNano() - pace
+	ahead := t.UnixNano() + int64(suspend.Ahead()) - c.base.UnixNano() - pace
 	if d := ahead - c.lead.Load(); d > int64(clockTolerance) || d < -int64(clockTolerance) {
 		c.adjust()
 	}
@@ -74,18 +71,30 @@ func (c *clock) read() moment {
 // now reads the clock.
 func (c *clock) now() int64 { return c.read().now }
 
-// adjust counts what the wall clock is ahead of the monotonic one by more than before.
-// It reads both anew: a reading from before another adjustment would count twice.
+// adjust is adjustLocked for a reading that has found the wall clock further ahead, or
+// less far, than before.
 func (c *clock) adjust() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	t := time.Now()
-	ahead := t.UnixNano() + wallStep.Load() - c.base.UnixNano() - int64(t.Sub(c.base))
-	if d := ahead - c.lead.Load(); d > int64(clockTolerance) {
+	c.adjustLocked()
+}
+
+// adjustLocked counts what the wall clock is ahead of the monotonic one by more than
+// before. It reads both anew: a reading from before another adjustment would count twice.
+// It returns the time that it has read, and how far a test has set the wall clock ahead of
+// that.
+func (c *clock) adjustLocked() (t time.Time, set time.Duration) {
+	t, set = time.Now(), suspend.Ahead()
+	ahead := t.UnixNano() + int64(set) - c.base.UnixNano() - int64(t.Sub(c.base))
+	switch d := ahead - c.lead.Load(); {
+	case d > int64(clockTolerance):
 		c.slept.Add(d)
 		c.credited += d
+		c.lead.Store(ahead)
+	case d < -int64(clockTolerance):
+		c.lead.Store(ahead)
 	}
-	c.lead.Store(ahead)
+	return t, set
 }
 
 // lookAtBoot counts what the machine has slept, unless the wall clock has told it.
@@ -93,6 +102,11 @@ func (c *clock) lookAtBoot() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	boot := suspend.Slept()
+	for asleep := true; asleep; { // until the machine has not slept between the two clocks
+		c.adjustLocked()
+		again := suspend.Slept()
+		asleep, boot = again-boot > clockTolerance, again
+	}
 	if d := int64(boot-c.boot) - c.credited; d > int64(clockTolerance) {
 		c.slept.Add(d)
 	}
@@ -121,12 +135,16 @@ func (c *clock) passed(reading int64) bool {
 }
 
 // of returns the reading at a time; the zero Time: never. A time without a monotonic
-// reading is compared with the wall clock as it is now.
+// reading is compared with the wall clock as it is now. No adjustment may come between
+// the two readings of now: the result would be wrong by what it counts.
 func (c *clock) of(t time.Time) int64 {
 	if t.IsZero() {
 		return never
 	}
-	return after(c.now(), time.Until(t)-time.Duration(wallStep.Load()))
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now, set := c.adjustLocked()
+	return after(int64(now.Sub(c.base))+c.slept.Load(), t.Sub(now)-set)
 }
 
 // timeOf returns the time of a reading.

@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/svctoken/svctoken/internal/suspend"
 	"github.com/svctoken/svctoken/tokencache"
 )
 
@@ -457,9 +458,9 @@ func TestTimeWhileTheMachineSleeps(t *testing.T) {
 		step := time.Duration(0)
 		ahead := func(d time.Duration) {
 			step += d
-			tokencache.SetWallAhead(step)
+			suspend.Pretend(step, 0)
 		}
-		defer tokencache.SetWallAhead(0)
+		defer suspend.Pretend(0, 0)
 		token, mortal := mustToken(t, "a/b/c", "supersecret"), mustToken(t, "a/b/mortal", "supersecret")
 		reads := 0
 		src := asked(func(_ context.Context, id tokencache.TokenID) (tokencache.Answer[record], error) {

@@ -1,6 +1,7 @@
 package tokencache
 
 import (
+	"context"
 	"crypto/sha256"
 	"time"
 )
@@ -62,6 +63,37 @@ func Buckets(g *Group) (n, left int) {
 		left = len(t.old) - int(t.moved.Load())
 	}
 	return len(t.buckets), left
+}
+
+// GrowLate does what a load does that needs the table's next array, up to where the array
+// is made. End makes it.
+func GrowLate(g *Group) (end func()) {
+	m := &g.memory
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.growing = true
+	need := 2 * len(m.table.Load().buckets)
+	return func() { m.grow(need) }
+}
+
+// AuthenticateUnderMutex is AuthenticateToken for a caller that comes, and gets the mutex,
+// when f has returned, which is called while the mutex is held: before all who wait for it.
+func AuthenticateUnderMutex[R any](c *Cache[R], token Token, f func()) (v Verdict[any], err error) {
+	g, ctx := c.group, context.Background()
+	a := attempt{only: c.store, token: token, query: g.newQuery(&token)}
+	g.memory.mu.Lock()
+	f()
+	a.came = g.memory.clock.now()
+	l, noAnswer := g.stepLocked(ctx, g.caches(), &a, &v)
+	g.memory.mu.Unlock()
+	if noAnswer != nil {
+		return v, noAnswer
+	}
+	<-l.done
+	if done, err := g.take(ctx, &a, l, &v); done {
+		return v, err
+	}
+	return v, g.refuse(token.id, a.reason)
 }
 
 // Hints returns how many hints the group keeps.
@@ -202,11 +234,6 @@ func (g *Group) held(selected selection, now func() time.Duration) (held []time.
 	}
 	return held
 }
-
-// SetWallAhead sets the wall clock ahead of the monotonic one, as a machine that sleeps
-// does. In a bubble there is no other way to make them differ.
-func SetWallAhead(d time.Duration) { wallStep.Store(int64(d)) }
-
 // A Mutex is the group's kind of mutex.
 type Mutex struct{ mutex }
 

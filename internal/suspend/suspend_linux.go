@@ -12,9 +12,8 @@ const (
 	boottime  = 7 // it does not
 )
 
-// Slept returns how long the machine has been suspended since it was started; 0 if the
-// system does not tell. It is safe for concurrent use by multiple goroutines.
-func Slept() time.Duration {
+// slept is Slept by the system's clocks.
+func slept() time.Duration {
 	boot, ok := read(boottime)
 	now, ok2 := read(monotonic)
 	if !ok || !ok2 {

@@ -4,5 +4,5 @@ package suspend
 
 import "time"
 
-// Slept returns 0: it cannot tell on this system.
-func Slept() time.Duration { return 0 }
+// slept returns 0: it cannot tell on this system.
+func slept() time.Duration { return 0 }

@@ -19,3 +19,16 @@ func TestStandsStill(t *testing.T) {
 		}
 	}
 }
+
+func TestPretend(t *testing.T) {
+	defer suspend.Pretend(0, 0)
+	before := suspend.Slept()
+	suspend.Pretend(-time.Hour, 2*time.Hour)
+	if d := (suspend.Slept() - before - 2*time.Hour).Abs(); suspend.Ahead() != -time.Hour || d > time.Second {
+		t.Errorf("ahead %v, slept %v more than 2h", suspend.Ahead(), d)
+	}
+	suspend.Pretend(0, 0)
+	if d := (suspend.Slept() - before).Abs(); suspend.Ahead() != 0 || d > time.Second {
+		t.Errorf("afterwards: ahead %v, slept %v more", suspend.Ahead(), d)
+	}
+}
