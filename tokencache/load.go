@@ -291,13 +291,18 @@ func (l *load) landLocked(at moment) (goesOn, hash bool) {
 }
 
 // checkExpiry refuses a token that has expired since its source was asked: a caller who
-// has joined meanwhile may have come after the expiry.
+// has joined meanwhile may have come after the expiry. If it is the previous secret that
+// has ended, nothing follows for the name (TestExpiredBeforeTheMutex).
 func (l *load) checkExpiry(now int64) {
 	out := &l.reply.outcome
 	if out.err != nil || out.reason != 0 || out.dies > now {
 		return
 	}
-	out.refuse(ReasonExpired, expired)
+	if out.role == previous {
+		out.refuse(ReasonWrongSecret, sole)
+	} else {
+		out.refuse(ReasonExpired, expired)
+	}
 	out.dies = never
 	if !l.store.shelf.hidden {
 		l.reply.verify = nil

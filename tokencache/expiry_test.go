@@ -1,0 +1,59 @@
+package tokencache_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/svctoken/svctoken/tokencache"
+)
+
+// TestExpiredBeforeTheMutex: a load has read a token that expires before the load gets
+// the mutex. A caller that comes after the expiry, and gets the mutex first, joins the
+// load and is refused. The end of a previous secret does not end the present one.
+func TestExpiredBeforeTheMutex(t *testing.T) {
+	present := mustToken(t, "a/b/c", "present-secret")
+	for name, answer := range map[string]tokencache.Answer[record]{
+		"Verify": {Verify: func(tokencache.Secret) bool { return true }},
+		"Fast":   {Verify: func(tokencache.Secret) bool { return true }, Fast: true},
+		"Ask":    {Ask: func(context.Context, tokencache.Secret) (bool, error) { return true, nil }},
+		"previous": {Fast: true, Verify: present.Secret().Equal, Previous: struct {
+			Verify  func(tokencache.Secret) bool
+			Expires time.Time
+		}{Verify: func(tokencache.Secret) bool { return true }}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			token := mustToken(t, "a/b/c", "supersecret")
+			reading, gate := make(chan struct{}, 2), newGate()
+			var expires time.Time // written before the gate opens
+			src := asked(func(ctx context.Context, id tokencache.TokenID) (tokencache.Answer[record], error) {
+				reading <- struct{}{}
+				err := gate.pass(ctx, id)
+				a := answer
+				a.Held = true
+				if name == "previous" {
+					a.Previous.Expires = expires
+				} else {
+					a.Expires = expires
+				}
+				return a, err
+			})
+			c := solo(t, src, tokencache.Config{})
+			first := async(t.Context(), c, token)
+			<-reading
+			_, err := tokencache.AuthenticateUnderMutex(c, token, func() {
+				expires = time.Now().Add(50 * time.Millisecond)
+				close(gate.open)
+				<-time.After(time.Until(expires) + time.Millisecond)
+			})
+			if outcome(err) != "refused" {
+				t.Errorf("a caller that came after the expiry got %v", err)
+			}
+			<-first
+			check(t, c, token, "refused")
+			if name == "previous" {
+				check(t, c, present, "ok")
+			}
+		})
+	}
+}
