@@ -25,6 +25,11 @@ type Backend struct {
 	// Replace gives the token of this id a new secret. Nil: Delete, then Create.
 	Replace func(ctx context.Context, id tokencache.TokenID) (tokencache.Token, error)
 
+	// Rotate gives the token of this id a new secret, and keeps the old one good for this
+	// long. Nil: a token has one secret at a time. For RunIndex, nil stands for the method
+	// Rotate of the index, if it has one.
+	Rotate func(ctx context.Context, id tokencache.TokenID, grace time.Duration) (tokencache.Token, error)
+
 	// SetEnabled disables or enables the token of this id. Nil: tokens cannot be
 	// disabled.
 	SetEnabled func(ctx context.Context, id tokencache.TokenID, enabled bool) error

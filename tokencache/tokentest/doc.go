@@ -26,6 +26,7 @@
 //	ExactName           a token answers for its own name alone
 //	Removal             a deleted token is absent
 //	Replacement         a new secret takes the old one's place
+//	Secrets             an old secret is good only in Previous, and beside the new one alone
 //	Disabling           a disabled token is refused until it is enabled
 //	Records             neither a change nor a lookup writes to an earlier record
 //	OwnRecord           an answer has the record of its own token
@@ -47,6 +48,10 @@
 // And for an index:
 //
 //	Documents           Get returns the right document, with its hash
+//	Listing             List returns the documents that Get does
 //	EverySource         each of several sources is told
 //	EndOfWatch          a source is told nothing once it has ended its watch
+//	Rotation            a rotation keeps the old secret for its grace, and is noted
+//	Expiry              an answer says when the token expires, as it was last set
+//	LastUse             the latest use of a token is kept, and is no change
 package tokentest

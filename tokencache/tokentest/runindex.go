@@ -3,6 +3,7 @@ package tokentest
 import (
 	"context"
 	"testing"
+	"time"
 
 	"github.com/svctoken/svctoken/indexsource"
 	"github.com/svctoken/svctoken/tokencache"
@@ -33,6 +34,11 @@ type indexSubject struct {
 
 func newIndexSubject(t testing.TB, index indexsource.Index, b Backend) *indexSubject {
 	t.Helper()
+	if r, ok := index.(rotator); ok && b.Rotate == nil {
+		b.Rotate = func(ctx context.Context, id tokencache.TokenID, grace time.Duration) (tokencache.Token, error) {
+			return r.Rotate(ctx, id, grace, "wilma")
+		}
+	}
 	return &indexSubject{newSubject(t, erase(indexsource.New(index)), b), index}
 }
 
@@ -48,6 +54,7 @@ func indexProperties() (list []indexProperty) {
 	}
 	return append(list,
 		indexProperty{"Documents", checkDocuments},
+		indexProperty{"Listing", checkListing},
 		indexProperty{"EverySource", checkEverySource},
 		indexProperty{"EndOfWatch", checkEndOfWatch},
 		indexProperty{"Rotation", checkRotation},

@@ -35,6 +35,7 @@ var sourceProperties = []property{
 	{"ExactName", checkExactName},
 	{"Removal", checkRemoval},
 	{"Replacement", checkReplacement},
+	{"Secrets", checkSecrets},
 	{"Disabling", checkDisabling},
 	{"Records", checkRecords},
 	{"OwnRecord", checkOwnRecord},

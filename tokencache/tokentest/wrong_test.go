@@ -118,7 +118,7 @@ var wrongSources = []struct {
 			return a, err
 		}
 	}},
-	{"any secret will do", []string{"WrongSecret", "Replacement", "ChangeBeforeNotice", "Concurrency", "Freshness"}, func(w *wrong, _ *tokentest.Backend) {
+	{"any secret will do", []string{"WrongSecret", "Replacement", "Secrets", "ChangeBeforeNotice", "Concurrency", "Freshness"}, func(w *wrong, _ *tokentest.Backend) {
 		w.lookup = func(ctx context.Context, id tokencache.TokenID) (answer, error) {
 			a, err := w.source.Lookup(ctx, id)
 			a.Verify = func(tokencache.Secret) bool { return true }
@@ -147,7 +147,7 @@ var wrongSources = []struct {
 			return a, err
 		}
 	}},
-	{"nothing to verify with", []string{"Confirmation", "ExactName", "Replacement", "Disabling", "Memory", "Freshness", "Errors"}, func(w *wrong, _ *tokentest.Backend) {
+	{"nothing to verify with", []string{"Confirmation", "ExactName", "Replacement", "Secrets", "Disabling", "Memory", "Freshness", "Errors"}, func(w *wrong, _ *tokentest.Backend) {
 		w.lookup = func(ctx context.Context, id tokencache.TokenID) (answer, error) {
 			a, err := w.source.Lookup(ctx, id)
 			a.Verify = nil
@@ -725,7 +725,7 @@ func TestWrongIndexes(t *testing.T) {
 		make   func(w *wrongIndex)
 	}{
 		{"right", nil, func(*wrongIndex) {}},
-		{"documents without their token", []string{"Documents"}, func(w *wrongIndex) {
+		{"documents without their token", []string{"Documents", "Listing"}, func(w *wrongIndex) {
 			w.get = func(ctx context.Context, id tokencache.TokenID) (indexsource.Document, bool, error) {
 				doc, ok, err := w.Memory.Get(ctx, id)
 				doc.Token = tokencache.TokenID{}
@@ -755,7 +755,23 @@ func TestWrongIndexes(t *testing.T) {
 				return w.Memory.Watch(source)
 			}
 		}},
-		{"rotates without a grace", []string{"Rotation"}, func(w *wrongIndex) {
+		{"gets documents that forget who created them", []string{"Listing"}, func(w *wrongIndex) {
+			w.get = func(ctx context.Context, id tokencache.TokenID) (indexsource.Document, bool, error) {
+				doc, ok, err := w.Memory.Get(ctx, id)
+				if ok {
+					doc.Created, doc.Creator = time.Time{}, "somebody else"
+				}
+				return doc, ok, err
+			}
+		}},
+		{"gets documents that forget when they expire", []string{"Listing", "Expiry"}, func(w *wrongIndex) {
+			w.get = func(ctx context.Context, id tokencache.TokenID) (indexsource.Document, bool, error) {
+				doc, ok, err := w.Memory.Get(ctx, id)
+				doc.Expires = time.Time{}
+				return doc, ok, err
+			}
+		}},
+		{"rotates without a grace", []string{"Secrets", "Rotation"}, func(w *wrongIndex) {
 			w.rotate = func(ctx context.Context, id tokencache.TokenID, _ time.Duration, by string) (tokencache.Token, error) {
 				return w.Memory.Rotate(ctx, id, 0, by)
 			}
@@ -824,7 +840,7 @@ func putFast(index *indexsource.Memory, id tokencache.TokenID) (tokencache.Token
 // TestEveryPropertyHasTeeth: for each property there is an implementation that breaks
 // it.
 func TestEveryPropertyHasTeeth(t *testing.T) {
-	broken := map[string]bool{"Records": true, "Holder": true, "KeptSecret": true, "Documents": true, "EverySource": true, "EndOfWatch": true, "Rotation": true, "Expiry": true, "LastUse": true}
+	broken := map[string]bool{"Records": true, "Holder": true, "KeptSecret": true, "Documents": true, "EverySource": true, "EndOfWatch": true, "Rotation": true, "Expiry": true, "LastUse": true, "Listing": true, "Secrets": true}
 	for _, w := range wrongSources {
 		for _, name := range w.breaks {
 			broken[name] = true
@@ -834,4 +850,100 @@ func TestEveryPropertyHasTeeth(t *testing.T) {
 	if diff := cmp.Diff(want, slices.Sorted(maps.Keys(broken))); diff != "" {
 		t.Errorf("properties (-all +broken by a test):\n%s", diff)
 	}
+}
+
+// A rotating source is right with two secrets of a token, except for what answer does.
+type rotating struct {
+	source
+	mu       sync.Mutex // guards previous
+	previous map[tokencache.TokenID]tokencache.Token
+	answer   func(a *answer, previous tokencache.Token)
+}
+
+func (r *rotating) Lookup(ctx context.Context, id tokencache.TokenID) (answer, error) {
+	a, err := r.source.Lookup(ctx, id)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if previous, ok := r.previous[id]; ok && a.Held {
+		r.answer(&a, previous)
+	}
+	return a, err
+}
+
+// TestSourcesWithTwoSecrets: a right one passes, and each mistake is found.
+func TestSourcesWithTwoSecrets(t *testing.T) {
+	right := func(a *answer, previous tokencache.Token) {
+		a.Previous.Verify, a.Previous.Expires = previous.Secret().Equal, time.Now().Add(time.Hour)
+	}
+	for _, test := range []struct {
+		name   string
+		breaks []string
+		answer func(a *answer, previous tokencache.Token)
+	}{
+		{"right", nil, right},
+		{"right, and without an end", nil, func(a *answer, previous tokencache.Token) { a.Previous.Verify = previous.Secret().Equal }},
+		{"confirms both by Verify", []string{"Secrets"}, func(a *answer, previous tokencache.Token) {
+			present := a.Verify
+			a.Verify = func(s tokencache.Secret) bool { return present(s) || previous.Secret().Equal(s) }
+		}},
+		{"forgets the old one", []string{"Secrets"}, func(*answer, tokencache.Token) {}},
+		{"any secret will do for the old one", []string{"Secrets"}, func(a *answer, _ tokencache.Token) {
+			a.Previous.Verify = func(tokencache.Secret) bool { return true }
+		}},
+		{"the old one expires at once", []string{"Secrets"}, func(a *answer, previous tokencache.Token) {
+			right(a, previous)
+			a.Previous.Expires = time.Now().Add(-time.Second)
+		}},
+		{"asks somebody about the present one", []string{"Secrets"}, func(a *answer, previous tokencache.Token) {
+			right(a, previous)
+			present := a.Verify
+			a.Verify, a.Ask = nil, func(_ context.Context, s tokencache.Secret) (bool, error) { return present(s), nil }
+		}},
+		{"swaps the two", []string{"Secrets"}, func(a *answer, previous tokencache.Token) {
+			right(a, previous)
+			a.Verify, a.Previous.Verify = a.Previous.Verify, a.Verify
+		}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			got := tokentest.SourceFailures(t, func(testing.TB) (tokencache.Source[string], tokentest.Backend) {
+				src := &rotating{previous: make(map[tokencache.TokenID]tokencache.Token), answer: test.answer}
+				return src, src.backend()
+			})
+			if diff := cmp.Diff(test.breaks, got); diff != "" {
+				t.Errorf("broken properties (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// backend lets RunSource rotate the source's tokens.
+func (r *rotating) backend() tokentest.Backend {
+	b := backendOf(&r.source)
+	present := make(map[tokencache.TokenID]tokencache.Token)
+	create, replace := b.Create, b.Replace
+	set := func(token tokencache.Token, grace time.Duration) {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		delete(r.previous, token.ID())
+		if old, ok := present[token.ID()]; ok && grace > 0 {
+			r.previous[token.ID()] = old
+		}
+		present[token.ID()] = token
+	}
+	b.Create = func(ctx context.Context, id tokencache.TokenID) (tokencache.Token, error) {
+		token, err := create(ctx, id)
+		set(token, 0)
+		return token, err
+	}
+	b.Replace = func(ctx context.Context, id tokencache.TokenID) (tokencache.Token, error) {
+		token, err := replace(ctx, id)
+		set(token, 0)
+		return token, err
+	}
+	b.Rotate = func(ctx context.Context, id tokencache.TokenID, grace time.Duration) (tokencache.Token, error) {
+		token, err := replace(ctx, id)
+		set(token, grace)
+		return token, err
+	}
+	return b
 }
