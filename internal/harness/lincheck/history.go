@@ -21,12 +21,17 @@ type profile struct {
 	name  string
 	loose bool // check with the loose model
 	real  bool // a real file and a real index, instead of the harness's sources
+	three bool // caches instead of two
+	one   bool // source that all caches have
 	group tokencache.GroupConfig
 	cfg   tokencache.Config
 
 	// secrets has every version of a token have a secret of its own, so that wrong
 	// ones are presented; else all versions have the same.
 	secrets bool
+
+	ordered bool // one write of a token at a time
+	rotates bool // with most secrets the one before stays good for a while
 
 	// What the harness's sources are like.
 	tells   bool // they tell their caches of each change
@@ -43,13 +48,15 @@ type profile struct {
 
 	noise  bool // others fill the table and keep the mutex busy; see noise
 	leases bool // the group's lease lapses and is renewed
+	sleeps bool // the machine sleeps now and then, which sets the wall clock ahead
+	sets   bool // somebody sets the wall clock, ahead and back
 
 	// allows are the reasons for which there may be no answer, besides a caller that
 	// gave up and a cache that was closed. Any other fails the history.
 	allows []tokencache.Reason
 
 	// shows counts what the profile is there for, which must have happened. Nil: that
-	// versions expire.
+	// versions, or graces, end.
 	shows func(tokencache.Stats) uint64
 }
 
@@ -86,6 +93,21 @@ var profiles = []profile{
 	{name: "abandoned", overdue: true, cfg: tokencache.Config{LoadTimeout: 200 * time.Microsecond}, shows: func(st tokencache.Stats) uint64 { return st.Errors },
 		allows: []tokencache.Reason{tokencache.ReasonSourceTimeout, tokencache.ReasonUnavailable, tokencache.ReasonOverloaded}},
 	{name: "file and index", loose: true, real: true, secrets: true, shows: hits},
+	{name: "three caches", three: true, tells: true, shows: absences},
+	{name: "three caches, among others", three: true, noise: true, shows: hits},
+	{name: "one source in two caches", one: true, shows: hits},
+	{name: "one source in two caches, told", one: true, tells: true, shows: absences},
+	{name: "one source in three caches, told", one: true, three: true, tells: true, holds: true, shows: hits},
+	{name: "later reads", loose: true, secrets: true, ordered: true, shows: hits},
+	{name: "later reads, told", loose: true, secrets: true, ordered: true, tells: true, shows: hits},
+	{name: "rotations", loose: true, secrets: true, rotates: true, tells: true},
+	{name: "rotations, not told", loose: true, secrets: true, rotates: true},
+	{name: "rotations, among others", loose: true, secrets: true, rotates: true, expires: true, tells: true, noise: true},
+	{name: "sleeps", loose: true, secrets: true, expires: true, tells: true, sleeps: true},
+	{name: "clocks that are set", loose: true, secrets: true, expires: true, tells: true, sets: true},
+	{name: "rotations while the machine sleeps", loose: true, secrets: true, rotates: true, expires: true, tells: true, sleeps: true},
+	{name: "rotations while clocks are set", loose: true, secrets: true, rotates: true, expires: true, tells: true, sets: true},
+	{name: "file and index while clocks are set", loose: true, real: true, secrets: true, rotates: true, expires: true, sets: true},
 }
 
 var staleConfig = tokencache.Config{TTL: 20 * time.Microsecond, Jitter: -1, ServeStale: time.Hour, MaxBackoff: -1}
@@ -120,26 +142,21 @@ const (
 type world struct {
 	profile profile
 	group   *tokencache.Group
-	caches  [caches]member
+	caches  []member
+	writing [slots]sync.Mutex    // held while a slot is written, if its writes are ordered
+	present [slots]version       // what was written last, if they are
 	last    [slots]atomic.Uint32 // the version last given to a slot
 	clock   atomic.Int64         // instants: calls and returns take one each
 
-	moves   [tokens]moves
-	expired atomic.Uint64 // versions that expired by themselves while the program ran
+	moves [tokens]moves
+	ended atomic.Uint64 // versions and graces that ended by themselves while the program ran
 
 	mu         sync.Mutex // guards the fields below
 	history    []porcupine.Operation
-	expiring   []expiry
+	wall       wall
+	ending     []endingVersion
 	unanswered map[tokencache.Reason]int
 	failure    error // what the model cannot see
-}
-
-// An expiry is of a version that expires by itself.
-type expiry struct {
-	slot    int
-	version version
-	at      time.Time
-	from    int64 // the instant before which nobody can have seen the version
 }
 
 // moves counts the moves of a token between the sources, one at a time.
@@ -149,12 +166,21 @@ type moves struct {
 	started, finished atomic.Int64
 }
 
-// A member is one cache of the pair and its source.
+// A saying is what a source says of a token.
+type saying struct {
+	version version
+	expires time.Time // the zero Time: never
+	rotated bool      // the secret of the version before is good, too
+	grace   time.Time // until then
+}
+
+// A member is one cache and its source.
 type member interface {
 	authenticate(context.Context, tokencache.Token) (version, error)
 	// change has the source say something else of a token, and reports whether it
 	// also evicted: a real source does.
-	change(token int, v version, expires time.Time) (evicted versions)
+	change(token int, says saying) (evicted versions)
+	ends() bool // what the source says may end by itself
 	evict(...tokencache.Selector)
 	clear()
 	close()
@@ -180,6 +206,7 @@ type finding struct {
 // run runs the program of a seed, and returns its history, and what it has shown. The
 // same seed gives the same program, though not the same schedule.
 func run(seed uint64, p profile, dir string) (history []porcupine.Operation, found finding, err error) {
+	defer p.alone()()
 	w, err := newWorld(p, dir)
 	if err != nil {
 		return nil, found, err
@@ -193,7 +220,7 @@ func run(seed uint64, p profile, dir string) (history []porcupine.Operation, fou
 		rng := rand.New(rand.NewPCG(seed, uint64(client)))
 		wg.Go(func() {
 			for range w.each() {
-				w.expired.Add(w.noteExpired(client, time.Now()))
+				w.ended.Add(w.noteEnds(client))
 				w.call(client, rng)
 				yield(rng.IntN(3))
 			}
@@ -201,13 +228,13 @@ func run(seed uint64, p profile, dir string) (history []porcupine.Operation, fou
 	}
 	wg.Wait()
 	stop()
-	w.noteExpired(0, time.Now().Add(time.Hour)) // some may have expired since
+	w.noteLastEnds()
 	w.group.Close()
 	for _, m := range w.caches {
 		m.close()
 	}
-	found.shown, found.unanswered = w.expired.Load(), w.unanswered
-	if !p.expires {
+	found.shown, found.unanswered = w.ended.Load(), w.unanswered
+	if p.shows != nil {
 		for _, st := range w.group.Caches() {
 			found.shown += p.shows(st)
 		}
@@ -220,23 +247,6 @@ func (w *world) each() int {
 		return eachMay
 	}
 	return each
-}
-
-// noteExpired adds the expiries that have happened at this time, and returns how
-// many there were. When exactly each was, the model has to find out.
-func (w *world) noteExpired(client int, now time.Time) (n uint64) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.expiring = slices.DeleteFunc(w.expiring, func(e expiry) bool {
-		if now.Before(e.at) {
-			return false
-		}
-		in := input{kind: expire, slot: e.slot, version: e.version}
-		w.history = append(w.history, porcupine.Operation{ClientId: client, Input: in, Call: e.from, Output: output{}, Return: w.clock.Add(1)})
-		n++
-		return true
-	})
-	return n
 }
 
 // addMisses gives each authentication that overlaps an eviction of its slot its
@@ -280,6 +290,8 @@ func (w *world) call(client int, rng *rand.Rand) {
 	switch n := rng.IntN(100); {
 	case w.profile.leases && n < 15:
 		w.lease(client, n < 8)
+	case w.profile.stepped() && n < 10:
+		w.step(client, rng)
 	case n < 45:
 		w.authenticate(client, rng)
 	case n < 55:
@@ -289,7 +301,7 @@ func (w *world) call(client int, rng *rand.Rand) {
 	case n < 99:
 		w.evict(client, rng)
 	default:
-		cache := rng.IntN(caches)
+		cache := rng.IntN(len(w.caches))
 		from := w.clock.Add(1)
 		w.caches[cache].close()
 		w.record(client, from, input{kind: closeCache, cache: cache}, output{})
@@ -322,8 +334,8 @@ func (w *world) move(client int, token int) {
 		return
 	}
 	m.started.Add(1)
-	w.change(client, to, v, time.Time{})
-	w.change(client, slot(m.to, token), 0, time.Time{})
+	w.change(client, to, saying{version: v})
+	w.change(client, slot(m.to, token), saying{})
 	m.to = 1 - m.to
 	m.finished.Add(1)
 }
@@ -337,8 +349,11 @@ func (w *world) token(slot int, rng *rand.Rand) (tokencache.Token, version) {
 	v := version(0)
 	if w.profile.secrets {
 		v = foreign
-		if rng.IntN(10) > 0 {
-			v = version(1 + rng.IntN(int(w.last[slot].Load())))
+		if last := int(w.last[slot].Load()); rng.IntN(10) > 0 {
+			v = version(1 + rng.IntN(last))
+			if w.profile.rotates {
+				v = version(max(1, last-rng.IntN(3)))
+			}
 		}
 	}
 	return tokenOf(slot, v), v
@@ -363,13 +378,13 @@ func callContext(rng *rand.Rand) (context.Context, context.CancelFunc) {
 }
 
 func (w *world) authenticate(client int, rng *rand.Rand) {
-	slot := rng.IntN(slots)
+	slot := rng.IntN(w.slots())
 	token, v := w.token(slot, rng)
 	ctx, cancel := callContext(rng)
 	defer cancel()
 	from := w.clock.Add(1)
 	confirmed, err := w.caches[slot/tokens].authenticate(ctx, token)
-	in := input{kind: authenticate, slot: slot, version: v, any: !w.profile.secrets}
+	in := w.authentication(slot, v)
 	switch {
 	case err == nil:
 		if w.profile.secrets {
@@ -383,11 +398,22 @@ func (w *world) authenticate(client int, rng *rand.Rand) {
 	}
 }
 
-// authenticateInGroup asks both caches. A verdict from memory is one instant, in the
+// slots returns how many there are.
+func (w *world) slots() int { return len(w.caches) * tokens }
+
+// authentication returns the input of one with the secret of a version.
+func (w *world) authentication(slot int, v version) input {
+	return input{kind: authenticate, slot: slot, version: v, any: !w.profile.secrets, ordered: w.profile.inOrder()}
+}
+
+// inOrder reports whether one write of a token ends before the next one begins.
+func (p *profile) inOrder() bool { return p.ordered || p.rotates }
+
+// authenticateInGroup asks all caches. A verdict from memory is one instant, in the
 // cache that remembers: it says nothing of the cache before. Any other answer is
 // an instant in each cache that was asked, within the same call.
 func (w *world) authenticateInGroup(client int, rng *rand.Rand) {
-	slot := rng.IntN(slots)
+	slot := rng.IntN(w.slots())
 	token, v := w.token(slot, rng)
 	moves := &w.moves[slot%tokens]
 	before := moves.finished.Load()
@@ -405,8 +431,8 @@ func (w *world) authenticateInGroup(client int, rng *rand.Rand) {
 		in := input{kind: forgotten, slot: slot % tokens}
 		w.add(porcupine.Operation{ClientId: client, Input: in, Call: from, Output: output{}, Return: to})
 	}
-	for cache := range caches {
-		in := input{kind: authenticate, slot: cache*tokens + slot%tokens, version: foreign, any: !w.profile.secrets}
+	for cache := range w.caches {
+		in := w.authentication(cache*tokens+slot%tokens, foreign)
 		if in.slot == slot {
 			in.version = v
 		}
@@ -430,25 +456,58 @@ func (w *world) authenticateInGroup(client int, rng *rand.Rand) {
 
 // write has a source say something else, and may evict the token afterwards.
 func (w *world) write(client int, rng *rand.Rand, thenEvict bool) {
-	slot := rng.IntN(slots)
-	v := version(0)
+	slot := rng.IntN(w.slots())
+	if w.profile.one {
+		slot %= tokens
+	}
+	if !w.writeTo(client, slot, rng) || !thenEvict {
+		return
+	}
+	sel, evicted := selectNames(ids[slot%tokens].Account, ids[slot%tokens].Name), only(version(slot))
+	from := w.clock.Add(1)
+	if w.profile.one {
+		w.group.Evict(context.Background(), sel)
+		evicted = w.ofSource(slot)
+	} else {
+		w.caches[slot/tokens].evict(sel)
+	}
+	w.record(client, from, input{kind: evict, slots: evicted}, output{})
+}
+
+// writeTo reports whether there was a version left.
+func (w *world) writeTo(client, slot int, rng *rand.Rand) bool {
+	if w.profile.inOrder() {
+		w.writing[slot].Lock()
+		defer w.writing[slot].Unlock()
+	}
+	var says saying
 	if rng.IntN(4) > 0 {
-		v = version(w.last[slot].Add(1))
-		if v >= foreign {
+		says.version = version(w.last[slot].Add(1))
+		if says.version >= foreign {
 			w.last[slot].Store(foreign - 1)
-			return
+			return false
+		}
+		if w.caches[slot/tokens].ends() {
+			says.expires, says.grace = w.endTimes(rng)
+			says.rotated = !says.grace.IsZero() && w.present[slot] == says.version-1 && says.version > 1
 		}
 	}
-	var expires time.Time
-	if w.profile.expires && rng.IntN(3) > 0 {
-		expires = time.Now().Add(time.Duration(rng.IntN(100)-10) * time.Microsecond)
+	if w.profile.inOrder() {
+		w.present[slot] = says.version
 	}
-	w.change(client, slot, v, expires)
-	if thenEvict {
-		from := w.clock.Add(1)
-		w.caches[slot/tokens].evict(selectNames(ids[slot%tokens].Account, ids[slot%tokens].Name))
-		w.record(client, from, input{kind: evict, slots: only(version(slot))}, output{})
+	w.change(client, slot, says)
+	return true
+}
+
+// ofSource returns the slots that the source of a slot writes.
+func (w *world) ofSource(slot int) (set versions) {
+	if !w.profile.one {
+		return only(version(slot))
 	}
+	for cache := range w.caches {
+		set |= only(version(cache*tokens + slot%tokens))
+	}
+	return set
 }
 
 func (w *world) fail(err error) {
@@ -458,19 +517,22 @@ func (w *world) fail(err error) {
 }
 
 // change has a source say something else.
-func (w *world) change(client, slot int, v version, expires time.Time) {
+func (w *world) change(client, slot int, says saying) {
 	from := w.clock.Add(1)
-	if !expires.IsZero() {
-		w.mu.Lock()
-		w.expiring = append(w.expiring, expiry{slot, v, expires, from})
-		w.mu.Unlock()
-	}
-	evicted := w.caches[slot/tokens].change(slot%tokens, v, expires)
+	w.noteEnding(slot, says, from)
+	evicted := w.caches[slot/tokens].change(slot%tokens, says)
 	to := w.clock.Add(1)
-	w.add(porcupine.Operation{ClientId: client, Input: input{kind: write, slot: slot, version: v}, Call: from, Output: output{}, Return: to})
-	if evicted != 0 {
-		in := input{kind: evict, slots: evicted << (slot / tokens * tokens), after: true, slot: slot, version: v}
+	add := func(in input) {
 		w.add(porcupine.Operation{ClientId: client, Input: in, Call: from, Output: output{}, Return: to})
+	}
+	add(input{kind: write, slots: w.ofSource(slot), version: says.version, rotated: says.rotated})
+	if evicted == 0 {
+		return
+	}
+	for i := range slots { // each cache at an instant of its own
+		if w.ofSource(slot)>>i&1 == 1 {
+			add(input{kind: evict, slots: evicted << (i / tokens * tokens), after: true, slot: i, version: says.version})
+		}
 	}
 }
 
@@ -508,14 +570,19 @@ func (w *world) evict(client int, rng *rand.Rand) {
 	default:
 		selected = 0b111 // everything
 	}
-	cache := rng.IntN(caches + 1) // or all of them
+	cache := rng.IntN(len(w.caches) + 1) // or all of them
 	var m interface {
 		evict(...tokencache.Selector)
 		clear()
 	} = groupOf{w.group}
-	both := selected | selected<<tokens
-	if cache < caches {
-		m, both = w.caches[cache], selected<<(cache*tokens)
+	var evicted versions
+	for i := range w.caches {
+		if cache == i || cache == len(w.caches) {
+			evicted |= selected << (i * tokens)
+		}
+	}
+	if cache < len(w.caches) {
+		m = w.caches[cache]
 	}
 	from := w.clock.Add(1)
 	if sels == nil {
@@ -523,7 +590,7 @@ func (w *world) evict(client int, rng *rand.Rand) {
 	} else {
 		m.evict(sels...)
 	}
-	w.record(client, from, input{kind: evict, slots: both}, output{})
+	w.record(client, from, input{kind: evict, slots: evicted}, output{})
 }
 
 // groupOf has a group's evictions look like a member's.

@@ -1,17 +1,18 @@
 // Package lincheck holds svctoken's promises about forgetting against histories:
-// it runs random concurrent programs on a group of two caches, through the public
-// API, and asks porcupine whether some order of instants explains what was seen.
+// it runs random concurrent programs on a group of two caches or three, through the
+// public API, and asks porcupine whether some order of instants explains what was seen.
 //
 //	go test -C internal/harness/lincheck . -histories 100000
 //
 // # The model
 //
-// The state is the pair of caches over a changing source: for each cache and each
+// The state is the caches over changing sources: for each cache and each
 // token what its source says now; what its source has said since the token was
 // last evicted from that cache; and what the cache remembers, if that is known.
 //
-//   - A write changes what one source says of one token, at one instant.
-//   - An eviction, over any number of tokens and over both caches, is one instant.
+//   - A write changes what one source says of one token, at one instant, for all the
+//     caches of that source.
+//   - An eviction, over any number of tokens and over all caches, is one instant.
 //     Afterwards only what the source says from then on counts, and nothing is
 //     remembered.
 //   - An authentication in one cache is one instant. Where the cache remembers the
@@ -22,9 +23,15 @@
 //     something that the source has said since, and that is not remembered, as the
 //     load is off the register.
 //   - A token's own expiry is one instant; no authentication succeeds with that
-//     version of it afterwards, and one that would have is refused.
+//     version of it afterwards, and one that would have is refused. If the wall clock is
+//     set back before that instant, loads succeed with it again; as caches go by a clock
+//     that is not set back, they may refuse it, too.
+//   - A rotated token has two good secrets until its grace ends, which is an instant
+//     like an expiry.
+//   - The later read wins: where each write of a token ends before the next one begins,
+//     nobody gets what a source said before what somebody has got already.
 //   - Memory comes first: an authentication in the group that a source confirmed has
-//     had an instant at which neither cache remembered the token.
+//     had an instant at which no cache remembered the token.
 //   - A lease lapses at one instant, and is renewed at another: between them there is
 //     neither a confirmation nor a refusal.
 //   - Close is one instant; no authentication succeeds in that cache afterwards.
@@ -49,7 +56,7 @@ import (
 )
 
 const (
-	caches = 2
+	caches = 3 // most histories have two
 	tokens = 3 // two of one account, one of another
 	slots  = caches * tokens
 )
@@ -63,7 +70,6 @@ type versions uint16
 
 func (s versions) has(v version) bool      { return s>>v&1 == 1 }
 func (s versions) with(v version) versions { return s | 1<<v }
-func (s versions) besides(v version) bool  { return s&^(1<<v) != 0 }
 func only(v version) versions              { return 1 << v }
 
 // A state is the model's state. It is comparable.
@@ -75,10 +81,19 @@ type state struct {
 	closed [caches]bool
 	lapsed bool // the group may not answer
 
-	expired [slots]versions // the versions whose own expiry has come
+	rotated [slots]versions // the versions with which the secret of the version before is good, too
+	newest  [slots]version  // the newest that a source must have said, by what was confirmed
+	token   [slots]ends     // the versions' own expiry
+	grace   [slots]ends     // the ends of the graces of those that are rotated
 
 	missed  [slots]calls // the calls that have found nothing
 	evicted calls        // those of them whose loads an eviction has found in flight
+}
+
+// Ends are of the versions that end by themselves.
+type ends struct {
+	over versions // those that must not be confirmed any more
+	due  versions // those that may be refused
 }
 
 // A calls is a set of calls of one history.
@@ -94,19 +109,32 @@ const (
 	miss // the first of the two instants of an authentication that an eviction comes between
 	authenticate
 	closeCache
-	expire
-	forgotten // neither cache remembers the token
+	end
+	forgotten // no cache remembers the token
 	lease     // the group's lease lapses, or is renewed
+)
+
+// An ending is what an end does.
+type ending uint8
+
+const (
+	ended   ending = iota // by the wall clock
+	dueOnly               // by the clock of a cache, which may be ahead of the wall clock
+	revived               // the wall clock was set back
 )
 
 // An input is an operation.
 type input struct {
 	kind    kind
-	slots   versions // evict: the set of slots that it clears
+	slots   versions // evict: the set of slots that it clears; write: those of the caches of the source
 	after   bool     // evict: it follows the write of version to slot, as a source's own does
-	slot    int      // write, authenticate, expire; forgotten: that of the token in the first cache
-	version version  // write: what the source says; authenticate: whose secret is presented; expire: which expires
+	slot    int      // authenticate, end; forgotten: that of the token in the first cache
+	version version  // write: what the source says; authenticate: whose secret is presented; end: of which
+	rotated bool     // write: the secret of the version before stays good
+	grace   bool     // end: of the grace of the version, and not of the version
+	ending  ending   // end
 	any     bool     // authenticate: all versions have the same secret
+	ordered bool     // authenticate: each write of the token ends before the next one begins
 	call    calls    // miss, authenticate: the one bit of this call, where an eviction of the slot ran during a part of it
 	cache   int      // closeCache
 	lapsed  bool     // lease: it lapses
@@ -134,9 +162,16 @@ func start() state {
 func step(loose bool, s state, in input, out output) []any {
 	switch in.kind {
 	case write:
-		s.says[in.slot] = in.version
-		s.since[in.slot] = s.since[in.slot].with(in.version)
-		s.ever[in.slot] = s.ever[in.slot].with(in.version)
+		for i := range slots {
+			if in.slots>>i&1 == 1 {
+				s.says[i] = in.version
+				s.since[i] = s.since[i].with(in.version)
+				s.ever[i] = s.ever[i].with(in.version)
+				if in.rotated {
+					s.rotated[i] = s.rotated[i].with(in.version)
+				}
+			}
+		}
 		return []any{s}
 	case evict:
 		if in.after && !s.ever[in.slot].has(in.version) {
@@ -158,12 +193,18 @@ func step(loose bool, s state, in input, out output) []any {
 	case lease:
 		s.lapsed = in.lapsed
 		return []any{s}
-	case expire:
-		s.expired[in.slot] = s.expired[in.slot].with(in.version)
+	case end:
+		of := &s.token[in.slot]
+		if in.grace {
+			of = &s.grace[in.slot]
+		}
+		of.end(in.version, in.ending)
 		return []any{s}
 	case forgotten:
-		if !loose && (s.holds[in.slot] != 0 || s.holds[in.slot+tokens] != 0) {
-			return nil
+		for cache := range caches {
+			if !loose && s.holds[slot(cache, in.slot)] != 0 {
+				return nil
+			}
 		}
 		return []any{s}
 	case miss:
@@ -174,17 +215,33 @@ func step(loose bool, s state, in input, out output) []any {
 		missed.missed[in.slot] |= in.call
 		return []any{missed}
 	default:
-		if s.lapsed || out.ok && (s.closed[in.slot/tokens] || s.expired[in.slot].has(out.version)) {
+		if s.lapsed || out.ok && s.closed[in.slot/tokens] {
 			return nil
 		}
 		return authenticated(loose, s, in, out)
 	}
 }
 
+// end notes how a version ends.
+func (e *ends) end(v version, how ending) {
+	switch how {
+	case ended:
+		e.over, e.due = e.over.with(v), e.due.with(v)
+	case dueOnly:
+		e.due = e.due.with(v)
+	default:
+		e.over &^= only(v)
+	}
+}
+
 func authenticated(loose bool, s state, in input, out output) []any {
 	var next []any
-	held, loaded := s.holds[in.slot], explainedByAny(s.since[in.slot], s.expired[in.slot], in, out)
-	if held != 0 && explains(held, in, out) {
+	held, loaded := s.holds[in.slot], s.explainedByAny(in, out)
+	remembers := held != 0 && explains(held, in, out) && (!out.ok || s.mayConfirm(in, held, true))
+	if out.ok && in.ordered {
+		s.newest[in.slot] = max(s.newest[in.slot], out.version)
+	}
+	if remembers {
 		next = append(next, s)
 	}
 	if s.evicted&in.call != 0 && loaded {
@@ -204,13 +261,43 @@ func authenticated(loose bool, s state, in input, out output) []any {
 	return next
 }
 
-// explainedByAny reports whether a token of one of these versions, some of which
-// have expired, gives this result.
-func explainedByAny(since, expired versions, in input, out output) bool {
+// explainedByAny reports whether something that the source has said of the token since its
+// last eviction gives this result.
+func (s *state) explainedByAny(in input, out output) bool {
+	since, v := s.since[in.slot], out.version
 	if out.ok {
-		return since.has(out.version) && explains(out.version, in, out)
+		return s.mayConfirm(in, v, true) && explains(v, in, out) || s.mayConfirm(in, v+1, false)
 	}
-	return since.has(0) || since&expired != 0 || !in.any && since.besides(in.version)
+	for v := version(0); v <= foreign; v++ {
+		if since.has(v) && s.mayRefuse(in, v) {
+			return true
+		}
+	}
+	return false
+}
+
+// mayConfirm reports whether the source has said this version, and whether its present
+// secret is good with it, or its previous one.
+func (s *state) mayConfirm(in input, v version, present bool) bool {
+	switch {
+	case v > foreign || !s.since[in.slot].has(v) || s.token[in.slot].over.has(v) || in.ordered && v < s.newest[in.slot]:
+		return false
+	default:
+		return present || s.rotated[in.slot].has(v) && !s.grace[in.slot].over.has(v)
+	}
+}
+
+// mayRefuse reports whether this version, which the source has said, refuses the secret
+// that is presented.
+func (s *state) mayRefuse(in input, v version) bool {
+	switch {
+	case v == 0 || s.token[in.slot].due.has(v):
+		return true
+	case in.any || v == in.version:
+		return false
+	default:
+		return v != in.version+1 || !s.rotated[in.slot].has(v) || s.grace[in.slot].due.has(v)
+	}
 }
 
 // explains reports whether a token of this version gives this result.
@@ -233,38 +320,44 @@ func model(loose bool) porcupine.Model {
 	return m.ToModel()
 }
 
-var names = [slots]string{"file/a", "file/b", "file/c", "index/a", "index/b", "index/c"}
+// nameOf returns a name for a slot.
+func nameOf(slot int) string { return cacheNames[slot/tokens] + "/" + string(rune('a'+slot%tokens)) }
+
+// namesOf returns names for a set of slots.
+func namesOf(set versions) string {
+	var names []string
+	for i := range slots {
+		if set>>i&1 == 1 {
+			names = append(names, nameOf(i))
+		}
+	}
+	return strings.Join(names, " ")
+}
 
 func describe(in input, out output) string {
 	switch in.kind {
 	case write:
-		return fmt.Sprintf("write %s: version %d", names[in.slot], in.version)
+		return fmt.Sprintf("write %s: version %d, rotated %v", namesOf(in.slots), in.version, in.rotated)
 	case evict:
-		var selected []string
-		for i, name := range names {
-			if in.slots>>i&1 == 1 {
-				selected = append(selected, name)
-			}
-		}
-		return "evict " + strings.Join(selected, " ")
+		return "evict " + namesOf(in.slots)
 	case closeCache:
 		return fmt.Sprintf("close cache %d", in.cache)
 	case lease:
 		return fmt.Sprintf("lease, lapsed %v", in.lapsed)
-	case expire:
-		return fmt.Sprintf("%s expires, version %d", names[in.slot], in.version)
+	case end:
+		return fmt.Sprintf("%s, version %d: %s, of its grace %v", nameOf(in.slot), in.version, [...]string{"over", "due", "revived"}[in.ending], in.grace)
 	case forgotten:
-		return "neither cache remembers " + names[in.slot]
+		return "no cache remembers " + nameOf(in.slot)
 	case miss:
-		return names[in.slot] + ": nothing"
+		return nameOf(in.slot) + ": nothing"
 	default:
 		secret := fmt.Sprintf("secret %d", in.version)
 		if in.any {
 			secret = "the secret"
 		}
 		if !out.ok {
-			return fmt.Sprintf("%s with %s: refused", names[in.slot], secret)
+			return fmt.Sprintf("%s with %s: refused", nameOf(in.slot), secret)
 		}
-		return fmt.Sprintf("%s with %s: version %d", names[in.slot], secret, out.version)
+		return fmt.Sprintf("%s with %s: version %d", nameOf(in.slot), secret, out.version)
 	}
 }

@@ -17,11 +17,17 @@ type event struct {
 func TestModel(t *testing.T) {
 	const a, idxA, b = 0, tokens, 1 // slots
 	all := versions(1<<slots - 1)
-	wr := func(slot int, v version) input { return input{kind: write, slot: slot, version: v} }
+	wr := func(slot int, v version) input {
+		return input{kind: write, slots: only(version(slot)), version: v}
+	}
 	ev := func(slots versions) input { return input{kind: evict, slots: slots} }
 	au := func(slot int) input { return input{kind: authenticate, slot: slot, any: true} }
 	with := func(slot int, v version) input { return input{kind: authenticate, slot: slot, version: v} }
-	ex := func(slot int, v version) input { return input{kind: expire, slot: slot, version: v} }
+	ex := func(slot int, v version) input { return input{kind: end, slot: slot, version: v} }
+	how := func(in input, how ending) input { in.ending = how; return in }
+	ord := func(in input) input { in.ordered = true; return in }
+	rot := func(in input) input { in.rotated = true; return in }
+	gr := func(in input) input { in.grace = true; return in }
 	fg := func(slot int) input { return input{kind: forgotten, slot: slot} }
 	ok := func(v version) output { return output{true, v} }
 	none := output{}
@@ -76,6 +82,29 @@ func TestModel(t *testing.T) {
 		{"refused as it expires, and confirmed later", []event{{3, 10, ex(a, 1), none}, {4, 5, with(a, 1), none}, {6, 7, with(a, 1), ok(1)}}, false, false},
 		{"another version's expiry", []event{{1, 2, wr(a, 2), none}, {3, 4, ex(a, 1), none}, {5, 6, with(a, 2), ok(2)}}, true, true},
 		{"another cache's expiry", []event{{3, 4, ex(idxA, 1), none}, {5, 6, with(a, 1), ok(1)}}, true, true},
+		{"confirmed past its expiry by a cache's clock", []event{{3, 4, how(ex(a, 1), dueOnly), none}, {5, 6, with(a, 1), ok(1)}}, true, true},
+		{"refused past its expiry by a cache's clock", []event{{3, 4, how(ex(a, 1), dueOnly), none}, {5, 6, with(a, 1), none}}, true, true},
+		{"confirmed when the clock is set back", []event{{1, 2, ex(a, 1), none}, {3, 4, how(ex(a, 1), revived), none}, {5, 6, with(a, 1), ok(1)}}, true, true},
+		{"refused when the clock is set back", []event{{1, 2, ex(a, 1), none}, {3, 4, how(ex(a, 1), revived), none}, {5, 6, with(a, 1), none}}, true, true},
+		{"the previous secret, in its grace", []event{{1, 2, rot(wr(a, 2)), none}, {3, 4, ev(all), none}, {5, 6, with(a, 1), ok(1)}, {7, 8, with(a, 2), ok(2)}}, false, true},
+		{"the previous secret refused in its grace", []event{{1, 2, rot(wr(a, 2)), none}, {3, 4, ev(all), none}, {5, 6, with(a, 1), none}}, false, false},
+		{"the previous secret after its grace", []event{{1, 2, rot(wr(a, 2)), none}, {3, 4, ev(all), none}, {5, 6, gr(ex(a, 2)), none}, {7, 8, with(a, 1), ok(1)}}, false, false},
+		{"the previous secret refused after its grace", []event{{1, 2, rot(wr(a, 2)), none}, {3, 4, ev(all), none}, {5, 6, gr(ex(a, 2)), none}, {7, 8, with(a, 1), none}}, true, true},
+		{"the previous secret of a token that has expired", []event{{1, 2, rot(wr(a, 2)), none}, {3, 4, ev(all), none}, {5, 6, ex(a, 2), none}, {7, 8, with(a, 1), ok(1)}}, false, false},
+		{"the secret before the previous one", []event{{1, 2, wr(a, 2), none}, {3, 4, rot(wr(a, 3)), none}, {5, 6, ev(all), none}, {7, 8, with(a, 1), ok(1)}}, false, false},
+		{"the present secret while the previous one is good", []event{{1, 2, rot(wr(a, 2)), none}, {3, 4, ev(all), none}, {7, 8, with(a, 2), none}}, false, false},
+		{"an earlier read after a later one", []event{{1, 2, wr(a, 2), none}, {3, 4, ord(with(a, 2)), ok(2)}, {5, 6, ord(with(a, 1)), ok(1)}}, false, false},
+		{"an earlier read that ends after a later one", []event{{1, 8, ord(with(a, 1)), ok(1)}, {2, 3, wr(a, 2), none}, {4, 5, ord(with(a, 2)), ok(2)}}, false, true},
+		{"an earlier read that is remembered", []event{
+			{1, 8, ord(with(a, 1)), ok(1)}, {2, 3, wr(a, 2), none}, {4, 5, ord(with(a, 2)), ok(2)}, {9, 10, ord(with(a, 1)), ok(1)},
+		}, false, false},
+		{"one source of two caches", []event{
+			{1, 2, input{kind: write, slots: 1<<a | 1<<idxA, version: 2}, none}, {3, 4, ev(all), none}, {5, 6, au(a), ok(2)}, {7, 8, au(idxA), ok(2)},
+		}, true, true},
+		{"one source of two caches, which one has not heard of", []event{
+			{1, 2, input{kind: write, slots: 1<<a | 1<<idxA, version: 2}, none}, {3, 4, ev(all), none}, {5, 6, au(a), ok(2)}, {7, 8, au(idxA), ok(1)},
+		}, false, false},
+		{"a source before the third cache's memory", []event{{1, 2, au(2 * tokens), ok(1)}, {3, 4, fg(a), none}, {3, 4, au(a), ok(1)}}, false, true},
 		{"a source before the second cache's memory", []event{{1, 2, au(idxA), ok(1)}, {3, 4, fg(a), none}, {3, 4, au(a), ok(1)}}, false, true},
 		{"a source before the first cache's memory", []event{{1, 2, au(a), ok(1)}, {3, 4, fg(a), none}, {3, 4, au(idxA), ok(1)}}, false, true},
 		{"a source after an eviction", []event{{1, 2, au(idxA), ok(1)}, {3, 4, ev(all), none}, {5, 6, fg(a), none}, {5, 6, au(a), ok(1)}}, true, true},

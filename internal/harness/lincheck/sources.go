@@ -20,7 +20,7 @@ import (
 	"github.com/svctoken/svctoken/tokencache/tokenhash"
 )
 
-var cacheNames = [caches]string{"file", "index"}
+var cacheNames = [caches]string{"file", "index", "third"}
 
 // secretOf returns the secret of a version of a slot. Version 0 stands for the
 // secret that all versions share, where the profile is so.
@@ -39,28 +39,41 @@ func secretOf(slot int, v version) tokencache.Secret {
 // so take another way than those of a token that has been parsed.
 func header(token tokencache.Token) string { return "Bearer " + token.RevealBearer() }
 
-// newWorld makes the pair of caches, over sources which have the first version of
-// every token.
+// newWorld makes the caches, over sources which have the first version of every token.
 func newWorld(p profile, dir string) (*world, error) {
 	w := &world{profile: p, group: tokencache.NewGroup(p.group)}
 	for i := range w.last {
 		w.last[i].Store(1)
+		w.present[i] = 1
 	}
-	var err error
-	for cache := range w.caches {
-		switch {
-		case !p.real:
-			w.caches[cache], err = newPlain(w.group, cache, p)
-		case cache == 0:
-			w.caches[cache], err = newFile(w.group, p, dir)
-		default:
-			w.caches[cache], err = newIndex(w.group, p)
+	n := 2
+	if p.three {
+		n = 3
+	}
+	src := newPlain(0, p)
+	for cache := range n {
+		if !p.one {
+			src = newPlain(cache, p)
 		}
+		m, err := newMember(w.group, cache, src, p, dir)
 		if err != nil {
 			return nil, err
 		}
+		w.caches = append(w.caches, m)
 	}
 	return w, nil
+}
+
+// newMember makes one of the caches.
+func newMember(g *tokencache.Group, cache int, src *plain, p profile, dir string) (member, error) {
+	switch {
+	case !p.real:
+		return newPlainMember(g, cache, src)
+	case cache == 0:
+		return newFile(g, p, dir)
+	default:
+		return newIndex(g, p)
+	}
 }
 
 // slow makes a load take its time, before and after the source is read.
@@ -75,16 +88,20 @@ func (c cacheOf[R]) evict(sels ...tokencache.Selector) {
 func (c cacheOf[R]) clear() { c.Clear(context.Background(), tokencache.CauseAsked) }
 func (c cacheOf[R]) close() { c.Close() }
 
+// A plainMember is a cache of a plain source.
+type plainMember struct {
+	cacheOf[version]
+	*plain
+}
+
 // A plain is a source in memory, whose record is the version.
 type plain struct {
-	cacheOf[version]
-	cache       int
+	cache       int // its first
 	profile     profile
 	subscribers tokencache.Subscribers
 
-	mu      sync.Mutex // guards the fields below
-	says    [tokens]version
-	expires [tokens]time.Time
+	mu   sync.Mutex // guards says
+	says [tokens]saying
 }
 
 // A holder is a plain source that knows what it holds.
@@ -93,19 +110,24 @@ type holder struct{ *plain }
 func (h holder) MayHold(id tokencache.TokenID) bool {
 	slow()
 	defer slow()
-	v, _ := h.read(slices.Index(ids[:], id))
-	return v != 0
+	return h.read(slices.Index(ids[:], id)).version != 0
 }
 
-func newPlain(g *tokencache.Group, cache int, p profile) (member, error) {
-	s := &plain{cache: cache, profile: p, says: [tokens]version{1, 1, 1}}
+func newPlain(cache int, p profile) *plain {
+	s := &plain{cache: cache, profile: p}
+	for token := range s.says {
+		s.says[token].version = 1
+	}
+	return s
+}
+
+func newPlainMember(g *tokencache.Group, cache int, s *plain) (member, error) {
 	var src tokencache.Source[version] = s
-	if p.holds {
+	if s.profile.holds {
 		src = holder{s}
 	}
-	c, err := tokencache.New(g, cacheNames[cache], src, p.cfg)
-	s.cacheOf = cacheOf[version]{c}
-	return s, err
+	c, err := tokencache.New(g, cacheNames[cache], src, s.profile.cfg)
+	return &plainMember{cacheOf[version]{c}, s}, err
 }
 
 var errOutage = errors.New("the source fails now and then")
@@ -117,7 +139,8 @@ func (s *plain) Lookup(_ context.Context, id tokencache.TokenID) (tokencache.Ans
 		return tokencache.Answer[version]{Held: true, Record: 1, Verify: func(tokencache.Secret) bool { return true }}, nil
 	}
 	token := slices.Index(ids[:], id)
-	v, expires := s.read(token)
+	says := s.read(token)
+	v, expires := says.version, says.expires
 	switch {
 	case s.profile.panics && rand.IntN(6) == 0:
 		panic("now and then")
@@ -132,19 +155,12 @@ func (s *plain) Lookup(_ context.Context, id tokencache.TokenID) (tokencache.Ans
 	case v == 0:
 		return tokencache.Answer[version]{}, nil
 	}
-	secret := secretOf(token, 0)
-	if s.profile.secrets {
-		secret = secretOf(slot(s.cache, token), v)
+	a := tokencache.Answer[version]{Held: true, Record: v, Expires: expires, Fast: rand.IntN(2) == 0, Verify: s.verify(token, v, expires)}
+	if says.rotated {
+		a.Previous.Verify, a.Previous.Expires = s.verify(token, v-1, expires), says.grace
 	}
-	verify := func(presented tokencache.Secret) bool {
-		for s.profile.lingers && time.Now().Before(expires.Add(20*time.Microsecond)) {
-			yield(1)
-		}
-		slow()
-		return secret.Equal(presented)
-	}
-	a := tokencache.Answer[version]{Held: true, Record: v, Expires: expires, Verify: verify}
 	if s.profile.asks {
+		verify := a.Verify
 		a.Verify = nil
 		a.Ask = func(_ context.Context, presented tokencache.Secret) (bool, error) {
 			if rand.IntN(6) == 0 {
@@ -156,17 +172,32 @@ func (s *plain) Lookup(_ context.Context, id tokencache.TokenID) (tokencache.Ans
 	return a, nil
 }
 
-func (s *plain) read(token int) (version, time.Time) {
+// verify returns what verifies the secret of a version.
+func (s *plain) verify(token int, v version, expires time.Time) func(tokencache.Secret) bool {
+	secret := secretOf(token, 0)
+	if s.profile.secrets {
+		secret = secretOf(slot(s.cache, token), v)
+	}
+	return func(presented tokencache.Secret) bool {
+		for s.profile.lingers && time.Now().Before(expires.Add(20*time.Microsecond)) {
+			yield(1)
+		}
+		slow()
+		return secret.Equal(presented)
+	}
+}
+
+func (s *plain) read(token int) saying {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.says[token], s.expires[token]
+	return s.says[token]
 }
 
 func (s *plain) Subscribe(inv tokencache.Invalidator) func() { return s.subscribers.Add(inv) }
 
-func (s *plain) change(token int, v version, expires time.Time) versions {
+func (s *plain) change(token int, says saying) versions {
 	s.mu.Lock()
-	s.says[token], s.expires[token] = v, expires
+	s.says[token] = says
 	s.mu.Unlock()
 	if !s.profile.tells {
 		return 0
@@ -176,8 +207,10 @@ func (s *plain) change(token int, v version, expires time.Time) versions {
 	return only(version(token))
 }
 
-func (s *plain) authenticate(ctx context.Context, t tokencache.Token) (version, error) {
-	verdict, err := s.Authenticate(ctx, header(t))
+func (s *plain) ends() bool { return true }
+
+func (m *plainMember) authenticate(ctx context.Context, t tokencache.Token) (version, error) {
+	verdict, err := m.Authenticate(ctx, header(t))
 	return verdict.Record, err
 }
 
@@ -224,10 +257,10 @@ func (f *file) write(path string) error {
 
 // change edits the file, and has it reloaded. That clears at least the token, and
 // at most all of them: the model is told the least.
-func (f *file) change(token int, v version, _ time.Time) versions {
+func (f *file) change(token int, says saying) versions {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.says[token] = v
+	f.says[token] = says.version
 	if err := f.write(f.Path()); err != nil {
 		panic(err)
 	}
@@ -236,6 +269,8 @@ func (f *file) change(token int, v version, _ time.Time) versions {
 	}
 	return only(version(token))
 }
+
+func (f *file) ends() bool { return false }
 
 func (f *file) close() { f.cacheOf.close(); f.File.Close() }
 
@@ -262,7 +297,7 @@ type index struct {
 func newIndex(g *tokencache.Group, p profile) (member, error) {
 	m := &index{}
 	for token := range tokens {
-		m.change(token, 1, time.Time{})
+		m.change(token, saying{version: 1})
 	}
 	m.SetState(indexsource.State{Health: indexsource.HealthGreen, UUID: "1", UpToDate: true})
 	c, err := tokencache.New(g, cacheNames[1], indexsource.New(m), p.cfg)
@@ -276,22 +311,33 @@ func (m *index) Get(ctx context.Context, id tokencache.TokenID) (indexsource.Doc
 	return m.Memory.Get(ctx, id)
 }
 
-func (m *index) change(token int, v version, _ time.Time) versions {
-	if v == 0 {
+func (m *index) change(token int, says saying) versions {
+	if says.version == 0 {
 		if err := m.Delete(context.Background(), ids[token]); err != nil {
 			return 0 // it was not there: nothing has changed
 		}
 		return only(version(token))
 	}
-	hash, err := tokenhash.Parse(hashText(secretOf(slot(1, token), v)))
-	if err != nil {
-		panic(err)
+	doc := indexsource.Document{Token: ids[token], Enabled: true, Hash: hashOf(token, says.version), Expires: says.expires}
+	if says.rotated {
+		doc.Previous, doc.PreviousExpires = hashOf(token, says.version-1), says.grace
 	}
-	if err := m.Put(context.Background(), indexsource.Document{Token: ids[token], Enabled: true, Hash: hash}); err != nil {
+	if err := m.Put(context.Background(), doc); err != nil {
 		panic(err)
 	}
 	return only(version(token))
 }
+
+// hashOf returns the hash of the secret of a version in the index.
+func hashOf(token int, v version) tokenhash.Hash {
+	hash, err := tokenhash.Parse(hashText(secretOf(slot(1, token), v)))
+	if err != nil {
+		panic(err)
+	}
+	return hash
+}
+
+func (m *index) ends() bool { return true }
 
 // clear changes the index's state, which clears its cache.
 func (m *index) clear() {
