@@ -234,6 +234,7 @@ func (g *Group) held(selected selection, now func() time.Duration) (held []time.
 	}
 	return held
 }
+
 // A Mutex is the group's kind of mutex.
 type Mutex struct{ mutex }
 
