@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"maps"
 	"slices"
 	"time"
 
@@ -13,13 +12,13 @@ import (
 
 // A view is what Lookup sees of the file. It is replaced, never changed.
 type view struct {
-	tokens map[string]string // hashes by qualified name
-	err    error             // with Config.FailClosed: why there are no tokens
-	before map[string]string // where there is an error: the tokens before it, as need asks whether a text lacks any
+	tokens *tokens
+	err    error   // with Config.FailClosed: why there are no tokens
+	before *tokens // where there is an error: the tokens before it, as need asks whether a text lacks any
 }
 
 // lastGood returns the tokens of the last text that was good.
-func (v *view) lastGood() map[string]string {
+func (v *view) lastGood() *tokens {
 	if v.err != nil {
 		return v.before
 	}
@@ -82,12 +81,12 @@ func (f *File) applyLocked(ctx context.Context, d *draft) {
 	st := Status{Time: now, Changed: f.Status().Changed, Err: d.err, Failing: next.failing, Missing: d.seen.missing()}
 	old := f.view.Load()
 	present := f.present(d, next, old, &st)
-	st.Tokens = len(present.tokens)
+	st.Tokens = present.tokens.len()
 	differs := f.replaceLocked(ctx, old, present, d.polled)
 	if differs {
 		st.Changed = now
 	}
-	f.publishLocked(st, differs || last.loaded && d.seen.missing() != last.seen.missing(), len(old.tokens))
+	f.publishLocked(st, differs || last.loaded && d.seen.missing() != last.seen.missing(), old.tokens.len())
 }
 
 // present returns the view that a draft leads to, and notes its warnings.
@@ -113,7 +112,7 @@ func (f *File) keptTooLong(k *knowledge) bool {
 	if f.badTooLong(k) {
 		return f.view.Load().err == nil
 	}
-	return f.cfg.KeepMissing > 0 && k.seen.missing() && time.Since(k.gone) >= f.cfg.KeepMissing && len(f.view.Load().tokens) > 0
+	return f.cfg.KeepMissing > 0 && k.seen.missing() && time.Since(k.gone) >= f.cfg.KeepMissing && f.view.Load().tokens.len() > 0
 }
 
 // badTooLong reports whether the file has been bad for longer than its tokens are kept.
@@ -127,7 +126,7 @@ func (f *File) replaceLocked(ctx context.Context, old, next *view, poller bool) 
 	// In this order. The other way round, a load in between would read the old
 	// tokens and be stored after the clearing.
 	f.view.Store(next)
-	differs = !maps.Equal(old.tokens, next.tokens)
+	differs = !old.tokens.equal(next.tokens)
 	outage := (old.err != nil) != (next.err != nil)
 	if !differs && !outage {
 		return false
@@ -144,20 +143,20 @@ func (f *File) replaceLocked(ctx context.Context, old, next *view, poller bool) 
 
 // changed selects the tokens that differ. One that is new counts: a load that
 // found it missing may be in flight.
-func changed(old, now map[string]string) []tokencache.Selector {
+func changed(old, now *tokens) []tokencache.Selector {
 	names := make(map[tokencache.Account][]string)
 	note := func(name string) {
 		if id, err := tokencache.ParseTokenID(name); err == nil { // always: it was parsed before
 			names[id.Account] = append(names[id.Account], id.Name)
 		}
 	}
-	for name, hash := range old {
-		if now[name] != hash {
+	for name, hash := range old.all() {
+		if is, _ := now.get(name); is != hash {
 			note(name)
 		}
 	}
-	for name := range now {
-		if _, ok := old[name]; !ok {
+	for name := range now.all() {
+		if _, ok := old.get(name); !ok {
 			note(name)
 		}
 	}

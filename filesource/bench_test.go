@@ -10,13 +10,15 @@ import (
 	"github.com/svctoken/svctoken/filesource"
 )
 
+// salt is one of the length that elasticsearch-service-tokens writes, as is the key.
+const salt = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
+
 // manyTokens returns a file of this many lines, of the length that
 // elasticsearch-service-tokens writes.
 func manyTokens(lines int) string {
-	const key = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
 	var b strings.Builder
 	for i := range lines {
-		fmt.Fprintf(&b, "elastic/service-%d/token-%08d:{PBKDF2_STRETCH}10000$%s$%s\n", i%100, i, key, key)
+		fmt.Fprintf(&b, "elastic/service-%d/token-%08d:{PBKDF2_STRETCH}10000$%s$%s\n", i%100, i, salt, salt)
 	}
 	return b.String()
 }

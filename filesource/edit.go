@@ -1,6 +1,7 @@
 package filesource
 
 import (
+	"bufio"
 	"cmp"
 	"context"
 	"crypto/sha256"
@@ -56,7 +57,7 @@ func (f *File) Create(ctx context.Context, id tokencache.TokenID) (tokencache.To
 		switch d.layout.line(name) {
 		case "":
 			d.layout.insert(name, name+":"+hash)
-			d.doc.tokens[name] = hash
+			d.doc.put(name + ":" + hash)
 			return true, nil
 		case name + ":" + hash: // of an attempt before
 			return false, nil
@@ -80,7 +81,7 @@ func (f *File) newPasshash(token tokencache.Token) string {
 
 // exists returns Create's error for a token that the file has a line for.
 func (f *File) exists(d *draft, id tokencache.TokenID) error {
-	if _, ok := d.doc.tokens[id.String()]; !ok {
+	if _, ok := d.doc.tokens.get(id.String()); !ok {
 		return fmt.Errorf("%w: %s has a line in %s, which is not in force: see the warnings of Status; Rotate makes it good, Delete removes it", tokencache.ErrExists, id, f.shown)
 	}
 	return fmt.Errorf("%w: %s in %s", tokencache.ErrExists, id, f.shown)
@@ -105,7 +106,7 @@ func (f *File) Rotate(ctx context.Context, id tokencache.TokenID) (tokencache.To
 			return false, nil
 		}
 		d.layout.replace(name, name+":"+hash)
-		d.doc.tokens[name] = hash
+		d.doc.put(name + ":" + hash)
 		return true, nil
 	})
 	if err != nil && (!replaced || errors.Is(err, tokencache.ErrNotFound)) {
@@ -124,7 +125,7 @@ func (f *File) Delete(ctx context.Context, id tokencache.TokenID) error {
 	name := id.String()
 	_, err := f.edit(ctx, func(d *draft, again bool) (bool, error) {
 		if d.layout.remove(name) {
-			delete(d.doc.tokens, name)
+			d.doc.tokens.remove(name)
 			return true, nil
 		}
 		if again { // an attempt before has removed it
@@ -269,7 +270,7 @@ func (e *edit) attempt(ctx context.Context, target string) error {
 	}
 	late := e.late != ""
 	if late {
-		d.parse(d.text+e.late, true)
+		d.parseEdit(d.text+e.late, e.old())
 	}
 	write, refused := e.change(d, e.replaced)
 	if refused != nil && !late {
@@ -466,9 +467,10 @@ func (e *edit) appended(d *draft, old handle) string {
 	if err != nil || info.Size() <= int64(len(d.text)) {
 		return ""
 	}
-	text, _, err := e.readText(old, info.Size(), true)
-	lines, ok := strings.CutPrefix(text, d.text)
-	if err != nil || !ok || d.text != "" && !ends(d.text) || !ends(lines) || parse(lines, nil).bad.first != nil {
+	var text strings.Builder
+	_, err = e.readText(old, &text, sighting{})
+	lines, ok := strings.CutPrefix(text.String(), d.text)
+	if err != nil || !ok || d.text != "" && !ends(d.text) || !ends(lines) || parse(lines, nil, nil).bad.first != nil {
 		return ""
 	}
 	return lines
@@ -485,9 +487,11 @@ func (e *edit) stillReads(d *draft, target string) bool {
 func (e *edit) written(d *draft, temp tempFile, now sighting) *draft {
 	doc := &document{tokens: d.doc.tokens}
 	if d.doc.warnings.first != nil { // they have other numbers now, or have gone
-		var text strings.Builder
-		d.layout.writeTo(&text) // a Builder does not fail
-		doc = parse(text.String(), nil)
+		p := newParser(d.doc.tokens, 0)
+		to := bufio.NewWriter(p)
+		d.layout.writeTo(to) // a parser does not fail
+		to.Flush()
+		doc = p.end()
 	}
 	if now.info == nil || !os.SameFile(now.info, temp.info) || !now.info.ModTime().Equal(temp.modified) {
 		now.info = temp.info // another one, or written to already: the next look finds a difference

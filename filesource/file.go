@@ -71,7 +71,7 @@ type Config struct {
 
 	// MaxBytes is the size of the largest file that is read: a larger one is an
 	// error, and no edit writes one. Zero: 256 MiB, the room of 1.7 million tokens
-	// as Elasticsearch writes them; the tokens take up to three times the size in
+	// as Elasticsearch writes them; an edit takes up to three times the size in
 	// memory. Negative: no limit.
 	MaxBytes int64
 
@@ -229,8 +229,8 @@ func (f *File) List() []tokencache.TokenID {
 		return nil
 	}
 	tokens := f.view.Load().tokens
-	names := make([]string, 0, len(tokens))
-	for name := range tokens {
+	names := make([]string, 0, tokens.len())
+	for name := range tokens.all() {
 		names = append(names, name)
 	}
 	slices.Sort(names)
@@ -286,7 +286,7 @@ func (v *view) find(id tokencache.TokenID) (hash string, ok bool) {
 	name = append(name, id.Account.Service...)
 	name = append(name, '/')
 	name = append(name, id.Name...)
-	hash, ok = v.tokens[string(name)]
+	hash, ok = v.tokens.get(textOf(name))
 	return hash, ok
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
 	"os"
@@ -70,7 +71,7 @@ type knowledge struct {
 type draft struct {
 	seen   sighting
 	since  time.Time // when it was first seen so
-	text   string
+	text   string    // for an edit
 	doc    *document // nil if there is no text; empty if there is no file
 	layout *layout   // for an edit
 	err    error     // why the file has no tokens that can be used
@@ -228,10 +229,10 @@ func (f *File) span() time.Duration { return max(f.cfg.Rest, 2*glance) }
 // text that only grows is one that somebody writes slowly.
 func (w *watch) hurriedDraft(who reader) *draft {
 	d := w.draft(who, nil)
-	grows := w.hurried == nil || strings.HasPrefix(d.text, *w.hurried)
-	w.hurried = &d.text
+	grows := d.seen.grown
+	w.hurried = d.seen
 	hopeless := w.restless > hopeless*w.span()
-	complete := d.err == nil && (d.seen.missing() || ends(d.text)) && !w.emptied(d.doc)
+	complete := d.err == nil && (d.seen.missing() || d.doc.ended) && !w.emptied(d.doc)
 	if complete && (!grows || hopeless) {
 		return d
 	}
@@ -247,27 +248,27 @@ func (w *watch) hurriedDraft(who reader) *draft {
 func (w *watch) draft(who reader, now fs.FileInfo) *draft {
 	d := &draft{since: w.since, doc: &document{}, count: w.known.count}
 	before := time.Now()
-	same := false
-	if w.known.loaded && who != editing && w.last.same(w.known.seen) {
-		_, d.seen, same = w.read(false) // nothing is to be parsed
+	same, news := true, true
+	if w.known.loaded && who != editing && w.last.size() == w.known.seen.size() {
+		d.seen, same = w.read(io.Discard, w.hurried)
+		news = same && !w.unchanged(d) // or nothing is to be parsed
 	}
-	if !same || !w.unchanged(d) {
-		d.text, d.seen, same = w.read(true)
+	if news {
+		d.seen, same = w.readDraft(d, who)
 	}
 	d.seen.settled = w.settles(before)
 	switch {
 	case !same:
-		d.seen = sighting{err: errRestless} // like no look
+		d.seen.err = errRestless // like no look
 		d.err = errRestless
 	case d.seen.failure() != nil:
 		d.err = d.seen.failure()
 	case w.unchanged(d) && who != editing:
 		d.err = w.Status().Err // applied already
-	case !d.seen.missing() || who == editing:
-		if who == opening && len(d.text) >= large {
-			w.cfg.Logger.Info("reading a large service tokens file", slog.String("path", w.path), slog.Int("bytes", len(d.text)))
-		}
-		d.parse(d.text, who == editing)
+	case who == editing:
+		d.parseEdit(d.text, w.old())
+		d.err = d.doc.err(w.path)
+	case !d.seen.missing():
 		d.err = d.doc.err(w.path)
 	}
 	d.need = w.need(who, d, now)
@@ -279,14 +280,31 @@ func (w *watch) unchanged(d *draft) bool {
 	return w.known.loaded && d.seen.sameOutcome(w.known.seen)
 }
 
-// parse takes the text apart; for an edit, so that it can be put together again.
-func (d *draft) parse(text string, edit bool) {
-	if !edit {
-		d.doc = parse(strings.TrimPrefix(text, bom), nil)
-		return
+// readDraft reads the file: the text for an edit, else what it says.
+func (w *watch) readDraft(d *draft, who reader) (seen sighting, same bool) {
+	size := w.last.size()
+	if who == editing {
+		var text strings.Builder
+		text.Grow(int(min(size, maxGrow)))
+		seen, same = w.read(&text, w.hurried)
+		d.text = text.String()
+		return seen, same
 	}
+	if who == opening && size >= large {
+		w.cfg.Logger.Info("reading a large service tokens file", slog.String("path", w.path), slog.Int64("bytes", size))
+	}
+	p := newParser(w.old(), int(min(size, maxGrow)))
+	seen, same = w.read(p, w.hurried)
+	d.doc = p.end()
+	return seen, same
+}
+
+// parseEdit takes the text apart so that it can be put together again. The tokens share
+// the lines that are known.
+func (d *draft) parseEdit(text string, known *tokens) {
 	d.layout = newLayout(text)
-	d.doc = parse(d.layout.text, d.layout.add)
+	d.doc = parse(d.layout.text, known, d.layout.add)
+	d.doc.ended = ends(text)
 	d.layout.sort()
 }
 
@@ -308,15 +326,15 @@ func (w *watch) need(who reader, d *draft, now fs.FileInfo) time.Duration {
 		return rest
 	case who == editing && w.aged(d, now):
 		return glance
-	case who == opening && d.err == nil && ends(d.text):
+	case who == opening && d.err == nil && d.doc.ended:
 		return 0
 	case who == opening:
 		return rest
-	case d.err != nil || w.emptied(d.doc) || who == editing && len(d.doc.tokens) == 0:
+	case d.err != nil || w.emptied(d.doc) || who == editing && d.doc.tokens.len() == 0:
 		return unfinished * rest
-	case who == following && w.placed(w.known, d.seen) && 2*w.gone(d.doc) <= len(w.old()):
+	case who == following && w.placed(w.known, d.seen) && 2*w.gone(d.doc) <= w.old().len():
 		return glance
-	case !ends(d.text):
+	case !d.doc.ended:
 		return unfinished * rest
 	case who == following && w.gone(d.doc) == 0:
 		return glance
@@ -326,20 +344,13 @@ func (w *watch) need(who reader, d *draft, now fs.FileInfo) time.Duration {
 }
 
 // old returns the tokens of the last text that was good.
-func (f *File) old() map[string]string { return f.view.Load().lastGood() }
+func (f *File) old() *tokens { return f.view.Load().lastGood() }
 
 // emptied reports whether a text has no tokens where there were some.
-func (f *File) emptied(doc *document) bool { return len(doc.tokens) == 0 && len(f.old()) > 0 }
+func (f *File) emptied(doc *document) bool { return doc.tokens.len() == 0 && f.old().len() > 0 }
 
 // gone returns how many tokens a text lacks, or has with another hash.
-func (f *File) gone(doc *document) (n int) {
-	for name, hash := range f.old() {
-		if doc.tokens[name] != hash {
-			n++
-		}
-	}
-	return n
-}
+func (f *File) gone(doc *document) int { return f.old().missing(doc.tokens) }
 
 // ours reports whether anybody may build on the draft, an edit too, as an edit of this File
 // has put the file there and it has not changed since. That it says the same is not enough:
@@ -383,7 +394,7 @@ func (f *File) confirm(d *draft) bool {
 	if d.seen.info == nil || d.seen.failure() != nil || d.seen.settled {
 		return true
 	}
-	_, seen, same := f.read(false)
+	seen, same := f.read(io.Discard, sighting{})
 	return same && seen.sameOutcome(d.seen)
 }
 

@@ -81,7 +81,8 @@ func (l *list) add(number int, name, line string, err error) {
 
 // A document is what a file's text says.
 type document struct {
-	tokens   map[string]string // the hashes by qualified name; never changed once it is published
+	tokens   *tokens // never changed once they are published
+	ended    bool    // whether the last line has its end
 	bad      list
 	warnings list
 }
@@ -97,32 +98,8 @@ func (d *document) err(path string) error {
 const (
 	bom = "\ufeff"
 
-	// shortestLine is the length of "a/b/c:" and a bcrypt hash: no file has more
-	// tokens than this allows, whatever else is in it.
-	shortestLine = 66
-
 	longestName = 128 + 1 + 128 + 1 + 256
 )
-
-// mostTokens returns how many tokens a text has at most.
-func mostTokens(text string) int { return min(strings.Count(text, ":"), len(text)/shortestLine+1) }
-
-// parse reads a file's text, without a BOM. Where each is not nil, it is called for
-// every token's line, with where that begins, where the next one does, and its name.
-func parse(text string, each func(start, end int, name string)) *document {
-	doc := &document{tokens: make(map[string]string, mostTokens(text))}
-	number, start := 0, 0
-	for raw, end := range lines(text) {
-		number++
-		if line := strings.TrimSpace(raw); line != "" && raw[0] != '#' {
-			if name := doc.add(number, line); name != "" && each != nil {
-				each(start, end, name)
-			}
-		}
-		start = end
-	}
-	return doc
-}
 
 // lines yields the lines of a text without their endings, \n, \r\n or a lone \r, and
 // where the next line begins.
@@ -138,7 +115,7 @@ func lines(text string) iter.Seq2[string, int] {
 			}
 			line, next := text[start:newline], min(newline+1, len(text))
 			if i := strings.IndexByte(line, '\r'); i >= 0 {
-				if start+i+2 != next { // a lone one, or more than one before the \n
+				if start+i+1 != newline || newline == len(text) { // a lone one, or more than one before the \n
 					next = start + i + 1
 				}
 				line = line[:i]
@@ -167,13 +144,21 @@ var (
 
 // add adds a trimmed token line, and returns its qualified name, or nothing where
 // the line is bad. A hash that is to be skipped is a warning, and leaves an
-// earlier good line in force.
+// earlier good line in force. Nothing of the line is kept but a copy.
 func (d *document) add(number int, line string) (name string) {
-	name, hash, err := splitLine(line)
-	if err == nil {
-		_, err = passhash.Check(hash)
+	colon, err := checkName(line)
+	if err != nil {
+		d.addBad(number, "", line, err)
+		return ""
 	}
-	switch {
+	if d.tokens != nil {
+		if name, shared, again := d.tokens.share(line, colon); shared { // it was checked before
+			d.noteAgain(again, number, name, line)
+			return name
+		}
+	}
+	name = line[:colon]
+	switch _, err := passhash.Check(line[colon+1:]); {
 	case err == passhash.ErrUnknown:
 		d.warnings.add(number, name, line, errUnknown)
 		return name
@@ -181,36 +166,49 @@ func (d *document) add(number int, line string) (name string) {
 		d.warnings.add(number, name, line, errWeak)
 		return name
 	case err != nil:
-		d.bad.add(number, name, line, err)
-		d.tokens = nil // none will be used
+		d.addBad(number, name, line, err)
 		return ""
 	case d.tokens == nil:
 		return name
 	}
-	before := len(d.tokens)
-	d.tokens[name] = hash
-	if len(d.tokens) == before { // a look-up first would take a fifth of the parse (BenchmarkOpen)
-		d.warnings.add(number, name, line, errTwice)
-	}
+	name, again := d.tokens.add(line, colon)
+	d.noteAgain(again, number, name, line)
 	return name
 }
 
-// splitLine takes a trimmed token line apart. The name is valid or empty.
-func splitLine(line string) (name, hash string, err error) {
+// put adds a line, or puts it in the place of the token's present one.
+func (d *document) put(line string) { d.tokens.add(line, strings.IndexByte(line, ':')) }
+
+// noteAgain notes that the file has two lines for a token, if it has.
+func (d *document) noteAgain(again bool, number int, name, line string) {
+	if again {
+		d.warnings.add(number, name, line, errTwice)
+	}
+}
+
+// addBad adds a bad line.
+func (d *document) addBad(number int, name, line string, err error) {
+	d.bad.add(number, name, line, err)
+	d.tokens = nil // none will be used
+}
+
+// checkName returns where in a trimmed token line the colon is, below which a valid
+// qualified name stands.
+func checkName(line string) (colon int, err error) {
 	if !utf8.ValidString(line) {
-		return "", "", errNotUTF8
+		return 0, errNotUTF8
 	}
-	name, hash, ok := strings.Cut(line, ":")
-	if !ok {
-		return "", "", errNoColon
+	colon = strings.IndexByte(line, ':')
+	switch {
+	case colon < 0:
+		return 0, errNoColon
+	case colon > longestName:
+		return 0, errLong
+	case !isQualified(line[:colon]):
+		return 0, errName
+	default:
+		return colon, nil
 	}
-	if len(name) > longestName {
-		return "", "", errLong
-	}
-	if !isQualified(name) {
-		return "", "", errName
-	}
-	return name, hash, nil
 }
 
 // isQualified reports whether tokencache.ParseTokenID takes the name. It makes no

@@ -435,7 +435,7 @@ func TestBoundedMessages(t *testing.T) {
 
 // TestMemory: to read a file takes at most three times its size, whatever is in it.
 func TestMemory(t *testing.T) {
-	const size = 4 << 20
+	const size = 2 << 20
 	repeat := func(s string) string { return strings.Repeat(s, size/len(s)) }
 	for _, test := range []struct{ name, content string }{
 		{"line ends", repeat("\n")},

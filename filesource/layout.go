@@ -25,6 +25,10 @@ type tokenBlock struct {
 	start, line, end int // in the text: of the comments above, of the line, and of what follows
 }
 
+// shortestLine is the length of "a/b/c:" and a bcrypt hash: no text has more tokens than
+// this allows, whatever else is in it.
+const shortestLine = 66
+
 // newLayout returns the layout of a text, without its blocks.
 func newLayout(text string) *layout {
 	text = strings.TrimPrefix(text, bom)
@@ -40,7 +44,7 @@ func newLayout(text string) *layout {
 // add adds the block that ends with a token's line. The lines must be added in order.
 func (l *layout) add(line, end int, name string) {
 	if l.blocks == nil {
-		l.blocks = make([]tokenBlock, 0, mostTokens(l.text))
+		l.blocks = make([]tokenBlock, 0, min(strings.Count(l.text, ":"), len(l.text)/shortestLine+1))
 		for line, next := range lines(l.text[:line]) {
 			if strings.TrimSpace(line) == "" { // the last blank line ends what belongs to no token
 				l.header, l.footer = next, next

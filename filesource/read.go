@@ -10,7 +10,6 @@ import (
 	"math"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 )
 
@@ -24,7 +23,9 @@ type sighting struct {
 
 	unread  error  // why the file could not be read
 	folder  string // the folder that the file is in, links followed
+	length  int64  // of the text
 	content uint64 // a hash of the text, with the File's own seed
+	grown   bool   // whether the text begins with the earlier one that it was compared with
 	settled bool   // whether another text would show in info
 }
 
@@ -35,11 +36,11 @@ func (s sighting) missing() bool { return s.info == nil && s.err == nil }
 func (s sighting) failure() error { return cmp.Or(s.err, s.unread) }
 
 // size returns the file's size, or zero.
-func (s sighting) size() time.Duration {
+func (s sighting) size() int64 {
 	if s.info == nil {
 		return 0
 	}
-	return time.Duration(s.info.Size())
+	return max(0, s.info.Size())
 }
 
 // same reports whether both looks found the same file in the same state, as far as
@@ -121,13 +122,14 @@ func kind(mode fs.FileMode) string {
 	}
 }
 
-// read reads the file. It reports false if the file was not the same all the
-// time, from the open descriptor before to the path afterwards: the text may then
-// be of no one state. Unless it is to keep the text, it only hashes it.
-func (f *File) read(keep bool) (text string, s sighting, same bool) {
-	text, s = f.readOnce(keep)
+// read reads the file into a writer that does not fail, and hashes it on the way. It
+// reports false if the file was not the same all the time, from the open descriptor before
+// to the path afterwards: the text may then be of no one state. The text is compared with
+// an earlier one, of which the sighting may be empty.
+func (f *File) read(to io.Writer, earlier sighting) (s sighting, same bool) {
+	s = f.readOnce(to, earlier)
 	s.folder = f.folder()
-	return text, s, s.same(f.look())
+	return s, s.same(f.look())
 }
 
 // folder returns the folder that the file is in, with links followed.
@@ -140,26 +142,28 @@ func (f *File) folder() string {
 	return filepath.Dir(target)
 }
 
-func (f *File) readOnce(keep bool) (text string, s sighting) {
+func (f *File) readOnce(to io.Writer, earlier sighting) sighting {
 	if s := f.look(); s.info == nil || s.err != nil {
-		return "", s
+		return s
 	}
 	end := f.calls.begin()
 	file, err := f.sys.open(f.path)
 	end()
 	if err != nil { // it may have gone, which the next look sees
-		return "", f.unreadable(err)
+		return f.unreadable(err)
 	}
 	defer file.Close()
 	info, err := file.Stat() // of the descriptor: the path may name another file by now
 	if err != nil {
-		return "", f.unreadable(err)
+		return f.unreadable(err)
 	}
-	s = sighting{info: info, err: f.admit(info)}
+	s := sighting{info: info, err: f.admit(info)}
 	if s.err == nil {
-		text, s.content, s.unread = f.readText(file, info.Size(), keep)
+		var hash *textHash
+		hash, s.unread = f.readText(file, to, earlier)
+		s.length, s.content, s.grown = hash.length, hash.Sum64(), hash.grown
 	}
-	return text, s
+	return s
 }
 
 func (f *File) unreadable(err error) sighting {
@@ -171,27 +175,47 @@ func (f *File) unreadable(err error) sighting {
 // maxGrow bounds what is allocated on the word of a file's metadata.
 const maxGrow = 1 << 28
 
-// readText reads a file of about this size into a string, and hashes it on the way:
-// the tokens share the string's memory, so that a slice would have to be copied.
-func (f *File) readText(file io.Reader, size int64, keep bool) (text string, content uint64, err error) {
-	var b strings.Builder
-	hash := f.newHash()
-	to := io.Writer(hash)
-	if keep {
-		b.Grow(int(min(max(size, 0), maxGrow)))
-		to = io.MultiWriter(&b, hash)
-	}
+// readText reads a file into a writer that does not fail, and hashes it on the way.
+func (f *File) readText(file io.Reader, to io.Writer, earlier sighting) (*textHash, error) {
+	hash := f.newTextHash(earlier)
 	if f.cfg.MaxBytes > 0 && f.cfg.MaxBytes < math.MaxInt64 { // else one more would be less than none
 		file = io.LimitReader(file, f.cfg.MaxBytes+1)
 	}
-	n, err := io.Copy(to, timedReader{file, &f.calls})
-	if err != nil {
-		return "", 0, explain(err)
+	_, err := io.Copy(io.MultiWriter(to, hash), timedReader{file, &f.calls})
+	switch {
+	case err != nil:
+		return f.newTextHash(earlier), explain(err)
+	case f.cfg.MaxBytes > 0 && hash.length > f.cfg.MaxBytes: // it has grown
+		return f.newTextHash(earlier), f.tooLarge()
+	default:
+		return hash, nil
 	}
-	if f.cfg.MaxBytes > 0 && n > f.cfg.MaxBytes { // it has grown
-		return "", 0, f.tooLarge()
+}
+
+// A textHash hashes a text that is written to it, and finds out whether that begins with an
+// earlier one.
+type textHash struct {
+	*maphash.Hash
+	length  int64
+	earlier sighting
+	grown   bool
+}
+
+func (f *File) newTextHash(earlier sighting) *textHash {
+	return &textHash{Hash: f.newHash(), earlier: earlier, grown: earlier.length == 0}
+}
+
+func (h *textHash) Write(piece []byte) (int, error) {
+	first := h.earlier.length - h.length // bytes that are the last of the earlier one
+	h.length += int64(len(piece))
+	if 0 < first && first <= int64(len(piece)) {
+		h.Hash.Write(piece[:first])
+		h.grown = h.Sum64() == h.earlier.content
+		piece = piece[first:]
+		h.Hash.Write(piece)
+		return int(first) + len(piece), nil
 	}
-	return b.String(), hash.Sum64(), nil
+	return h.Hash.Write(piece)
 }
 
 // A timedReader notes when each read begins and ends.

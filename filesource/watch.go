@@ -21,7 +21,7 @@ type watch struct {
 	// from running does not count: what looks restless after it may be a save that has
 	// just begun.
 	restless time.Duration
-	hurried  *string // what the last hurriedDraft read
+	hurried  sighting // what the last hurriedDraft read
 }
 
 // look looks once more, and reports whether the file has changed since the last look.
@@ -31,7 +31,7 @@ func (w *watch) look() (changed bool) {
 	if first {
 		w.began = before
 	} else {
-		w.restless += min(before.Sub(w.asked), 2*step+w.last.size()*slowRead)
+		w.restless += min(before.Sub(w.asked), 2*step+time.Duration(w.last.size())*slowRead)
 	}
 	w.asked = before
 	now := w.File.look()

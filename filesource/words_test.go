@@ -237,7 +237,7 @@ func TestFolderSwappedDuringAnEdit(t *testing.T) {
 
 // TestUnchangedTextIsNotParsed by Reload, also if the file was touched.
 func TestUnchangedTextIsNotParsed(t *testing.T) {
-	path := put(t, tokensPath(t), manyTokens(20_000))
+	path := put(t, tokensPath(t), manyTokens(60_000))
 	file, _ := open(t, path, filesource.Config{Poll: -1, Rest: -1})
 	reload := func() uint64 {
 		var before, after runtime.MemStats
@@ -248,7 +248,7 @@ func TestUnchangedTextIsNotParsed(t *testing.T) {
 		runtime.ReadMemStats(&after)
 		return after.TotalAlloc - before.TotalAlloc
 	}
-	put(t, path, manyTokens(20_000)+"# changed\n")
+	put(t, path, manyTokens(60_000)+"# changed\n")
 	full := reload()
 	for range 3 {
 		if got := reload(); got*10 > full {

@@ -1,0 +1,175 @@
+package filesource
+
+import (
+	"fmt"
+	"hash/maphash"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// setOf returns a set of lines, made from another.
+func setOf(from *tokens, lines ...string) *tokens {
+	t := newTokens(from)
+	for _, line := range lines {
+		addTo(t, line)
+	}
+	return t.finish()
+}
+
+// addTo adds a line, which is shared if it can be, and reports whether the token was there.
+func addTo(t *tokens, line string) bool {
+	colon := strings.IndexByte(line, ':')
+	name, shared, again := t.share(line, colon)
+	if !shared {
+		name, again = t.add(line, colon)
+	}
+	if name != line[:colon] {
+		panic(name)
+	}
+	return again
+}
+
+// TestTokensAgainstAMap makes sets from sets at random, and compares each with a map, also
+// when later ones have been made from it.
+func TestTokensAgainstAMap(t *testing.T) {
+	for seed := range uint64(12) {
+		rng := rand.New(rand.NewPCG(seed, 1))
+		names := 1 + rng.IntN(150)
+		line := func(name string) (string, string) {
+			hash := strings.Repeat(fmt.Sprint("h:", rng.IntN(3)), 1+rng.IntN(100))
+			return name + ":" + hash, hash
+		}
+		var sets []*tokens
+		var wants []map[string]string
+		for range 6 {
+			var from *tokens
+			if len(sets) > 0 && rng.IntN(6) > 0 {
+				from = sets[rng.IntN(len(sets))]
+			}
+			set, want := newTokens(from), make(map[string]string)
+			for _, op := range slices.Repeat([]int{0, 0, 0, 1, 1, 1, 2}, rng.IntN(names)) {
+				name := fmt.Sprint("a/b/", rng.IntN(names))
+				text, hash := line(name)
+				before, had := want[name]
+				if known, ok := from.get(name); op == 1 && ok { // the very same
+					text, hash = name+":"+known, known
+				}
+				if op == 2 {
+					set.remove(name)
+					delete(want, name)
+				} else {
+					if again := addTo(set, text); again != had {
+						t.Fatalf("seed %d: %s: again %v, before %q", seed, name, again, before)
+					}
+					want[name] = hash
+				}
+			}
+			sets, wants = append(sets, set.finish()), append(wants, want)
+		}
+		for i, set := range sets {
+			if diff := cmp.Diff(wants[i], maps.Collect(set.all())); diff != "" || set.len() != len(wants[i]) {
+				t.Fatalf("seed %d, set %d: len %d (-want +got):\n%s", seed, i, set.len(), diff)
+			}
+			for n := range names + 1 {
+				name := fmt.Sprint("a/b/", n)
+				want, ok := wants[i][name]
+				if got, got2 := set.get(name); got != want || got2 != ok {
+					t.Fatalf("seed %d, set %d: %s is %q, %v; want %q", seed, i, name, got, got2, want)
+				}
+			}
+			for j, other := range sets {
+				missing := 0
+				for name, hash := range wants[i] {
+					if wants[j][name] != hash {
+						missing++
+					}
+				}
+				if got := set.missing(other); got != missing || set.equal(other) != maps.Equal(wants[i], wants[j]) {
+					t.Fatalf("seed %d: %d of set %d are missing from %d, got %d", seed, missing, i, j, got)
+				}
+			}
+		}
+	}
+}
+
+// TestNoTokens: a nil set is an empty one.
+func TestNoTokens(t *testing.T) {
+	var none *tokens
+	if _, ok := none.get("a/b/c"); ok || none.len() != 0 || none.missing(setOf(nil)) != 0 || !none.equal(setOf(nil)) || !setOf(nil).equal(none) {
+		t.Error("it has something")
+	}
+	for name := range none.all() {
+		t.Error(name)
+	}
+	if one := setOf(nil, "a/b/c:x"); one.missing(none) != 1 || one.equal(none) || none.equal(one) {
+		t.Error("one token is none")
+	}
+}
+
+// TestNamesWithOneTag: names are told apart where the hash does not, also those that begin
+// alike.
+func TestNamesWithOneTag(t *testing.T) {
+	s := setOf(nil, "a/b/c:x", "a/b/cc:y")
+	for _, name := range []string{"a/b/c", "a/b/cc"} {
+		for _, other := range []string{"a/b/c", "a/b/cc", "a/b/ccc", "a/b/", "", "a/b/c:", "a/b/d"} {
+			at, line := s.find(other, maphash.String(s.seed, name))
+			if found := s.table[at] != 0 && line != ""; found != (name == other) {
+				t.Errorf("%s was found for %q: %v", name, other, found)
+			}
+		}
+	}
+}
+
+// TestTokensShareText: what a set is made from costs no second text, and what has gone does
+// not add up.
+func TestTokensShareText(t *testing.T) {
+	var lines []string
+	size := 0
+	for i := range 6_000 {
+		lines = append(lines, fmt.Sprintf("a/b/%d:%s", i, strings.Repeat("x", 100)))
+		size += len(lines[i]) + 1
+	}
+	set := setOf(nil, lines...)
+	if set.used != size || set.held < size || set.held > size+size/8+2*leastBlock {
+		t.Fatalf("%d bytes of %d are used, %d held", set.used, size, set.held)
+	}
+	most := 0
+	for i := range 3 * len(lines) { // each is replaced, three times
+		at := i % len(lines)
+		lines[at] = lines[at][:len(lines[at])-1] + fmt.Sprint(i/len(lines))
+		if i%600 > 0 {
+			continue
+		}
+		before := set.held
+		set = setOf(set, lines...)
+		if set.held > before+600*110+2*mostWaste && set.held > size+size/8+2*leastBlock {
+			t.Fatalf("%d changes took %d bytes", 600, set.held-before)
+		}
+		if set.used != size || set.from != nil {
+			t.Fatalf("%d bytes of %d are used; from %v", set.used, size, set.from != nil)
+		}
+		most = max(most, set.held)
+	}
+	if most > size+size/2+mostWaste || most < size+size/4 {
+		t.Errorf("%d bytes were held at most, of lines of %d", most, size)
+	}
+}
+
+// TestLongLine: a line that is longer than any block has its own.
+func TestLongLine(t *testing.T) {
+	long := "a/b/long:" + strings.Repeat("x", 3*mostBlock)
+	set := setOf(nil, "a/b/c:x", long, "a/b/d:y")
+	for name, want := range map[string]int{"a/b/c": 1, "a/b/long": 3 * mostBlock, "a/b/d": 1} {
+		if hash, _ := set.get(name); len(hash) != want {
+			t.Errorf("%s: %d bytes", name, len(hash))
+		}
+	}
+	if set.held > 3*mostBlock+2*mostBlock {
+		t.Errorf("%d bytes are held", set.held)
+	}
+}
