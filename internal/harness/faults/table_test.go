@@ -1,6 +1,7 @@
 package faults_test
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -70,8 +71,10 @@ var faults = []fault{
 	{"the database is gone", firstUses, `svctoken_index_ok == 0`, `the database file was removed or replaced`,
 		append([]string{"SvctokenIndexDown", "SvctokenIndexBehind"}, down...), database(moveAway)},
 	{"the database's disk is full", "503 for changes", `svctoken_changes_total{outcome="failed"} > 0`, `msg="a change has failed"`,
-		[]string{"SvctokenChangeFailed"}, database(fillDisk)},
+		[]string{"SvctokenChangeFailed"}, fullDisk},
 
+	{"NATS is gone, which holds the log", allFail, `svctoken_fleet_serving == 0`, `msg="the node does not serve`,
+		[]string{"SvctokenNodeNotServing", "SvctokenNoAnswer"}, natsGone},
 	{"the fleet's log is gone", allFail, `svctoken_fleet_serving == 0`, `msg="the node does not serve`,
 		[]string{"SvctokenNodeNotServing", "SvctokenNoAnswer"}, fleetOf(func(n *node) { n.conn.Cut(true, true) })},
 	{"the fleet's log is full", allFail, `svctoken_fleet_serving == 0`, `maximum bytes exceeded`,
@@ -80,6 +83,10 @@ var faults = []fault{
 		nil, fleetOf(func(n *node) { n.log.RollBack(n.log.Last() - 3) })},
 	{"the fleet's log is made anew", "503 for a lease, once", `increase(svctoken_fleet_events_total{event="stopped"}[10s]) > 0`, `msg="the node serves"`,
 		nil, fleetOf(func(n *node) { n.log.Recreate() })},
+	{"the fleet's log is slow", nothing + "; changes take longer", `svctoken_fleet_renewal_age_seconds > 0.4 * svctoken_fleet_lease_seconds`, "",
+		[]string{"SvctokenLeaseShort"}, slowLog},
+	{"a node is started with another lease than the log's", nothing + ": the log's lease holds", fmt.Sprintf("svctoken_fleet_lease_seconds == %v", lease.Seconds()), "",
+		nil, otherLease},
 	{"a lease lapses again and again", "503 now and then", `increase(svctoken_fleet_events_total{event="stopped"}[10s]) > 1`, `msg="the node does not serve`,
 		[]string{"SvctokenNodeUnstable", "SvctokenNoAnswer"}, fleetOf(flap)},
 }
