@@ -293,8 +293,10 @@ func TestMetrics(t *testing.T) {
 	if status, _ := get("/_health/live"); status != 200 {
 		t.Errorf("got %d", status)
 	}
-	if status, _ := get("/_stats"); status != 404 {
-		t.Errorf("got %d", status)
+	for _, path := range []string{"/_stats", "/metric%73", "/%6Detrics", "//metrics", "/_healt%68", "/_health/liv%65"} {
+		if status, _ := get(path); status != 404 {
+			t.Errorf("%s: got %d", path, status)
+		}
 	}
 	p.Expect("GET", "/metrics", admin, 404, "")
 	p.Expect("GET", "/_stats", admin, 200, `"index":{"error":null,"health":"green","kind":"in memory","polled":null,"revision":null,"up_to_date":true,`)

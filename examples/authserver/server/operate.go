@@ -86,6 +86,9 @@ func (s *server) healthWatched() bool {
 	return asked != 0 && time.Since(time.Unix(0, asked)) < time.Minute
 }
 
+// metricsRoute is compared as it is spelt, as all routes are.
+var metricsRoute = eswire.NewPattern("/metrics")
+
 // serveMetrics serves the metrics, and the health, on an address of their own, and returns
 // where, and what ends it.
 func (s *server) serveMetrics(address string) (url string, stop func(), err error) {
@@ -93,10 +96,16 @@ func (s *server) serveMetrics(address string) (url string, stop func(), err erro
 	if err != nil {
 		return "", nil, err
 	}
-	mux := http.NewServeMux()
-	mux.Handle("/metrics", tokenmetrics.Handler(s.metrics))
+	metrics := tokenmetrics.Handler(s.metrics)
+	route := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if _, ok := metricsRoute.Match(eswire.Segments(r.URL)); !ok {
+			http.NotFound(w, r)
+			return
+		}
+		metrics.ServeHTTP(w, r)
+	})
 	srv := &http.Server{
-		Handler: s.withHealth(mux), ReadTimeout: 10 * time.Second, WriteTimeout: 30 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 16 << 10,
+		Handler: s.withHealth(route), ReadTimeout: 10 * time.Second, WriteTimeout: 30 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 16 << 10,
 	}
 	go srv.Serve(listener)
 	return "http://" + listener.Addr().String(), func() { srv.Close() }, nil
