@@ -34,8 +34,7 @@ func (d Dialect) String() string {
 
 // sql writes a statement as the dialect has it: $1 for a parameter, {now} for the
 // milliseconds since 1970, {server} for a text that another server process changes,
-// {durable} for whether a commit waits until it is durable, {patient} for what makes it
-// wait for as long as that takes.
+// {durable} for whether a commit waits until it is durable.
 func (d Dialect) sql(statement string) string {
 	if d == SQLite {
 		return inSQLite.Replace(statement)
@@ -45,13 +44,10 @@ func (d Dialect) sql(statement string) string {
 
 var (
 	inSQLite = strings.NewReplacer("$", "?", "{now}", "CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)",
-		"{server}", "''", "{durable}", "TRUE", "{patient}", "''")
+		"{server}", "''", "{durable}", "TRUE")
 	inPostgreSQL = strings.NewReplacer("{now}", "CAST(extract(epoch FROM clock_timestamp()) * 1000 AS BIGINT)",
 		"{server}", "CAST(CAST(extract(epoch FROM pg_postmaster_start_time()) * 1000000 AS BIGINT) AS TEXT)", // in no time zone
-		"{durable}", "current_setting('synchronous_commit') NOT IN ('off', 'local')",
-		// A statement_timeout would cancel a commit's wait for its standby, and
-		// PostgreSQL then answers with success.
-		"{patient}", "set_config('statement_timeout', '0', true)")
+		"{durable}", "current_setting('synchronous_commit') NOT IN ('off', 'local')")
 )
 
 // A querier is a connection, a transaction, or a database.

@@ -188,7 +188,7 @@ const (
 func (l *Log) newAppendStatements() appendStatements {
 	s := appendStatements{
 		// The first one holds the row until its commit.
-		next: l.sql("UPDATE svctoken_fleet_log SET rev = rev + 1 RETURNING rev, readers, {durable}, {patient}"),
+		next: l.sql("UPDATE svctoken_fleet_log SET rev = rev + 1 RETURNING rev, readers, {durable}"),
 		look: l.sql(`SELECT (SELECT position FROM svctoken_fleet_appends WHERE id = $1),
 			(SELECT position FROM svctoken_fleet_messages WHERE key = $2 AND (expires IS NULL OR expires > {now}))`),
 		put: l.sql(`INSERT INTO svctoken_fleet_messages (key, position, value, deleted, id, expires)
@@ -233,8 +233,7 @@ func (l *Log) appendIn(ctx context.Context, q querier, entry fleetlog.Entry) (fl
 	var pos fleetlog.Position
 	var durable bool
 	var readers int
-	var patient string
-	if err := q.QueryRowContext(ctx, l.append.next).Scan(&pos, &readers, &durable, &patient); err != nil {
+	if err := q.QueryRowContext(ctx, l.append.next).Scan(&pos, &readers, &durable); err != nil {
 		return 0, err
 	}
 	if err := checkReaders(readers); err != nil {

@@ -38,16 +38,6 @@ func (d Dialect) recovering() string {
 	return "FALSE"
 }
 
-// patient ends the first statement of a transaction, whose commit then takes as long as it
-// needs: a statement_timeout would cancel its wait for a standby, and PostgreSQL then answers
-// with success.
-func (d Dialect) patient() string {
-	if d == PostgreSQL {
-		return " RETURNING set_config('statement_timeout', '0', true)"
-	}
-	return ""
-}
-
 // triggers is an expression: how many of the schema's triggers are in force. On
 // PostgreSQL, that for replicated rows must run in replication's workers alone, two
 // everywhere, and the others where replication's workers are not.

@@ -210,7 +210,6 @@ func (ix *Index) transact(ctx context.Context, c change) (rows int64, err error)
 	if c.bump {
 		first += ", rev = rev + 1"
 	}
-	first += ix.dialect.patient()
 	if _, err := tx.ExecContext(ctx, ix.dialect.bind(first), c.by); err != nil {
 		return 0, wrap(c.op, err)
 	}

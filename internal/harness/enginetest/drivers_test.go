@@ -145,7 +145,8 @@ func TestStandbyAway(t *testing.T) {
 }
 
 // TestStatementTimeout: a timeout that a host sets for its statements does not end the
-// wait for the standby, which PostgreSQL would answer with success.
+// wait for the standby, which PostgreSQL would answer with success: the statement's time has
+// ended by then.
 func TestStatementTimeout(t *testing.T) {
 	s, err := pgserver.Start("fsync = off")
 	pgserver.Need(t, err)

@@ -15,7 +15,10 @@ import (
 	"github.com/svctoken/svctoken/internal/harness/pgserver"
 )
 
-var faultsFor = flag.Duration("for", 5*time.Second, "how long TestFaults breaks the database")
+var (
+	faultsFor   = flag.Duration("for", 5*time.Second, "how long TestFaults breaks the database")
+	faultsLease = flag.Duration("lease", time.Second, "the lease of TestFaults; on a machine with much else to do, let it be longer")
+)
 
 // TestFaults: no node confirms a token after its deletion has returned, on SQLite and on
 // PostgreSQL, whatever happens to the database and to the nodes' connections. Afterwards all
@@ -29,7 +32,7 @@ func TestFaults(t *testing.T) {
 		t.Run(driver, func(t *testing.T) {
 			t.Parallel()
 			d := sqlite(t).with(driver)
-			b := &broken{d: d, all: hosts(t, time.Second, d, d, d)}
+			b := &broken{d: d, all: hosts(t, *faultsLease, d, d, d)}
 			b.run(t, []fault{{"nothing", nothing}, {"a transaction holds the log", holdLog}})
 		})
 	}
@@ -49,8 +52,6 @@ func TestFaults(t *testing.T) {
 		})
 	})
 }
-
-const faultsLease = time.Second
 
 // A broken is a fleet whose database somebody breaks.
 type broken struct {
@@ -81,7 +82,7 @@ func newBroken(t *testing.T) *broken {
 	setStandby(t, &node{db: d.open(t, nil)}, "*")
 	pooled := d.with("pgx")
 	pooled.dsn = s.Bounce(t) + " dbname=postgres " + bounced["pgx"]
-	return &broken{d, s, standby, hosts(t, faultsLease, d.with("pgx"), d.with(cancels), d.with("lib_pq"), pooled)}
+	return &broken{d, s, standby, hosts(t, *faultsLease, d.with("pgx"), d.with(cancels), d.with("lib_pq"), pooled)}
 }
 
 // run revokes tokens while faults happen.
@@ -89,9 +90,16 @@ func (b *broken) run(t *testing.T, faults []fault) {
 	t.Helper()
 	kinds := map[string]int{}
 	var verdicts int64
+	last := ""
+	defer func() {
+		if t.Failed() {
+			t.Logf("after %v, the last fault was: %s", kinds, last)
+		}
+	}()
 	for end := time.Now().Add(*faultsFor); time.Now().Before(end) && !t.Failed(); {
 		f := faults[rand.N(len(faults))]
 		kinds[f.name]++
+		last = f.name
 		verdicts += revokeOnce(t, b.all, func() { f.do(t, b) })
 	}
 	for _, h := range b.all {
@@ -115,7 +123,7 @@ func nothing(*testing.T, *broken) {}
 func (b *broken) cut(out, in bool) {
 	h := b.all[rand.N(len(b.all))]
 	h.gate.cut(out, in)
-	time.Sleep(rand.N(2 * faultsLease))
+	time.Sleep(rand.N(2 * *faultsLease))
 	h.gate.heal()
 }
 
@@ -123,7 +131,7 @@ func cutAll(_ *testing.T, b *broken) {
 	for _, h := range b.all {
 		h.gate.cut(true, true)
 	}
-	time.Sleep(rand.N(2 * faultsLease))
+	time.Sleep(rand.N(2 * *faultsLease))
 	for _, h := range b.all {
 		h.gate.heal()
 	}
@@ -141,7 +149,7 @@ func holdLog(t *testing.T, b *broken) {
 	defer conn.Close()
 	for _, statement := range []string{"BEGIN", "UPDATE svctoken_fleet_log SET rev = rev + 7", "", "ROLLBACK"} {
 		if statement == "" {
-			time.Sleep(rand.N(2 * faultsLease))
+			time.Sleep(rand.N(2 * *faultsLease))
 		} else if _, err := conn.ExecContext(t.Context(), statement); err != nil {
 			t.Error(err)
 		}
@@ -161,7 +169,7 @@ func stopStandby(t *testing.T, b *broken) {
 	if err := b.standby.Crash(); err != nil {
 		t.Error(err)
 	}
-	time.Sleep(rand.N(2 * faultsLease))
+	time.Sleep(rand.N(2 * *faultsLease))
 	if err := b.standby.Restart(); err != nil {
 		t.Error(err)
 	}

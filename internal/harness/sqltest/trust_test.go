@@ -207,7 +207,8 @@ func TestPollsSlowDown(t *testing.T) {
 }
 
 // TestStatementTimeout: a timeout that a host sets for its statements does not end the
-// wait for the standby, which PostgreSQL would answer with success.
+// wait for the standby, which PostgreSQL would answer with success: the statement's time has
+// ended by then.
 func TestStatementTimeout(t *testing.T) {
 	d := postgresAlone(t)
 	d.dsn += "&statement_timeout=300"

@@ -74,7 +74,7 @@ func (w *watch) until(ctx context.Context, counted *atomic.Int64, n int64) {
 // happens, and asks all nodes all the while. It returns how many verdicts they gave.
 func revokeOnce(t *testing.T, all []*host, happens func()) int64 {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 60**faultsLease)
 	defer cancel()
 	token := create(ctx, t, all)
 	asking, stop := context.WithCancel(ctx)
@@ -107,7 +107,7 @@ var created atomic.Int64
 func create(ctx context.Context, t *testing.T, all []*host) tokencache.Token {
 	t.Helper()
 	for {
-		attempt, end := context.WithTimeout(ctx, 5*time.Second)
+		attempt, end := context.WithTimeout(ctx, 5**faultsLease)
 		id := account.TokenID(fmt.Sprint("token", created.Add(1)))
 		token, err := all[rand.N(len(all))].member.Index().Create(attempt, id, "test")
 		end()
@@ -126,7 +126,7 @@ func revoke(ctx context.Context, t *testing.T, all []*host, id tokencache.TokenI
 	t.Helper()
 	for gone := false; ; {
 		h := all[rand.N(len(all))]
-		attempt, end := context.WithTimeout(ctx, 5*time.Second)
+		attempt, end := context.WithTimeout(ctx, 5**faultsLease)
 		var err error
 		if gone {
 			_, err = h.member.Evict(attempt, account.Namespace, account.Service, id.Name)
