@@ -114,14 +114,7 @@ func TestStandbyAway(t *testing.T) {
 	d.migrate(t)
 	admin := d.open(t)
 	n := d.node(t, sqlindex.Config{})
-	standby := func(name string) {
-		t.Helper()
-		execSQL(t, admin, "ALTER SYSTEM SET synchronous_standby_names = '"+name+"'")
-		execSQL(t, admin, "SELECT pg_reload_conf()")
-		for began := time.Now(); query(t, d, "SHOW synchronous_standby_names") != name && time.Since(began) < 10*time.Second; {
-			time.Sleep(10 * time.Millisecond)
-		}
-	}
+	standby := func(name string) { t.Helper(); setStandby(t, d, admin, name) }
 	for name, open := range postgresDrivers {
 		t.Run(name, func(t *testing.T) {
 			defer standby("")
@@ -144,6 +137,16 @@ func TestStandbyAway(t *testing.T) {
 	}
 }
 
+// setStandby sets the standby that commits wait for.
+func setStandby(t *testing.T, d database, admin *sql.DB, name string) {
+	t.Helper()
+	execSQL(t, admin, "ALTER SYSTEM SET synchronous_standby_names = '"+name+"'")
+	execSQL(t, admin, "SELECT pg_reload_conf()")
+	for began := time.Now(); query(t, d, "SHOW synchronous_standby_names") != name && time.Since(began) < 10*time.Second; {
+		time.Sleep(10 * time.Millisecond)
+	}
+}
+
 // TestStatementTimeout: a timeout that a host sets for its statements does not end the
 // wait for the standby, which PostgreSQL would answer with success: the statement's time has
 // ended by then.
@@ -160,11 +163,7 @@ func TestStatementTimeout(t *testing.T) {
 		t.Fatal(err)
 	}
 	execSQL(t, admin, "ALTER ROLE postgres SET statement_timeout = 300") // of sessions from now on
-	execSQL(t, admin, "ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
-	execSQL(t, admin, "SELECT pg_reload_conf()")
-	for began := time.Now(); query(t, d, "SHOW synchronous_standby_names") != "nobody" && time.Since(began) < 10*time.Second; {
-		time.Sleep(10 * time.Millisecond)
-	}
+	setStandby(t, d, admin, "nobody")
 	late := d.index(t, d.open(t), sqlindex.Config{})
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
 	defer cancel()
@@ -190,8 +189,7 @@ func TestPromotedStandby(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer standby.Close()
-			execSQL(t, d.open(t), "ALTER SYSTEM SET synchronous_standby_names = '*'")
-			execSQL(t, d.open(t), "SELECT pg_reload_conf()")
+			setStandby(t, d, d.open(t), "*")
 			token, err := old.Create(t.Context(), fleet.TokenID("token1"), "me")
 			for err == nil && query(t, d, "SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'sync'") == "0" {
 				time.Sleep(10 * time.Millisecond)

@@ -36,7 +36,7 @@ func (e engine) hostsColumn(ctx context.Context, db *sql.DB) error {
 			if _, err := db.ExecContext(ctx, t.install); err != nil {
 				return err
 			}
-			n, err := e.columnWrites(ctx, 8, 10*time.Second)
+			n, err := e.columnWrites(ctx, 8, 5*time.Second)
 			if err != nil {
 				return err
 			}
