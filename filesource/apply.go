@@ -26,8 +26,8 @@ func (v *view) lastGood() *tokens {
 }
 
 // apply makes a draft's tokens the present ones and tells the caches. It reports
-// false where an edit has been applied since the file was first looked at, or the
-// context is done before.
+// false if an edit has been applied since the file was first looked at, or if the
+// context has ended.
 func (f *File) apply(ctx context.Context, d *draft) bool {
 	if acquire(ctx, f.applying) != nil {
 		return false
@@ -74,9 +74,9 @@ func (f *File) applyLocked(ctx context.Context, d *draft) {
 	if same && d.seen.same(last.seen) {
 		next.ours = d.ours || last.ours
 	}
-	defer f.knowledge.Store(next) // last: who sees it sees the view that it is about
+	defer f.knowledge.Store(next) // last: a reader that sees it must see the view that it is about
 	if same {
-		return // touched, or as unsettled as before; parsed already
+		return // touched, or still too fresh for its times to prove anything; parsed already
 	}
 	st := Status{Time: now, Changed: f.Status().Changed, Err: d.err, Failing: next.failing, Missing: d.seen.missing()}
 	old := f.view.Load()
@@ -181,7 +181,7 @@ type notice struct {
 	had int // how many tokens there were before
 }
 
-// publishLocked publishes the status, and notes it for report where it is news.
+// publishLocked publishes the status, and notes it for report if it is news.
 func (f *File) publishLocked(st Status, news bool, had int) {
 	old := f.status.Swap(&st)
 	if !news && errorText(old.Err) == errorText(st.Err) &&

@@ -103,7 +103,7 @@ func setAttribute(file handle, a attribute) error {
 	if err != nil {
 		return err
 	}
-	value := append(slices.Clone(a.value), 0) // which has an address, also if the value is empty
+	value := append(slices.Clone(a.value), 0) // which has an address even if the value is empty
 	return withDescriptor(file, func(fd uintptr) error {
 		_, _, errno := syscall.Syscall6(syscall.SYS_FSETXATTR, fd, uintptr(unsafe.Pointer(name)), uintptr(unsafe.Pointer(&value[0])), uintptr(len(a.value)), 0, 0)
 		if errno != 0 {

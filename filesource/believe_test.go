@@ -17,8 +17,8 @@ import (
 	"github.com/svctoken/svctoken/filesource"
 )
 
-// What a file is believed for that is older than any time to settle, or whose times are
-// of another clock.
+// What is believed of a file that is older than any Config.Rest, or whose times are of
+// another clock.
 
 // cut puts a file's size to what it is while the kernel truncates it, with the times
 // that it had.
@@ -31,8 +31,8 @@ func cut(t testing.TB, path string, size int64) {
 }
 
 // TestSaveOfAnOldFile: a file is saved in place that is an hour old, and has its old
-// times for as long as it is being truncated. Nobody takes what it says then, whatever
-// the size is, and whoever looks.
+// times for as long as it is being truncated. No look believes what it says then,
+// whatever the size is, the poller's or a caller's.
 func TestSaveOfAnOldFile(t *testing.T) {
 	const whole = lineOne + lineTwo + "x/y/z:" + hashA + "\n"
 	for _, size := range []int{0, 1, len(lineOne) - 1, len(lineOne), len(lineOne + lineTwo)} {
@@ -247,8 +247,9 @@ func TestRestlessFileWithoutTokens(t *testing.T) {
 	})
 }
 
-// TestUnlinkedFile: a mount of a single file shows the file that was replaced where it
-// comes from. It is an error, which counts for FailClosed, and says what to do.
+// TestUnlinkedFile: a mount of a single file still shows the old file when that was
+// replaced in its own folder. It is an error, which counts for FailClosed, and says
+// what to do.
 func TestUnlinkedFile(t *testing.T) {
 	for _, closed := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
@@ -327,7 +328,7 @@ func TestChangeWithoutATrace(t *testing.T) {
 }
 
 // TestSlowWriter writes a line each 300 ms, for longer than ten times Config.Rest: no
-// token is dropped meanwhile, by whoever follows.
+// token is dropped meanwhile, by the poller or by a reload.
 func TestSlowWriter(t *testing.T) {
 	for _, poll := range []time.Duration{-1, 50 * time.Millisecond, time.Second} {
 		synctest.Test(t, func(t *testing.T) {

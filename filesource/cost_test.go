@@ -40,7 +40,7 @@ func measure(t *testing.T, before cost, op func() error) cost {
 	return cost{min(before.cpu, used()-cpu), min(before.wall, time.Since(start))}
 }
 
-// TestCost has a reload, an edit, and the least that any reader must do, take turns.
+// TestCost lets a reload, an edit, and the least that any reader must do, take turns.
 // It holds the processor's time to limits: that of the clock depends on the disk and
 // on what else the machine does, and is logged.
 func TestCost(t *testing.T) {

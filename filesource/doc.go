@@ -37,7 +37,7 @@
 //
 // # Changes
 //
-// An open [File] looks at the file each Config.Poll. It notices in-place writes,
+// An open [File] looks at the file every Config.Poll. It notices in-place writes,
 // atomic renames, swaps of a symbolic link anywhere in the path (as Kubernetes
 // does with ..data), deletion and creation. A host with a watcher of its own calls
 // [File.Reload]. Both take a change only when they have watched the file rest, for as
@@ -55,8 +55,8 @@
 // The times that a file system stamps prove no rest. They are old while the kernel
 // truncates a file, they are those of another machine's clock on a network, and a chmod
 // sets them as a rename does. A rename shows in the folder's time as well, which is a
-// hint and no proof: so it shortens the wait of a follower if most tokens stay, and never
-// that of an edit.
+// hint and no proof: so it shortens the wait of the poller and of a reload if most
+// tokens stay, and never that of an edit.
 //
 // A file that never rests is taken without rest after ten times Config.Rest, if it
 // looks complete, and after twenty times if it only grows; one that does not look
@@ -70,7 +70,7 @@
 // Config.KeepBad: the last good tokens stay, and [File.Status] and Config.OnReload tell
 // the host. A file that has gone has no tokens, unless Config.KeepMissing. One whose
 // path leads to a file without any name is an error: a single file is mounted, and was
-// replaced where it comes from. Mount its folder instead.
+// replaced in its own folder. Mount its folder instead.
 //
 // A file system may hang. Then Status.Looked stands still, and Status.Err says so after
 // eight seconds, or twenty times Config.Rest if that is longer, but never less than two
@@ -87,10 +87,10 @@
 // [File.Create], [File.Rotate] and [File.Delete] replace the file by a rename. They edit
 // a file that has rested for Config.Rest, and check right before the rename that it is
 // still the one that was read and that the path names; if not, they start again, until
-// their context is done. A file is not waited for that this File has watched rest or has
-// written itself, nor one that is older than three seconds and five times Config.Rest by
-// the clock of its own file system. An empty file has never rested by any clock: it is
-// watched for five times Config.Rest.
+// their context is done. An edit does not wait for a file that this File has watched
+// rest or has written itself, nor for one that is older than three seconds and five
+// times Config.Rest by the clock of its own file system. An empty file has never rested
+// by any clock: it is watched for five times Config.Rest.
 //
 // The new file has the mode, the owner, the access control list and the other extended
 // attributes of the one that it replaces. If one of them cannot be kept, nobody gains a
@@ -99,10 +99,10 @@
 // read. Other names of the same file, hard links, keep the old text.
 //
 // Writers that use this package exclude each other by a lock on a file beside the
-// tokens file, .NAME.lock, which stays if something was written. It is open to those who
-// may write the tokens file: readers cannot hold it. A writer that is killed loses
-// nothing; it may leave a temporary file, .NAME-*.tmp, which the next writer removes when
-// it is a minute old. A name of more than 200 bytes is shortened there.
+// tokens file, .NAME.lock, which stays if something was written. Only users who may
+// write the tokens file may open it: readers cannot hold it. A writer that is killed
+// loses nothing; it may leave a temporary file, .NAME-*.tmp, which the next writer
+// removes when it is a minute old. A name of more than 200 bytes is shortened there.
 //
 // Other programs know nothing of the lock, and no system can rename a file on the
 // condition that another is as it was. So between the last check and the rename,

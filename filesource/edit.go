@@ -20,7 +20,7 @@ import (
 
 var (
 	// ErrNotDurable is wrapped by the error of an edit that is in force, here and
-	// for everybody who reads the file, but which a crash of the machine may undo,
+	// for all readers of the file, but which a crash of the machine may undo,
 	// because syncing it to disk failed.
 	ErrNotDurable = errors.New("filesource: the change is in force, but a crash may undo it")
 
@@ -29,15 +29,15 @@ var (
 
 // Create adds a token with a random secret to the file, as a PBKDF2_STRETCH hash or, with
 // Config.FastHash, an {SSHA256} one, and returns it. Nobody can read the secret later. If
-// there is no file, it is created: readable for its owner, and for its group where the
+// there is no file, it is created: readable for its owner, and for its group if the
 // folder is the group's alone. When Create returns, the caches have been told.
 //
 // The file is replaced as a whole, at once and durably, with its mode and attributes
 // kept, and its owner if permitted; its token lines are sorted, and its comments stay. It
 // is edited once it has rested, see the package's documentation, and is read again if it
 // changes before it is replaced. A lock keeps out other writers that use this package.
-// Create waits for both until the context is done, and for a file system that does not
-// answer half a second longer.
+// Create waits for both until the context is done, and half a second longer for a file
+// system that does not answer.
 //
 // The error wraps tokencache.ErrExists, is a *tokencache.NameError for an invalid id or a
 // [*FormatError] for a file with bad lines, which is left as it is, or says what
@@ -90,7 +90,7 @@ func (f *File) exists(d *draft, id tokencache.TokenID) error {
 // Rotate gives a token a new random secret, and returns it. The old secret is refused
 // from then on: the file is replaced once, and there is no moment without the token. A
 // token whose line is not in force, as its hash is of no known form, gets one that is.
-// Of two calls at once, each makes a secret, and the later one's is in force. Rotate is
+// Two calls at once make a secret each, and the later one's is in force. Rotate is
 // otherwise like Create. The error wraps tokencache.ErrNotFound if the file has no such token.
 func (f *File) Rotate(ctx context.Context, id tokencache.TokenID) (tokencache.Token, error) {
 	token, err := tokencache.NewToken(id, tokencache.GenerateSecret())
@@ -137,7 +137,7 @@ func (f *File) Delete(ctx context.Context, id tokencache.TokenID) error {
 }
 
 // A change changes a draft's layout and tokens. It is told whether the file has
-// been replaced by an attempt before, and reports whether anything is to be written.
+// been replaced by an attempt before, and reports whether there is anything to write.
 type change func(d *draft, again bool) (write bool, err error)
 
 // An edit is a change on its way into the file.
@@ -261,7 +261,7 @@ func (e *edit) attempt(ctx context.Context, target string) error {
 	if held.stamped != nil {
 		e.sweep(target, stamp(held.stamped))
 	}
-	d, err := e.settle(ctx, editing, held.stamped)
+	d, err := e.awaitRest(ctx, editing, held.stamped)
 	if err != nil {
 		return fmt.Errorf("filesource: %s does not rest: %w", e.shown, err)
 	}
@@ -371,7 +371,7 @@ func (e *edit) adopt(ctx context.Context, d *draft, target string) error {
 }
 
 // replace writes what the draft's layout says in the place of the file, unless that
-// is not what was read any more, and applies it. It asks for another attempt where
+// is not what was read any more, and applies it. It asks for another attempt if
 // somebody has put another file there since, or has appended to the old one in the
 // moment between the last check and the rename.
 func (e *edit) replace(ctx context.Context, d *draft, target string) error {
@@ -500,7 +500,7 @@ func (e *edit) written(d *draft, temp tempFile, now sighting) *draft {
 	return &draft{seen: seen, since: time.Now(), doc: doc, ours: true}
 }
 
-// sweep removes the temporary files that writers left behind who were killed. The
+// sweep removes the temporary files of writers that were killed. The
 // lock is held, so that no other writer is at work; the minute is for file systems
 // whose locks are not known to other machines. The time is the file system's.
 func (f *File) sweep(target string, now time.Time) {

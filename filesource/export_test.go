@@ -32,7 +32,7 @@ type Faults struct {
 	// Stamped changes what the file system has stamped with its own time; nil: nothing.
 	Stamped func(fs.FileInfo) fs.FileInfo
 
-	// Windows has no file be replaced while it is open.
+	// Windows lets no file be replaced while it is open.
 	Windows bool
 }
 

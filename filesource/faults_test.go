@@ -44,7 +44,7 @@ func (s *script) Before(op, path string) error {
 	return before(op, path)
 }
 
-// set has before called before each call from now on; nil: nothing.
+// set makes each call from now on call before first; nil: nothing.
 func (s *script) set(before func(op, path string) error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -87,7 +87,7 @@ func (s *script) on(op string, act func() error) {
 	})
 }
 
-// fail has every call of op fail.
+// fail makes every call of op fail.
 func (s *script) fail(op string) {
 	s.set(func(o, _ string) error {
 		if o == op {
@@ -420,8 +420,8 @@ func TestChangedDuringTheRead(t *testing.T) {
 	}
 }
 
-// TestGroupIsKeptOrShutOut: where the file cannot be given to its old group, the new
-// group does not get what that one could do.
+// TestGroupIsKeptOrShutOut: if the file cannot be given to its old group, the new group
+// does not get the old one's rights.
 func TestGroupIsKeptOrShutOut(t *testing.T) {
 	for _, test := range []struct {
 		fails int // how many of the attempts to give it away
@@ -500,9 +500,9 @@ func ctime(t testing.TB, path string) time.Time {
 	return time.Unix(info.Sys().(*syscall.Stat_t).Ctim.Unix())
 }
 
-// TestSettledFileIsWatched: a file whose metadata have settled is noticed all the
-// same when it changes in any way, or goes.
-func TestSettledFileIsWatched(t *testing.T) {
+// TestQuietFileIsWatched: any change of a file that has not changed for long is
+// noticed, and so is its removal.
+func TestQuietFileIsWatched(t *testing.T) {
 	for _, test := range []struct {
 		name string
 		act  func(t *testing.T, path string)
@@ -570,8 +570,8 @@ func TestTouchedFileIsReadTwice(t *testing.T) {
 	})
 }
 
-// TestTimeToCome: a modification time in the future does not have the file read at
-// every look.
+// TestTimeToCome: a modification time in the future does not make every look read the
+// file.
 func TestTimeToCome(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &script{}
@@ -653,7 +653,7 @@ func TestOldFileIsEditedAtOnce(t *testing.T) {
 }
 
 // TestEditByAnotherProcess: a File knows at once what another one, as in another
-// process, has put in place, also if nothing is left.
+// process, has put in place, even if nothing is left.
 func TestEditByAnotherProcess(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		path := put(t, tokensPath(t), lineOne)
@@ -798,7 +798,7 @@ func TestAppendedAtTheLastMoment(t *testing.T) {
 	}
 }
 
-// TestNothingIsOpenAtTheRename where the system does not replace a file that is open.
+// TestNothingIsOpenAtTheRename if the system does not replace a file that is open.
 func TestNothingIsOpenAtTheRename(t *testing.T) {
 	path := put(t, tokensPath(t), lineOne)
 	open, renames := 0, 0

@@ -57,8 +57,8 @@ type Record struct {
 // production setting.
 type Config struct {
 	// Poll is how often to look whether the file has changed. While nothing changes, a
-	// look costs two stats, and one read of the file each minute. Zero: 1 second. Negative: never; the host calls
-	// Reload.
+	// look costs two stats, and one read of the file each minute. Zero: 1 second.
+	// Negative: never; the host calls Reload.
 	Poll time.Duration
 
 	// Rest is the quiet period: for how long a file that is written in place must stay
@@ -290,8 +290,9 @@ func (v *view) find(id tokencache.TokenID) (hash string, ok bool) {
 	return hash, ok
 }
 
-// Subscribe makes the cache hear of every change; see tokencache.Source. While the
-// caches are being told, no change can be made from within, by the group's observer
-// for example: Reload and edits return an error there, at once if they get the context
-// of the notification, and otherwise when that has taken ten seconds. All other methods may be called.
+// Subscribe registers a cache that is to be told of every change; see
+// tokencache.Source. While the caches are being told, no change can be made from
+// within, by the group's observer for example: Reload and edits return an error there,
+// at once if they get the context of the notification, and otherwise when that has
+// taken ten seconds. All other methods may be called.
 func (f *File) Subscribe(cache tokencache.Invalidator) (cancel func()) { return f.caches.Add(cache) }

@@ -15,7 +15,7 @@ import (
 // This file is the state machine by which the poller, Reload, Open and edits come
 // to know what the file says. Its states:
 //
-//	look      stat the path (stale, watch.look). The poller ends here where nothing
+//	look      stat the path (stale, watch.look). The poller ends here if nothing
 //	          is new.
 //	rest      two looks, a glance apart, must find the same (watch.rested): somebody
 //	          may be writing.
@@ -24,7 +24,7 @@ import (
 //	          If not: look.
 //	patience  how long the text must stay as it is before it is believed depends on
 //	          what it says (need). If it changes meanwhile: look.
-//	check     read again where a change would not show in a look (confirm).
+//	check     read again if a change would not show in a look (confirm).
 //	apply     put the tokens in place (apply.go), unless an edit was faster: look.
 //	tell      the caches, then the status, the log and the host (notifier.go).
 //
@@ -46,7 +46,7 @@ const (
 	reread     = time.Minute           // after which the poller reads a file whose times say that it has not changed
 )
 
-// A reader is who runs the state machine.
+// A reader is the kind of goroutine that runs the state machine.
 type reader int
 
 const (
@@ -110,19 +110,19 @@ func (f *File) stale() bool {
 		f.sys.statFolder(known.seen.folder)
 		end()
 	}
-	return known.seen.unread != nil || known.seen.info != nil && !known.seen.settled ||
+	return known.seen.unread != nil || known.seen.info != nil && !known.seen.wouldShow ||
 		!known.seen.same(f.look()) || f.keptTooLong(known) || time.Since(known.read) >= reread
 }
 
 // load runs the state machine once, without the report to the host; the poller's ends
-// at once where nothing is new. The error is the context's, or says that the file
-// system does not answer; why the file could not be loaded is in the status.
+// at once if nothing is new. The error is the context's, or says that the file system
+// does not answer; why the file could not be loaded is in the status.
 func (f *File) load(ctx context.Context, who reader, poller bool) error {
 	if err := f.takeTurn(ctx); err != nil {
 		return err
 	}
 	for {
-		d, err := f.settleInTime(ctx, who, poller)
+		d, err := f.awaitRestInTime(ctx, who, poller)
 		if err != nil {
 			return err // and the turn is given back, or will be
 		}
@@ -140,8 +140,8 @@ func (f *File) load(ctx context.Context, who reader, poller bool) error {
 	}
 }
 
-// takeTurn waits for the turn. It gives up where the file system does not answer to
-// the one that has it.
+// takeTurn waits for the turn. It gives up if the file system does not answer the
+// goroutine that has it.
 func (f *File) takeTurn(ctx context.Context) error {
 	for {
 		turn, cancel := context.WithTimeout(ctx, f.tooLong())
@@ -156,15 +156,15 @@ func (f *File) takeTurn(ctx context.Context) error {
 	}
 }
 
-// settleInTime is settle, which does not wait for a file system that does not answer:
+// awaitRestInTime is awaitRest, which does not wait for a file system that does not answer:
 // the status says so by then. The draft is nil for a poller to whom nothing is new. If
 // there is an error, the turn is given back as soon as the file system has answered.
-func (f *File) settleInTime(ctx context.Context, who reader, poller bool) (*draft, error) {
+func (f *File) awaitRestInTime(ctx context.Context, who reader, poller bool) (*draft, error) {
 	done := start(func() (*draft, error) {
 		if poller && !f.stale() {
 			return nil, nil
 		}
-		return f.settle(ctx, who, nil)
+		return f.awaitRest(ctx, who, nil)
 	})
 	d, err, gaveUp := await(ctx, f, done, func() bool {
 		f.applyHang(ctx, poller)
@@ -179,10 +179,10 @@ func (f *File) settleInTime(ctx context.Context, who reader, poller bool) (*draf
 	return d, err
 }
 
-// settle looks at the file until it has rested, and returns what it says then. The
+// awaitRest looks at the file until it has rested, and returns what it says then. The
 // error is the context's. What the file system has just stamped with its own time is for
 // an edit, and may be nil.
-func (f *File) settle(ctx context.Context, who reader, now fs.FileInfo) (*draft, error) {
+func (f *File) awaitRest(ctx context.Context, who reader, now fs.FileInfo) (*draft, error) {
 	w := &watch{File: f, known: f.knowledge.Load()}
 	w.look()
 	var d *draft
@@ -256,7 +256,7 @@ func (w *watch) draft(who reader, now fs.FileInfo) *draft {
 	if news {
 		d.seen, same = w.readDraft(d, who)
 	}
-	d.seen.settled = w.settles(before)
+	d.seen.wouldShow = w.wouldShow(before)
 	switch {
 	case !same:
 		d.seen.err = errRestless // like no look
@@ -381,25 +381,26 @@ func (w *watch) aged(d *draft, now fs.FileInfo) bool {
 // are the same; they tell enough, unless the text was read too soon after it was
 // written.
 func (w *watch) confirm(d *draft) bool {
-	settled := w.settles(time.Now())
+	shows := w.wouldShow(time.Now())
 	if !w.File.confirm(d) {
 		return false
 	}
-	d.seen.settled = settled || d.seen.settled
+	d.seen.wouldShow = shows || d.seen.wouldShow
 	return true
 }
 
 // confirm reports whether the file still says what the draft says.
 func (f *File) confirm(d *draft) bool {
-	if d.seen.info == nil || d.seen.failure() != nil || d.seen.settled {
+	if d.seen.info == nil || d.seen.failure() != nil || d.seen.wouldShow {
 		return true
 	}
 	seen, same := f.read(io.Discard, sighting{})
 	return same && seen.sameOutcome(d.seen)
 }
 
-// acquire puts an element into a channel that has room for one, as a lock that can be
-// waited for with a context. It does not where the context is done already.
+// acquire puts an element into a channel that has room for one: a lock that can be
+// waited for with a context. It returns the context's error at once if the context has
+// ended already.
 func acquire(ctx context.Context, lock chan struct{}) error {
 	if err := ctx.Err(); err != nil {
 		return err

@@ -38,7 +38,7 @@ func (e *FormatError) Error() string {
 // secret or a hash.
 type LineError struct {
 	Line  int    // physical, from 1
-	Token string // the qualified name where the line has a valid one, or empty
+	Token string // the qualified name if the line has a valid one, or empty
 	Bytes int    // the line's length, without the white space around it
 	Rule  string
 }
@@ -87,7 +87,7 @@ type document struct {
 	warnings list
 }
 
-// err returns a *FormatError where there are bad lines.
+// err returns a *FormatError if there are bad lines.
 func (d *document) err(path string) error {
 	if d.bad.first == nil {
 		return nil

@@ -197,8 +197,8 @@ func TestEmptiedFileGetsTheMostPatience(t *testing.T) {
 	}
 }
 
-// TestOpenWaitsForNothing but a file that was just written and looks unfinished; and a
-// file without tokens needs no patience where there were none before.
+// TestOpenWaitsForNothing except a file that was just written and looks unfinished; and
+// a file without tokens needs no patience if there were none before.
 func TestOpenWaitsForNothing(t *testing.T) {
 	for _, test := range []struct {
 		name    string
@@ -563,8 +563,8 @@ func TestSwapWhileWaitingForTheLock(t *testing.T) {
 	}
 }
 
-// TestFolderReaderCannotBlockWriters: whoever may read the folder can lock it, and
-// whoever may read the tokens file cannot open the lock.
+// TestFolderReaderCannotBlockWriters: a user who may read the folder can lock it, and
+// one who may read the tokens file cannot open the lock.
 func TestFolderReaderCannotBlockWriters(t *testing.T) {
 	for _, test := range []struct{ file, lock fs.FileMode }{
 		{0o600, 0o600}, {0o640, 0o600}, {0o644, 0o600}, {0o660, 0o660}, {0o664, 0o660}, {0o666, 0o666}, {0o400, 0o600},
@@ -781,7 +781,7 @@ func TestSilence(t *testing.T) {
 	}
 }
 
-// TestCallback: OnReload may call every method of the File, whoever calls it.
+// TestCallback: OnReload may call every method of the File, whichever goroutine calls it.
 func TestCallback(t *testing.T) {
 	for _, by := range []string{"poller", "Reload", "Create"} {
 		t.Run(by, func(t *testing.T) {
@@ -1269,7 +1269,7 @@ func (s *selected) Evict(_ context.Context, _ tokencache.Cause, sels ...tokencac
 	return 0
 }
 
-// TestOwnerIsKept, and the mode, where the process may.
+// TestOwnerIsKept, and the mode, if the process may set them.
 func TestOwnerIsKept(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("only the superuser can give files away")
@@ -1440,8 +1440,8 @@ func TestTouchedWriteIsAWrite(t *testing.T) {
 	})
 }
 
-// TestModeSetDuringAWrite is no sign of a rename either, also where the File has not
-// seen the file rest.
+// TestModeSetDuringAWrite is no sign of a rename either, even if the File has not seen
+// the file rest.
 func TestModeSetDuringAWrite(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		path := put(t, tokensPath(t), lineOne)

@@ -129,7 +129,7 @@ func (l *layout) writeTo(w io.StringWriter) error {
 type pieces struct {
 	text       string
 	to         io.StringWriter // which fails again once it has failed, as those of bufio do
-	start, end int             // of what is still to be written
+	start, end int             // of what remains to be written
 	written    bool            // whether anything was written
 	err        error
 }
@@ -143,7 +143,7 @@ func (p *pieces) add(start, end int) {
 	p.end = end
 }
 
-// insert writes what is still to be written, and then something else.
+// insert writes what remains to be written, and then something else.
 func (p *pieces) insert(other string) {
 	for _, s := range []string{p.text[p.start:p.end], other} {
 		if s != "" {

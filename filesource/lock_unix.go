@@ -12,7 +12,7 @@ import (
 
 // tryLock takes the lock of the file's writers, or returns errLocked. The lock is
 // on a file of its own, which stays: the tokens file is replaced with each write,
-// and a folder can be locked by all who may read it. The lock file is open to those
+// and every user who may read a folder can lock it. The lock file is open to those
 // who may write the tokens file, and to nobody else.
 func tryLock(path string, like original) (*held, error) {
 	const flags = os.O_RDWR | syscall.O_NOFOLLOW | syscall.O_NONBLOCK
@@ -38,7 +38,7 @@ func tryLock(path string, like original) (*held, error) {
 	h := &held{stamped: stampLock(file)}
 	h.unlock = func(keep bool) {
 		if made && !keep {
-			os.Remove(path) // those who have opened it find that it has gone: see flock
+			os.Remove(path) // writers that have opened it find that it has gone: see flock
 		}
 		file.Close() // which unlocks
 	}
@@ -67,8 +67,8 @@ func flock(file *os.File, path string) error {
 }
 
 // isLock reports whether the file is one that was made to be a lock. One that says
-// something, or has another name too, was not: who may write to the folder could have
-// the superuser give away, or change, what is not theirs.
+// something, or has another name too, was not: otherwise a user who may write to the
+// folder could make the superuser give away, or change, a file of somebody else.
 func isLock(file *os.File) bool {
 	info, err := file.Stat()
 	if err != nil {
@@ -78,8 +78,8 @@ func isLock(file *os.File) bool {
 	return ok && st.Nlink == 1 && st.Size == 0
 }
 
-// shareLock gives the lock to those who may write the tokens file. Only its owner
-// and the superuser can; where they have done so, there is nothing to do.
+// shareLock gives the lock to those who may write the tokens file. Only its owner and
+// the superuser can; if they have done so, there is nothing to do.
 func shareLock(file *os.File, like original) {
 	mode := fs.FileMode(0o600)
 	if like.info != nil {
@@ -108,8 +108,8 @@ func shareLock(file *os.File, like original) {
 }
 
 // stampLock makes the file system stamp the lock file with its own time, and returns
-// what that looks like then. To truncate an empty file changes nothing else, and is for
-// all who may write to it.
+// what that looks like then. To truncate an empty file changes nothing else, and every
+// user who may write to it can do so.
 func stampLock(file *os.File) fs.FileInfo {
 	if !isLock(file) || file.Truncate(0) != nil {
 		return nil

@@ -240,7 +240,7 @@ func TestAppendedAndTheContextEnds(t *testing.T) {
 	}
 }
 
-// TestAppendedAndLost: where they cannot be put in, the error says so.
+// TestAppendedAndLost: if the lines cannot be put in, the error says so.
 func TestAppendedAndLost(t *testing.T) {
 	for _, gone := range []bool{false, true} {
 		s := &script{}
@@ -441,8 +441,9 @@ func TestContextEndsAfterTheRename(t *testing.T) {
 	}
 }
 
-// TestEditAtEachMomentOfAReload: a token that is created while a reload is under way
-// is in force afterwards, before or after whichever of the reload's calls of the system that is.
+// TestEditAtEachMomentOfAReload: a token that is created while a reload is under way is
+// in force afterwards, before or after whichever of the reload's calls of the system
+// that is.
 func TestEditAtEachMomentOfAReload(t *testing.T) {
 	moment := 0
 	for edited := true; edited; {

@@ -17,14 +17,14 @@ type notifier struct {
 	log  func(notice) // immutable
 	host func(Status) // immutable; nil: the host is not called
 
-	telling atomic.Pointer[notification] // of the caches; nil: none is under way
+	underWay atomic.Pointer[notification] // of the caches; nil: none is under way
 
 	mu      sync.Mutex // guards the fields below; never held while anything is called
 	changed sync.Cond  // of the next two
 	polling bool       // whether the poller runs
 	away    bool       // whether the poller is calling the caches, the logger or the host
-	busy    bool       // whether somebody is calling the logger or the host
-	news    []notice   // what the host is still to be told
+	busy    bool       // whether a goroutine is calling the logger or the host
+	news    []notice   // what the host must still be told
 	logged  bool       // whether the logger has been told of the first
 }
 
@@ -42,7 +42,8 @@ func (n *notifier) set(field *bool, value bool) {
 	n.changed.Broadcast()
 }
 
-// untilPollerEnds waits until the poller has ended, or calls somebody.
+// untilPollerEnds waits until the poller has ended, or calls the caches, the logger or
+// the host.
 func (n *notifier) untilPollerEnds() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -51,28 +52,28 @@ func (n *notifier) untilPollerEnds() {
 	}
 }
 
-// A notification is that the caches are being told of a change. Their observers may call
-// the File, which holds its locks meanwhile: a call that needs them would wait for
-// itself.
+// A notification is under way while the caches are told of a change. Their observers
+// may call the File, which holds its locks meanwhile: a call that needs them would wait
+// for itself.
 type notification struct {
 	over chan struct{} // closed when it is
 }
 
-// notificationKey is the key under which the context of a notification of this
-// notifier has it.
+// notificationKey is the key of a notification in the context that this notifier gave
+// it.
 type notificationKey struct{ *notifier }
 
-// mostTelling is how long a notification takes at most, if nobody waits for its end from
-// within: a cache waits for no source.
-const mostTelling = 10 * time.Second
+// notificationLimit is how long a notification takes at most, unless a call from within
+// waits for its end: a cache waits for no source.
+const notificationLimit = 10 * time.Second
 
-var errTelling = errors.New("the caches are being told of a change; make another one afterwards")
+var errNotifying = errors.New("the caches are being told of a change; make another one afterwards")
 
 // begin returns the context for the caches, and what to call when they have been told.
 // One notification is under way at a time: it is called with File.applying held.
 func (n *notifier) begin(ctx context.Context, poller bool) (told context.Context, end func()) {
 	t := &notification{make(chan struct{})}
-	n.telling.Store(t)
+	n.underWay.Store(t)
 	if poller {
 		n.set(&n.away, true)
 	}
@@ -80,30 +81,30 @@ func (n *notifier) begin(ctx context.Context, poller bool) (told context.Context
 		if poller {
 			n.set(&n.away, false)
 		}
-		n.telling.Store(nil)
+		n.underWay.Store(nil)
 		close(t.over)
 	}
 }
 
 // untilTold waits until the caches have been told of what they are being told now. The
-// error is errTelling if this is called from within, or the context's. A call from
+// error is errNotifying if this is called from within, or the context's. A call from
 // within has the notification's own context; with any other, it would wait for itself,
 // hence the time limit.
 func (n *notifier) untilTold(ctx context.Context) error {
-	t := n.telling.Load()
+	t := n.underWay.Load()
 	if t == nil {
 		return nil
 	}
 	if ctx.Value(notificationKey{n}) == any(t) {
-		return errTelling
+		return errNotifying
 	}
-	timer := time.NewTimer(mostTelling)
+	timer := time.NewTimer(notificationLimit)
 	defer timer.Stop()
 	select {
 	case <-t.over:
 		return nil
 	case <-timer.C:
-		return errTelling
+		return errNotifying
 	case <-ctx.Done():
 		return ctx.Err()
 	}

@@ -132,9 +132,9 @@ func TestNotifierTellsOfItself(t *testing.T) {
 			want error
 			took time.Duration
 		}{
-			{"within", n, told, errTelling, 0},
-			{"within, another context", n, t.Context(), errTelling, 10 * time.Second},
-			{"another notifier's", other, told, errTelling, 10 * time.Second},
+			{"within", n, told, errNotifying, 0},
+			{"within, another context", n, t.Context(), errNotifying, 10 * time.Second},
+			{"another notifier's", other, told, errNotifying, 10 * time.Second},
 			{"done", n, ctx, context.Canceled, 0},
 		} {
 			began := time.Now()

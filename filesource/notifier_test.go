@@ -56,7 +56,7 @@ var changes = map[string]func(t *testing.T, path string, file *filesource.File){
 }
 
 // TestCallsFromAnObserver: what changes the file is an error while the caches are being
-// told of a change, at once where the context says so, and everything else works.
+// told of a change, at once if the context says so, and everything else works.
 // Nothing hangs, and everything works afterwards.
 func TestCallsFromAnObserver(t *testing.T) {
 	for by, change := range changes {
@@ -102,8 +102,8 @@ func TestCallsFromAnObserver(t *testing.T) {
 	}
 }
 
-// TestCloseFromAnObserver: Close returns, whoever tells the caches, and the poller ends
-// (or the bubble would not).
+// TestCloseFromAnObserver: Close returns, whichever goroutine tells the caches, and the
+// poller ends (or the bubble would not).
 func TestCloseFromAnObserver(t *testing.T) {
 	for by, change := range changes {
 		t.Run(by, func(t *testing.T) {
@@ -128,9 +128,9 @@ func TestCloseFromAnObserver(t *testing.T) {
 	}
 }
 
-// TestCloseWaitsAfterATelling: once the caches have been told, Close waits for the
+// TestCloseWaitsAfterANotification: once the caches have been told, Close waits for the
 // poller again.
-func TestCloseWaitsAfterATelling(t *testing.T) {
+func TestCloseWaitsAfterANotification(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		path := put(t, tokensPath(t), lineOne)
 		var slow, looked atomic.Bool
@@ -154,9 +154,9 @@ func TestCloseWaitsAfterATelling(t *testing.T) {
 	})
 }
 
-// TestReloadDuringATelling: a reload from elsewhere waits until the caches have been
+// TestReloadDuringANotification: a reload from elsewhere waits until the caches have been
 // told, and is no error; an edit waits until its context is done.
-func TestReloadDuringATelling(t *testing.T) {
+func TestReloadDuringANotification(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		path := put(t, tokensPath(t), lineOne)
 		var over atomic.Bool

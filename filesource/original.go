@@ -65,7 +65,7 @@ func (f *File) dress(file handle, o original) error {
 	return file.Chmod(mode)
 }
 
-// share lets the group read a new file, where the folder says that its files are the
+// share lets the group read a new file, if the folder says that its files are the
 // group's.
 func (f *File) share(file handle, folder string) error {
 	dir, err := f.sys.statFolder(folder)

@@ -84,7 +84,7 @@ func mode(t testing.TB, path string) fs.FileMode {
 	return info.Mode()
 }
 
-// TestAttributesAreKept by each edit; the lock is for those who may write.
+// TestAttributesAreKept by each edit; the lock is for users who may write.
 func TestAttributesAreKept(t *testing.T) {
 	path := put(t, tokensPath(t), lineOne+lineTwo)
 	acl := shared()
@@ -164,7 +164,7 @@ func TestListThatCannotBeKept(t *testing.T) {
 	}
 }
 
-// TestListWithoutTheGroup: where the group is another one, the list gives it nothing.
+// TestListWithoutTheGroup: if the group is another one, the list gives it nothing.
 func TestListWithoutTheGroup(t *testing.T) {
 	s := &script{}
 	path := put(t, tokensPath(t), lineOne)
@@ -267,7 +267,7 @@ func TestLockStaysEmpty(t *testing.T) {
 	}
 }
 
-// TestNoLockIsLeft where an edit wrote nothing.
+// TestNoLockIsLeft if an edit wrote nothing.
 func TestNoLockIsLeft(t *testing.T) {
 	for name, content := range map[string]string{"missing": "", "bad": "bad\n", "good": lineTwo} {
 		path := tokensPath(t)

@@ -10,8 +10,8 @@ import (
 // A rename sets the modification time of the folder to the change time of the file that
 // it puts there; a write, a chmod or a chown does not. So the two being equal hints that
 // the file was put there as a whole. It is no proof: a chmod of a file that is being
-// written, and a new neighbour of it within one tick of the clock, look alike. So the
-// hint is for those who follow alone, and only if most tokens stay; an edit, which
+// written, and a new neighbour of it within one tick of the clock, look alike. So only
+// the poller and a reload take the hint, and only if most tokens stay; an edit, which
 // could lose the others for ever, does not take it (TestHintsOfARename).
 //
 // A file whose modification time is equal too was just created.

@@ -295,8 +295,8 @@ func TestHalfWritten(t *testing.T) {
 	})
 }
 
-// TestRemovalWithin200ms is what an operator sees with a poll of 50 ms who replaces
-// the file as a whole, and what it costs who writes it in place.
+// TestRemovalWithin200ms: with a poll of 50 ms, a removal is in force that soon if the
+// file is replaced as a whole, and later if it is written in place.
 func TestRemovalWithin200ms(t *testing.T) {
 	for _, test := range []struct {
 		name   string

@@ -16,8 +16,7 @@ func changeTime(info fs.FileInfo) time.Time {
 }
 
 // unlinked reports whether the file has no name in any folder any more. A path leads to
-// such a file where it is a mount of a single file, which was replaced where it comes
-// from.
+// such a file if it is a mount of a single file that was replaced in its own folder.
 func unlinked(info fs.FileInfo) bool {
 	st, ok := info.Sys().(*syscall.Stat_t)
 	return ok && st.Nlink == 0

@@ -129,7 +129,7 @@ func (w *worker) kill() {
 	w.cmd.Wait()
 }
 
-// do gives an order, and returns the answer, or nothing where the worker was killed.
+// do gives an order, and returns the answer, or nothing if the worker was killed.
 func (w *worker) do(order string) string {
 	fmt.Fprintln(w.in, order)
 	if w.out.Scan() {
@@ -166,8 +166,8 @@ type world struct {
 	expect   map[string]verdict // what differs from present
 	writers  bool               // whether workers take part in the step
 	tainted  bool               // whether the machine was too slow for the step to prove anything
-	gone     bool               // whether the editor has the tokens gone for a while
-	killed   map[string]string  // what workers were about to do, by token, who were killed before they answered
+	gone     bool               // whether the editor has taken the tokens out for a while
+	killed   map[string]string  // what workers that were killed were about to do, by token
 	appended string             // what an appender has appended to the file that the path named
 	counts   map[string]int
 	violated int
@@ -318,7 +318,7 @@ func (w *world) step() {
 	group.Wait()
 	close(done)
 	<-sampled
-	w.settle()
+	w.catchUp()
 }
 
 func (w *world) delay() time.Duration { return time.Duration(w.rng.Int64N(int64(suitePause))) }
@@ -421,9 +421,9 @@ func (w *world) unknown() (lost []string) {
 	return lost
 }
 
-// settle waits until the server has caught up, and checks file and server against the
+// catchUp waits until the server has caught up, and checks file and server against the
 // model.
-func (w *world) settle() {
+func (w *world) catchUp() {
 	names := w.inFile()
 	for deadline := time.Now().Add(20 * suiteRest); ; time.Sleep(10 * time.Millisecond) {
 		var known []string
@@ -530,7 +530,7 @@ var editors = []struct {
 func (w *world) pause(rng *rand.Rand) { time.Sleep(time.Duration(rng.Int64N(int64(suitePause)))) }
 
 // change makes a change of an editor, whose change before began at last, and returns
-// when this one began. It notes where the machine kept the editor from running: the
+// when this one began. It notes if the machine kept the editor from running: the
 // time that the file was as the change before left it is less than what is measured.
 func (w *world) change(last time.Time, most time.Duration, act func() error) (began time.Time) {
 	began = time.Now()
@@ -650,8 +650,8 @@ func (w *world) saveInPlaceAfter(rng *rand.Rand, content string, last time.Time)
 	return w.stays(f)
 }
 
-// parts cuts a text into some parts: anywhere, at the end of a line, or where it has
-// said as much as an earlier text.
+// parts cuts a text into some parts: anywhere, at the end of a line, or where an
+// earlier text ended.
 func (w *world) parts(rng *rand.Rand, content string) (parts []string) {
 	for range rng.IntN(3) {
 		cut := rng.IntN(len(content) + 1)

@@ -11,7 +11,7 @@ import (
 )
 
 // A system is every call of the operating system that this package makes, so that
-// tests can have each of them fail.
+// tests can make each of them fail.
 type system struct {
 	replacesOpen bool // whether a file that is open can be replaced by a rename
 

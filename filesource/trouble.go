@@ -10,7 +10,7 @@ import (
 	"unicode"
 )
 
-// printable returns a path as it is, or quoted where it has characters that would break
+// printable returns a path as it is, or quoted if it has characters that would break
 // a message or a line of a log.
 func printable(path string) string {
 	odd := func(r rune) bool { return r == unicode.ReplacementChar || !unicode.IsPrint(r) }

@@ -58,8 +58,8 @@ const (
 	coarseTick = 3 * time.Second
 )
 
-// settles reports whether a write at this time, or later, would show in a look.
-func (w *watch) settles(at time.Time) bool {
+// wouldShow reports whether a write at this time, or later, would show in a look.
+func (w *watch) wouldShow(at time.Time) bool {
 	tick := fineTick
 	if w.last.info != nil && stamp(w.last.info).Nanosecond() == 0 {
 		tick = coarseTick

@@ -235,7 +235,7 @@ func TestFolderSwappedDuringAnEdit(t *testing.T) {
 	}
 }
 
-// TestUnchangedTextIsNotParsed by Reload, also if the file was touched.
+// TestUnchangedTextIsNotParsed by Reload, even if the file was touched.
 func TestUnchangedTextIsNotParsed(t *testing.T) {
 	path := put(t, tokensPath(t), manyTokens(60_000))
 	file, _ := open(t, path, filesource.Config{Poll: -1, Rest: -1})
