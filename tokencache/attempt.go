@@ -121,7 +121,7 @@ func (a *attempt) askHolders(stores []*store) {
 	}
 }
 
-// againLocked reports whether caches are to be asked once more, now that each has
+// againLocked reports whether to ask caches once more, now that each has
 // refused the token: those whose sources have changed since the round began.
 func (a *attempt) againLocked(stores []*store) bool {
 	a.rounds++

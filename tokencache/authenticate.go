@@ -24,9 +24,9 @@ type Verdict[R any] struct {
 // token (it holds another secret for the name, or remembers that there is no such
 // name) does not ask its source.
 //
-// The error wraps [ErrNotServiceToken] where the value is not a service token, so
+// The error wraps [ErrNotServiceToken] if the value is not a service token, so
 // that the host can go on to its other schemes. It is a [*RefusedError], which
-// wraps [ErrRefused], where no source confirms the token: answer 401. In all other
+// wraps [ErrRefused], if no source confirms the token: answer 401. In all other
 // cases it is a [*NoAnswerError], and the token is neither confirmed nor refused:
 // answer 503.
 //

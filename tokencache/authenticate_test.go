@@ -395,7 +395,7 @@ func TestRefreshesAreSpread(t *testing.T) {
 	})
 }
 
-// movingHolder has something happen once, before MayHold looks, and after it has
+// movingHolder makes something happen once, before MayHold looks, and after it has
 // looked and before it answers.
 type movingHolder struct {
 	holder
@@ -485,9 +485,8 @@ func TestRefreshIsOneLoad(t *testing.T) {
 
 // TestStoredMeanwhile: at each moment at which the host is asked whether it knows the
 // account, somebody else has the token confirmed and remembered by one of two caches.
-// It is not asked for again, and not taken for a wrong secret, also where the other
-// cache remembers the name with another secret; and memory comes before a source that
-// fails.
+// It is not asked for again, and not taken for a wrong secret, even if the other cache
+// remembers the name with another secret; and memory comes before a source that fails.
 func TestStoredMeanwhile(t *testing.T) {
 	token, old := mustToken(t, "elastic/fleet-server/token1", "supersecret"), mustToken(t, "elastic/fleet-server/token1", "other-secret")
 	for _, by := range []string{"first", "second"} {

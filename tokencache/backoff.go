@@ -7,14 +7,14 @@ import (
 )
 
 // A backoff makes a cache leave alone, for a moment, what keeps failing: a source that
-// fails fast would otherwise be asked as fast as callers come. It holds as little as has
+// fails fast would otherwise be asked as fast as callers come. It holds only what has
 // failed: one name; an account, when several of its names have failed in a row; the
 // source, when several accounts have. So a row that cannot be read is paused, and no
 // other. A source that serves one account is paused as that account.
 //
 // Once a pause is over, one load at a time goes through, until a success ends all that
 // the pause was for, or a failure begins a longer one. During a pause of an account, or
-// of the source, names (accounts) that have not failed themselves may try, too: one at a
+// of the source, names, or accounts, that have not failed themselves may try, too: one at a
 // time, and at most one in a tenth of a second.
 //
 // All of it is guarded by the memory's mutex.
@@ -46,7 +46,7 @@ const (
 )
 
 // levels returns the streaks of the name, its account and the source, from the narrowest
-// on; nil where there is none.
+// on; nil if there is none.
 func (b *backoff) levels(id TokenID) (levels [3]*streak) {
 	if b.names != nil {
 		levels[0], _ = b.names.Peek(id)

@@ -67,14 +67,14 @@ func cutScheme(authorization string) (bearer string, ok bool) {
 	return bearer, true
 }
 
-// decodeBearer decodes into buf, or into a new slice where buf is too short, and
+// decodeBearer decodes into buf, or into a new slice if buf is too short, and
 // returns what stands behind the prefix.
 func decodeBearer(buf []byte, bearer string) ([]byte, error) {
 	if !strings.HasPrefix(bearer, encodedPrefix) {
 		return nil, errPrefix
 	}
 	bearer, ok := trimPadding(bearer)
-	// The standard decoder skips line breaks also where it is strict, which would
+	// The standard decoder skips line breaks even if it is strict, which would
 	// give one token many spellings.
 	if !ok || strings.ContainsAny(bearer, "\r\n") {
 		return nil, errBase64

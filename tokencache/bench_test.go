@@ -252,9 +252,9 @@ func BenchmarkBesideClear(b *testing.B) {
 	b.ReportMetric(float64(took[len(took)-1])/1e3, "longest-µs")
 }
 
-// BenchmarkTurnedAway asks what it costs to turn a caller away, where all places to wait
-// are taken by loads of as many accounts: a flood makes the group do that, under
-// the mutex that misses and evictions need. It must not depend on how many wait.
+// BenchmarkTurnedAway asks what it costs to turn a caller away when the queue is full
+// of loads of as many accounts: a flood makes the group do that, under the mutex that
+// misses and evictions need. It must not depend on how many wait.
 func BenchmarkTurnedAway(b *testing.B) {
 	for _, places := range []int{1 << 6, 1 << 14} {
 		b.Run(fmt.Sprintf("waiting=%d", places), func(b *testing.B) {

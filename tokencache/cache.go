@@ -17,7 +17,7 @@ import (
 //
 // A Cache is safe for concurrent use by multiple goroutines. It runs a goroutine
 // for each load that reads, at most Config.MaxLoads, for each hash that is computed,
-// and for each stray, see there; [Cache.Close] ends them.
+// and for each stray, see Config.MaxLoads; [Cache.Close] ends them.
 type Cache[R any] struct {
 	group *Group
 	store *store
@@ -27,8 +27,8 @@ var _ Invalidator = (*Cache[any])(nil)
 
 // New returns a cache for src, as the last of the group, and subscribes it to the
 // source's changes. The name is what stats, reports and verdicts call it, for
-// example "file"; it must not be empty, and be unique in the group. A source that
-// is a [Holder] is asked as one.
+// example "file"; it must not be empty, and be unique in the group. If the source is a
+// [Holder], its MayHold is used.
 //
 // A cache keeps its name in the group when it is closed. To replace a source, make
 // another group, and close the old one when nothing uses it any more.
@@ -77,7 +77,7 @@ func (c *Cache[R]) Stats() Stats { return c.store.snapshot() }
 
 // Remembers reports whether the cache remembers the token as confirmed, and since
 // when and until when. Asking does not count as a use. Since is zero if it is
-// not known: where the token's own expiry ends the entry before its TTL.
+// not known, which is so if the token's own expiry ends the entry before its TTL.
 func (c *Cache[R]) Remembers(id TokenID) (since, until time.Time, ok bool) {
 	if id.Validate() != nil {
 		return since, until, false
@@ -102,8 +102,8 @@ func (c *Cache[R]) Remembers(id TokenID) (since, until time.Time, ok bool) {
 // and when each was last used, in no order. The time is coarse: up to 70 seconds before
 // the last use. Tokens that have been displaced or evicted since, or have expired, are
 // included, up to Config.MaxEntries of them, and up to 10 000 before the first call. What
-// a loop that ends early has not seen is kept for the next one. It is safe for concurrent
-// use, and takes no part of the mutex for longer than a thousand entries take.
+// a loop that ends early has not seen is kept for the next one. It is safe for
+// concurrent use. It holds the group's mutex for at most a thousand entries at a time.
 func (c *Cache[R]) Used() iter.Seq2[TokenID, time.Time] {
 	return func(yield func(TokenID, time.Time) bool) {
 		s, clock := c.store.shelf, &c.group.memory.clock
@@ -119,13 +119,13 @@ func (c *Cache[R]) Used() iter.Seq2[TokenID, time.Time] {
 }
 
 // Close ends the subscription, forgets everything and ends the loads by their
-// contexts, at once: it waits for nobody's source, and [Cache.Wait] does that.
+// contexts, at once. It does not wait for the source; [Cache.Wait] does.
 // Authentications that need this cache fail with [ErrClosed] from then on. Closing
 // again does nothing.
 func (c *Cache[R]) Close() { c.group.close([]*store{c.store}) }
 
-// Wait waits until nothing runs any more that the cache has started, or until the
-// context is done, whose error it returns. It is for after Close.
+// Wait returns nil once everything that the cache has started has ended, or the
+// context's error if that ends first. Call it after Close.
 func (c *Cache[R]) Wait(ctx context.Context) error { return c.store.running.wait(ctx) }
 
 // Format writes "tokencache.Cache" and the name for every verb, and nothing of the

@@ -115,13 +115,13 @@ func (c *cell) releaseLocked() {
 	if c.entries != nil || c.tickets != nil {
 		return
 	}
-	c.leaveEraLocked()
+	c.leaveEpochLocked()
 	if s := c.epoch.shelf; s.cells[c.account] == c {
 		delete(s.cells, c.account)
 	}
 }
 
-func (c *cell) leaveEraLocked() {
+func (c *cell) leaveEpochLocked() {
 	switch {
 	case c.prev != nil:
 		c.prev.next = c.next

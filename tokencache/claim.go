@@ -5,9 +5,9 @@ import (
 	"errors"
 )
 
-// A Claim is what a node of a fleet has of a group: it passes on to the group what other
-// nodes have evicted, and is the only one that should extend the group's lease. Package
-// fleet makes one for each node.
+// A Claim is a fleet node's hold on a group: it passes on to the group what other nodes
+// have evicted, and its holder alone should extend the group's lease. Package fleet
+// makes one for each node.
 //
 // It is safe for concurrent use by multiple goroutines.
 type Claim struct{ group *Group }

@@ -13,7 +13,7 @@ import (
 // the monotonic clock, and whatever the machine slept besides: the monotonic clock
 // stands still then, and a token that expires at noon has to be refused at noon.
 //
-// That a machine has slept shows in the wall clock and, where there is one, in the
+// That a machine has slept shows in the wall clock and, if there is one, in the
 // clock of the time since boot: they run ahead of the monotonic clock by more than
 // before. A wall clock that is set ahead looks the same, and ends entries early. One
 // that is set back changes nothing, and from there on the reading goes on at its pace.
@@ -54,8 +54,8 @@ func (c *clock) start() {
 }
 
 // A moment is one reading: now counts what the machine slept, and pace does not.
-// Entries and leases end by the one, and waits, which are not to end because somebody
-// has set the wall clock, by the other.
+// Entries and leases end by now. Waits end by pace, so that setting the wall clock does
+// not end them.
 type moment struct{ now, pace int64 }
 
 func (c *clock) read() moment {
@@ -152,7 +152,7 @@ func (c *clock) timeOf(reading int64) time.Time {
 	return time.Now().Add(time.Duration(reading - c.now()))
 }
 
-// after returns the reading that is d after another, or never where that is too far
+// after returns the reading that is d after another, or never if that is too far
 // off to count.
 func after(reading int64, d time.Duration) int64 {
 	if int64(d) > never-reading {

@@ -14,7 +14,7 @@ type Config struct {
 	// load; reads do not extend it. Zero: 20 minutes. Negative: nothing is
 	// remembered, though concurrent callers of one token still share a load.
 	//
-	// It is kept to the millisecond. Time during which the machine slept counts, and
+	// It is exact to the millisecond. Time during which the machine slept counts, and
 	// so does a wall clock that is set ahead; one that is set back changes nothing. A
 	// success that had more than a minute left when the machine went to sleep, or when
 	// the process was paused, may be confirmed past its time for at most a second after
@@ -42,7 +42,7 @@ type Config struct {
 
 	// LoadTimeout is how long the source may take to answer, and then one hash to be
 	// computed; waiting for a turn does not count. Zero: 10 seconds. Negative, or
-	// above 24 hours, is an error: a load without a deadline would hold its token
+	// above 24 hours, is an error: a load without a deadline could hold up its token
 	// for ever.
 	LoadTimeout time.Duration
 
@@ -71,9 +71,9 @@ type Config struct {
 	ServeStale time.Duration
 
 	// StaleWait is how long an authentication waits for the source before it gets the
-	// answer that ServeStale allows. The load goes on, and what it finds out counts from
-	// then on. Zero: 1 second. Negative: as
-	// long as the load takes, or the caller's context lasts.
+	// answer that ServeStale allows. The load goes on, and what it finds out counts
+	// from then on. Zero: 1 second. Negative: as long as the load takes, or the
+	// caller's context lasts.
 	StaleWait time.Duration
 
 	// RefreshAhead is how long before its TTL ends a success that is in use is loaded
@@ -82,14 +82,14 @@ type Config struct {
 	// whose callers would not mind waiting. Must be below TTL.
 	RefreshAhead time.Duration
 
-	// HideNames makes each refusal take a read of the source and a hash, also for
+	// HideNames makes each refusal take a read of the source and a hash, even for
 	// tokens that the source does not hold, and for wrong secrets of remembered ones,
 	// so that the time which a refusal takes hardly tells which names exist: up to 0.3
 	// microseconds are left, see SECURITY.md. The hash is the first that the source
-	// handed out, of each form; until then there is none. It hides nothing for a
-	// source that sets Answer.Ask, which is asked only about tokens that it holds, and
-	// a name with a previous secret takes two hashes. Off by default, as refusals are
-	// what attackers cause, and names are not secret.
+	// handed out, of each form; until then there is none. It hides nothing for a source
+	// that sets Answer.Ask, which is asked only about tokens that it holds, and a name
+	// with a previous secret takes two hashes. Off by default, as refusals are what
+	// attackers cause, and names are not secret.
 	HideNames bool
 }
 

@@ -27,8 +27,8 @@ type madeContext struct {
 }
 
 // callersFirst is how long after its deadline a load's context ends: until then the
-// load is settled, and all who wait for it have learnt why, whatever the source makes
-// of the context's end.
+// load is settled and its callers know why, whatever the source does when the context
+// ends.
 const callersFirst = time.Millisecond
 
 // standard returns the standard library's context.

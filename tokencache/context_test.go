@@ -13,7 +13,7 @@ import (
 	"github.com/svctoken/svctoken/tokencache"
 )
 
-// TestGoroutinesAreTheLoads: also where the source derives contexts.
+// TestGoroutinesAreTheLoads: even if the source derives contexts.
 func TestGoroutinesAreTheLoads(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const loads = 50

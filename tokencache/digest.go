@@ -51,8 +51,8 @@ const maxPadded = 2*sha256.BlockSize - minPadding
 
 const minPadding = 1 + 8
 
-// sumPadded computes the digest of the first bytes of buf, all others of which are
-// zero, and overwrites them.
+// sumPadded computes the digest of the first bytes of buf, whose other bytes are zero,
+// and overwrites them.
 func sumPadded(d *digest, buf *[2 * sha256.BlockSize]byte, size int) {
 	blocks := buf[:sha256.BlockSize]
 	if size > sha256.BlockSize-minPadding {

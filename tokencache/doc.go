@@ -26,7 +26,7 @@
 //
 // An [Account] is namespace/service. A [TokenID] is an account and a token's
 // name. A [Secret] is what a bearer proves, and a [Token] is both. A [Selector]
-// says what to evict. A [Source] is where tokens really live, and a [Cache]
+// says what to evict. A [Source] holds the tokens, and a [Cache]
 // remembers what one source said; its record type is what the source knows of a
 // token. A [Group] is the caches that are forgotten together.
 //
@@ -59,7 +59,7 @@
 // Config.AbsentTTL, if it says that it does not hold it.
 //
 // Bounds: entries, loads, strays, password hashes and all that waits are bounded,
-// in total and for each account. What finds no place ends with [ErrOverloaded].
+// in total and for each account. Work beyond a bound fails with [ErrOverloaded].
 //
 // Silence: secrets are kept as digests under a random key, and no error, log or
 // formatting verb shows one.
@@ -81,7 +81,7 @@
 // # Concurrency
 //
 // Every type is safe for concurrent use by multiple goroutines. A hit takes no
-// lock and allocates nothing. The goroutines that exist are the loads that read,
-// the hashes that are computed and the strays, all of them bounded; a timer fires
-// once a second while a group's caches hold entries, and when a load is overdue.
+// lock and allocates nothing. Goroutines run for loads that read, for hashes and for
+// strays, all of them bounded; a timer fires once a second while a group's caches hold
+// entries, and when a load is overdue.
 package tokencache

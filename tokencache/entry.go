@@ -9,7 +9,7 @@ import (
 // An entry is what one cache remembers of one token: that it was confirmed, with which
 // secret and record; or why its source refuses the name, whatever the secret.
 //
-// INVARIANT: an unlinked entry is dead. Whoever unlinks an entry gives it a dead
+// INVARIANT: an unlinked entry is dead. The code that unlinks an entry gives it a dead
 // owner, under the mutex, so that a hit which stands on the entry does not take it as
 // good.
 //

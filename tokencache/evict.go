@@ -113,7 +113,7 @@ func (m *memory) forget(why Cause, shelves []*shelf, sel selection, also func())
 	}
 	ev := m.markLocked(shelves, sel)
 	m.happenLocked(ev, why, shelves, sel)
-	m.settleMarkedLocked(ev)
+	m.discountMarkedLocked(ev)
 	m.mu.Unlock()
 
 	for more := true; more; {
@@ -143,8 +143,8 @@ func (m *memory) markLocked(shelves []*shelf, sel selection) *eviction {
 }
 
 // happenLocked is the instant of an eviction. A change of a source is counted after
-// it: whoever refuses a token from memory, and finds the same count before and after
-// that, must not have seen what a change that is counted has evicted
+// it: a caller that refuses a token from memory, and finds the same count before and
+// after, must not have seen the effect of a change that is counted
 // (TestMoveWhileRefusedFromMemory).
 func (m *memory) happenLocked(ev *eviction, why Cause, shelves []*shelf, sel selection) {
 	ev.done.Store(true)
@@ -192,17 +192,17 @@ func (s *shelf) markNamesLocked(ev *eviction, c *cell, sel Selector) {
 func (s *shelf) markAllLocked(ev *eviction) {
 	s.epoch.mark.by.Store(ev)
 	ev.epochs = append(ev.epochs, s.epoch)
-	s.beginEraLocked()
+	s.beginEpochLocked()
 }
 
-// beginEraLocked empties the shelf.
-func (s *shelf) beginEraLocked() {
+// beginEpochLocked empties the shelf.
+func (s *shelf) beginEpochLocked() {
 	s.epoch = &epoch{shelf: s}
 	s.cells = make(map[Account]*cell)
 }
 
-// settleMarkedLocked takes what was evicted off the counts.
-func (m *memory) settleMarkedLocked(ev *eviction) {
+// discountMarkedLocked takes what was evicted off the counts.
+func (m *memory) discountMarkedLocked(ev *eviction) {
 	for _, c := range ev.cells {
 		c.epoch.count -= c.count
 	}
@@ -249,7 +249,7 @@ func (ev *eviction) nextLocked() *entry {
 		case c.entries != nil:
 			return c.entries
 		default:
-			c.leaveEraLocked() // nothing but tickets is left of it
+			c.leaveEpochLocked() // nothing but tickets is left of it
 		}
 	}
 	return nil

@@ -33,7 +33,7 @@ func (p *pair) caches() []*tokencache.Cache[record] {
 	return []*tokencache.Cache[record]{p.fileCache, p.idxCache}
 }
 
-// warm has both caches remember the tokens.
+// warm makes both caches remember the tokens.
 func (p *pair) warm(t *testing.T, tokens ...tokencache.Token) {
 	t.Helper()
 	for _, token := range tokens {

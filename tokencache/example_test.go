@@ -175,7 +175,7 @@ func ExampleConfig() {
 	// Output: <nil>
 }
 
-// What a host does with an error depends on its reason only where it counts or logs.
+// What a host does with an error depends on its reason only when it counts or logs.
 func ExampleReason() {
 	describe := func(reason tokencache.Reason) string {
 		switch reason {

@@ -28,7 +28,7 @@ func EvictInSteps(g *Group, why Cause, sel Selector, before, after func()) {
 	ev := m.markLocked(shelves, selected)
 	before()
 	m.happenLocked(ev, why, shelves, selected)
-	m.settleMarkedLocked(ev)
+	m.discountMarkedLocked(ev)
 	m.mu.Unlock()
 	after()
 	for more := true; more; {
@@ -161,7 +161,7 @@ func ClearInSteps(g *Group, step func(linked int)) {
 	defer m.mu.Unlock()
 	ev := m.markLocked(shelves, all)
 	m.happenLocked(ev, CauseAsked, shelves, all)
-	m.settleMarkedLocked(ev)
+	m.discountMarkedLocked(ev)
 	step(m.linked)
 	for m.unlinkMarkedLocked(ev) {
 		step(m.linked)
@@ -222,7 +222,7 @@ func (g *Group) held(selected selection, now func() time.Duration) (held []time.
 	began := now()
 	ev := m.markLocked(shelves, selected)
 	m.happenLocked(ev, CauseAsked, shelves, selected)
-	m.settleMarkedLocked(ev)
+	m.discountMarkedLocked(ev)
 	held = append(held, now()-began)
 	m.mu.Unlock()
 	for more := true; more; {

@@ -41,7 +41,7 @@ func TestWhatEndsAPause(t *testing.T) {
 	}
 }
 
-// TestFailuresInARow: an answer in between, a refusal too, has the count begin anew.
+// TestFailuresInARow: an answer in between, a refusal too, makes the count begin anew.
 func TestFailuresInARow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		src := newTestSource()

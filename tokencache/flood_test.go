@@ -16,9 +16,8 @@ import (
 	"github.com/svctoken/svctoken/tokencache"
 )
 
-// A floodSource computes hashes that take their account's time, a second where
-// nothing else is said, and counts those that were begun. A secret of "supersecret"
-// is right.
+// A floodSource computes hashes that take their account's time, a second by default,
+// and counts those that were begun. A secret of "supersecret" is right.
 type floodSource struct {
 	tokencache.Source[record]
 	takes map[tokencache.Account]time.Duration
@@ -86,7 +85,7 @@ func (s *floodSource) count() int {
 	return len(s.begun)
 }
 
-// flood has attackers send wrong secrets for names of the account, one after the
+// flood makes attackers send wrong secrets for names of the account, one after the
 // other each, until the returned function is called.
 func flood(t *testing.T, g *tokencache.Group, attackers int, name func(i int) string) (end func()) {
 	t.Helper()
@@ -153,8 +152,8 @@ func TestFloodOfOneAccount(t *testing.T) {
 }
 
 // TestFloodOfTheirOwnNames: what was good before a clearing comes before every hash
-// of the attackers that has not begun, also where they have taken every place of the
-// account to wait.
+// of the attackers that has not begun, even if the attackers have filled the account's
+// share of the queue.
 func TestFloodOfTheirOwnNames(t *testing.T) {
 	for _, attackers := range []int{64, 2000, 4000} {
 		t.Run(fmt.Sprint(attackers), func(t *testing.T) {

@@ -9,12 +9,12 @@ import (
 // Evict forgets the selected tokens in every cache of the group, at one instant.
 // When it returns, no authentication that starts afterwards gets an answer which
 // a source gave before Evict was called; loads in flight for the selected tokens
-// still answer those who wait for them, but are neither stored nor joined.
+// still answer their callers, but are neither stored nor joined.
 //
 // It returns how many live entries went from each cache, by the cache's name. An
-// account or a token that nobody knows is no error: nothing goes. It waits for no
-// source, and takes time in proportion to what goes, not to what the caches hold.
-// The context carries values to the observer; its end does not matter.
+// account or a token that nobody knows is no error: nothing goes. Evict waits for no
+// source, and takes time in proportion to what goes, not to what the caches hold. The
+// context carries values to the observer; its end does not matter.
 func (g *Group) Evict(ctx context.Context, sels ...Selector) map[string]int {
 	return g.evict(ctx, CauseAsked, g.caches(), sels, selectionOf(sels))
 }
@@ -26,8 +26,8 @@ func (g *Group) Clear(ctx context.Context) map[string]int {
 	return g.evict(ctx, CauseAsked, g.caches(), nil, selection{everything: true})
 }
 
-// Invalidator returns all caches of the group as one [Invalidator], which is told why: for
-// what a shared index says that other nodes have evicted, with [CauseNode].
+// Invalidator returns all caches of the group as one [Invalidator], whose caller says
+// why. It is for what a shared index reports of other nodes, with [CauseNode].
 func (g *Group) Invalidator() Invalidator { return groupInvalidator{g} }
 
 type groupInvalidator struct{ group *Group }

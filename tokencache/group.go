@@ -18,7 +18,7 @@ import (
 // [New] added them; see [Group.Authenticate]. The file evict.go explains what an
 // eviction is, and why it is one instant.
 //
-// A Group is made by [NewGroup]; the zero Group has no caches, and answers nothing. It
+// [NewGroup] makes a Group; the zero Group has no caches, and answers nothing. A Group
 // is safe for concurrent use by multiple goroutines. It starts no goroutine of its own,
 // except for a moment each second while a cache holds entries; the goroutines that run
 // are the loads that read or hash.
@@ -31,11 +31,11 @@ type Group struct {
 	known  func(Account) bool
 	limits limits
 
-	work     work
-	outcomes outcomeCounter
-	telling  tally  // the observer, of displacements
-	sealed   bool   // no more caches may be added; guarded by memory.mu
-	claim    *Claim // nil: there is none; guarded by memory.mu
+	work      work
+	outcomes  outcomeCounter
+	notifying tally  // the observer, of displacements
+	sealed    bool   // no more caches may be added; guarded by memory.mu
+	claim     *Claim // nil: there is none; guarded by memory.mu
 }
 
 // A lease is until when a group may answer.
@@ -62,9 +62,9 @@ type GroupConfig struct {
 	MaxWait time.Duration
 
 	// MaxQueue is how many loads may wait for a turn to compute a hash, and in each
-	// cache for a turn to read. If all places are taken, a newcomer gets one of the
-	// account that waits with the most loads. A load that finds no place, or loses it,
-	// fails at once with [ErrOverloaded]. Zero: 16384. Negative: no bound.
+	// cache for a turn to read. If the queue is full, a newcomer takes the place of a
+	// load of the account with the most waiting loads. A load that finds no place, or
+	// loses it, fails at once with [ErrOverloaded]. Zero: 16384. Negative: no bound.
 	MaxQueue int
 
 	// MaxSecret is how many bytes a secret may have. A longer one is refused
@@ -80,10 +80,10 @@ type GroupConfig struct {
 	// Observer is told of loads, evictions, displacements and overload; never of
 	// hits. It is called after the event, in the goroutine in which that happened, by
 	// many goroutines at once and under no lock. It should be quick: it runs on a
-	// caller's goroutine, or on one that no limit counts. A panic of it is contained.
-	// It must not call Wait, which may wait for it. The context carries the values of
-	// the caller's. For two observers, pass a function that calls both. Nil: nobody is
-	// told, which costs nothing.
+	// caller's goroutine, or on one that no limit counts. If it panics, the panic is
+	// contained. It must not call Wait, which may wait for it. The context carries the
+	// values of the caller's. For two observers, pass a function that calls both. Nil:
+	// nobody is told, which costs nothing.
 	Observer func(context.Context, Event)
 }
 
@@ -105,7 +105,7 @@ func NewGroup(cfg GroupConfig) *Group {
 		observer: cfg.Observer,
 	}
 	hashing := orDefault(cfg.MaxHashing, runtime.GOMAXPROCS(0), math.MaxInt)
-	turns := fair.Limits[Account]{Turns: hashing, PerAccount: hashing, Places: w.maxQueue}
+	turns := fair.Limits[Account]{Turns: hashing, PerAccount: hashing, Waiters: w.maxQueue}
 	if hashing < math.MaxInt {
 		turns.Extra, turns.ByCost = hashing, true
 	}
@@ -145,15 +145,15 @@ func (g *Group) closedLocked() bool {
 	return g.sealed && !slices.ContainsFunc(g.caches(), func(s *store) bool { return !s.shelf.closed.Load() })
 }
 
-// Wait waits until nothing runs any more that the group's caches have started, or
-// until the context is done, whose error it returns. It is for after Close.
+// Wait returns nil once everything that the group's caches have started has ended, or
+// the context's error if that ends first. Call it after Close.
 func (g *Group) Wait(ctx context.Context) error {
 	for _, s := range g.caches() {
 		if err := s.running.wait(ctx); err != nil {
 			return err
 		}
 	}
-	return g.telling.wait(ctx)
+	return g.notifying.wait(ctx)
 }
 
 // caches returns the group's stores, in the order of New. The zero Group has none.
@@ -190,9 +190,9 @@ func (g *Group) tellDisplaced() {
 		}
 		s.shelf.displaced = 0
 	}
-	g.telling.add()
+	g.notifying.add()
 	g.memory.mu.Unlock()
-	defer g.telling.done()
+	defer g.notifying.done()
 	for _, ev := range events {
 		g.work.tell(context.Background(), ev)
 	}

@@ -21,7 +21,7 @@ func growStack() {
 //go:noinline
 func keep([]byte) {}
 
-// do calls foreign code, one phase of the load, and lands it, also if that code ends
+// do calls foreign code, one phase of the load, and lands it, even if that code ends
 // the goroutine. It reports whether the goroutine is to go on with the next phase. One
 // phase is not called from within another: the stack of the goroutine would have to
 // grow, which takes longer than all the rest of a load.

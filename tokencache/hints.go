@@ -9,8 +9,8 @@ import (
 // Hints are the secrets that were good under a name a short while ago, of entries that
 // were evicted, displaced or have expired. Loads with such a secret have their hash
 // computed first. A hint is never an answer, and it is spent: each cache computes at
-// most one hash before its turn for it. So a secret that was revoked, and is known to
-// whoever had it, gives nothing twice, and nothing under another name.
+// most one hash before its turn for it. So a revoked secret that somebody still knows
+// gains an attacker nothing twice, and nothing under another name.
 //
 // All of it is guarded by the memory's mutex.
 type hints struct {

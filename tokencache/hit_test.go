@@ -79,7 +79,7 @@ func compareWithParsed(t *testing.T, g *tokencache.Group, bearer string) {
 		want, wantErr = g.AuthenticateToken(t.Context(), token)
 	}
 	if cut := strings.TrimLeft(bearer, " "); len(cut) > longestBearer && strings.HasPrefix(cut, "AAEAA") {
-		wantErr = &tokencache.RefusedError{Reason: tokencache.ReasonSecretLength} // before it is decoded, so also where it cannot be
+		wantErr = &tokencache.RefusedError{Reason: tokencache.ReasonSecretLength} // before it is decoded, so even if it cannot be
 	}
 	if got != want || outcome(gotErr) != outcome(wantErr) || reasonOf(gotErr) != reasonOf(wantErr) {
 		t.Errorf("%q:\ngot  %v, %v\nwant %v, %v", bearer, got, gotErr, want, wantErr)

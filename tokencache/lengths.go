@@ -9,9 +9,8 @@ import (
 // where a bearer's head may end. Hits read common; the rest is guarded by the
 // memory's mutex.
 //
-// A length of which nothing is remembered any more stays in common until common is
-// made anew. It does no harm there, and where tokens come and go one by one nothing
-// has to be made.
+// A length that no entry has any more stays in common until common is made anew. It
+// does no harm there, and tokens that come and go one by one do not make it anew.
 type lengths struct {
 	common atomic.Pointer[[]int] // the most common one first; replaced, never changed
 	known  [maxLengths]knownLength

@@ -40,7 +40,7 @@ type load struct {
 	detached bool                        // it goes on though nobody waits
 	started  int64                       // reading of the clock's pace: when it was made
 	alarm    alarm                       // when its phase ends
-	place    fair.Waiter[Account, *load] // in a queue for turns
+	inQueue  fair.Waiter[Account, *load] // among those that wait for a turn
 
 	begun atomic.Int64 // reading of the clock's pace: when its phase began to run
 
@@ -243,7 +243,7 @@ func (l *load) prove() error {
 
 // land ends a phase in which the source, or a hash, was asked. The load goes on to
 // its hash, or is settled with what was found, which is published if it may be. It
-// reports whether the hash is to be computed at once.
+// reports whether to compute the hash at once.
 func (l *load) land() (hash bool) {
 	m := l.store.shelf.memory
 	m.mu.Lock()

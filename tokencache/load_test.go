@@ -400,8 +400,8 @@ func TestAnErrorBesideAnAnswerIsAnError(t *testing.T) {
 }
 
 // TestJoinedPastTheTokensExpiry: a load has read a token that expires before the
-// load ends. Who came before the expiry is confirmed, and who comes after it is
-// not, though the load still runs.
+// load ends. A caller that came before the expiry is confirmed, and one that comes
+// after it is not, though the load still runs.
 func TestJoinedPastTheTokensExpiry(t *testing.T) {
 	slow := func() bool { time.Sleep(7 * time.Second); return true }
 	for _, test := range []struct {

@@ -98,7 +98,7 @@ func newShelf(m *memory, name string, cfg Config) *shelf {
 	if s.ttl == 0 || s.hidden {
 		s.absentTTL = 0
 	}
-	s.beginEraLocked()
+	s.beginEpochLocked()
 	return s
 }
 

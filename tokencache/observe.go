@@ -2,7 +2,7 @@ package tokencache
 
 import "time"
 
-// An Event is what GroupConfig.Observer hears of. Which fields are set depends on
+// An Event is what GroupConfig.Observer is told. Which fields are set depends on
 // its kind. It holds no secret.
 type Event struct {
 	Kind EventKind
@@ -34,7 +34,7 @@ type Event struct {
 type EventKind int
 
 const (
-	EventLoad         EventKind = iota // a load has ended; in a panic's, Err has the stack
+	EventLoad         EventKind = iota // a load has ended; after a panic of the source, Err has the stack
 	EventEviction                      // an eviction, or a clearing, has taken effect
 	EventDisplacement                  // entries were displaced to make room: told at most once a second
 	EventOverload                      // an authentication was turned away

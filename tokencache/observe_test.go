@@ -184,9 +184,9 @@ func TestEvictionOfNothing(t *testing.T) {
 	}
 }
 
-// TestObserverDelaysNobody: who waits for a load that has taken too long, or whose cache
-// is closed, is told before the observer, which takes its time, of any of them. Closing
-// again tells it nothing.
+// TestObserverDelaysNobody: a caller that waits for a load that takes too long, or
+// whose cache is closed, is told before the observer, which takes its time, of any of
+// them. Closing again tells it nothing.
 func TestObserverDelaysNobody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var closings atomic.Int32

@@ -86,7 +86,7 @@ func (r Reason) String() string {
 
 // A RefusedError reports a token that was refused. It wraps [ErrRefused].
 type RefusedError struct {
-	Token  TokenID // empty where the bearer was too long to be read
+	Token  TokenID // empty if the bearer was too long to be read
 	Reason Reason  // one of the refusals
 }
 
@@ -101,9 +101,9 @@ func (e *RefusedError) Error() string {
 // Is reports whether the target is ErrRefused.
 func (e *RefusedError) Is(target error) bool { return target == ErrRefused }
 
-// A NoAnswerError reports an authentication which nobody could answer: the token
+// A NoAnswerError reports an authentication without an answer: the token
 // is neither confirmed nor refused, and a server answers 503. It wraps
-// [ErrOverloaded] or [ErrClosed] where its reason says so, and what Err wraps.
+// [ErrOverloaded] or [ErrClosed] if its reason says so, and what Err wraps.
 type NoAnswerError struct {
 	Cache      string        // which cache had no answer; empty: the group as a whole
 	Token      TokenID       // which token it was about
@@ -113,7 +113,7 @@ type NoAnswerError struct {
 	Stack      []byte        // of the goroutine that panicked, for ReasonSourcePanicked
 }
 
-// clone returns a copy, for somebody else who may write to it.
+// clone returns a copy, which its receiver may change.
 func (e *NoAnswerError) clone() *NoAnswerError {
 	c := *e
 	c.Stack = slices.Clone(e.Stack)

@@ -27,9 +27,9 @@ type fifo struct {
 }
 
 // probationPart is which part of a full store is on probation. S3-FIFO's authors have a
-// tenth; tokens are asked for again soon or hardly ever, and a hundredth hits more on
-// each trace but one of TestHitRatio in internal/harness/peers, a set that shifts in a cache for
-// half of it, where it hits 0.1 points less.
+// tenth; tokens are asked for again soon or hardly ever. A hundredth hits more on each
+// trace of TestHitRatio in internal/harness/peers, except on a set that shifts in a
+// cache for half of it: there it hits 0.1 points less.
 const probationPart = 100
 
 func newPolicy(capacity int) policy {

@@ -14,7 +14,7 @@ type query struct {
 func (q *query) wellFormed() bool {
 	var buf [stackBuffer]byte
 	plain, err := decodeBearer(buf[:], q.bearer)
-	defer clear(plain) // which is in buf, or where that is too short in memory of its own
+	defer clear(plain) // which is in buf, or in memory of its own if buf is too short
 	colon := (q.cut*6+7)/8 - len(bearerPrefix) - len(":")
 	return err == nil && plain[colon] == ':'
 }

@@ -63,7 +63,7 @@ func (s Selector) Equal(other Selector) bool {
 	return s.account == other.account && s.all == other.all && slices.Equal(s.names, other.names)
 }
 
-// String returns namespace/service/names, where names is * or the token names
+// String returns namespace/service/names, names being * or the token names
 // with commas between. The zero Selector is the empty string.
 func (s Selector) String() string {
 	switch {

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// A Source is where tokens really live. It answers slowly, and it may fail; a
+// A Source holds the tokens. It answers slowly, and it may fail; a
 // [Cache] remembers what it says. R is its record: what it knows of a token,
 // handed to the host with the verdict.
 //
@@ -16,7 +16,7 @@ import (
 // [Subscribers].
 type Source[R any] interface {
 	// Lookup says what the source knows of the token of this id. Absence is the
-	// zero Answer and no error. Where the source cannot tell, it returns an error,
+	// zero Answer and no error. If the source cannot tell, it returns an error,
 	// which must not contain a secret: it reaches the callers, wrapped in a
 	// [*NoAnswerError], and nothing is remembered.
 	//
@@ -32,9 +32,9 @@ type Source[R any] interface {
 	// Creation and replacement are changes like others: a refusal may be
 	// remembered, and a load in flight may have found nothing.
 	//
-	// A source which never changes, or which cannot know, registers nothing and
-	// returns a function that does nothing. Its changes are then in force when the
-	// host evicts or when the TTL ends, a replaced secret included.
+	// A source which never changes, or which does not learn of changes, registers
+	// nothing and returns a function that does nothing. Its changes are then in force
+	// when the host evicts or when the TTL ends, a replaced secret included.
 	Subscribe(Invalidator) (cancel func())
 }
 
@@ -79,25 +79,24 @@ type Answer[R any] struct {
 	}
 
 	// Ask takes Verify's place for a source that does not have the hash, but asks
-	// somebody else about the secret. It may fail as Lookup may, has Lookup's
+	// another service about the secret. It may fail as Lookup may, has Lookup's
 	// context, and does not count as hashing.
 	Ask func(context.Context, Secret) (bool, error)
 }
 
 // A Holder is a [Source] that can say at once, without blocking, that it does not
-// hold a token. It is a shortcut for tokens which are not in memory: where MayHold
-// reports false, the source is not asked. MayHold must report true where it
-// cannot tell.
+// hold a token. It is a shortcut for tokens which are not in memory: if MayHold reports
+// false, the source is not asked. MayHold must report true if it cannot tell.
 type Holder interface {
 	MayHold(id TokenID) bool
 }
 
-// An Invalidator is what a source calls when its tokens have changed: the side of
-// a [Cache] that its source sees. Sources say why; hosts evict with [Group.Evict]. What a method selects has been forgotten when
-// the method returns, loads in flight included. The methods return how many live
-// entries went, never wait for a source, and are safe for concurrent use by
-// multiple goroutines. The context carries values to the observer; its end does
-// not matter.
+// An Invalidator is what a source calls when its tokens have changed: the side of a
+// [Cache] that its source sees. Sources say why; hosts evict with [Group.Evict]. When a
+// method returns, what it selects has been forgotten, loads in flight included. The
+// methods return how many live entries went, never wait for a source, and are safe for
+// concurrent use by multiple goroutines. The context carries values to the observer;
+// its end does not matter.
 type Invalidator interface {
 	// Evict forgets the selected tokens, all at one instant.
 	Evict(ctx context.Context, why Cause, sels ...Selector) int

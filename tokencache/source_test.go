@@ -24,9 +24,9 @@ type testSource struct {
 	caches tokencache.Subscribers
 	loads  map[tokencache.TokenID]int
 
-	// before and after, where set, run inside Lookup, before and after it reads.
+	// before and after, if set, run inside Lookup, before and after it reads.
 	before, after func(context.Context, tokencache.TokenID) error
-	// verify, where set, takes the place of the comparison.
+	// verify, if set, takes the place of the comparison.
 	verify func(tokencache.Secret) bool
 	fast   bool // what Answer.Fast says
 }

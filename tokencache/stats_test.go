@@ -87,7 +87,7 @@ func TestOutcomesAddUp(t *testing.T) {
 }
 
 // TestLoadsAddUp: each load that has begun is stored, refused, an error or discarded,
-// also where it is stopped while it waits for its turn to hash.
+// even if it is stopped while it waits for its turn to hash.
 func TestLoadsAddUp(t *testing.T) {
 	for _, test := range []struct {
 		name  string

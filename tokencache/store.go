@@ -21,7 +21,7 @@ type store struct {
 	holder      Holder // nil if the source is not a Holder
 	cancel      func() // ends the subscription
 	loadTimeout time.Duration
-	staleWait   time.Duration // how long a caller waits who could have a stale answer
+	staleWait   time.Duration // how long a caller waits for the source if it could have a stale answer
 	errTimeout  error
 
 	running tally // goroutines
@@ -43,7 +43,7 @@ func newStore(w *work, name string, cfg Config) *store {
 		backoff:    backoff{longest: cfg.MaxBackoff},
 	}
 	s.slots = fair.New[Account, *load](fair.Limits[Account]{
-		Turns: cfg.MaxLoads, PerAccount: shareOf(cfg.MaxLoads), Places: w.maxQueue, Blocked: &s.strays.Count,
+		Turns: cfg.MaxLoads, PerAccount: shareOf(cfg.MaxLoads), Waiters: w.maxQueue, Blocked: &s.strays.Count,
 	})
 	return s
 }

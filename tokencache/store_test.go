@@ -131,7 +131,7 @@ func TestServeStale(t *testing.T) {
 	})
 }
 
-// TestServeStaleWhileTheSourceIsLeftAlone: also where the source has failed so often
+// TestServeStaleWhileTheSourceIsLeftAlone: even if the source has failed so often
 // that no load begins.
 func TestServeStaleWhileTheSourceIsLeftAlone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -11,12 +11,12 @@ import (
 // first use.
 //
 // Keep it in a field, and write Subscribe in one line: a store that embeds it would
-// export Add, Len, Evict and Clear to everybody who has the store.
+// export Add, Len, Evict and Clear to all code that has the store.
 //
-// It is an [Invalidator] that passes each call on to all of them, one after the
-// other, and holds no lock meanwhile: they may subscribe, and end their
-// subscriptions, at any time. One that panics does not keep the others from being told. It is safe for concurrent use by multiple
-// goroutines.
+// It is an [Invalidator] that passes each call on to all of them, one after the other,
+// and holds no lock meanwhile: they may subscribe, and end their subscriptions, at any
+// time. One that panics does not keep the others from being told. It is safe for
+// concurrent use by multiple goroutines.
 type Subscribers struct {
 	mu   sync.Mutex // guards list
 	list []*subscription

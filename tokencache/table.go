@@ -83,7 +83,7 @@ func (c *cursor) next() *entry {
 	}
 }
 
-// noBucket is where a cursor stands that has been through all.
+// noBucket is the bucket of a cursor that has been through all of them.
 var noBucket bucket
 
 // tag returns the byte of a hash that stands beside its entry: one that has no part in

@@ -57,9 +57,9 @@ func (id TokenID) Validate() error {
 	return checkTokenName(id.Name)
 }
 
-// ValidateNew is [TokenID.Validate] for an id that comes from a person, as that of a token
-// which is to be created: it also refuses names that begin with AAEAA, as every bearer
-// does, with an error that does not repeat them.
+// ValidateNew is [TokenID.Validate] for an id that comes from a person, for a new token
+// for example: it also refuses names that begin with AAEAA, as every bearer does, with
+// an error that does not repeat them.
 func (id TokenID) ValidateNew() error {
 	if err := id.Account.ValidateNew(); err != nil {
 		return err

@@ -141,9 +141,9 @@ func TestWaitingHasItsOwnBound(t *testing.T) {
 	})
 }
 
-// TestPlacesAreGivenBack: an account takes all places while nobody else waits, and gives
+// TestWaitersAreDisplaced: an account fills the queue while nobody else waits, and gives
 // them back one by one as others come, until it waits with no more than they do.
-func TestPlacesAreGivenBack(t *testing.T) {
+func TestWaitersAreDisplaced(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		src := newSlowSource(t, "x/x/x", "y/y/y")
 		for i := range 20 {
@@ -267,8 +267,9 @@ func TestAbandonedWhileReading(t *testing.T) {
 	})
 }
 
-// TestALoadKeepsItsSecret: who began a load has gone, and with it the bearer that was
-// decoded for it; the load has the secret until it ends, for those who wait.
+// TestALoadKeepsItsSecret: the caller that began a load has gone, and with it the
+// bearer that was decoded for it; the load keeps the secret until it ends, for its
+// other waiters.
 func TestALoadKeepsItsSecret(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		token := mustToken(t, "a/a/shared", "supersecret")
@@ -356,8 +357,9 @@ func TestTurnedAwayByItsOwnAccount(t *testing.T) {
 	})
 }
 
-// TestGoodComesIn: where all places are taken, each by another account, a secret that was
-// good takes the place of one that was not: of its own account where that has one.
+// TestGoodComesIn: if the queue is full, each place held by another account, a secret
+// that was good takes the place of one that was not: of its own account if that has
+// one.
 func TestGoodComesIn(t *testing.T) {
 	for _, test := range []struct{ waits, out string }{{"b/b/b", "b/b/b a/a/a"}, {"v/v/bad", "v/v/bad"}} {
 		synctest.Test(t, func(t *testing.T) {
@@ -463,7 +465,7 @@ func TestRetryAfterGrowsWithTheWork(t *testing.T) {
 	}
 }
 
-// TestWhoIsTurnedAway: where all places are taken, and whatever came and went before, a
+// TestWhoIsTurnedAway: if the queue is full, and whatever came and went before, a
 // newcomer takes the place of an account that waits with the most loads, and with two
 // more than its own.
 func TestWhoIsTurnedAway(t *testing.T) {

@@ -45,7 +45,7 @@ func (w *work) tell(ctx context.Context, ev Event) {
 // waitLocked lets the load wait for a turn, and reports whether there was a place. A
 // load that loses its place to it ends.
 func (l *load) waitLocked(q *queue) bool {
-	displaced, ok := q.Add(&l.place)
+	displaced, ok := q.Add(&l.inQueue)
 	if displaced != nil {
 		displaced.Value.loseTurnLocked(q)
 	}
@@ -151,7 +151,7 @@ func (l *load) stopLocked(out *outcome) {
 		if l.phase == turning { // it has begun, and so is counted
 			l.countStopLocked(out.reason)
 		}
-		l.place.Leave()
+		l.inQueue.Leave()
 		l.custody.endLocked()
 	case reading:
 		s.strays.beginLocked(l)
@@ -192,7 +192,7 @@ func (w *work) overdue() {
 			s.shelf.stats.Errors++
 		}
 		l.stopLocked(&outcome{reason: err.Reason, err: err})
-		s.running.add() // the observer is still to be told
+		s.running.add() // the observer must still be told
 		ended = append(ended, l)
 	}
 	w.deadlines.fires = 0
@@ -206,7 +206,7 @@ func (w *work) overdue() {
 	finishAll(ended)
 }
 
-// finishAll wakes all who wait for settled loads, and tells the observer, which may take
+// finishAll wakes the waiters of settled loads, and tells the observer, which may take
 // its time.
 func finishAll(loads []*load) {
 	for _, l := range loads {

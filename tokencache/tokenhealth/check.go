@@ -15,8 +15,8 @@ type Check struct {
 	// Name says what is checked: "file" for example.
 	Name string
 
-	// Ready returns nil if it is in order. The error's text is shown to everybody who
-	// asks, without credentials. The context ends after a second. It is not called again
+	// Ready returns nil if it is in order. The error's text is shown to every client,
+	// without credentials. The context ends after a second. It is not called again
 	// before it has returned.
 	Ready func(context.Context) error
 }

@@ -24,9 +24,8 @@ func New(checks ...Check) *Handler {
 	return h
 }
 
-// ShutDown makes the handler not ready for the rest of its life. A server calls it some
-// seconds before it stops to listen, so that whatever sends it requests has learned of
-// it.
+// ShutDown makes the handler not ready from now on. A server calls it some seconds
+// before it stops listening, so that load balancers learn of it in time.
 func (h *Handler) ShutDown() { h.shutDown.Store(true) }
 
 // Reasons returns why the process should get no requests at present, in the order of the

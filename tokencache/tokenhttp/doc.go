@@ -1,7 +1,7 @@
 // Package tokenhttp puts a tokencache.Group before the handlers of a net/http server.
 //
-// For most uses, wrap the handler that is to be protected, and ask the request's
-// context who it is from:
+// For most uses, wrap the handler to protect, and read the sender from the request's
+// context:
 //
 //	app := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 //		verdict, _ := tokenhttp.Verdict(r.Context())

@@ -24,7 +24,7 @@ func Example() {
 	// Output: level=INFO msg="tokens evicted" group=tokens cause=asked evicted=0 caller=ada tokens=[elastic/fleet-server/token1,token2] selectors=1
 }
 
-// operatorKey is under what the host keeps who is logged in.
+// operatorKey is the key under which the host keeps the user who is logged in.
 type operatorKey struct{}
 
 func withoutTime(_ []string, a slog.Attr) slog.Attr {

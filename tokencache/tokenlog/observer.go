@@ -15,15 +15,15 @@ import (
 type Config struct {
 	Logger *slog.Logger // nil: slog.Default, as it is when New is called
 
-	// Caller returns who has asked for what happens in the context, an eviction for
-	// example, as the host names its users, or "" if nobody is known. Nil: the user
-	// that evict.WithUser, and so an evict.Handler, has put into the context.
+	// Caller returns the name of the user who asked for what happens in the context, an
+	// eviction for example, as the host names its users, or "" if nobody is known. Nil:
+	// the user that evict.WithUser, and so an evict.Handler, has put into the context.
 	Caller func(context.Context) string
 }
 
 // An Observer logs what it is told. [New] makes one, for one group. It is safe for
-// concurrent use by multiple goroutines, and starts none: what is left to say of
-// evictions is said by a timer within a second.
+// concurrent use by multiple goroutines, and starts none: a timer logs within a second
+// what was held back of evictions.
 type Observer struct {
 	caller func(context.Context) string
 
@@ -63,7 +63,7 @@ func (o *Observer) Watch(name string, _ *tokencache.Group) {
 	o.log = o.log.With(slog.String("group", name))
 }
 
-// A line is what is to be logged.
+// A line is something to log.
 type line struct {
 	level slog.Level
 	text  string

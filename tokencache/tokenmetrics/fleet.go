@@ -16,7 +16,7 @@ var (
 	fleetPending = define("fleet.changes_pending", "", "Changes of this node that are being appended, again and again if the log does not take them, or wait for other nodes.", Gauge)
 )
 
-// WatchFleet shows how a node stands in its fleet. ObserveFleet is to be its observer.
+// WatchFleet shows how a node stands in its fleet. Make ObserveFleet its observer.
 // A name that is not empty becomes the label fleet.
 func (o *Observer) WatchFleet(name string, node interface {
 	Status() fleet.Status

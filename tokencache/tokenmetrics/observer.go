@@ -24,7 +24,7 @@ type Config struct {
 
 var defaultBuckets = []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10}
 
-// An Observer has the metrics of one group, and of what belongs to it. [New] makes one.
+// An Observer counts for one group, and shows what belongs to it. [New] makes one.
 // It is safe for concurrent use by multiple goroutines.
 type Observer struct {
 	bounds []float64 // immutable after New; the last one is infinite

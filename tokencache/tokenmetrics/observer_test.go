@@ -282,7 +282,7 @@ func TestTwoGroups(t *testing.T) {
 	lint(t, page)
 }
 
-// lint gives a page to Prometheus' own tool, where there is one.
+// lint gives a page to Prometheus' own tool, if there is one.
 func lint(t *testing.T, page string) {
 	t.Helper()
 	tool, err := exec.LookPath("promtool")

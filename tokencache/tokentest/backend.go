@@ -12,11 +12,11 @@ import (
 // and a nil function say what the implementation cannot do; the properties that
 // need more are skipped.
 //
-// A function returns when the change has been reported as done to whoever made it.
+// A function returns when the change has been reported as done to its caller.
 // For a source that follows changes of others, a file or a table, that is when
 // everything up to the caches' notice has happened: the function has to wait for it.
 type Backend struct {
-	// Create adds a token of this id, of which there is none, with a new secret.
+	// Create adds a token of this id, which does not exist, with a new secret.
 	Create func(ctx context.Context, id tokencache.TokenID) (tokencache.Token, error)
 
 	// Delete removes the token of this id, which exists.
@@ -34,19 +34,19 @@ type Backend struct {
 	// disabled.
 	SetEnabled func(ctx context.Context, id tokencache.TokenID, enabled bool) error
 
-	// SetFailing has every Lookup fail from now on, or no longer, as in an outage.
+	// SetFailing makes every Lookup fail from now on, or no longer, as in an outage.
 	// Nil: it cannot fail.
 	SetFailing func(failing bool)
 
-	// SetHanging has every Lookup wait for something that does not come, from now
-	// on, or no longer. Nil: it does not wait.
+	// SetHanging makes every Lookup wait for something that does not come, from now on,
+	// or no longer. Nil: it does not wait.
 	SetHanging func(hanging bool)
 
 	// Hidden returns texts which no error and no record may show: password hashes,
 	// and passwords of the backend. Nil: the secrets alone.
 	Hidden func() []string
 
-	// Untold says that the source does not hear of its changes, so that it cannot
+	// Untold says that the source does not learn of its changes, so that it cannot
 	// tell its caches.
 	Untold bool
 

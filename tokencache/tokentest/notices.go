@@ -11,7 +11,7 @@ import (
 // A listener takes a cache's place as the subscriber of a source.
 type listener struct {
 	id   tokencache.TokenID // whose notices count
-	hear func()             // is called at each of them, where set; perhaps by several goroutines
+	hear func()             // if set, is called at each of them; perhaps by several goroutines
 	told atomic.Int64       // how many there were
 }
 

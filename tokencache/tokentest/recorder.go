@@ -37,9 +37,9 @@ func (r *Recorder) Events(kinds ...tokencache.EventKind) []tokencache.Event {
 	return events
 }
 
-// Await returns the events of these kinds as soon as there are n of them. The error
-// is the cause of the context's end. A load is told after its callers have their
-// answers, so that who looks at once may look too early; in a bubble, synctest.Wait
+// Await returns the events of these kinds as soon as there are n of them. The error is
+// the cause of the context's end. A load is told after its callers have their answers,
+// so that a test that looks at once may look too early; in a bubble, synctest.Wait
 // helps as well.
 func (r *Recorder) Await(ctx context.Context, n int, kinds ...tokencache.EventKind) ([]tokencache.Event, error) {
 	for {

@@ -63,7 +63,7 @@ func indexProperties() (list []indexProperty) {
 }
 
 // checkDocuments: Get returns the document of the token that it was asked for, with
-// its hash, and false where there is none.
+// its hash, and false if there is none.
 func checkDocuments(s *indexSubject) {
 	id := account.TokenID("token1")
 	token := s.create(id)

@@ -14,9 +14,9 @@ import (
 // ready to use. It must not be copied after its first use.
 //
 // A Lookup reads first. Then it takes its latency, waits for a [Hold] in force when it
-// began, and panics or fails if the Source was told to by the time that it began. So what it answers is what
-// was true when it began, whatever has changed since: that is how to test that an
-// eviction is not undone by a load that was in flight.
+// began, and panics or fails if the Source was told to before it began. So what it
+// answers is what was true when it began, whatever has changed since: that is how to
+// test that an eviction is not undone by a load that was in flight.
 //
 // It is safe for concurrent use by multiple goroutines, and it works in a bubble of
 // testing/synctest.
@@ -45,7 +45,7 @@ func (s *Source[R]) Put(token tokencache.Token, record R) {
 	s.PutAnswer(token.ID(), tokencache.Answer[R]{Held: true, Record: record, Verify: token.Secret().Equal})
 }
 
-// PutAnswer has Lookup answer this for the id, and tells the caches. It is for
+// PutAnswer makes Lookup answer this for the id, and tells the caches. It is for
 // tokens that are disabled or expire, and for verifications that take their time.
 func (s *Source[R]) PutAnswer(id tokencache.TokenID, answer tokencache.Answer[R]) {
 	s.change(id, func() {
@@ -73,22 +73,22 @@ func (s *Source[R]) change(id tokencache.TokenID, change func()) {
 	s.caches.Evict(context.Background(), tokencache.CauseSource, sel)
 }
 
-// SetQuiet(true) has the caches told of no change from now on, as by a source that
-// does not hear of its changes; SetQuiet(false) ends that.
+// SetQuiet(true) stops the caches from being told of changes, as by a source that does
+// not learn of its own; SetQuiet(false) ends that.
 func (s *Source[R]) SetQuiet(quiet bool) { s.set(func() { s.quiet = quiet }) }
 
-// SetLatency has each Lookup that begins from now on take that long, or until its
+// SetLatency makes each Lookup that begins from now on take that long, or until its
 // context is done. Zero: no time.
 func (s *Source[R]) SetLatency(d time.Duration) { s.set(func() { s.mood.latency = d }) }
 
-// SetError has each Lookup that begins from now on fail with err. Nil: no longer.
+// SetError makes each Lookup that begins from now on fail with err. Nil: no longer.
 func (s *Source[R]) SetError(err error) { s.set(func() { s.mood.err = err }) }
 
-// SetPanic has each Lookup that begins from now on panic with value. Nil: no longer.
+// SetPanic makes each Lookup that begins from now on panic with value. Nil: no longer.
 func (s *Source[R]) SetPanic(value any) { s.set(func() { s.mood.panics = value }) }
 
-// Hold has each Lookup that begins from now on wait, until Release of the result or
-// until its context is done. A second Hold takes the place of the first for those
+// Hold makes each Lookup that begins from now on wait, until Release of the result or
+// until its context is done. A second Hold takes the place of the first for Lookups
 // that begin later.
 func (s *Source[R]) Hold() *Hold {
 	h := &Hold{released: make(chan struct{}), arrived: make(chan struct{}, 1)}
@@ -159,7 +159,7 @@ func (m mood) wait(ctx context.Context) error {
 	return nil
 }
 
-// Subscribe has the cache told of every change; see tokencache.Source.
+// Subscribe registers a cache that is to be told of every change; see tokencache.Source.
 func (s *Source[R]) Subscribe(cache tokencache.Invalidator) (cancel func()) {
 	return s.caches.Add(cache)
 }
@@ -213,6 +213,6 @@ func (h *Hold) Await(ctx context.Context, n int) error {
 	}
 }
 
-// Release lets those who wait go on, and those who would. Releasing again does
+// Release lets the reads that wait go on, and those that would. Releasing again does
 // nothing.
 func (h *Hold) Release() { h.once.Do(func() { close(h.released) }) }

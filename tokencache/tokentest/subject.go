@@ -24,8 +24,8 @@ var kinds = []tokencache.TokenID{
 
 const patience = 10 * time.Second
 
-// A subject is an implementation under test. Its methods end the test where the
-// backend fails.
+// A subject is an implementation under test. Its methods end the test if the backend
+// fails.
 type subject struct {
 	testing.TB
 	Backend
@@ -67,7 +67,7 @@ func erase[R any](src tokencache.Source[R]) tokencache.Source[any] {
 	return erased[R]{src}
 }
 
-// needs skips a property where the backend lacks what it needs.
+// needs skips a property if the backend lacks what it needs.
 func (s *subject) needs(has bool, field string) {
 	s.Helper()
 	if !has {

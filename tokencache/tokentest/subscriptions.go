@@ -37,7 +37,7 @@ func checkEndOfSubscription(s *subject) {
 	}
 }
 
-// endInOrder has three subscribers end their subscriptions one after the other, and
+// endInOrder lets three subscribers end their subscriptions one after the other, and
 // reports whether it is of use to go on.
 func endInOrder(s *subject, order []int) bool {
 	all, ends := make([]*listener, len(order)), make([]func(), len(order))

@@ -115,7 +115,7 @@ func (s *subject) hidden(token tokencache.Token) map[string]string {
 	return hidden
 }
 
-// quiet fails the test where v shows something hidden, however it is printed.
+// quiet fails the test if v shows something hidden, however it is printed.
 func (s *subject) quiet(what string, v any, hidden map[string]string) {
 	s.Helper()
 	var out bytes.Buffer
@@ -131,7 +131,7 @@ func (s *subject) quiet(what string, v any, hidden map[string]string) {
 	}
 }
 
-// asJSON returns v as JSON, or nothing where it cannot be.
+// asJSON returns v as JSON, or nothing if it has no JSON.
 func asJSON(v any) string {
 	b, err := json.Marshal(v)
 	if err != nil {

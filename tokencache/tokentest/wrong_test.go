@@ -478,7 +478,7 @@ var wrongSources = []struct {
 	}},
 }
 
-// tellEach has a wrong source tell of something else for each name that it tells of, or
+// tellEach makes a wrong source tell of something else for each name that it tells of, or
 // of nothing.
 func (w *wrong) tellEach(instead func(sel tokencache.Selector, name string) (tokencache.Selector, bool)) {
 	w.subscribe = func(cache tokencache.Invalidator) func() {
@@ -494,7 +494,7 @@ func (w *wrong) tellEach(instead func(sel tokencache.Selector, name string) (tok
 	}
 }
 
-// verify has a wrong source verify secrets in this way.
+// verify makes a wrong source verify secrets in this way.
 func (w *wrong) verify(wrongly func(tokencache.Secret, func(tokencache.Secret) bool) bool) {
 	w.lookup = func(ctx context.Context, id tokencache.TokenID) (answer, error) {
 		a, err := w.source.Lookup(ctx, id)

@@ -26,7 +26,7 @@ type profile struct {
 	group tokencache.GroupConfig
 	cfg   tokencache.Config
 
-	// secrets has every version of a token have a secret of its own, so that wrong
+	// secrets gives every version of a token a secret of its own, so that wrong
 	// ones are presented; else all versions have the same.
 	secrets bool
 
@@ -134,7 +134,7 @@ var (
 const (
 	clients = 3
 	each    = 7  // calls of each client
-	eachMay = 5  // the same, where a call may be a move: four operations
+	eachMay = 5  // the same, if a call may be a move: four operations
 	foreign = 15 // a version whose secret no source ever has
 )
 
@@ -454,7 +454,7 @@ func (w *world) authenticateInGroup(client int, rng *rand.Rand) {
 	}
 }
 
-// write has a source say something else, and may evict the token afterwards.
+// write makes a source say something else, and may evict the token afterwards.
 func (w *world) write(client int, rng *rand.Rand, thenEvict bool) {
 	slot := rng.IntN(w.slots())
 	if w.profile.one {
@@ -593,7 +593,7 @@ func (w *world) evict(client int, rng *rand.Rand) {
 	w.record(client, from, input{kind: evict, slots: evicted}, output{})
 }
 
-// groupOf has a group's evictions look like a member's.
+// groupOf makes a group's evictions look like a member's.
 type groupOf struct{ *tokencache.Group }
 
 func (g groupOf) evict(sels ...tokencache.Selector) {

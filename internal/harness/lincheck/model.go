@@ -42,10 +42,10 @@
 // if anybody has seen an eviction's effect in one cache, nobody sees the state
 // before it in another.
 //
-// Expiry, refreshes ahead of it, displacement by the replacement policy, and loads of one name with
-// different secrets, make a cache forget, or learn anew, at instants that nobody
-// sees. Histories with these are checked by the loose model, in which a cache that
-// remembers may always load again. The others are checked by the strict one.
+// Expiry, refreshes ahead of it, displacement by the replacement policy, and loads of
+// one name with different secrets, make a cache forget, or learn anew, at instants that
+// nobody sees. Histories with these are checked by the loose model, in which a cache
+// that remembers may always load again. The others are checked by the strict one.
 package lincheck
 
 import (

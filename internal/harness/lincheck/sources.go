@@ -23,7 +23,7 @@ import (
 var cacheNames = [caches]string{"file", "index", "third"}
 
 // secretOf returns the secret of a version of a slot. Version 0 stands for the
-// secret that all versions share, where the profile is so.
+// secret that all versions share, if the profile says so.
 //
 // Of the tokens, every other has secrets as long as generated ones, whose bearers a
 // hit compares without decoding them; the rest have longer ones.

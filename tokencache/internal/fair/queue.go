@@ -21,9 +21,9 @@ import (
 // as the account's own do: cheap work does not wait for the expensive work of others,
 // and there are at most classes/clearly such turns.
 //
-// An account may take every place to wait while nobody else needs one; a newcomer takes
-// a place back from the account that waits with the most. There is no share of the
-// places that binds sooner, and no work, however urgent, keeps its place for good.
+// All waiters may be of one account while no other account needs to wait; after that a
+// newcomer displaces a waiter of the account with the most. No share of the queue binds
+// sooner, and no work, however urgent, is safe from that.
 //
 // INVARIANT: whatever waits could not have a turn when Next last reported false. So the
 // caller calls Next, until it reports false, after whatever may free a turn.
@@ -49,7 +49,7 @@ type Limits[K comparable] struct {
 	PerAccount int
 	Extra      int // further turns, of accounts that have none
 
-	Places int // to wait
+	Waiters int // how many may wait
 
 	ByCost  bool      // whether cheap accounts need not wait for expensive ones
 	Blocked *Count[K] // accounts that may have no turn; nil: none
@@ -143,7 +143,7 @@ func (q *Queue[K, V]) GiveBack(account K, took, now time.Duration) {
 
 // Add lets the work wait, and reports whether there was a place. If all are taken, it
 // takes the place of the last work of the account that waits with the most; displaced is
-// that work, which waits no more.
+// that work, which has left the queue.
 func (q *Queue[K, V]) Add(w *Waiter[K, V]) (displaced *Waiter[K, V], ok bool) {
 	f, p := q.flow(w.Account), ordinary
 	if w.Urgent {
@@ -177,7 +177,7 @@ func (q *Queue[K, V]) Add(w *Waiter[K, V]) (displaced *Waiter[K, V], ok bool) {
 	return displaced, true
 }
 
-// Leave lets the work wait no more. It does nothing where it does not wait.
+// Leave takes the work out of the queue. It does nothing if the work does not wait.
 func (w *Waiter[K, V]) Leave() {
 	q, f := w.in, w.flow
 	if q == nil {
@@ -204,8 +204,8 @@ func (w *Waiter[K, V]) Leave() {
 	q.free(f)
 }
 
-// Next takes a turn for the work that is next, which then waits no more; false: nothing
-// that waits can have one.
+// Next takes a turn for the work that is next, and takes it out of the queue; false:
+// nothing that waits can have one.
 func (q *Queue[K, V]) Next() (v V, ok bool) {
 	costliest := q.costliest()
 	if !q.waits(costliest) || q.limits.Blocked != nil && q.limits.Blocked.Full() {
@@ -329,15 +329,15 @@ func (q *Queue[K, V]) waits(costliest class) bool {
 }
 
 // makeRoom reports whether work of the flow may wait, and which has to go for it: the
-// last of the flow that waits with the most, if that is two more than the newcomer's.
-// Urgent work takes a place from ordinary work also of that account if it waits with
-// less, and of its own.
+// last waiter of the flow with the most, if that is two more than the newcomer's.
+// Urgent work displaces ordinary work of that account whatever the difference, or else
+// of its own.
 func (q *Queue[K, V]) makeRoom(f *flow[K, V], priority int) (displaced *Waiter[K, V], ok bool) {
-	if q.waiting < q.limits.Places {
+	if q.waiting < q.limits.Waiters {
 		return nil, true
 	}
 	if q.waiting == 0 {
-		return nil, false // there are no places
+		return nil, false // nobody may wait
 	}
 	longest := q.longest.most()
 	if longest.waiting == f.waiting {

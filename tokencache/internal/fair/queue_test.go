@@ -11,7 +11,7 @@ import (
 
 type queue = fair.Queue[string, string]
 
-// add lets work wait: "account/name/what", urgent where it ends with "!".
+// add lets work wait: "account/name/what", urgent if it ends with "!".
 func add(q *queue, work string) (displaced string) {
 	parts := strings.Split(work, "/")
 	w := &fair.Waiter[string, string]{Account: parts[0], Name: parts[1], Urgent: strings.HasSuffix(work, "!"), Value: work}
@@ -39,7 +39,7 @@ func drain(q *queue, first string) (order []string) {
 }
 
 func TestAccountsThenNamesThenFirstCome(t *testing.T) {
-	q := fair.New[string, string](fair.Limits[string]{Turns: 1, PerAccount: 1, Places: 10})
+	q := fair.New[string, string](fair.Limits[string]{Turns: 1, PerAccount: 1, Waiters: 10})
 	q.Take("x")
 	for _, work := range []string{"a/1/", "a/1/wrong", "a/2/", "b/1/", "c/1/good!"} {
 		add(q, work)
@@ -51,7 +51,7 @@ func TestAccountsThenNamesThenFirstCome(t *testing.T) {
 }
 
 func TestTheLongestAccountGivesWay(t *testing.T) {
-	q := fair.New[string, string](fair.Limits[string]{Turns: 1, PerAccount: 1, Places: 3})
+	q := fair.New[string, string](fair.Limits[string]{Turns: 1, PerAccount: 1, Waiters: 3})
 	q.Take("x")
 	for _, step := range []struct{ add, displaced string }{
 		{"a/1/", ""}, {"a/2/", ""}, {"a/3/", ""},
@@ -68,7 +68,7 @@ func TestTheLongestAccountGivesWay(t *testing.T) {
 // TestUrgentWorkGivesWay: urgent work takes a place from ordinary work, and keeps none
 // from an account that waits with less.
 func TestUrgentWorkGivesWay(t *testing.T) {
-	q := fair.New[string, string](fair.Limits[string]{Turns: 1, PerAccount: 1, Places: 4})
+	q := fair.New[string, string](fair.Limits[string]{Turns: 1, PerAccount: 1, Waiters: 4})
 	q.Take("x")
 	for _, step := range []struct{ add, displaced string }{
 		{"a/1/", ""}, {"a/2/", ""}, {"a/3/", ""}, {"u/1/!", ""},
@@ -86,8 +86,9 @@ func TestUrgentWorkGivesWay(t *testing.T) {
 	}
 }
 
-// TestNoPlaces: without places, whatever comes while the turns are taken is turned away.
-func TestNoPlaces(t *testing.T) {
+// TestNoWaiters: if nobody may wait, work that comes while the turns are taken is
+// turned away.
+func TestNoWaiters(t *testing.T) {
 	q := fair.New[string, string](fair.Limits[string]{Turns: 1, PerAccount: 1})
 	q.Take("x")
 	for _, work := range []string{"a/1/", "u/1/!"} {
@@ -100,7 +101,7 @@ func TestNoPlaces(t *testing.T) {
 // TestCheapOnesPass: an account whose turns are cheap gets an extra turn beside expensive
 // ones, also after one turn of its own was slow.
 func TestCheapOnesPass(t *testing.T) {
-	q := fair.New[string, string](fair.Limits[string]{Turns: 1, PerAccount: 1, Extra: 1, Places: 10, ByCost: true})
+	q := fair.New[string, string](fair.Limits[string]{Turns: 1, PerAccount: 1, Extra: 1, Waiters: 10, ByCost: true})
 	turn := func(account string, took time.Duration) {
 		t.Helper()
 		if !q.Take(account) {
@@ -126,7 +127,7 @@ func TestCheapOnesPass(t *testing.T) {
 // TestWait: what waits is expected to take as long as turns that ended in the last
 // second, or as turns take on average.
 func TestWait(t *testing.T) {
-	q := fair.New[string, string](fair.Limits[string]{Turns: 2, PerAccount: 2, Places: 100})
+	q := fair.New[string, string](fair.Limits[string]{Turns: 2, PerAccount: 2, Waiters: 100})
 	now := time.Duration(0)
 	for range 200 {
 		q.Take("x")
@@ -148,7 +149,7 @@ func TestWait(t *testing.T) {
 
 // TestNothingIsKept of accounts that neither wait nor have a turn.
 func TestNothingIsKept(t *testing.T) {
-	q := fair.New[string, string](fair.Limits[string]{Turns: 1, PerAccount: 1, Places: 1000})
+	q := fair.New[string, string](fair.Limits[string]{Turns: 1, PerAccount: 1, Waiters: 1000})
 	q.Take("x")
 	for i := range 200 {
 		add(q, "a"+string(rune('a'+i))+"/1/")
