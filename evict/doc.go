@@ -12,7 +12,7 @@
 // The names are a comma-separated list of token names, or * alone, which means
 // every token of the account. A name given twice counts once. There are no other
 // wildcards, no spaces, and no empty names: [Parse] says which name breaks which
-// rule, and then nothing is evicted. An account or a token that nobody knows is no
+// rule, and then nothing is evicted. An account or a token that no cache knows is no
 // error, and the report says zero.
 //
 // # More than one process
@@ -27,8 +27,8 @@
 //	POST /_security/service/{namespace}/{service}/credential/token/{names}/_clear_cache
 //
 // with the paths, bodies, errors and content types of Elasticsearch's clear service
-// account token caches API, but for formats other than JSON; its official clients
-// work unmodified.
+// account token caches API, except that it knows no format other than JSON; its
+// official clients work unmodified.
 //
 // A browser sends basic credentials by itself, also with the request of another
 // site's page. A host whose operators use browsers wraps its routes with

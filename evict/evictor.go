@@ -48,7 +48,7 @@ func New(group *tokencache.Group) *Local { return &Local{group} }
 //
 // It takes microseconds and waits for nothing, so it does not ask whether the
 // context is done: a revocation must not depend on the patience of its caller. The
-// context carries values to what may be told of the eviction.
+// context carries values to GroupConfig.Observer.
 func (l *Local) Evict(ctx context.Context, namespace, service, names string) (Report, error) {
 	sel, err := Parse(namespace, service, names)
 	if err != nil {
@@ -91,7 +91,7 @@ func (r Report) Total() int {
 type Node struct {
 	ID, Name string
 
-	// Evicted is how many live entries went from each of its caches, where it said.
+	// Evicted is how many live entries went from each of its caches, if it said so.
 	Evicted map[string]int
 
 	// NotServingSince is, for a node that has not answered, the latest time at

@@ -93,9 +93,9 @@ type HandlerConfig struct {
 	Header http.Header
 
 	// Audit is called after each eviction that was asked for over HTTP, before the
-	// answer. It may be one that not every node of the report has confirmed, or one
-	// that goes on without a report of which nodes there are. The context does not end
-	// with the request. Nil: it is not called.
+	// answer. Not every node of the report may have confirmed the eviction, and the
+	// report may lack nodes if it is not known which there are. The context does not
+	// end with the request. Nil: it is not called.
 	Audit func(context.Context, User, Report)
 }
 
@@ -107,11 +107,11 @@ const (
 // NewHandler returns a handler which evicts through ev.
 //
 // Authenticate says who sent a request, from its credentials, or false if they are
-// missing or wrong. With false, the user's name is how the answer names the user of basic
-// credentials; empty: as the request does, which may be a password that somebody has
-// typed there. Its error means that it cannot tell at present; the client gets 503, with
-// Retry-After if the error wraps a [*tokencache.NoAnswerError] that says when to try
-// again, and learns nothing else of the error.
+// missing or wrong. With false, the user's name is what the answer calls the user of
+// basic credentials; empty: the name in the request, which may be a password that
+// somebody has typed there. Its error means that it cannot tell at present; the client
+// gets 503, with Retry-After if the error wraps a [*tokencache.NoAnswerError] that says
+// when to try again, and learns nothing else of the error.
 //
 // A request with the header es-security-runas-user asks to act as another user. A host
 // that lets the sender do so returns that user. If the name of the user that it returns

@@ -24,7 +24,7 @@ import (
 )
 
 // authenticate knows operator, who may evict, root, who may do everything, and
-// reader, who may not. Whoever calls himself outage cannot be looked up.
+// reader, who may not. The user outage cannot be looked up.
 func authenticate(r *http.Request) (evict.User, bool, error) {
 	name, password, ok := r.BasicAuth()
 	switch {
@@ -621,7 +621,7 @@ func TestAuditAndDefaults(t *testing.T) {
 	}
 }
 
-// TestMaxNames: the bound counts the names that a request lists, also where it is one.
+// TestMaxNames: the bound counts the names that a request lists, even if there is only one.
 func TestMaxNames(t *testing.T) {
 	handler := evict.NewHandler(evict.New(newHost(t).group), authenticate, evict.HandlerConfig{MaxNames: 1})
 	for names, want := range map[string]int{"a": 200, "*": 200, "a,b": 400} {
@@ -653,15 +653,15 @@ func TestNodes(t *testing.T) {
 	if w := serve(handler, request("POST", route+"a/_clear_cache", "operator", "")); w.Code != 503 || !strings.Contains(w.Body.String(), "no quorum") {
 		t.Errorf("got %d %s", w.Code, w.Body)
 	}
-	// That those who are known have confirmed says nothing about the others.
+	// The confirmation of the known nodes says nothing about the others.
 	handler = evict.NewHandler(fleet{nodes: []evict.Node{{ID: "b"}}, err: errors.New("no quorum")}, authenticate, handlerConfig)
 	if w := serve(handler, request("POST", route+"a/_clear_cache", "operator", "")); w.Code != 503 {
 		t.Errorf("got %d %s", w.Code, w.Body)
 	}
 }
 
-// TestRetryAfter: a 503 says when to try again where the host's error knows, in whole
-// seconds, and otherwise not.
+// TestRetryAfter: a 503 says when to try again, in whole seconds, if the host's error
+// knows.
 func TestRetryAfter(t *testing.T) {
 	overloaded := func(wait time.Duration) error {
 		return fmt.Errorf("login: %w", &tokencache.NoAnswerError{Reason: tokencache.ReasonOverloaded, RetryAfter: wait})

@@ -15,12 +15,12 @@ import (
 // selects nothing valid.
 type SelectorError struct {
 	Input    string // the list of names, or the namespace or service, without what may be a bearer
-	Position int    // which name of the list breaks the rule, from 1; 0 where it is not one of them
+	Position int    // which name of the list breaks the rule, from 1; 0 if it is not one of them
 	Rule     string // the rule that it breaks
 	Err      error  // the *tokencache.NameError behind it, or nil
 }
 
-// Error names the input, shortened where it is long, the position and the rule.
+// Error names the input, shortened if it is long, the position and the rule.
 func (e *SelectorError) Error() string {
 	switch {
 	case e.Err != nil:
@@ -103,8 +103,8 @@ func parseAccount(namespace, service string) (tokencache.Account, *SelectorError
 	return account, wrap(err)
 }
 
-// bearerRule is about what begins as every bearer does: somebody has pasted a token where
-// a name is asked for. The error does not repeat it.
+// bearerRule is about what begins as every bearer does: somebody has pasted a token in
+// the place of a name. The error does not repeat it.
 const bearerRule = "it holds what begins as a bearer does; a token's name is asked for, not the token"
 
 // holdsBearer reports whether a name begins as a bearer does. One that is invalid, as err

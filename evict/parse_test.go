@@ -122,7 +122,7 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
-// TestParseBearer: a bearer that was pasted where a name is asked for is refused, and no
+// TestParseBearer: a bearer that was pasted in the place of a name is refused, and no
 // part of the error repeats it.
 func TestParseBearer(t *testing.T) {
 	bearer := unknown.RevealBearer()

@@ -10,7 +10,7 @@ func WithActor(ctx context.Context, actor string) context.Context {
 	return context.WithValue(ctx, actorKey{}, actor)
 }
 
-// Actor returns the actor of [WithActor], for those who write an index, or "".
+// Actor returns the actor of [WithActor], for implementations of [Index], or "".
 func Actor(ctx context.Context) string {
 	actor, _ := ctx.Value(actorKey{}).(string)
 	return actor

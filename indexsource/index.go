@@ -8,7 +8,7 @@ import (
 	"github.com/svctoken/svctoken/tokencache/tokenhash"
 )
 
-// An Index is where the documents live. All methods must be safe for concurrent
+// An Index holds the documents. All methods must be safe for concurrent
 // use by multiple goroutines.
 type Index interface {
 	// Get returns the document of a token, or false if there is none. The
@@ -18,12 +18,12 @@ type Index interface {
 	// was evicted.
 	Get(ctx context.Context, id tokencache.TokenID) (Document, bool, error)
 
-	// Watch makes the index tell the source of every change from now on: after the change
-	// has become visible to Get, and before it is reported as done, by
+	// Watch makes the index tell the source of every change from now on: after the
+	// change has become visible to Get, and before it is reported as done, by
 	// source.DocumentChanged, source.AccountChanged, source.EverythingChanged or
 	// source.StateChanged. The function that it returns ends that. [Watchers] keeps the
-	// sources. An index that hears of no changes does
-	// nothing, and returns a function that does nothing.
+	// sources. An index that learns of no changes does nothing, and returns a function
+	// that does nothing.
 	Watch(source *Source) (cancel func())
 }
 

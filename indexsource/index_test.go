@@ -141,7 +141,7 @@ func TestDocumentChanges(t *testing.T) {
 }
 
 // TestCreateEvicts: a load that has found nothing is in flight when the token is
-// created; whoever comes afterwards must not join it.
+// created; a caller that comes afterwards must not join it.
 func TestCreateEvicts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		gated := &gatedIndex{gate: make(chan struct{})}

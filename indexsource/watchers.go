@@ -7,7 +7,7 @@ import (
 	"sync"
 )
 
-// Watchers are the sources that watch an index, for those who write one: Watch adds a
+// Watchers are the sources that watch an index, for programs that are one: Watch adds a
 // source, and each change is told to all. The zero Watchers are empty. They are safe
 // for concurrent use by multiple goroutines.
 type Watchers struct {

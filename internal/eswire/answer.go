@@ -40,7 +40,7 @@ func Illegal(reason string) *Error {
 	return &Error{http.StatusBadRequest, IllegalArgument, reason}
 }
 
-// Denied returns the error for a caller who has none of the privileges.
+// Denied returns the error for a caller without one of the privileges.
 func Denied(action, caller string, privileges ...string) *Error {
 	return &Error{http.StatusForbidden, SecurityException, "action " + Bracket(action) + " is unauthorized for " + caller +
 		", this action is granted by the cluster privileges " + Bracket(strings.Join(privileges, ","))}
@@ -172,7 +172,7 @@ func leaveBody(w http.ResponseWriter, r *http.Request) {
 	if r.ProtoMajor == 1 { // later ones end the stream by themselves
 		w.Header().Set("Connection", "close")
 	}
-	http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTimeout)) // where the server can
+	http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTimeout)) // if the server can
 }
 
 // Reply answers with a body, as far as the request's filter_path lets it through.

@@ -29,8 +29,7 @@ const maxFilterPath = 4 << 10
 var flags = []string{"error_trace", "human", "pretty"}
 
 // Check returns what is wrong with a request that should have no body, and no query
-// parameters but these and those that every route takes. It returns nil where all
-// is well.
+// parameters but these and those that every route takes. It returns nil if all is well.
 func Check(w http.ResponseWriter, r *http.Request, params ...string) *Error {
 	if err := CheckQuery(r, params...); err != nil {
 		return err
@@ -132,7 +131,7 @@ func checkAccept(r *http.Request) *Error {
 	return nil
 }
 
-// contentType returns the vendor's type where the client asks for it, in the
+// contentType returns the vendor's type if the client asks for it, in the
 // version of the API that it asks for, and plain JSON otherwise.
 func contentType(r *http.Request) string {
 	for accept := range strings.SplitSeq(strings.Join(r.Header.Values("Accept"), ","), ",") {
@@ -155,7 +154,7 @@ func checkNoBody(w http.ResponseWriter, r *http.Request) *Error {
 	}
 	if r.ContentLength < 0 {
 		control := http.NewResponseController(w)
-		control.SetReadDeadline(time.Now().Add(bodyTimeout)) // where the server can
+		control.SetReadDeadline(time.Now().Add(bodyTimeout)) // if the server can
 		defer control.SetReadDeadline(time.Time{})
 		var b [1]byte
 		switch n, err := io.ReadFull(r.Body, b[:]); {

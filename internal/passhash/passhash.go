@@ -102,7 +102,7 @@ func Check(hash string) (scheme string, err error) {
 
 // Verify reports whether the secret has this hash. It compares in constant time.
 // What Check refuses matches nothing, and neither does a secret with a NUL byte,
-// nor one of more than 72 bytes where the hash is of bcrypt.
+// nor one of more than 72 bytes if the hash is of bcrypt.
 func Verify(hash, secret string) bool {
 	scheme, err := Check(hash)
 	if err != nil || strings.IndexByte(secret, 0) >= 0 {
@@ -228,9 +228,8 @@ func decode(s string) []byte {
 	return b
 }
 
-// base64Len returns how many bytes s encodes in padded standard base64, or -1
-// where it is something else. The standard decoder skips line breaks; here they
-// are errors.
+// base64Len returns how many bytes s encodes in padded standard base64, or -1 if it is
+// something else. The standard decoder skips line breaks; here they are errors.
 func base64Len(s string) int {
 	var buf [128]byte
 	dst := buf[:]
