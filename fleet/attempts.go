@@ -9,14 +9,14 @@ import (
 	"github.com/svctoken/svctoken/fleet/fleetlog"
 )
 
-// errUnsure is wrapped by the error of an append of which an earlier attempt may have
+// errUnsure is wrapped by the error of an append if an earlier attempt may have
 // been written. What the log has then said of a later attempt is in its text alone: a
 // conflict may be with the earlier one, or with what came after that.
 var errUnsure = errors.New("fleet: an earlier attempt may have been written")
 
-// settleAppend reports whether another attempt to append is of no use, and with which error.
+// concludeAppend reports whether another attempt to append is of no use, and with which error.
 // Earlier: an attempt before this one has ended without an answer.
-func settleAppend(err error, earlier bool) (final bool, result error) {
+func concludeAppend(err error, earlier bool) (final bool, result error) {
 	switch {
 	case err == nil:
 		return true, nil
@@ -59,7 +59,7 @@ func (n *Node) append(ctx context.Context, entry fleetlog.Entry, failed func(err
 		attempt, cancel := context.WithTimeout(ctx, n.cfg.clock.Real(patience(n.cfg.Lease)))
 		pos, err := n.log.Append(attempt, entry)
 		cancel()
-		final, err := settleAppend(err, earlier)
+		final, err := concludeAppend(err, earlier)
 		if final {
 			return pos, err
 		}

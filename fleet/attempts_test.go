@@ -29,7 +29,7 @@ func TestSettleAppend(t *testing.T) {
 		{"a longer outage", down, true, false, down},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			final, err := settleAppend(tt.err, tt.earlier)
+			final, err := concludeAppend(tt.err, tt.earlier)
 			if final != tt.final || !errors.Is(err, tt.want) {
 				t.Errorf("got %v, %v", final, err)
 			}

@@ -46,7 +46,7 @@ var (
 )
 
 // ErrFewNodes is wrapped by an [*UnconfirmedError] of a change that is in force on every
-// node of the log, of which there are fewer than Config.Nodes: the others are stopped,
+// node of the log while the log has fewer nodes than Config.Nodes: the others are stopped,
 // or they share another log, and go on there.
 var ErrFewNodes = errors.New("fleet: fewer nodes share the log than Config.Nodes says")
 
@@ -58,7 +58,7 @@ var ErrFewNodes = errors.New("fleet: fewer nodes share the log than Config.Nodes
 // latest a lease, and 0.2 % for the clocks' drift, after the log took the eviction.
 //
 // The error is a *evict.SelectorError, and then nothing was evicted; or an
-// [*UnconfirmedError]: this node has evicted, and goes on to tell the others, also
+// [*UnconfirmedError]: this node has evicted, and goes on to tell the others, even
 // after the context has ended, until it is closed; or wraps tokencache.ErrClosed, for a
 // call after Close, or fleetlog.ErrUnfit, if there are more names than a message of the
 // log holds: its caches have evicted, and no other node is told. The report names the
@@ -127,7 +127,7 @@ func (n *Node) spread(ctx context.Context, entry fleetlog.Entry) ([]evict.Node, 
 	}
 }
 
-// unconfirmed says of a change that nobody waits for any more how the nodes stand, and
+// unconfirmed says how the nodes stand with a change that nobody waits for any more, and
 // what the log said last.
 func (n *Node) unconfirmed(c *change, why error) ([]evict.Node, error) {
 	if c == nil {

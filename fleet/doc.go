@@ -27,11 +27,11 @@
 // caches. docs/fleet-proof.md has the protocol, its proof and its assumptions.
 //
 // In the first lease of a new log, 15 seconds, each change takes a lease: a log before
-// it may have left leases behind, of which the new one knows nothing.
+// it may have left leases behind, which the new one does not know.
 //
 // Package fleet/fleettest has a log in memory, for tests. Real logs are fleet/fleetnats
 // and fleet/fleetsql, each a module of its own. Package fleet/fleetlog is the contract
-// for those who write another.
+// for authors of another.
 //
 // # Concurrency
 //

@@ -38,8 +38,8 @@ type watermark struct {
 // a lease from it is over, and this node has since sent a heartbeat of its own, which
 // was delivered after everything that was acknowledged by then. A renewal would have
 // been acknowledged before the lease was over, so it would have been heard too. That
-// also holds after a log was rolled back, where a renewal that nobody has heard may be
-// gone from the log: so the time alone is not enough.
+// also holds after a log was rolled back, although a renewal that nobody has heard may
+// be gone from it: so the time alone is not enough.
 func (w watermark) over(h hearing, m member) bool {
 	return h.id == m.id && h.append == m.append && h.append != "" && w.session == h.by && w.t0.After(h.until)
 }

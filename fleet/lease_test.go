@@ -78,7 +78,7 @@ func TestEvictionOutlivesTheLease(t *testing.T) {
 		}()
 		synctest.Wait() // it waits for the log, as b's first heartbeat does
 		log.Start()
-		synctest.Wait() // b has learned who serves
+		synctest.Wait() // b has learned which nodes serve
 		b.conn.Cut(true, true)
 		time.Sleep(lease / 2)
 		a.caches.take()

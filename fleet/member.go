@@ -21,7 +21,7 @@ type Member struct {
 
 // Members returns the nodes whose heartbeats were delivered, this one included, sorted
 // by name. It asks nobody: within a fifth of a lease after this node began to serve it
-// has heard of all who serve, and while it is cut off it tells what it knew before.
+// has heard of all that serve, and while it is cut off it returns what it knew before.
 // A node that was closed is left out, and so is one that was silent for three leases.
 func (n *Node) Members() []Member {
 	n.mu.Lock()

@@ -42,8 +42,8 @@ type Config struct {
 
 	// Log is the identity that the log must have, as [Status] tells it. A node does
 	// not join another log, nor one that is new: so two logs are not taken for one,
-	// as where a NATS leaf node has a JetStream of its own, or a database's search
-	// path leads to another schema. Empty: any log.
+	// as they would be if a NATS leaf node has a JetStream of its own, or a database's
+	// search path leads to another schema. Empty: any log.
 	Log string
 
 	// Nodes is how many nodes share the log, this one included, as far as the host
@@ -184,8 +184,8 @@ func newNode(log fleetlog.Log, caches caches, cfg Config) (*Node, error) {
 	return n, nil
 }
 
-// Close leaves the fleet: the caches answer no more, the other nodes need not wait
-// for this one, and those who wait for an eviction get an error. It waits for the
+// Close leaves the fleet: the caches stop answering, the other nodes need not wait
+// for this one, and callers that wait for an eviction get an error. It waits for the
 // node's goroutines, but at most three seconds for a log that hangs.
 func (n *Node) Close() {
 	n.mu.Lock()

@@ -25,7 +25,7 @@ type recorder struct {
 	calls []string
 	until time.Time
 
-	// An eviction by another node waits until this is closed, where it is set. Set it
+	// If set: an eviction by another node waits until this is closed. Set it
 	// before the node starts.
 	evicting chan struct{}
 }
@@ -387,8 +387,8 @@ func TestRollBack(t *testing.T) {
 	})
 }
 
-// TestRecreated: a node that has joined a new log cannot know who has a lease from
-// the one before.
+// TestRecreated: a node that has joined a new log cannot know which nodes have a lease
+// from the one before.
 func TestRecreated(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log, a, b := pair(t)
@@ -643,8 +643,8 @@ func TestIndex(t *testing.T) {
 	})
 }
 
-// TestReadsEndWithTheSession: who waits for a document of a node that is cut off gets
-// an error when the lease has run out, and no later.
+// TestReadsEndWithTheSession: a caller that waits for a document of a node that is cut
+// off gets an error when the lease has run out, and no later.
 func TestReadsEndWithTheSession(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		_, a, _ := pair(t)

@@ -28,8 +28,8 @@ import (
 //
 // A later version may add others. What a node does not know may be a revocation, so it
 // clears its caches, says that it has applied it, and goes on: kinds of keys, and
-// fields of an eviction or a document. Fields that it does not know of a heartbeat or
-// a note mean nothing to it, and of meta that it does not join.
+// fields of an eviction or a document. It ignores fields that it does not know in a
+// heartbeat or a note, and does not join a log whose meta has one.
 const (
 	metaKey     = "meta"
 	settledKey  = "settled"
@@ -49,7 +49,7 @@ const version = 1
 // do: nobody with a valid lease has been away for longer.
 const keep = 3
 
-// keepDeleted is how long it stays in the log at least that a document was deleted.
+// keepDeleted is how long the log keeps at least the record that a document was deleted.
 // Without an end, it would count against what a log can read at once of an account.
 const keepDeleted = time.Hour
 
@@ -68,7 +68,7 @@ type heartbeat struct {
 	First   bool              `json:"first,omitempty"`   // of its session: before it, the session serves nothing
 	Joined  fleetlog.Position `json:"joined,omitempty"`  // of the session's first heartbeat, in all others
 	Applied fleetlog.Position `json:"applied"`           // everything up to here, for operators
-	Changes []string          `json:"changes,omitempty"` // the IDs of the changes that were applied of late
+	Changes []string          `json:"changes,omitempty"` // the IDs of the changes that were applied recently
 }
 
 type evictionRecord struct {
@@ -171,7 +171,7 @@ type effect struct {
 	document tokencache.TokenID  // this document has changed; zero: none has
 }
 
-// takesEffect reports whether those who appended a message wait until it is in force.
+// takesEffect reports whether the node that appended a message waits until it is in force.
 func takesEffect(key string) bool {
 	return key != metaKey && key != settledKey && !strings.HasPrefix(key, nodePrefix) && !strings.HasPrefix(key, notePrefix)
 }
@@ -199,7 +199,7 @@ func effectOf(m fleetlog.Message) effect {
 
 var errUnknownRecord = errors.New("it is malformed, or has fields that this version does not know")
 
-// decode reads a record of which every field must be known.
+// decode reads a record, and fails for a field that it does not know.
 func decode(data []byte, record any) error {
 	d := json.NewDecoder(bytes.NewReader(data))
 	d.DisallowUnknownFields()

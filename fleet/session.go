@@ -25,7 +25,7 @@ import (
 //
 // A log keeps one message of each key, so a follower that lags misses those which a
 // later one has superseded, and that one may be behind the heartbeat. So a heartbeat
-// counts only if nothing was skipped between its sending and its coming by. What was
+// counts only if nothing was skipped between its sending and its delivery. What was
 // skipped before was superseded by something that stood in the log by then, before
 // the heartbeat.
 //
@@ -116,8 +116,8 @@ func (s *session) join(ctx context.Context) error {
 	now := s.n.cfg.clock.Now()
 	s.until.Store(&now)
 	var pos fleetlog.Position
-	// Twice where the log's lease is longer than was known: a heartbeat that went from
-	// the log before its lease is over would have nobody wait for this node.
+	// Twice if the log's lease is longer than was known: if a heartbeat went from the
+	// log before its lease is over, no other node would wait for this one.
 	for s.beat == nil || s.beat.entry.TTL < keep*s.meta.Lease {
 		var err error
 		s.beat = s.newBeat(heartbeat{First: true}, pos)
@@ -369,7 +369,7 @@ func (s *session) handle(ctx context.Context, m fleetlog.Message) error {
 	return nil
 }
 
-// overlap checks that the log goes on where it was left.
+// overlap checks that the log goes on from the position that was read last.
 func (s *session) overlap(m fleetlog.Message) error {
 	first := s.fresh
 	s.fresh = false
@@ -385,7 +385,7 @@ func (s *session) overlap(m fleetlog.Message) error {
 	return nil
 }
 
-// own ends the session where somebody else wrote what only this session writes, or
+// own ends the session if somebody else wrote what only this session writes, or
 // another identity.
 func (s *session) own(m fleetlog.Message) error {
 	switch m.Key {

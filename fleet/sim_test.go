@@ -291,7 +291,7 @@ func (s *slot) sleep(ctx context.Context, d time.Duration) {
 	}
 }
 
-// simLog has a stopped process neither send nor receive.
+// simLog lets a stopped process neither send nor receive.
 type simLog struct {
 	*fleettest.Conn
 	s *slot
@@ -322,7 +322,7 @@ func (e simLog) Send(address string, data []byte) {
 
 func (w *world) tick() int64 { return w.now.Add(1) }
 
-// run has clients, writers and faults for a while, then heals everything.
+// run lets clients, writers and faults work for a while, then heals everything.
 func (w *world) run() {
 	for i := range w.slots {
 		w.running.Go(func() { w.client(i) })
@@ -441,8 +441,8 @@ func (w *world) change(s *slot, key string, kind int) error {
 	return err
 }
 
-// bound checks that a change which was acknowledged returned in time, where the
-// node that asked for it had a session all the while: otherwise it may not know.
+// bound checks that a change which was acknowledged returned in time, if the node that
+// asked for it had a session all the while: otherwise it may not know.
 func (w *world) bound(s *slot, called time.Time) {
 	s.mu.Lock()
 	ack, disturbed, serving := s.ack, s.disturbed, s.serving

@@ -13,7 +13,7 @@ import (
 )
 
 // TestSimCaches: the caches of the simulation keep the rules of the core's, which the
-// promise needs. The histories seldom show it where they do not: a node that lapses
+// promise needs. The histories seldom show that they break one: a node that lapses
 // clears, so that little is left to be seen.
 func TestSimCaches(t *testing.T) {
 	k := cacheKey{"file", "t0"}

@@ -520,7 +520,7 @@ func TestAsk(t *testing.T) {
 		synctest.Wait()
 		began = time.Now()
 		if answers := nodes[0].Ask(ctx, "hello"); len(answers) != 3 || time.Since(began) > 0 {
-			// The context has ended: those who answer at once are heard or not.
+			// The context has ended: nodes that answer at once are heard or not.
 			for _, a := range answers {
 				if a.Err != nil && !errors.Is(a.Err, context.DeadlineExceeded) {
 					t.Errorf("got %+v", answers)

@@ -15,7 +15,8 @@ import (
 )
 
 // usePrefix is before the account, in a key of its own for each: the last uses of its
-// tokens, by name, in seconds since 1970. It is a note, so nobody forgets anything for it.
+// tokens, by name, in seconds since 1970. It is a note, so no cache forgets anything
+// for it.
 const usePrefix = notePrefix + "used."
 
 // mostUses bounds what stands under one key; of more tokens the latest uses are kept.

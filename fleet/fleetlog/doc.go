@@ -1,5 +1,5 @@
 // Package fleetlog is the contract between package fleet and the log that its nodes
-// share, for those who write such a log. Hosts need it only for its types: they open
+// share, for authors of such a log. Hosts need it only for its types: they open
 // a log of fleet/fleetnats or fleet/fleetsql and pass it to fleet.New.
 //
 // For most uses, implement [Log] and run fleettest.Suite against it:

@@ -79,9 +79,9 @@ var (
 type Log interface {
 	// Append writes the message and returns its position once it is committed:
 	// once no fault that the log is meant to survive can take it away. Whatever
-	// was acknowledged before the call began has a lower position; that makes an
-	// append a fence, and an answer by a server that has lost its majority must
-	// not be possible.
+	// was acknowledged before the call began has a lower position; that makes an append
+	// a barrier, and an answer by a server that has lost its majority must not be
+	// possible.
 	//
 	// The error wraps ErrConflict if the condition does not hold, and ErrUnfit if no
 	// attempt can succeed. After any other error the outcome is unknown; so it is
@@ -89,7 +89,7 @@ type Log interface {
 	// context may have cut short what the acknowledgement stands for.
 	//
 	// An append of an ID that was committed within the last minutes writes nothing.
-	// It returns the position of the first, also if the condition does not hold any
+	// It returns the position of the first, even if the condition does not hold any
 	// more because of the first; if a later message has taken the key since, it may
 	// return ErrConflict instead.
 	Append(ctx context.Context, entry Entry) (Position, error)
@@ -104,11 +104,11 @@ type Log interface {
 
 	// Read returns the last messages of the keys. A key that ends in .* stands for
 	// all keys that begin with what is before the *. Its answer may be old: the view
-	// says of which position it is, and must be complete for that position, as the
+	// has the position that it shows, and must be complete for that position, as the
 	// log itself has it: a copy of the log which may have left something out must not
 	// answer. It must contain at least one key that has a message for the position to
-	// be known. Deleted keys may be left out. The error wraps ErrUnfit if there is
-	// more to read than the log can answer at once.
+	// be known. Deleted keys may be left out. The error wraps ErrUnfit if there is more
+	// to read than the log can answer at once.
 	Read(ctx context.Context, keys ...string) (View, error)
 
 	// Listen calls deliver with what other nodes send to the address, until stop is

@@ -14,8 +14,8 @@ import (
 
 const (
 	// idle is how long a follower may be silent until it is taken for dead. It is
-	// the fastest that the client offers; a node notices by itself where a
-	// heartbeat is not delivered.
+	// the fastest that the client offers; a node notices by itself that a heartbeat is
+	// not delivered.
 	pullExpiry = 10 * time.Second
 	idle       = 2 * time.Second
 
@@ -74,7 +74,7 @@ func (f *follower) Next(ctx context.Context) (fleetlog.Message, error) {
 	if err != nil {
 		return fleetlog.Message{}, fmt.Errorf("fleetnats: follow: %w", err)
 	}
-	// The client drops messages where it is slow, and says so elsewhere; and a
+	// The client drops messages if this program is slow, and says so elsewhere; and a
 	// consumer that lost its state with its server begins anew.
 	if f.delivered++; meta.Sequence.Consumer != f.delivered {
 		return fleetlog.Message{}, fmt.Errorf("fleetnats: follow: message %d of the consumer came as its %d", meta.Sequence.Consumer, f.delivered)
@@ -94,8 +94,8 @@ func (f *follower) Next(ctx context.Context) (fleetlog.Message, error) {
 	return m, nil
 }
 
-// Close implements fleetlog.Follower. The server forgets the consumer at once where it
-// can be told, and after a while where not.
+// Close implements fleetlog.Follower. The server forgets the consumer at once if it can
+// be told, and otherwise after a while.
 func (f *follower) Close() {
 	f.messages.Stop()
 	go func() {

@@ -15,7 +15,7 @@ import (
 	"github.com/svctoken/svctoken/fleet/fleetlog"
 )
 
-// Config holds the options of an [Log]. The zero value is the recommended
+// Config holds the options of a [Log]. The zero value is the recommended
 // production setting.
 type Config struct {
 	// Bucket names the log: the stream is KV_Bucket, its subjects $KV.Bucket.>, and
@@ -28,7 +28,7 @@ type Config struct {
 	// one that the connection leads to.
 	Domain string
 
-	// Replicas is how many servers keep the log, where Open creates it. Zero: 3.
+	// Replicas is how many servers keep the log, if Open creates it. Zero: 3.
 	// One, for tests, survives nothing.
 	Replicas int
 
@@ -286,9 +286,9 @@ func (l *Log) Read(ctx context.Context, keys ...string) (fleetlog.View, error) {
 }
 
 // collect receives one message for each key, and then one that says where the
-// replica stands. Each names the position of the one before: some are lost where a
-// connection is made anew meanwhile, and a membership without a member would make nobody
-// wait for that.
+// replica stands. Each names the position of the one before: some are lost if a
+// connection is made anew meanwhile, and a membership without a member would make
+// nobody wait for that.
 func (l *Log) collect(ctx context.Context, sub *nats.Subscription) (fleetlog.View, error) {
 	view := fleetlog.View{Messages: make(map[string]fleetlog.Message)}
 	last := "0"
@@ -375,7 +375,7 @@ func (l *Log) Listen(deliver func([]byte)) (address string, stop func(), err err
 // ones are lost.
 func (l *Log) Send(address string, data []byte) {
 	if !strings.HasPrefix(address, "_FLEET."+l.bucket+".") {
-		return // an address of another fleet, or of somebody who wants to be sent to elsewhere
+		return // an address of another fleet, or one that a forged question names
 	}
 	select {
 	case l.sending <- struct{}{}:

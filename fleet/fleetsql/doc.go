@@ -8,8 +8,8 @@
 //	node, err := fleet.New(log, group, fleet.Config{})
 //
 // The driver is the host's choice; this package uses database/sql and imports none. On
-// PostgreSQL, package indexsource/sqlindex/pglisten has nodes hear of each message at
-// once, where they would else look for it every [Config.Poll]:
+// PostgreSQL, package indexsource/sqlindex/pglisten lets nodes hear of each message at
+// once; otherwise they look for it every [Config.Poll]:
 //
 //	listener := pglisten.Listen(conn, log.Notified, pglisten.Config{})
 //	defer listener.Close()

@@ -12,8 +12,8 @@ import (
 
 // ErrReplaced is wrapped by the errors of a log on SQLite while another file stands in
 // the place of the one that it opened, as after a restore, or once the files -wal and
-// -shm beside it were deleted: connections that are open go on in the old ones, where
-// nobody else sees them. Put the file back, or restart the process.
+// -shm beside it were deleted: connections that are open go on in the old ones, which
+// nobody else sees. Put the file back, or restart the process.
 var ErrReplaced = errors.New("another file stands in the place of the log's")
 
 // An openedFile is the file of SQLite that a log has opened, and those that stand beside

@@ -14,14 +14,14 @@ import (
 	"github.com/svctoken/svctoken/fleet/fleetlog"
 )
 
-// Config holds the options of an [Log]. The zero value is the recommended
+// Config holds the options of a [Log]. The zero value is the recommended
 // production setting.
 type Config struct {
 	// Poll is how often a node looks for what others have written; zero: 100
 	// milliseconds. An eviction takes about that long, unless something calls
 	// [Log.Notified]; while that tells of everything, a node looks a tenth as often,
-	// but at least once a second. From a millisecond to a minute; keep it well below the fleet's
-	// lease, or evictions wait for that instead.
+	// but at least once a second. From a millisecond to a minute; keep it well below
+	// the fleet's lease, or evictions wait for that instead.
 	Poll time.Duration
 
 	// Schema is PostgreSQL's schema that has the tables. Empty: the first one on the
@@ -61,7 +61,7 @@ type Log struct {
 
 var _ fleetlog.Log = (*Log)(nil)
 
-// Open opens the log in the database, and creates its tables where they are missing.
+// Open opens the log in the database, and creates its tables if they are missing.
 // The database remains the host's. It may be used for other things too.
 func Open(ctx context.Context, db *sql.DB, dialect Dialect, cfg Config) (*Log, error) {
 	if cfg.Poll == 0 {
@@ -90,9 +90,9 @@ func Open(ctx context.Context, db *sql.DB, dialect Dialect, cfg Config) (*Log, e
 }
 
 // Notified is for a host that listens to PostgreSQL's notifications: pglisten.Listen calls
-// it. The log looks for what the notification is about now, where it would else wait
-// for [Config.Poll] to pass, and for everything where it is about nothing. It does not
-// wait.
+// it. The log looks at once for what the notification is about, instead of waiting for
+// [Config.Poll] to pass, and for everything if the notification is empty. Notified
+// returns without waiting.
 func (l *Log) Notified(payload string) {
 	about, addresses, _ := strings.Cut(payload, " ")
 	if about != "" && about != channelWord {
@@ -115,7 +115,7 @@ func (l *Log) Notified(payload string) {
 // the addresses of answers; without any it is about messages.
 const channelWord = "fleet"
 
-// A bell wakes who waits for it. The zero bell is ready.
+// A bell wakes the goroutines that wait for it. The zero bell is ready.
 type bell struct {
 	mu   sync.Mutex // guards the field below
 	rung chan struct{}

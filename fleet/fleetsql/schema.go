@@ -20,8 +20,8 @@ const format = 1
 // has changed them so. The tables say which versions still can.
 var ErrFormat = errors.New("the tables are of another version")
 
-// Schema returns the statements that [Open] runs, in one transaction, for those who run
-// them themselves. They do nothing where the tables are there. The error is for a
+// Schema returns the statements that [Open] runs, in one transaction, for hosts that
+// run them themselves. They do nothing if the tables are there. The error is for a
 // dialect that is not known.
 func Schema(d Dialect) ([]string, error) {
 	if d != SQLite && d != PostgreSQL {

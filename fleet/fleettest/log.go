@@ -70,7 +70,7 @@ func (l *Log) Last() fleetlog.Position {
 
 func (h *history) end() fleetlog.Position { return fleetlog.Position(len(h.all)) }
 
-// Stop has appends wait, as while the servers elect a leader, until Start.
+// Stop makes appends wait until Start, as they do while the servers elect a leader.
 func (l *Log) Stop() { l.setDown(true) }
 
 // Start ends what Stop began.
@@ -228,7 +228,7 @@ func (c *Conn) Cut(requests, answers bool) { c.set(func() { c.out, c.in = reques
 // Heal ends what Cut began.
 func (c *Conn) Heal() { c.Cut(false, false) }
 
-// Break has the followers fail.
+// Break makes the followers fail.
 func (c *Conn) Break() { c.set(func() { c.broken++ }) }
 
 func (c *Conn) set(change func()) {
@@ -471,8 +471,8 @@ func (f *follower) takeLocked() (fleetlog.Message, bool) {
 // Close implements fleetlog.Follower.
 func (f *follower) Close() {}
 
-// Histories returns the messages of every log that there was, the oldest first, also
-// those that a later one of their key superseded.
+// Histories returns the messages of every log that there was, the oldest log first.
+// They include messages that a later one of their key superseded.
 func (l *Log) Histories() [][]fleetlog.Message {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -38,8 +38,8 @@ func Suite(t *testing.T, bench func(t *testing.T) Bench) {
 		{"complete: a late follower delivers the last message of each key, and says what it left out", complete},
 		{"conditional: an append on a condition happens on it alone", conditional},
 		{"repeated: an ID is written once", repeated},
-		{"superseded: an ID is written once, also if its key has changed since", superseded},
-		{"fenced: an append comes after what was acknowledged, and reads reach it", fenced},
+		{"superseded: an ID is written once, even if its key has changed since", superseded},
+		{"barrier: an append comes after what was acknowledged, and reads reach it", barrier},
 		{"viewed: a read shows keys and prefixes as of its position", viewed},
 		{"kept: a message stays for its TTL, and goes", kept},
 		{"answered: what is sent to an address arrives", answered},
@@ -216,7 +216,7 @@ func superseded(t *testing.T, b Bench) {
 	}
 }
 
-func fenced(t *testing.T, b Bench) {
+func barrier(t *testing.T, b Bench) {
 	a, c := b.Connect(t), b.Connect(t)
 	var last fleetlog.Position
 	for i := range 20 {
@@ -394,7 +394,7 @@ func rolledBack(t *testing.T, b Bench) {
 	})
 }
 
-// notices has the log replaced under a follower, which must not go on in the new one.
+// notices replaces the log under a follower, which must not go on in the new one.
 func notices(t *testing.T, b Bench, replace func(fleetlog.Log)) {
 	e := b.Connect(t)
 	pos := mustAppend(t, e, fleetlog.Entry{Key: "start", ID: "start"})

@@ -107,7 +107,7 @@ func measureNodes(t *testing.T, n int) {
 	t.Logf("%d at a time: %.0f evictions a second", workers, workers*each/time.Since(began).Seconds())
 }
 
-// measureRenewals has the nodes do nothing else for two renewals of each.
+// measureRenewals lets the nodes do nothing else for two renewals of each.
 func measureRenewals(t *testing.T, hosts []*host) {
 	before := cpu()
 	began := time.Now()

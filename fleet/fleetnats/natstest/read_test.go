@@ -13,7 +13,7 @@ import (
 	"github.com/svctoken/svctoken/fleet/fleetnats"
 )
 
-// TestReadLosesSome: a view of which a part was lost on its way is an error, whichever
+// TestReadLosesSome: a view that has lost a part on its way is an error, whichever
 // part that is. A stand-in answers for JetStream.
 func TestReadLosesSome(t *testing.T) {
 	nc := standIn(t, func() jetstream.StreamConfig { return goodStream })

@@ -91,7 +91,7 @@ func (w *world) most(of func(serverState) int) int {
 	best, found := -1, 0
 	for i, s := range w.servers {
 		var state serverState
-		if s.tell("/state", &state) == nil && (best < 0 || of(state) > found) {
+		if s.query("/state", &state) == nil && (best < 0 || of(state) > found) {
 			best, found = i, of(state)
 		}
 	}
@@ -267,7 +267,7 @@ func (w *world) fillDisk() string {
 	full := w.servers[len(w.servers)-1]
 	w.wait(1 + w.rng.Float64())
 	var state serverState
-	if full.tell("/state", &state) == nil && state.JetStream {
+	if full.query("/state", &state) == nil && state.JetStream {
 		w.t.Error("the disk is full, and the server has not noticed")
 	}
 	w.must(os.Remove(path))
@@ -275,7 +275,7 @@ func (w *world) fillDisk() string {
 	return ""
 }
 
-// slowConsumer has a node receive less than the log has, while the others evict.
+// slowConsumer lets a node receive less than the log has, while the others evict.
 func (w *world) slowConsumer() string {
 	i := w.rng.IntN(len(w.nodes))
 	w.net.slow(nodeNames[i])
@@ -300,7 +300,7 @@ func (w *world) restartNode() string {
 	return ""
 }
 
-// TestFaults has one fault after the other, each of which is a history: it breaks
+// TestFaults makes one fault after the other, each of which is a history: it breaks
 // something, mends it, and requires that all nodes serve and agree. Answers are checked
 // all the time.
 func TestFaults(t *testing.T) {

@@ -15,7 +15,7 @@ var measure = flag.Bool("measure", false, "measure how long nodes do not answer 
 // TestServerDies measures for how long nodes do not answer when the leader is killed,
 // and stays away for a lease of 15 s:
 //
-//	go -C fleet/fleetnats/natstest test ./processes -run TestServerDies -measure -v
+//	go -C fleet/fleetnats/natstest test ./internal/processes -run TestServerDies -measure -v
 func TestServerDies(t *testing.T) {
 	if !*measure {
 		t.Skip("it runs with -measure")

@@ -52,7 +52,7 @@ func TestBreakAnchors(t *testing.T) {
 // has a list of all rules, which the simulation and its tests notice; these are those
 // that one fault is expected to show in two minutes:
 //
-//	go -C fleet/fleetnats/natstest test ./processes -run TestBreaks -breaks -v -timeout 30m
+//	go -C fleet/fleetnats/natstest test ./internal/processes -run TestBreaks -breaks -v -timeout 30m
 func TestBreaks(t *testing.T) {
 	if !*breakRules {
 		t.Skip("it runs with -breaks")
@@ -90,7 +90,7 @@ type edit struct{ file, old, new string }
 // apply returns the file's path, and its text with the edit.
 func (e edit) apply(t *testing.T) (path, text string) {
 	t.Helper()
-	path, err := filepath.Abs(filepath.Join("../../../..", e.file))
+	path, err := filepath.Abs(filepath.Join("../../../../..", e.file))
 	if err != nil {
 		t.Fatal(err)
 	}

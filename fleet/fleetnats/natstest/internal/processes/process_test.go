@@ -117,7 +117,7 @@ func (p *process) restart() error {
 
 var errGone = errors.New("the process did not answer")
 
-// ask asks the process something. The error wraps errGone where it is not known
+// ask asks the process something. The error wraps errGone if it is not known
 // whether it was understood.
 func (p *process) ask(ctx context.Context, method, path string, to any) error {
 	r, err := http.NewRequestWithContext(ctx, method, "http://process"+path, nil)
@@ -139,8 +139,8 @@ func (p *process) ask(ctx context.Context, method, path string, to any) error {
 	return json.Unmarshal(body, to)
 }
 
-// tell asks with a second's patience.
-func (p *process) tell(path string, to any) error {
+// query asks with a second's patience.
+func (p *process) query(path string, to any) error {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
 	return p.ask(ctx, http.MethodGet, path, to)

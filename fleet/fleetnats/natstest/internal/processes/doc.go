@@ -3,8 +3,8 @@
 // one process asks all nodes all the time and knows when each eviction returned. It runs
 // on Linux alone.
 //
-//	go -C fleet/fleetnats/natstest test ./processes -v               # about a minute, the faults chosen by a seed
-//	go -C fleet/fleetnats/natstest test ./processes -v -for 2h -timeout 3h
+//	go -C fleet/fleetnats/natstest test ./internal/processes -v               # about a minute, the faults chosen by a seed
+//	go -C fleet/fleetnats/natstest test ./internal/processes -v -for 2h -timeout 3h
 //
 // As root, the processes have network namespaces of their own every other time, and one
 // server keeps its files on a small file system. Otherwise proxies stand between them.

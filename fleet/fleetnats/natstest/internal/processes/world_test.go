@@ -41,7 +41,7 @@ type world struct {
 	disk    string // the mount point of the last server's small file system; empty: there is none
 	stop    chan struct{}
 	clients sync.WaitGroup
-	writing sync.RWMutex // held for reading by who writes documents
+	writing sync.RWMutex // held for reading by the clients that write documents
 
 	disturbed [3]atomic.Int64 // when each node was last stopped, killed or started
 	ok        [3]atomic.Int64 // changes of each node that have returned
@@ -89,8 +89,8 @@ func newWorld(t *testing.T, seed uint64, spaces bool, lease time.Duration, c *co
 	return w
 }
 
-// newNetwork makes namespaces, or proxies where that cannot be done and was not asked
-// for: it takes root, and a container may not let root do it.
+// newNetwork makes namespaces, or proxies if that cannot be done and was not asked for:
+// it takes root, and a container may not let root do it.
 func newNetwork(t *testing.T, spaces bool) network {
 	t.Helper()
 	if spaces {
@@ -133,7 +133,7 @@ func removeStale() {
 	}
 }
 
-// mountDisk gives the last server a small file system, where that can be done.
+// mountDisk gives the last server a small file system, if that can be done.
 func (w *world) mountDisk() {
 	if err := os.MkdirAll(w.storeDir("s2"), 0o700); err != nil {
 		w.t.Fatal(err)
@@ -173,7 +173,7 @@ func (w *world) startAll() {
 	w.until(30*time.Second, "the servers elect a leader", func() bool {
 		for _, s := range w.servers {
 			var state serverState
-			if s.tell("/state", &state) == nil && state.Peers == len(w.servers) {
+			if s.query("/state", &state) == nil && state.Peers == len(w.servers) {
 				return true
 			}
 		}
@@ -223,18 +223,18 @@ func (w *world) standing() string {
 	var text strings.Builder
 	for _, s := range w.servers {
 		var state serverState
-		err := s.tell("/state", &state)
+		err := s.query("/state", &state)
 		fmt.Fprintf(&text, "%s %+v %v; ", s.Name, state, err)
 	}
 	for _, n := range w.nodes {
 		var state nodeState
-		err := n.tell("/state", &state)
+		err := n.query("/state", &state)
 		fmt.Fprintf(&text, "%s %+v %v; ", n.Name, state, err)
 	}
 	return text.String()
 }
 
-// run has the clients begin.
+// run lets the clients begin.
 func (w *world) run() {
 	for i := range w.nodes {
 		for _, name := range append(stamped[:2:2], documents...) {
@@ -347,7 +347,7 @@ func (w *world) evict(node int, names string) {
 const slack = 2 * time.Second
 
 // bound checks that an eviction ended in time: within a lease and the drift of its
-// acknowledgement, where the node that was asked had one session all the while.
+// acknowledgement, if the node that was asked had one session all the while.
 func (w *world) bound(node int, called int64, took time.Duration, kept bool) {
 	limit := w.lease * 1002 / 1000
 	if took > w.lease {
@@ -418,7 +418,7 @@ func (w *world) heal() {
 func (w *world) serving() bool {
 	for _, n := range w.nodes {
 		var state nodeState
-		if n.tell("/state", &state) != nil || !state.Serving {
+		if n.query("/state", &state) != nil || !state.Serving {
 			return false
 		}
 	}
@@ -431,7 +431,7 @@ func (w *world) whole() {
 	w.until(90*time.Second, "a server leads the log, and the others have all of it", func() bool {
 		for _, s := range w.servers {
 			var state serverState
-			if s.tell("/state", &state) == nil && state.Whole {
+			if s.query("/state", &state) == nil && state.Whole {
 				return true
 			}
 		}

@@ -24,7 +24,7 @@ type network interface {
 	address(from, server string, port int) string
 	// cut loses, or holds up, what one process sends to another.
 	cut(from, to string)
-	// slow has a process receive a few kilobytes a second.
+	// slow lets a process receive a few kilobytes a second.
 	slow(to string)
 	heal()
 	close()
