@@ -1,6 +1,6 @@
 // Package sqlindex is an index of service account tokens in an SQL database: SQLite, for
-// the processes of one host, or PostgreSQL, for many nodes. Every node hears of every
-// change, whoever makes it: another node, or an operator with an SQL shell.
+// the processes of one host, or PostgreSQL, for many nodes. Every node learns of every
+// change, by another node or by an operator with an SQL shell.
 //
 // For most uses:
 //
@@ -18,32 +18,33 @@
 //
 // # Promise
 //
-// Once a transaction that changed a token has committed, and Config.Poll and the time of
-// one read have passed, no authentication on any node which runs and reaches the database
-// confirms what the token was before. For changes through the node's own Index that
-// holds as soon as the method returns. Expiries, and the end of a rotation's grace, hold by
-// each node's own clock. While the database is not reachable,
+// Once a transaction that changed a token has committed, and Config.Poll and the time
+// of one read have passed, no authentication on any node which runs and reaches the
+// database confirms what the token was before. For changes through the node's own Index
+// that holds as soon as the method returns. Expiries, and the end of a rotation's
+// grace, hold by each node's own clock. While the database is not reachable,
 // authentications that need it fail with an error, which is no refusal; what is in
-// memory is confirmed until its TTL, or for Config.GoneAfter. A process that was stopped, by
-// SIGSTOP or as its machine was suspended, confirms what it remembers for a moment after it
-// goes on, until it has polled; docs/sql.md says how a lease prevents that.
+// memory is confirmed until its TTL, or for Config.GoneAfter. A process that was
+// stopped, by SIGSTOP or as its machine was suspended, confirms what it remembers for a
+// moment after it goes on, until it has polled; docs/sql.md says how a lease prevents
+// that.
 //
 // A change counts as done only if its commit was answered with success while its context
 // had not ended. If not, it may be in force or not; see [ErrUnconfirmed].
 //
 // # How changes are found
 //
-// One row, in the table svctoken_meta, holds the number of the last change, rev. Triggers
-// increment it when a statement has changed a token, by the values of our columns before
-// and after: what a host writes into a column of its own is no change. They note under
-// that number, in svctoken_changes, what has changed, and in svctoken_history who has
-// changed it. As the row is locked until the commit, the order of the
-// numbers is the order of the commits. Ids from a sequence would not do: they commit
-// out of order, and a poll for ids greater than the last one loses a change for ever.
-// Clocks play no part. Polls compare also the index's uuid, and a random mark that is
-// kept for each of the last 100 000 revs, so that a database restored from a backup is
-// noticed whatever was written to it since. A kind of change that a program does not know
-// makes it forget everything.
+// One row, in the table svctoken_meta, holds the number of the last change, rev.
+// Triggers increment it when a statement has changed a token, by the values of our
+// columns before and after: what a host writes into a column of its own is no change.
+// They note under that number, in svctoken_changes, what has changed, and in
+// svctoken_history which user or role has changed it. As the row is locked until the
+// commit, the order of the numbers is the order of the commits. Ids from a sequence
+// would not do: they commit out of order, and a poll for ids greater than the last one
+// loses a change for ever. Clocks play no part. Polls compare also the index's uuid,
+// and a random mark that is kept for each of the last 100 000 revs, so that a database
+// restored from a backup is noticed whatever was written to it since. A kind of change
+// that a program does not know makes it forget everything.
 //
 // # SQLite
 //
@@ -66,7 +67,7 @@
 //
 // # Secrets
 //
-// Errors have no password hash in them. Drivers' errors are not wrapped as they are,
+// Errors contain no password hash. Drivers' errors are not wrapped as they are,
 // since PostgreSQL's quote rows; see [EngineError]. Values go to the database as
 // parameters only, which PostgreSQL's own log does not show by default; do not use the
 // simple protocol of pgx, which writes them into the statement.

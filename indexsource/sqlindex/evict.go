@@ -11,9 +11,10 @@ import (
 	"github.com/svctoken/svctoken/tokencache"
 )
 
-// Evictor returns what evicts from every cache of the group, and on every other node of
-// the database from each group of its Evictors. From now on this process evicts from the
-// group, too, what others ask for, as long as a source watches the index.
+// Evictor returns an evictor for every cache of the group, and, on every other node of
+// the database, for each group that was given to its Evictor. From now on, as long as a
+// source watches the index, this process also evicts from the group what other nodes
+// ask for.
 //
 // When a call of its Evict or EvictSelector returns, this process has forgotten what it
 // selects. Every other node has once Config.Poll and the time of one read have passed, or
@@ -70,8 +71,8 @@ func (ix *Index) publish(ctx context.Context, sel tokencache.Selector) error {
 }
 
 // applyEvictions forgets in the groups what was asked for on any node since the last
-// poll. This node's own are among it: they are forgotten once more, of which nothing is
-// left but what was loaded in between.
+// poll. This node's own evictions are among it: they happen once more, to what was
+// loaded in between.
 func (ix *Index) applyEvictions(n news, seen position) {
 	ix.mu.Lock()
 	groups := ix.groups

@@ -30,8 +30,8 @@ func (ix *Index) Status() Status {
 // read that began after they were told could come from a replica that is behind the
 // change, and be remembered.
 func (ix *Index) succeeded(began time.Time, n news) {
-	ix.telling.Lock()
-	defer ix.telling.Unlock()
+	ix.notifying.Lock()
+	defer ix.notifying.Unlock()
 	seen, status, failing := ix.advance(n)
 	if !n.same {
 		status.Rev, status.State, status.Err = n.rev, ix.stateOf(n), ix.formatOf(n)
@@ -97,8 +97,8 @@ func tell(source *indexsource.Source, changed []tokencache.TokenID) {
 
 // failed notes a failure, and tells the sources if it has lasted too long.
 func (ix *Index) failed(began time.Time, err error) {
-	ix.telling.Lock()
-	defer ix.telling.Unlock()
+	ix.notifying.Lock()
+	defer ix.notifying.Unlock()
 	ix.mu.Lock()
 	first, last := ix.failing.IsZero(), ix.status.State
 	if first {
@@ -121,8 +121,8 @@ func (ix *Index) failed(began time.Time, err error) {
 
 // vanish tells the sources that the index is not there any more.
 func (ix *Index) vanish() {
-	ix.telling.Lock()
-	defer ix.telling.Unlock()
+	ix.notifying.Lock()
+	defer ix.notifying.Unlock()
 	ix.mu.Lock()
 	ix.status.State = indexsource.State{}
 	ix.mu.Unlock()

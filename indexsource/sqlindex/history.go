@@ -8,16 +8,17 @@ import (
 	"github.com/svctoken/svctoken/tokencache"
 )
 
-// An Event is a line of the history: what was done to a token, by anybody. The database
-// keeps it for 400 days at least, and longer than the token.
+// An Event is a line of the history: one change of a token, by whatever means. The
+// database keeps it for 400 days at least, and longer than the token.
 type Event struct {
 	At    time.Time
 	Rev   int64 // at which the change was made: a node whose Status().Rev is not less has applied it
 	Token tokencache.TokenID
 	What  string // created, rotated, enabled, disabled, expiry set, deleted, or changed; several with commas
 
-	// By is the creator, who rotated it, or the actor of indexsource.WithActor. For a
-	// change by other means it is "sql:", followed by the role on PostgreSQL.
+	// By is the creator, the user who rotated it, or the actor of
+	// indexsource.WithActor. For a change by other means it is "sql:", followed by the
+	// role on PostgreSQL.
 	By string
 }
 

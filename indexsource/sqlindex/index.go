@@ -113,7 +113,7 @@ type Index struct {
 	poll    statement
 	glances statement     // for polls that find nothing
 	nudge   chan struct{} // holds one: poll now
-	soon    chan struct{} // holds one: poll within settle
+	soon    chan struct{} // holds one: poll within debounce
 
 	mu      sync.Mutex // guards the fields below
 	closed  bool
@@ -128,10 +128,10 @@ type Index struct {
 	watchers indexsource.Watchers
 	tidying  daily // of svctoken_used
 
-	polling sync.Mutex // held during a poll; taken before telling and mu
+	polling sync.Mutex // held during a poll; taken before notifying and mu
 	pinned  pinned     // SQLite's connection for polls; guarded by polling
 
-	telling sync.Mutex // held while sources are told: one state after another; taken before mu
+	notifying sync.Mutex // held while sources are told: one state after another; taken before mu
 }
 
 // A position is a point in the history of an index.
@@ -172,9 +172,10 @@ func New(db *sql.DB, dialect Dialect, cfg Config) (*Index, error) {
 	return ix, nil
 }
 
-// Close ends what the index has started, and waits for it. Its methods fail
-// afterwards with tokencache.ErrClosed, and its health is HealthNone: the caches forget everything, as
-// nobody would tell them of changes any more. It does not close the database handle.
+// Close ends what the index has started, and waits for it. Its methods fail afterwards
+// with tokencache.ErrClosed, and its health is HealthNone: the caches forget
+// everything, as nobody would tell them of changes any more. It does not close the
+// database handle.
 func (ix *Index) Close() {
 	ix.mu.Lock()
 	ix.closed = true
@@ -193,8 +194,8 @@ func (ix *Index) Close() {
 	ix.glances.close()
 }
 
-// getQuery returns one row also if there is no document: who answers, and at
-// which point of the history, belongs to the answer.
+// getQuery returns one row even if there is no document: which database answers, and at
+// which point of its history, belongs to the answer.
 const getQuery = `SELECT m.uuid, m.format, m.readable_by, m.rev, %s, ` + documentColumns + `, t.hash, t.previous
 FROM svctoken_meta m LEFT JOIN svctoken_tokens t ON t.namespace = $1 AND t.service = $2 AND t.name = $3`
 

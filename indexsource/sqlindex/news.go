@@ -133,7 +133,7 @@ func (n *news) add(kind string, account tokencache.Account, name string) {
 	}
 }
 
-// errNoIndex: the tables are there, and the row that says which index it is is not.
+// errNoIndex: the tables are there, and the row that identifies the index is missing.
 var errNoIndex = errors.New("sqlindex: poll: svctoken_meta is empty")
 
 // check refuses what a poll must not believe.

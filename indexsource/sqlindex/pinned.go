@@ -18,9 +18,9 @@ type pinned struct {
 	path    string
 	file    os.FileInfo // when the first connection was opened
 
-	// beside are the files -wal and -shm, as the connection uses them: whoever opens the
-	// database when they are gone makes new ones, and neither side sees what the other
-	// writes. Nil: the connection has not read yet, or there are none.
+	// beside are the files -wal and -shm, as the connection uses them: a process that
+	// opens the database when they are gone makes new ones, and neither side sees what
+	// the other writes. Nil: the connection has not read yet, or there are none.
 	beside map[string]os.FileInfo
 }
 

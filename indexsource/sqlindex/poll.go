@@ -9,7 +9,7 @@ import (
 // run polls until the context is done.
 func (ix *Index) run(ctx context.Context) {
 	for ctx.Err() == nil {
-		drain(ix.nudge) // what asked for a poll until now, this one answers
+		drain(ix.nudge) // this poll answers all nudges until now
 		drain(ix.soon)
 		err := ix.Poll(ctx)
 		ix.rest(ctx, ix.interval(err))
@@ -17,9 +17,9 @@ func (ix *Index) run(ctx context.Context) {
 }
 
 const (
-	// settle is how long a poll that is wanted soon may wait, so that one poll is
+	// debounce is how long a poll that is wanted soon may wait, so that one poll is
 	// enough for many changes, and so that nodes which hear of one do not ask together.
-	settle = 50 * time.Millisecond
+	debounce = 50 * time.Millisecond
 
 	// again is how long a poll that failed is not repeated. Config.Poll may be longer,
 	// and the notification that asked for the poll does not come twice.
@@ -42,7 +42,7 @@ func (ix *Index) rest(ctx context.Context, interval time.Duration) {
 			return
 		case <-soon:
 			soon = nil // the poll that the first one asks for is late enough for the others
-			if wait := rand.N(settle); wait < interval-time.Since(began) {
+			if wait := rand.N(debounce); wait < interval-time.Since(began) {
 				timer.Reset(wait)
 			}
 		}

@@ -191,7 +191,7 @@ func TestFailedPoll(t *testing.T) {
 }
 
 // TestNotified: what a notification names is forgotten before any poll, and one poll
-// follows soon for all that came; where it names nothing, at once.
+// follows soon for all that came, and at once if it names nothing.
 func TestNotified(t *testing.T) {
 	for _, test := range []struct {
 		name              string
@@ -273,8 +273,8 @@ func TestTook(t *testing.T) {
 	})
 }
 
-// TestClosed: what is in memory when the index is closed is confirmed no more: nobody
-// would hear of its revocation.
+// TestClosed: what is in memory when the index is closed is not confirmed any longer:
+// nobody would hear of its revocation.
 func TestClosed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		db, ix := openFake(t, sqlindex.Config{})

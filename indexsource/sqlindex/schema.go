@@ -49,7 +49,7 @@ type Migration struct {
 	Statements []string // to run in one transaction
 }
 
-// String returns the migration as a script, for those who run their own.
+// String returns the migration as a script, for hosts that run their own.
 func (m Migration) String() string {
 	return "BEGIN;\n" + strings.Join(m.Statements, ";\n") + ";\nCOMMIT;\n"
 }

@@ -51,7 +51,7 @@ type daily struct {
 	last time.Time // guarded by mu
 }
 
-// begin reports whether it is to be done now.
+// begin reports whether to do it now.
 func (d *daily) begin(now time.Time) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()

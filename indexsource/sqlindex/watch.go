@@ -13,8 +13,8 @@ import (
 // that runs from the first Watch to the last cancel or to Close. The state is the zero
 // State until the first poll has succeeded, and the caches are cleared then.
 func (ix *Index) Watch(source *indexsource.Source) (cancel func()) {
-	ix.telling.Lock() // no poll is about to tell a state
-	defer ix.telling.Unlock()
+	ix.notifying.Lock() // no poll is about to tell a state
+	defer ix.notifying.Unlock()
 	remove := ix.watchers.Add(source)
 	ix.mu.Lock()
 	state := ix.status.State

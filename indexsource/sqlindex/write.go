@@ -193,7 +193,7 @@ func (ix *Index) change(ctx context.Context, c change) (int64, error) {
 }
 
 // transact runs a transaction. It writes to svctoken_meta before all else, so that all
-// writers wait there for one another, and also if it changes no token: then its commit
+// writers wait there for one another, even if it changes no token: then its commit
 // waits for what was committed before to be on the standby.
 func (ix *Index) transact(ctx context.Context, c change) (rows int64, err error) {
 	var secrets []string

@@ -1,5 +1,5 @@
-// Package pglisten has a PostgreSQL database tell an index of package sqlindex that
-// something has changed, so that it need not wait for its next poll.
+// Package pglisten lets a PostgreSQL database notify an index of package sqlindex of
+// changes, so that the index need not wait for its next poll.
 //
 // For most uses:
 //
@@ -11,7 +11,7 @@
 // A notification names the tokens of a change, if they are few, and the caches forget
 // them at once. The index goes on polling, and relies on nothing else: PostgreSQL keeps
 // no notification for a connection that is cut. After each connect the listener listens
-// first, and has the index poll then, so that nothing is missed in between.
+// first, and makes the index poll then, so that nothing is missed in between.
 //
 // A listener holds one connection, which must be a session of its own: through a pooler
 // that shares sessions, such as PgBouncer's transaction mode, LISTEN hears nothing.
