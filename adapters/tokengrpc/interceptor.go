@@ -109,9 +109,8 @@ func authenticate(ctx context.Context, group Authenticator, cfg Config, method s
 
 type verdictKey struct{}
 
-// Verdict returns the verdict on the call whose context this is, or false where no
-// interceptor has confirmed its token. The record is of the type of the cache's
-// source.
+// Verdict returns the verdict on the call whose context this is, or false if no
+// interceptor has confirmed its token. The record is of the type of the cache's source.
 func Verdict(ctx context.Context) (tokencache.Verdict[any], bool) {
 	v, ok := ctx.Value(verdictKey{}).(tokencache.Verdict[any])
 	return v, ok

@@ -182,8 +182,8 @@ func TestGaveUp(t *testing.T) {
 	}
 }
 
-// TestCredentials: a client that has them is who it says; over a connection without TLS
-// only if the host says so.
+// TestCredentials: a client sends them; over a connection without TLS only if the host
+// says so.
 func TestCredentials(t *testing.T) {
 	var src tokentest.Source[string]
 	kit := tokentest.New(t, tokencache.Config{}, &src)

@@ -18,14 +18,14 @@ import (
 // OVERLOADED and NO_ANSWER.
 const Domain = "svctoken"
 
-// What clients are told.
+// The statuses of calls that are turned away.
 var (
-	errMissing = told(codes.Unauthenticated, "TOKEN_REQUIRED", "a service token is required")
-	errRefused = told(codes.Unauthenticated, "TOKEN_REFUSED", "the service token was refused")
-	errSeveral = told(codes.Unauthenticated, "SEVERAL_AUTHORIZATIONS", "more than one authorization")
+	errMissing = statusError(codes.Unauthenticated, "TOKEN_REQUIRED", "a service token is required")
+	errRefused = statusError(codes.Unauthenticated, "TOKEN_REFUSED", "the service token was refused")
+	errSeveral = statusError(codes.Unauthenticated, "SEVERAL_AUTHORIZATIONS", "more than one authorization")
 )
 
-func told(code codes.Code, reason, text string, more ...protoadapt.MessageV1) error {
+func statusError(code codes.Code, reason, text string, more ...protoadapt.MessageV1) error {
 	details := append([]protoadapt.MessageV1{&errdetails.ErrorInfo{Reason: reason, Domain: Domain}}, more...)
 	st, err := status.New(code, text).WithDetails(details...)
 	if err != nil {
@@ -41,7 +41,7 @@ func noAnswer(err error, wait time.Duration) error {
 	if errors.Is(err, tokencache.ErrOverloaded) {
 		reason = "OVERLOADED"
 	}
-	return told(codes.Unavailable, reason, "the service token cannot be verified at present",
+	return statusError(codes.Unavailable, reason, "the service token cannot be verified at present",
 		&errdetails.RetryInfo{RetryDelay: durationpb.New(wait)})
 }
 

@@ -20,7 +20,7 @@
 // # Spans
 //
 // A load and an eviction are a span each, svctoken.load and svctoken.eviction, below the
-// span of the caller who caused them. A load that got no answer has an error status and
+// span of the caller that caused them. A load that got no answer has an error status and
 // error.type, the reason; a refusal is no error. An authentication that was turned away
 // is an event, svctoken.turned_away, of its caller's span. A hit has no span and costs
 // nothing more: its counter is read when the metrics are collected.

@@ -180,8 +180,8 @@ func values(name string, data []metricdata.DataPoint[float64]) (points []string)
 	return points
 }
 
-// TestCallersThatJoin: a load is a span of the caller's who began it; each caller who
-// waits for it has a span of its own, and one who was turned away an event.
+// TestCallersThatJoin: a load is a span of the caller that began it; each caller that
+// waits for it has a span of its own, and one that was turned away an event.
 func TestCallersThatJoin(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		spans := tracetest.NewSpanRecorder()

@@ -107,7 +107,7 @@ func TestPage(t *testing.T) {
 	p.Expect("GET", "/?account=elastic%2Ffleet-server&names=a", admin, 400, "unrecognized")
 	p.Expect("POST", "/_look_up", "", 401, "")
 
-	// Who may only look has no form, and cannot evict without one either.
+	// A user who may only look gets no form, and cannot evict without one either.
 	if body := page("/", reader); strings.Contains(body, `action="/"`) || strings.Contains(body, ">Evict<") {
 		t.Error("the reader has a form that evicts")
 	}

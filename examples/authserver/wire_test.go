@@ -298,7 +298,7 @@ func TestDefaultAccounts(t *testing.T) {
 	}
 }
 
-// TestRunAs: whoever asks to act as another user gets that user's rights, or none.
+// TestRunAs: a request to act as another user gets that user's rights, or none.
 func TestRunAs(t *testing.T) {
 	p := servertest.Start(t, "-admin", admin, "-reader", reader, "-service-tokens", tokens)
 	for _, test := range []struct {

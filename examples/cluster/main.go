@@ -6,7 +6,7 @@
 // It starts three NATS servers and three auth servers, those of examples/authserver
 // with their index and their evictions in a log that NATS keeps. It creates tokens on
 // one, authenticates on all, evicts and revokes; ends the NATS server that leads, cuts
-// an auth server off, heals it, has one die, and cuts two off one way each: what one
+// an auth server off, heals it, lets one die, and cuts two off one way each: what one
 // sends is lost, and the other hears nothing. It prints what each auth server
 // answered and when, and exits with 0 if none confirmed anything that a revocation or
 // an eviction which had returned had revoked. That takes about a minute.

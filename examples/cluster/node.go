@@ -89,7 +89,7 @@ func openLog(ctx context.Context, nc *nats.Conn, cfg fleetnats.Config) (*fleetna
 	return fleetnats.Open(ctx, nc, cfg)
 }
 
-// fromFile returns a text, or, where it is @ and a path, what the file holds: a URL may
+// fromFile returns a text, or, if it is @ and a path, what the file holds: a URL may
 // hold a password, and other users of the machine can read a process's arguments.
 func fromFile(text string) (string, error) {
 	path, ok := strings.CutPrefix(text, "@")

@@ -62,7 +62,7 @@ func (st *stage) name(i int) string { return fmt.Sprintf("%s%d", st.o.Name, i+1)
 
 // listen returns the address at which a node listens: one port after the other, if any is given.
 func (st *stage) listen(i int) (string, error) {
-	if st.urls[i] != "" { // where it was before it died
+	if st.urls[i] != "" { // the address that it had before it died
 		return hostOf(st.urls[i]), nil
 	}
 	host, port, err := net.SplitHostPort(st.o.Listen)

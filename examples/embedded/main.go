@@ -44,7 +44,7 @@ func (t *table) Lookup(_ context.Context, id tokencache.TokenID) (tokencache.Ans
 
 func (t *table) Subscribe(cache tokencache.Invalidator) (cancel func()) { return t.caches.Add(cache) }
 
-// set adds or replaces a row, or deletes it where there is none to set.
+// set adds or replaces a row, or deletes it if r is nil.
 func (t *table) set(ctx context.Context, id tokencache.TokenID, r *row) error {
 	sel, err := id.Select()
 	if err != nil {

@@ -108,7 +108,7 @@ func (w *world) endure(ctx context.Context, a attack, d time.Duration, attackers
 	w.index.fail.Store(false)
 	w.index.letGo()
 	wg.Wait()
-	r.left = w.settle()
+	r.left = w.drain()
 	r.wrong = w.tally.wrong.Load() - wrong
 	r.rate = float64(sent.Load()) / d.Seconds()
 	return r

@@ -166,9 +166,9 @@ func (w *world) close(ctx context.Context) error {
 	return w.group.Wait(ctx)
 }
 
-// settle waits until nothing runs or waits, for a second at most after the last hash,
+// drain waits until nothing runs or waits, for a second at most after the last hash,
 // which nobody can stop, and returns how much is left.
-func (w *world) settle() (left int) {
+func (w *world) drain() (left int) {
 	const patience = time.Second
 	deadline, most := time.Now().Add(patience), time.Now().Add(time.Minute)
 	for ; ; time.Sleep(10 * time.Millisecond) {

@@ -17,8 +17,8 @@ type caller struct {
 	verdict *tokencache.Verdict[any] // of a service account; nil: an operator
 }
 
-// may reports whether the caller holds one of the privileges. None asked for means
-// that anybody may who has been authenticated.
+// may reports whether the caller holds one of the privileges. If none is asked for,
+// every authenticated caller may.
 func (c caller) may(privileges ...string) bool {
 	return len(privileges) == 0 || slices.ContainsFunc(privileges, func(p string) bool { return slices.Contains(c.Privileges, p) })
 }

@@ -22,7 +22,7 @@ import (
 
 const (
 	mostConnections     = 16384
-	memoryForConnection = 32 << 10 // of which half of the process's memory may be used
+	memoryForConnection = 32 << 10 // connections may use half of the process's memory
 )
 
 // connectionsOfMemory returns how many connections there may be at once, by the memory

@@ -11,7 +11,7 @@ import (
 
 // figures are one counter of all caches: a row of the page's table.
 type figures struct {
-	Label  string // the name in tokencache.Stats, where it is from there
+	Label  string // the name in tokencache.Stats, if it is from there
 	Note   string
 	Values []string
 	Bad    bool // whether any of them calls for a look

@@ -52,7 +52,7 @@ type Options struct {
 // defaultVersion is that of the API which the server was last compared with.
 const defaultVersion = "9.5.2"
 
-// The variables that are read where a flag is not set.
+// The variables that are read if a flag is not set.
 const (
 	adminVariable  = "AUTHSERVER_ADMIN"
 	readerVariable = "AUTHSERVER_READER"
@@ -84,8 +84,8 @@ func (o *Options) Register(flags *flag.FlagSet) {
 }
 
 // Main is the main function of a program: it registers the options among its
-// flags, parses them, calls run with a context that a signal ends, and exits where
-// there is an error.
+// flags, parses them, calls run with a context that a signal ends, and exits if there
+// is an error.
 func Main(program string, o *Options, run func(context.Context) error) {
 	o.Register(flag.CommandLine)
 	flag.Parse()
@@ -126,7 +126,7 @@ func notNegative(flags *flag.FlagSet) (err error) {
 	return err
 }
 
-// Operator returns the credentials of the operator who may do everything, as they are
+// Operator returns the credentials of the operator with all privileges, as they are
 // given: USER:PASSWORD, or nothing.
 func (o Options) Operator() (string, error) {
 	text, err := credentials(o.Admin, adminVariable)
@@ -136,8 +136,8 @@ func (o Options) Operator() (string, error) {
 	return text, nil
 }
 
-// users returns the operators, and the credentials of the first where they were
-// made up here.
+// users returns the operators, and the credentials of the first if they were made up
+// here.
 func (o Options) users() (u users, generated string, err error) {
 	admin, err := o.Operator()
 	if err != nil {

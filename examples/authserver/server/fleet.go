@@ -146,9 +146,9 @@ func everywhere(report *evict.Report) string {
 	return text
 }
 
-// told reports whether an eviction has reached the nodes that its report names,
+// reached reports whether an eviction has reached the nodes that its report names,
 // though not all of them may have confirmed it.
-func told(report evict.Report, err error) bool {
+func reached(report evict.Report, err error) bool {
 	return err == nil || len(unconfirmed(&report)) > 0
 }
 

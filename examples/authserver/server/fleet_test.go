@@ -174,7 +174,7 @@ const (
 	whoami     = "/_security/_authenticate"
 )
 
-// TestFleet: three servers of one log, of which one is cut off and comes back. Only
+// TestFleet: three servers of one log; one is cut off and comes back. Only
 // the second waits for that one's lease.
 func TestFleet(t *testing.T) {
 	log := fleettest.NewLog()

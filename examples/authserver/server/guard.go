@@ -8,7 +8,7 @@ import (
 	"github.com/hashicorp/golang-lru/v2/simplelru"
 )
 
-// How many passwords may be tried in vain. A pair is a user's name and an address:
+// How many wrong passwords may be tried. A pair is a user's name and an address:
 // nobody can lock a user out from another address. The bound for an address covers all
 // names that are tried from there.
 var (

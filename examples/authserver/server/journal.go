@@ -49,7 +49,7 @@ type loginID struct {
 	From string
 }
 
-// Who says who it was.
+// Who returns the name that was tried, or the kind of the credentials.
 func (l login) Who() string {
 	if l.Name != "" {
 		return l.Name
@@ -198,7 +198,7 @@ func (d deed) Total() int {
 // Unconfirmed returns the nodes that may not have evicted.
 func (d deed) Unconfirmed() []evict.Node { return unconfirmed(d.Report) }
 
-// Summary says what went from which cache here, and where else, or nothing.
+// Summary says what went from which cache of this node and of others, or nothing.
 func (d deed) Summary() string {
 	if d.Report == nil {
 		return ""

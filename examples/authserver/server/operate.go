@@ -16,8 +16,8 @@ import (
 	"github.com/svctoken/svctoken/tokencache/tokenmetrics"
 )
 
-// An operation is what a server shows of itself, without credentials and to those who
-// collect figures.
+// An operation is what a server shows of itself, without credentials and to collectors
+// of metrics.
 type operation struct {
 	log     *tokenlog.Observer
 	metrics *tokenmetrics.Observer
@@ -61,7 +61,7 @@ func (s *server) indexStatus() tokenmetrics.IndexStatus {
 	return status
 }
 
-// healthRoutes are where the health is shown, without credentials.
+// healthRoutes show the health, without credentials.
 var healthRoutes = []eswire.Pattern{eswire.NewPattern("/_health"), eswire.NewPattern("/_health/live"), eswire.NewPattern("/_health/ready")}
 
 // withHealth answers for the health before credentials are looked at.

@@ -138,7 +138,7 @@ func (s *server) evictFromPage(w http.ResponseWriter, r *http.Request, c caller)
 		return
 	}
 	number, report, err := s.evict(r.Context(), sel) // here, whatever is known of other nodes
-	if !told(report, err) {
+	if !reached(report, err) {
 		p := s.page(r.Context(), c)
 		p.Form, p.Error = f.shown(), eswire.Plain(err)
 		p.write(w, http.StatusServiceUnavailable, "page")

@@ -13,7 +13,7 @@ func relative(t time.Time) string {
 	return span(time.Since(t)) + " ago"
 }
 
-// span says how long a time is, in the largest unit of which it has one at least.
+// span says how long a time is, in the largest unit that is not longer.
 func span(d time.Duration) string {
 	units := []struct {
 		name   string

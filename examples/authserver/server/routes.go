@@ -17,7 +17,7 @@ type route struct {
 	params       []string
 	check        func(http.ResponseWriter, *http.Request) *eswire.Error // instead of the usual one, if any
 	action       string
-	privileges   []string // any of which permits the action; none: whoever is authenticated
+	privileges   []string // any of which permits the action; none: every authenticated caller may
 	handle       func(http.ResponseWriter, *http.Request, caller)
 }
 

@@ -21,8 +21,8 @@ import (
 	"github.com/svctoken/svctoken/tokencache/tokenmetrics"
 )
 
-// Run serves until the context is done. The index stays the caller's, who closes it
-// afterwards, if it needs that.
+// Run serves until the context is done. The index stays the caller's, to close
+// afterwards if it needs that.
 //
 // An index that other servers share may have a method
 //
@@ -164,8 +164,9 @@ func (l listening) announce(out io.Writer, file *filesource.File, path, generate
 }
 
 // serveUntil serves until the context is done. Then the health says so, for as long as
-// those need who look at it, if anybody does; and then the requests finish. A client that
-// sends nothing, or takes nothing, holds a connection for as long as the timeouts say.
+// load balancers need to see it, if any asks; and then the requests finish. A client
+// that sends nothing, or takes nothing, holds a connection for as long as the timeouts
+// say.
 func (s *server) serveUntil(ctx context.Context, listener listening, o Options) error {
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()

@@ -19,8 +19,8 @@ import (
 // program is the environment variable that makes a test binary the program it tests.
 const program = "SVCTOKEN_PROGRAM"
 
-// Main is for TestMain: it runs the tests, or the program where Start or Run has
-// started this test binary.
+// Main is for TestMain: it runs the tests, or the program if Start or Run has started
+// this test binary.
 func Main(m *testing.M, main func()) {
 	if os.Getenv(program) != "" {
 		main()
@@ -87,8 +87,8 @@ func (p *Process) Line(prefix string) string {
 	}
 }
 
-// Send sends a request with USER:PASSWORD, a bearer or nothing, and a form, where
-// there is one. Headers are pairs. It returns the response, and its body.
+// Send sends a request with USER:PASSWORD, a bearer or nothing, and a form, if there is
+// one. Headers are pairs. It returns the response, and its body.
 func (p *Process) Send(method, path, credentials string, form url.Values, headers ...string) (*http.Response, string) {
 	p.t.Helper()
 	r, err := http.NewRequestWithContext(p.t.Context(), method, p.URL+path, strings.NewReader(form.Encode()))

@@ -66,7 +66,8 @@ func openSQLite(path string) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	// Whoever may read the file may read the hashes. SQLite gives -wal and -shm its mode.
+	// A user who may read the file may read the hashes. SQLite gives -wal and -shm its
+	// mode.
 	if file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600); err == nil {
 		file.Close()
 	}
@@ -86,7 +87,7 @@ func openPostgres(name string) (*Store, error) {
 	return &Store{Name: fmt.Sprintf("PostgreSQL %s/%s", cfg.Host, cfg.Database), db: db, postgres: cfg}, nil
 }
 
-// Listen has PostgreSQL tell of changes at once. SQLite is asked often enough.
+// Listen makes PostgreSQL notify of changes at once. SQLite is asked often enough.
 func (s *Store) Listen(cfg pglisten.Config) {
 	if s.postgres != nil && s.listener == nil {
 		s.listener = pglisten.Listen(s.postgres, s.Notified, cfg)
