@@ -214,7 +214,7 @@ func parseDir(t *testing.T, dir string) map[string]*ast.File {
 	return files
 }
 
-// TestDependencies: whoever imports svctoken gets four dependencies. Whatever
+// TestDependencies: a program that imports svctoken gets four dependencies. Whatever
 // needs more is a module of its own.
 func TestDependencies(t *testing.T) {
 	out, err := exec.Command("go", "list", "-m", "-f", "{{if not (or .Main .Indirect)}}{{.Path}}{{end}}", "all").Output()

@@ -30,9 +30,9 @@ const (
 )
 
 // TestExamples: each exported name of a room is used by an Example, by the code of
-// docs/embedding.md or by a program under examples. A top-level name counts where it
-// is written with its package, a field or a method where its name is written after a
-// dot or as a key.
+// docs/embedding.md or by a program under examples. A top-level name counts if it is
+// written with its package, a field or a method if its name is written after a dot or
+// as a key.
 func TestExamples(t *testing.T) {
 	used := make(map[string]bool)
 	for _, path := range exampleFiles(t) {

@@ -56,7 +56,7 @@ func gitFiles(t *testing.T, patterns ...string) []string {
 	t.Helper()
 	out, err := exec.Command("git", append([]string{"ls-files", "--"}, patterns...)...).Output()
 	if err != nil {
-		t.Skipf("not a checkout: %v", err) // as in the module cache of who tests a release
+		t.Skipf("not a checkout: %v", err) // as in the module cache of a user who tests a release
 	}
 	return strings.Fields(string(out))
 }

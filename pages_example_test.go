@@ -279,7 +279,8 @@ func (e *engine) changed(id tokencache.TokenID) {
 	}
 }
 
-// healthy is called when the engine says how it is: what that means for the caches is decided there.
+// healthy is called when the engine says how it is. The source decides what that means
+// for its caches.
 func (e *engine) healthy(state indexsource.State) {
 	for source := range e.watchers.All() {
 		source.StateChanged(state)

@@ -1,8 +1,10 @@
 package svctoken_test
 
 import (
+	"path/filepath"
 	"strings"
 	"testing"
+	"unicode/utf8"
 )
 
 // TestPages: each block of code in these pages is compiled, as a part of
@@ -33,6 +35,28 @@ func TestPages(t *testing.T) {
 	}
 	if blocks < 23 {
 		t.Errorf("got %d blocks, want at least 23", blocks)
+	}
+}
+
+// TestPageWidth: pages are wrapped at one width, so that a change shows as the lines that
+// it changes. Tables, pictures and code are as wide as they need to be.
+func TestPageWidth(t *testing.T) {
+	const width = 140
+	pages, err := filepath.Glob("docs/*.md")
+	if err != nil || len(pages) < 5 {
+		t.Fatalf("got pages %v, %v", pages, err)
+	}
+	for _, page := range append(pages, "README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md") {
+		for i, part := range strings.Split(read(t, page), "```") {
+			if i%2 == 1 {
+				continue // code
+			}
+			for line := range strings.Lines(part) {
+				if wide := strings.HasPrefix(line, "|") || strings.HasPrefix(line, "!["); !wide && utf8.RuneCountInString(line) > width+len("\n") {
+					t.Errorf("%s: wrap at %d columns: %s", page, width, line)
+				}
+			}
+		}
 	}
 }
 
