@@ -112,7 +112,7 @@ func live(t *testing.T) (store *dashboard.Store, from, to time.Time) {
 	return store, from, to
 }
 
-// fill has twenty tokens in each source. To verify one takes a while, as a password
+// fill puts twenty tokens into each source. To verify one takes a while, as a password
 // hash does.
 func (s *server) fill() {
 	s.file.SetLatency(time.Millisecond)

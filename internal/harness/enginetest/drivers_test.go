@@ -104,7 +104,7 @@ func lifeWith(t *testing.T, d database, dbs ...*sql.DB) {
 }
 
 // TestStandbyAway: without the synchronous standby no change is reported as done, with any
-// driver, also if PostgreSQL says so when the wait is cancelled; nor is a change that is
+// driver, even if PostgreSQL says so when the wait is cancelled; nor is a change that is
 // repeated, and finds nothing to do.
 func TestStandbyAway(t *testing.T) {
 	s, err := pgserver.Start("fsync = off")

@@ -101,7 +101,7 @@ func TestManyNodes(t *testing.T) {
 	}
 }
 
-// prepare creates the tokens, of which every node confirms one.
+// prepare creates the tokens. Every node confirms one of them.
 func (s *scene) prepare(number int) {
 	s.Helper()
 	s.token, s.other = s.created(fmt.Sprintf("token%d", number)), s.created(fmt.Sprintf("other%d", number))
@@ -161,7 +161,7 @@ func (s *scene) all(token tokencache.Token, want string) {
 	}
 }
 
-// killed has the database crash while three nodes write, looks at what nodes answer
+// killed crashes the database while three nodes write, looks at what nodes answer
 // then, and starts it again.
 func (s *scene) killed() {
 	var writers sync.WaitGroup
@@ -217,7 +217,7 @@ func (s *scene) long(revoke string) {
 	}
 }
 
-// race has ten nodes create one name.
+// race lets ten nodes create one name.
 func (s *scene) race() {
 	var mu sync.Mutex
 	var tokens []tokencache.Token

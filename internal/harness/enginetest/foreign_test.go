@@ -21,7 +21,7 @@ func TestForeignWriters(t *testing.T) {
 		name    string
 		sql     string // statements of one transaction, between semicolons
 		token1  string // afterwards
-		other   int    // hits of the other token afterwards: 1, or 0 where everything goes
+		other   int    // hits of the other token afterwards: 1, or 0 if everything goes
 		engines []sqlindex.Dialect
 	}{
 		{"disable", "UPDATE svctoken_tokens SET enabled = FALSE WHERE " + key, "refused", 1, both},

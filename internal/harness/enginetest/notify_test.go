@@ -86,8 +86,8 @@ func query(t testing.TB, d database, query string) (text string) {
 	return text
 }
 
-// TestForged: whoever may connect to the database may notify, too. What is said there
-// without a change behind it forgets a token too many, and nothing else.
+// TestForged: every user who may connect to the database may notify, too. What is said
+// there without a change behind it forgets a token too many, and nothing else.
 func TestForged(t *testing.T) {
 	d := postgres(t)
 	d.migrate(t)

@@ -6,8 +6,8 @@ import (
 	"github.com/svctoken/svctoken/indexsource/sqlindex"
 )
 
-// TestRoles: the privileges that docs/sql.md names are enough, and who may only read
-// changes nothing.
+// TestRoles: the privileges that docs/sql.md names are enough, and a role that may only
+// read changes nothing.
 func TestRoles(t *testing.T) {
 	d := postgres(t)
 	d.migrate(t)

@@ -17,7 +17,7 @@ var (
 	only   = flag.String("only", "", "a regular expression of the faults to try (default: all)")
 )
 
-// A fault is what happens to a host, and how it is to be noticed.
+// A fault is what happens to a host, and how it must be noticed.
 type fault struct {
 	name   string
 	users  string // what they see

@@ -150,7 +150,8 @@ func (f *finder) add(what string, start, end token.Pos, text string, pad func(te
 	return c
 }
 
-// after pads a place at which a line may end; inside pads an expression, after which no line may end.
+// after pads a place at which a line may end; inside pads an expression, after which no
+// line may end.
 func after(text, newlines string) string  { return text + newlines }
 func inside(text, newlines string) string { return "(" + newlines + text + ")" }
 
@@ -183,11 +184,11 @@ func (f *finder) statements(list []ast.Stmt) {
 	}
 }
 
-// lockThenDefer matches x.Lock() and defer x.Unlock(), or the same for readers, where x
-// is a name or a field: a call or an index could be another mutex each time.
+// lockThenDefer matches x.Lock() and defer x.Unlock(), or the same for readers, if x is
+// a name or a field: a call or an index could be another mutex each time.
 var lockThenDefer = regexp.MustCompile(`^([\w.]+)\.(R?)Lock\(\)\n\s*defer ([\w.]+)\.(R?)Unlock\(\)$`)
 
-// isLock reports whether two statements lock a mutex and have it unlocked at the end.
+// isLock reports whether two statements lock a mutex and defer its unlocking.
 // A swap of these is no change: a deferred call runs when the function ends.
 func isLock(text string) bool {
 	m := lockThenDefer.FindStringSubmatch(text)

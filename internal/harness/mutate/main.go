@@ -14,8 +14,8 @@
 // composite literal or a case is left out; a condition is negated; a loop runs once; a
 // constant is another. A change counts if it compiles, to other machine code than the
 // unchanged package and all changes before it: so nothing counts twice, and nothing that
-// the compiler shows to be equivalent. Nor does a swap of x.Lock() and defer x.Unlock(),
-// where x is a name or a field: the deferred call still runs at the function's end.
+// the compiler shows to be equivalent. Nor does a swap of x.Lock() and defer x.Unlock()
+// count, if x is a name or a field: the deferred call still runs at the function's end.
 //
 // It works on a copy, prints each survivor with its place and its lines, and exits
 // with 1 if fewer than -least percent were killed in a package.

@@ -8,8 +8,7 @@ import (
 	"strings"
 )
 
-// visit does with a module what a user does who wants all of it, and returns what it
-// weighs.
+// visit does what a user of all of a module does, and returns what the module weighs.
 func visit(pl place, m released) (weight, error) {
 	run, dir, err := pl.module(path.Base(m.path), program(m.packages))
 	if err != nil {

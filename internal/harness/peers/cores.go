@@ -34,7 +34,7 @@ func Cores(rounds int) Comparison {
 	return compare(turns.Process, rounds, contestants...)
 }
 
-// together has so many goroutines do the same at the same time.
+// together runs the same in so many goroutines at the same time.
 func together(name string, goroutines int, make func() turns.Contestant) turns.Contestant {
 	each := max(20_000/goroutines, 50)
 	return turns.Contestant{

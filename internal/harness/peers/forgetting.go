@@ -17,9 +17,9 @@ type Outcome struct {
 	Blocked bool   // whether the eviction waited for the load
 }
 
-// settle is how long to let goroutines run into whatever they wait for. Nothing
+// pause is how long to let goroutines run into whatever they wait for. Nothing
 // is asserted about it: a peer that is slower than this would look better.
-const settle = 30 * time.Millisecond
+const pause = 30 * time.Millisecond
 
 // Forgetting runs the same schedule on every peer, by key and for all keys: a load
 // has read the old state; the source changes; the eviction returns; a new request
@@ -75,19 +75,19 @@ func forgetting(maker func(Source) Peer, kind string) Outcome {
 	go func() { evict(); close(evicted) }()
 	select {
 	case <-evicted:
-	case <-time.After(10 * settle):
+	case <-time.After(10 * pause):
 		out.Blocked = true
 		close(gate)
 		<-evicted
 	}
 	later := get()
-	time.Sleep(settle)
+	time.Sleep(pause)
 	if !out.Blocked {
 		close(gate)
 	}
 	<-old
 	out.Saw = name(<-later)
-	time.Sleep(settle)
+	time.Sleep(pause)
 
 	before := loads.Load()
 	v := <-get()

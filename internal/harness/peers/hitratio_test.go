@@ -8,7 +8,7 @@ import (
 )
 
 // TestHitRatio holds the replacement to its bounds: within 1.8 percentage points
-// of otter where popularity follows Zipf's law, and nowhere 0.6 points below an LRU
+// of otter if popularity follows Zipf's law, and nowhere 0.6 points below an LRU
 // with marks.
 func TestHitRatio(t *testing.T) {
 	if testing.Short() {

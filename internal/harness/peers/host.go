@@ -46,8 +46,8 @@ func NewHost(o HostOptions) *Host {
 	return h
 }
 
-// Header returns the header of token i, whose qualified name has 36 bytes, or 38
-// where the base64 of a secret of 64 bytes is to be padded.
+// Header returns the header of token i, whose qualified name has 36 bytes, or 38 if the
+// base64 of a secret of 64 bytes is to be padded.
 func Header(i, secret int, padded bool) string {
 	name := fmt.Sprintf("token-%09d", i)
 	if padded {
@@ -82,7 +82,8 @@ func secretOf(i, n int) string {
 	return string(secret)
 }
 
-// present holds every token and accepts any secret; absent holds none, and does not know so without being asked.
+// present holds every token and accepts any secret; absent holds none, and does not
+// know so without being asked.
 type (
 	present struct{}
 	absent  struct{}

@@ -14,8 +14,9 @@ var pairs = flag.Int("pairs", 0, "how many `pairs` TestNameTimes compares for ea
 // Rounds of PBKDF2: a hash of 20 us, and Elasticsearch's.
 const cheap, usual = 40, 10_000
 
-// TestNameTimes: the time of a refusal tells at once which names exist, unless they
-// are to be hidden. Then the difference is small, even if there is no hash. With -pairs 100000 it prints the table of SECURITY.md instead.
+// TestNameTimes: the time of a refusal tells at once which names exist, unless they are
+// to be hidden. Then the difference is small, even if there is no hash. With -pairs
+// 100000 it prints the table of SECURITY.md instead.
 func TestNameTimes(t *testing.T) {
 	if *pairs > 0 {
 		printNameTimes(t)

@@ -12,15 +12,16 @@ import (
 	"strings"
 )
 
-// ErrNoValgrind is returned by Writes where valgrind is not installed, or cannot run
+// ErrNoValgrind is returned by Writes if valgrind is not installed, or cannot run
 // a program of this processor.
 var ErrNoValgrind = errors.New("peers: valgrind cannot watch")
 
 // Writes runs hits, the command beside this package, under valgrind, and returns how
 // often a hit writes to each cache line of 64 bytes outside of what its goroutine and
-// its thread have for themselves, for the lines that are written by one hit in
-// sixteen or more: the program hits eight tokens in turn. The runtime's own threads write meanwhile, but not the
-// same in each run; so the run counts which shows the fewest lines, of five at most.
+// its thread have for themselves, for the lines that are written by one hit in sixteen
+// or more: the program hits eight tokens in turn. The runtime's own threads write
+// meanwhile, but not the same in each run; so the run counts which shows the fewest
+// lines, of five at most.
 func Writes() ([]float64, error) {
 	valgrind, err := exec.LookPath("valgrind")
 	if err != nil {
@@ -86,7 +87,7 @@ func watch(valgrind, binary, trace string) ([]float64, error) {
 	var often []float64
 	for line, n := range lines {
 		onStack := line*64 > stack-32<<10 && line*64 < stack+4<<10
-		ofThread := line*64 > threadBegin-64 && line*64 < threadEnd // where it is noted that the clock is being read
+		ofThread := line*64 > threadBegin-64 && line*64 < threadEnd // the thread's note that the clock is being read
 		if !onStack && !ofThread && n >= hits/16 {
 			often = append(often, float64(n)/hits)
 		}
@@ -94,8 +95,8 @@ func watch(valgrind, binary, trace string) ([]float64, error) {
 	return often, nil
 }
 
-// mainThread returns the place at which the runtime keeps its record of a program's main thread,
-// which only that thread writes while it runs.
+// mainThread returns the place at which the runtime keeps its record of a program's
+// main thread, which only that thread writes while it runs.
 func mainThread(binary string) (begin, end uint64, err error) {
 	file, err := elf.Open(binary)
 	if err != nil {

@@ -20,7 +20,7 @@ import (
 	"testing"
 )
 
-// ErrNotInstalled is returned by Start where there is no PostgreSQL. Debian's package
+// ErrNotInstalled is returned by Start if there is no PostgreSQL. Debian's package
 // postgresql has one.
 var ErrNotInstalled = errors.New("pgserver: PostgreSQL is not installed (Debian: apt-get install postgresql)")
 
@@ -120,7 +120,7 @@ func (s *Server) start(settings []string) error {
 	return s.Restart()
 }
 
-// Unprivileged returns the user who runs the server, or nil where this process is not
+// Unprivileged returns the user who runs the server, or nil if this process is not
 // root, whom PostgreSQL refuses.
 func Unprivileged() (*syscall.Credential, error) {
 	if os.Getuid() != 0 {

@@ -20,7 +20,7 @@ func TestStandbyIsAway(t *testing.T) {
 	}
 }
 
-// postgresAlone is a database on a server of its own, of which a test changes the settings.
+// postgresAlone is a database on a server of its own, whose settings a test changes.
 func postgresAlone(t *testing.T) database {
 	t.Helper()
 	s, err := pgserver.Start("fsync = off")

@@ -241,7 +241,7 @@ func (e engine) eviction(ctx context.Context, nodes int, poll time.Duration, lis
 	}
 	took := make([]time.Duration, n)
 	for i := range took {
-		if err := settled(ctx, db, indexes); err != nil {
+		if err := caughtUp(ctx, db, indexes); err != nil {
 			return err
 		}
 		if !listen {
@@ -266,8 +266,8 @@ func (e engine) eviction(ctx context.Context, nodes int, poll time.Duration, lis
 	return nil
 }
 
-// settled waits until every index has polled what is in the database.
-func settled(ctx context.Context, db *sql.DB, indexes []*sqlindex.Index) error {
+// caughtUp waits until every index has polled what is in the database.
+func caughtUp(ctx context.Context, db *sql.DB, indexes []*sqlindex.Index) error {
 	var rev int64
 	if err := db.QueryRowContext(ctx, "SELECT rev FROM svctoken_meta").Scan(&rev); err != nil {
 		return err
@@ -280,7 +280,7 @@ func settled(ctx context.Context, db *sql.DB, indexes []*sqlindex.Index) error {
 	return nil
 }
 
-// load is the machine's load average of the last minute, where the system has one.
+// load is the machine's load average of the last minute, if the system has one.
 func load() string {
 	text, _ := os.ReadFile("/proc/loadavg")
 	average, _, _ := strings.Cut(string(text), " ")

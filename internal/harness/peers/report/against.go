@@ -171,7 +171,7 @@ func startSide(binary string) (*side, error) {
 	return &side{cmd, in, bufio.NewScanner(out)}, cmd.Start()
 }
 
-// do has the side do something n times, and returns the nanoseconds.
+// do makes the side do something n times, and returns the nanoseconds.
 func (s *side) do(name string, n int) (float64, error) {
 	if _, err := fmt.Fprintln(s.in, name, n); err != nil {
 		return 0, err

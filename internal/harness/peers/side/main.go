@@ -99,7 +99,7 @@ func hit() operation {
 	}}
 }
 
-// miss has two tokens take turns in a cache for one, so that each call loads, stores,
+// miss lets two tokens take turns in a cache for one, so that each call loads, stores,
 // and displaces.
 func miss() operation {
 	group := newGroup(1)
