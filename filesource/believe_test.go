@@ -34,60 +34,103 @@ func cut(t testing.TB, path string, size int64) {
 // times for as long as it is being truncated. No look believes what it says then,
 // whatever the size is, the poller's or a caller's.
 func TestSaveOfAnOldFile(t *testing.T) {
-	const whole = lineOne + lineTwo + "x/y/z:" + hashA + "\n"
 	for _, size := range []int{0, 1, len(lineOne) - 1, len(lineOne), len(lineOne + lineTwo)} {
-		for _, who := range []string{"poller", "Reload", "Open", "Create", "Delete", "Rotate"} {
-			if size > 0 && who == "Open" {
-				continue // which finds the rest later
-			}
-			t.Run(fmt.Sprint(who, " at ", size), func(t *testing.T) {
+		for name, test := range map[string]struct {
+			poll time.Duration
+			look func(*testing.T, *filesource.File) error
+			gone bool // the second token
+		}{
+			"poller": {50 * time.Millisecond, func(t *testing.T, file *filesource.File) error {
+				for range 200 {
+					time.Sleep(10 * time.Millisecond)
+					if !has(file, one, two, "x/y/z") {
+						t.Fatalf("got %v", file.List())
+					}
+				}
+				return nil
+			}, false},
+			"Reload": {-1, func(_ *testing.T, file *filesource.File) error { return file.Reload() }, false},
+			"Create": {-1, func(t *testing.T, file *filesource.File) error {
+				_, err := file.Create(t.Context(), fleet.TokenID("new"))
+				return err
+			}, false},
+			"Delete": {-1, func(t *testing.T, file *filesource.File) error {
+				return file.Delete(t.Context(), fleet.TokenID("two"))
+			}, true},
+			"Rotate": {-1, func(t *testing.T, file *filesource.File) error {
+				_, err := file.Rotate(t.Context(), fleet.TokenID("two"))
+				return err
+			}, false},
+		} {
+			t.Run(fmt.Sprint(name, " at ", size), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
-					path := put(t, tokensPath(t), whole)
-					old := time.Now().Add(-time.Hour).Add(123456789)
-					if err := os.Chtimes(path, time.Time{}, old); err != nil {
-						t.Fatal(err)
-					}
-					poll := time.Duration(-1)
-					if who == "poller" {
-						poll = 50 * time.Millisecond
-					}
-					open := func() *filesource.File {
-						file, _ := openWith(t, path, filesource.Config{Poll: poll}, filesource.Faults{Info: filesource.WrittenAt, Stamped: filesource.StampedAt(time.Now())})
-						return file
-					}
-					file := open()
+					path := oldFile(t)
+					file := openOld(t, path, test.poll)
 					time.Sleep(time.Minute)
-					cut(t, path, int64(size))
-					saved := make(chan struct{})
-					time.AfterFunc(150*time.Millisecond, func() { put(t, path, whole); close(saved) })
-					var err error
-					switch who {
-					case "poller":
-						for range 200 {
-							time.Sleep(10 * time.Millisecond)
-							if !has(file, one, two, "x/y/z") {
-								t.Fatalf("got %v", file.List())
-							}
-						}
-					case "Reload":
-						err = file.Reload()
-					case "Open":
-						file = open()
-					case "Create":
-						_, err = file.Create(t.Context(), fleet.TokenID("new"))
-					case "Delete":
-						err = file.Delete(t.Context(), fleet.TokenID("two"))
-					case "Rotate":
-						_, err = file.Rotate(t.Context(), fleet.TokenID("two"))
-					}
+					saved := saveFrom(t, path, size)
+					err := test.look(t, file)
 					<-saved
-					if text := read(t, path); err != nil || !has(file, one, "x/y/z") || !strings.Contains(text, lineOne) || !strings.Contains(text, "x/y/z:") || has(file, two) == (who == "Delete") {
-						t.Errorf("got %v, %v, the file is\n%s", err, file.List(), text)
+					checkSaved(t, path, file, err)
+					if has(file, two) == test.gone {
+						t.Errorf("got %v", file.List())
 					}
 					file.Close()
 				})
 			})
 		}
+	}
+}
+
+// TestOpenDuringASaveOfAnOldFile, which looks empty: Open waits until it has rested.
+func TestOpenDuringASaveOfAnOldFile(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		path := oldFile(t)
+		time.Sleep(time.Minute)
+		saved := saveFrom(t, path, 0)
+		file := openOld(t, path, -1)
+		<-saved
+		checkSaved(t, path, file, nil)
+		if !has(file, two) {
+			t.Errorf("got %v", file.List())
+		}
+	})
+}
+
+const oldText = lineOne + lineTwo + "x/y/z:" + hashA + "\n"
+
+// oldFile returns the path of a file with oldText that is an hour old.
+func oldFile(t *testing.T) (path string) {
+	t.Helper()
+	path = put(t, tokensPath(t), oldText)
+	if err := os.Chtimes(path, time.Time{}, time.Now().Add(-time.Hour).Add(123456789)); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// openOld opens a file whose change time is its modification time, as a file's is that was
+// last written then.
+func openOld(t *testing.T, path string, poll time.Duration) *filesource.File {
+	t.Helper()
+	file, _ := openWith(t, path, filesource.Config{Poll: poll}, filesource.Faults{Info: filesource.WrittenAt, Stamped: filesource.StampedAt(time.Now())})
+	return file
+}
+
+// saveFrom begins to save oldText in place: the file is cut at once, and whole again
+// before it counts as rested, when saved is closed.
+func saveFrom(t *testing.T, path string, size int) (saved <-chan struct{}) {
+	cut(t, path, int64(size))
+	done := make(chan struct{})
+	time.AfterFunc(150*time.Millisecond, func() { put(t, path, oldText); close(done) })
+	return done
+}
+
+// checkSaved checks that nothing was lost of the tokens that no edit has touched.
+func checkSaved(t *testing.T, path string, file *filesource.File, err error) {
+	t.Helper()
+	text := read(t, path)
+	if err != nil || !has(file, one, "x/y/z") || !strings.Contains(text, lineOne) || !strings.Contains(text, "x/y/z:") {
+		t.Errorf("got %v, %v, the file is\n%s", err, file.List(), text)
 	}
 }
 

@@ -505,61 +505,75 @@ func shortTokens(size int) string {
 	return b.String()
 }
 
-// TestSwapWhileWaitingForTheLock: ..data is swapped while an edit waits for the lock,
-// or at any moment later. The edit is in force in what the path names then.
+// TestSwapWhileWaitingForTheLock: ..data is swapped while an edit waits for the lock. The
+// edit is in force in what the path names then.
 func TestSwapWhileWaitingForTheLock(t *testing.T) {
-	for _, create := range []bool{false, true} {
-		t.Run(fmt.Sprintf("create=%v", create), func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				dir := t.TempDir()
-				publish := func(version, content string) {
-					t.Helper()
-					err := errors.Join(os.Mkdir(filepath.Join(dir, version), 0o700), os.WriteFile(filepath.Join(dir, version, "service_tokens"), []byte(content), 0o600),
-						os.Symlink(version, filepath.Join(dir, "..tmp")), os.Rename(filepath.Join(dir, "..tmp"), filepath.Join(dir, "..data")))
-					if err != nil {
-						t.Fatal(err)
-					}
-				}
-				publish("..v1", lineOne)
-				path := filepath.Join(dir, "service_tokens")
-				if err := os.Symlink(filepath.Join("..data", "service_tokens"), path); err != nil {
-					t.Fatal(err)
-				}
-				file, cache := open(t, path, filesource.Config{Poll: -1})
-				unlock, err := filesource.TryLock(filepath.Join(dir, "..v1", "service_tokens"))
-				if err != nil {
-					t.Fatal(err)
-				}
-				done := make(chan error)
-				var created tokencache.Token
-				go func() {
-					var err error
-					if create {
-						created, err = file.Create(t.Context(), fleet.TokenID("new"))
-					} else {
-						err = file.Delete(t.Context(), fleet.TokenID("one"))
-					}
-					done <- err
-				}()
-				time.Sleep(time.Second)
-				publish("..v2", lineOne+lineTwo)
-				unlock()
-				if err := <-done; err != nil {
-					t.Error(err)
-				}
-				if err := file.Reload(); err != nil {
-					t.Error(err)
-				}
-				content := read(t, path)
-				if create {
-					if _, err := cache.AuthenticateToken(t.Context(), created); err != nil || !has(file, one, two) || !strings.Contains(content, "/new:") {
-						t.Errorf("the created token: got %v, file\n%s", err, content)
-					}
-				} else if works(t, cache, one) || !works(t, cache, two) || content != lineTwo {
-					t.Errorf("the deleted token works, or the file is\n%s", content)
-				}
+	t.Run("create", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			var created tokencache.Token
+			path, file, cache := swapDuring(t, func(file *filesource.File) (err error) {
+				created, err = file.Create(t.Context(), fleet.TokenID("new"))
+				return err
 			})
+			if _, err := cache.AuthenticateToken(t.Context(), created); err != nil || !has(file, one, two) {
+				t.Errorf("the created token: got %v, the file has %v", err, file.List())
+			}
+			if content := read(t, path); !strings.Contains(content, "/new:") {
+				t.Errorf("the created token is not in the file:\n%s", content)
+			}
 		})
+	})
+	t.Run("delete", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			path, _, cache := swapDuring(t, func(file *filesource.File) error {
+				return file.Delete(t.Context(), fleet.TokenID("one"))
+			})
+			if content := read(t, path); works(t, cache, one) || !works(t, cache, two) || content != lineTwo {
+				t.Errorf("the deleted token works, or the file is\n%s", content)
+			}
+		})
+	})
+}
+
+// swapDuring begins an edit of a file with one token behind ..data, which waits for a
+// lock, swaps ..data to a file with two, gives the lock back, and returns when the edit
+// has.
+func swapDuring(t *testing.T, edit func(*filesource.File) error) (path string, file *filesource.File, cache *tokencache.Cache[filesource.Record]) {
+	t.Helper()
+	dir := t.TempDir()
+	publish(t, dir, "..v1", lineOne)
+	path = filepath.Join(dir, "service_tokens")
+	if err := os.Symlink(filepath.Join("..data", "service_tokens"), path); err != nil {
+		t.Fatal(err)
+	}
+	file, cache = open(t, path, filesource.Config{Poll: -1})
+	unlock, err := filesource.TryLock(filepath.Join(dir, "..v1", "service_tokens"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error)
+	go func() { done <- edit(file) }()
+	time.Sleep(time.Second)
+	publish(t, dir, "..v2", lineOne+lineTwo)
+	unlock()
+	if err := errors.Join(<-done, file.Reload()); err != nil {
+		t.Error(err)
+	}
+	return path, file, cache
+}
+
+// publish makes a version of the folder behind ..data, and swaps ..data to it, as
+// Kubernetes does.
+func publish(t *testing.T, dir, version, content string) {
+	t.Helper()
+	inVersion, next := filepath.Join(dir, version), filepath.Join(dir, "..tmp")
+	if err := errors.Join(
+		os.Mkdir(inVersion, 0o700),
+		os.WriteFile(filepath.Join(inVersion, "service_tokens"), []byte(content), 0o600),
+		os.Symlink(version, next),
+		os.Rename(next, filepath.Join(dir, "..data")),
+	); err != nil {
+		t.Fatal(err)
 	}
 }
 
@@ -782,62 +796,72 @@ func TestSilence(t *testing.T) {
 }
 
 // TestCallback: OnReload may call every method of the File, whichever goroutine calls it.
+// What it changes is reported after it, one call at a time and in order.
 func TestCallback(t *testing.T) {
-	for _, by := range []string{"poller", "Reload", "Create"} {
-		t.Run(by, func(t *testing.T) {
+	for name, test := range map[string]struct {
+		change func(*testing.T, *filesource.File)
+	}{
+		"poller": {func(t *testing.T, file *filesource.File) {
+			put(t, file.Path(), lineOne+lineTwo)
+			time.Sleep(5 * time.Second)
+		}},
+		"Reload": {func(t *testing.T, file *filesource.File) {
+			put(t, file.Path(), lineOne+lineTwo)
+			if err := file.Reload(); err != nil {
+				t.Error(err)
+			}
+		}},
+		"Create": {func(t *testing.T, file *filesource.File) {
+			if _, err := file.Create(t.Context(), fleet.TokenID("two")); err != nil {
+				t.Error(err)
+			}
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				path := put(t, tokensPath(t), lineOne)
 				var file *filesource.File
-				var calls, inside int
-				var order []int
-				file, _ = open(t, path, filesource.Config{Poll: time.Second, OnReload: func(st filesource.Status) {
+				var told []int // how many tokens there were
+				inside := false
+				file, _ = open(t, put(t, tokensPath(t), lineOne), filesource.Config{Poll: time.Second, OnReload: func(st filesource.Status) {
 					if file == nil {
 						return // in Open
 					}
-					if inside++; inside > 1 {
+					if inside {
 						t.Error("called while it is called")
 					}
-					defer func() { inside-- }()
-					order = append(order, st.Tokens)
-					if calls++; calls == 3 {
+					inside = true
+					defer func() { inside = false }()
+					switch told = append(told, st.Tokens); len(told) {
+					case 1:
+						callEverything(t, file)
+					case 3:
 						file.Close()
 						file.Close()
 					}
-					if calls > 1 {
-						return
-					}
-					if err := file.Reload(); err != nil {
-						t.Error(err)
-					}
-					if _, err := file.Create(t.Context(), fleet.TokenID("new")); err != nil {
-						t.Error(err)
-					}
-					if err := file.Delete(t.Context(), fleet.TokenID("new")); err != nil {
-						t.Error(err)
-					}
-					file.List()
-					file.Status()
 				}})
-				switch by {
-				case "poller":
-					put(t, path, lineOne+lineTwo)
-					time.Sleep(5 * time.Second)
-				case "Reload":
-					put(t, path, lineOne+lineTwo)
-					if err := file.Reload(); err != nil {
-						t.Error(err)
-					}
-				default:
-					if _, err := file.Create(t.Context(), fleet.TokenID("two")); err != nil {
-						t.Error(err)
-					}
-				}
-				if diff := cmp.Diff([]int{2, 3, 2}, order); diff != "" {
+				test.change(t, file)
+				if diff := cmp.Diff([]int{2, 3, 2}, told); diff != "" {
 					t.Errorf("tokens that were told (-want +got):\n%s", diff)
 				}
 			})
 		})
 	}
+}
+
+// callEverything calls the methods of a File except Close: a token is created and deleted
+// by them.
+func callEverything(t *testing.T, file *filesource.File) {
+	if err := file.Reload(); err != nil {
+		t.Error(err)
+	}
+	if _, err := file.Create(t.Context(), fleet.TokenID("new")); err != nil {
+		t.Error(err)
+	}
+	if err := file.Delete(t.Context(), fleet.TokenID("new")); err != nil {
+		t.Error(err)
+	}
+	file.List()
+	file.Status()
 }
 
 // TestCloseDuringACallback: Close returns, no call of the poller begins afterwards,

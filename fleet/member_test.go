@@ -11,14 +11,6 @@ import (
 	"github.com/svctoken/svctoken/fleet/fleetlog"
 )
 
-func names(members []fleet.Member) []string {
-	var list []string
-	for _, m := range members {
-		list = append(list, m.Name)
-	}
-	return list
-}
-
 func (s *station) member(t *testing.T, name string) fleet.Member {
 	t.Helper()
 	for _, m := range s.Members() {
@@ -30,72 +22,87 @@ func (s *station) member(t *testing.T, name string) fleet.Member {
 	return fleet.Member{}
 }
 
+// TestMembers: a node that was heard of is a member until three leases have passed, or
+// until it leaves.
 func TestMembers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		_, a, b := pair(t)
-		time.Sleep(simLease / 4) // each renews once
-		synctest.Wait()
-		for _, s := range []*station{a, b} {
-			if diff := cmp.Diff([]string{"a", "b"}, names(s.Members())); diff != "" {
-				t.Errorf("%s knows (-want +got):\n%s", s.Status().Name, diff)
-			}
-		}
+		renewed := func() { time.Sleep(simLease / 4); synctest.Wait() }
+		renewed()
+		a.knows(t, "a", "b")
+		b.knows(t, "a", "b")
 		seen := a.member(t, "b")
-		key := "node." + b.Status().ID + ".1"
-		view, err := a.conn.Read(t.Context(), key)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if seen.ID != b.Status().ID || seen.Session != 1 || seen.Applied == 0 || seen.Applied >= view.Messages[key].Position {
-			t.Errorf("got %+v, and the heartbeat is at %d", seen, view.Messages[key].Position)
-		}
-		if got, least := seen.Until, b.Status().Until; got.Before(least) || !got.Equal(seen.Heard.Add(fleet.Allow(simLease))) {
-			t.Errorf("b may answer until %v, and is said to until %v", least, got)
-		}
 
-		// A node that is cut off is told of as it was, and tells what it knew.
 		b.conn.Cut(true, true)
 		time.Sleep(2 * simLease)
 		if got := a.member(t, "b"); got != seen {
-			t.Errorf("got %+v, want %+v", got, seen)
+			t.Errorf("cut off, b is %+v to a, want as before, %+v", got, seen)
 		}
-		if diff := cmp.Diff([]string{"a", "b"}, names(b.Members())); diff != "" {
-			t.Errorf("cut off, b knows (-want +got):\n%s", diff)
-		}
+		b.knows(t, "a", "b") // what it knew before
 		time.Sleep(2 * simLease)
-		if diff := cmp.Diff([]string{"a"}, names(a.Members())); diff != "" {
-			t.Errorf("four leases later, a knows (-want +got):\n%s", diff)
-		}
+		a.knows(t, "a")
 
-		// It comes back as another session of the same process, and is forgotten when
-		// it leaves.
 		b.conn.Heal()
 		if err := b.Ready(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(simLease / 4) // between two renewals
-		synctest.Wait()
-		if _, err := b.conn.Append(t.Context(), fleetlog.Entry{Key: key, ID: "late", Value: []byte(`{"name":"b","applied":1}`)}); err != nil {
-			t.Fatal(err)
-		}
-		synctest.Wait()
+		renewed()
+		b.beat(t, b.Status().ID+".1", `{"name":"b","applied":1}`) // a late one, of its first session
 		if got := a.member(t, "b"); got.Session < 2 || got.ID != seen.ID {
-			t.Errorf("got %+v", got)
+			t.Errorf("b has come back as %+v, want another session of the same process", got)
 		}
 		if st := b.Status(); st.Lease != simLease {
 			t.Errorf("the status has a lease of %v", st.Lease)
 		}
+
 		b.Close()
 		synctest.Wait()
-		if diff := cmp.Diff([]string{"a"}, names(a.Members())); diff != "" {
-			t.Errorf("after b has left, a knows (-want +got):\n%s", diff)
-		}
-		if _, err := a.conn.Append(t.Context(), fleetlog.Entry{Key: "node.z1.1", ID: "z", Value: []byte(`{"name":"_"}`)}); err != nil {
+		a.knows(t, "a")
+		a.beat(t, "z1.1", `{"name":"_"}`)
+		a.knows(t, "_", "a") // sorted by name
+	})
+}
+
+// TestMemberIsWhatItsHeartbeatSays: and until when it may answer, by the clock of the node
+// that has heard it.
+func TestMemberIsWhatItsHeartbeatSays(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, a, b := pair(t)
+		time.Sleep(simLease / 4) // each renews once
+		synctest.Wait()
+		got, sent := a.member(t, "b"), b.Status()
+		key := "node." + sent.ID + ".1"
+		view, err := a.conn.Read(t.Context(), key)
+		if err != nil {
 			t.Fatal(err)
 		}
-		synctest.Wait()
-		if diff := cmp.Diff([]string{"_", "a"}, names(a.Members())); diff != "" {
-			t.Errorf("sorted by name (-want +got):\n%s", diff)
+		if at := view.Messages[key].Position; got.ID != sent.ID || got.Session != 1 || got.Applied == 0 || got.Applied >= at {
+			t.Errorf("got %+v, and its heartbeat is at %d", got, at)
+		}
+		if got.Until.Before(sent.Until) || !got.Until.Equal(got.Heard.Add(fleet.Allow(simLease))) {
+			t.Errorf("b may answer until %v, and is said to until %v", sent.Until, got.Until)
 		}
 	})
+}
+
+// knows checks which nodes this one says are members.
+func (s *station) knows(t *testing.T, want ...string) {
+	t.Helper()
+	var got []string
+	for _, m := range s.Members() {
+		got = append(got, m.Name)
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("the members to %s (-want +got):\n%s", s.Status().Name, diff)
+	}
+}
+
+// beat appends a heartbeat of a session, and waits until it is delivered.
+func (s *station) beat(t *testing.T, session, value string) {
+	t.Helper()
+	entry := fleetlog.Entry{Key: "node." + session, ID: "beat " + session, Value: []byte(value)}
+	if _, err := s.conn.Append(t.Context(), entry); err != nil {
+		t.Fatal(err)
+	}
+	synctest.Wait()
 }

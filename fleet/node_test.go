@@ -415,59 +415,76 @@ func TestRecreated(t *testing.T) {
 // for long, and the node that asked for it has not seen it delivered. Its first heartbeat
 // in the new log shows that the change is not in it.
 func TestLostChange(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		log, a, b := pair(t)
-		for i := range 1000 {
-			if _, err := b.conn.Append(t.Context(), fleetlog.Entry{Key: "note.else", ID: fmt.Sprint("before", i)}); err != nil {
-				t.Fatal(err)
-			}
-		}
-		synctest.Wait()
-		busy := func(id string) { // a's follower, for a second
-			a.setDelay(func(what string) time.Duration {
-				if what == "deliver" {
-					return time.Second
-				}
-				return 0
-			})
-			if _, err := b.conn.Append(t.Context(), fleetlog.Entry{Key: "note.else", ID: id}); err != nil {
+	t.Run("an eviction", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			log, a, b := longLog(t)
+			began := time.Now()
+			a.deliverSlowly(t, b)
+			a.behind.Store(1)
+			done := make(chan error, 1)
+			go func() {
+				_, err := a.Evict(t.Context(), "elastic", "fleet-server", "t0")
+				done <- err
+			}()
+			time.Sleep(simLease / 30) // acknowledged, and not delivered
+			log.Recreate()
+			a.behind.Store(0)
+			if err := <-done; err != nil {
 				t.Error(err)
 			}
-			synctest.Wait()
-		}
-		errs := make(chan error, 2)
-		began := time.Now()
-		busy("1")
-		a.behind.Store(1)
-		go func() {
-			_, err := a.Evict(t.Context(), "elastic", "fleet-server", "t0")
-			errs <- err
-		}()
-		time.Sleep(simLease / 30) // it is acknowledged, and has not been delivered
-		log.Recreate()
-		a.behind.Store(0)
-		if err := <-errs; err != nil {
-			t.Error(err)
-		}
-		// A session, a heartbeat that is delivered after a second, and a lease to be sure of the new log.
-		if took := time.Since(began); took > 2*simLease {
-			t.Errorf("an eviction that its log has lost took %v", took)
-		}
-		a.setDelay(func(string) time.Duration { return 0 })
-		time.Sleep(2 * simLease)
-		busy("2")
-		go func() {
-			errs <- a.Index().Put(t.Context(), indexsource.Document{Token: account.TokenID("t0"), Enabled: true, Hash: aHash})
-		}()
-		time.Sleep(simLease / 60)
-		a.behind.Store(1)
-		time.Sleep(simLease / 60)
-		log.Recreate()
-		a.behind.Store(0)
-		if err := <-errs; !errors.As(err, new(*fleet.UnconfirmedError)) {
-			t.Errorf("a document that its log has lost: got error %v, want that it is unconfirmed", err)
-		}
+			// A session, a heartbeat that is delivered after a second, and a lease to be
+			// sure of the new log.
+			if took := time.Since(began); took > 2*simLease {
+				t.Errorf("an eviction that its log has lost took %v", took)
+			}
+		})
 	})
+	t.Run("a document", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			log, a, b := longLog(t)
+			a.deliverSlowly(t, b)
+			done := make(chan error, 1)
+			go func() {
+				done <- a.Index().Put(t.Context(), indexsource.Document{Token: account.TokenID("t0"), Enabled: true, Hash: aHash})
+			}()
+			time.Sleep(simLease / 60) // read, and appended
+			a.behind.Store(1)
+			time.Sleep(simLease / 60) // acknowledged, and not delivered
+			log.Recreate()
+			a.behind.Store(0)
+			if err := <-done; !errors.As(err, new(*fleet.UnconfirmedError)) {
+				t.Errorf("a document that its log has lost: got error %v, want that it is unconfirmed", err)
+			}
+		})
+	})
+}
+
+// longLog is pair, in a log with a thousand messages: a new one does not reach its end.
+func longLog(t *testing.T) (log *fleettest.Log, a, b *station) {
+	t.Helper()
+	log, a, b = pair(t)
+	for i := range 1000 {
+		if _, err := b.conn.Append(t.Context(), fleetlog.Entry{Key: "note.else", ID: fmt.Sprint("before", i)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	synctest.Wait()
+	return log, a, b
+}
+
+// deliverSlowly makes each message take a second to this node, and keeps it busy with one.
+func (s *station) deliverSlowly(t *testing.T, other *station) {
+	t.Helper()
+	s.setDelay(func(what string) time.Duration {
+		if what == "deliver" {
+			return time.Second
+		}
+		return 0
+	})
+	if _, err := other.conn.Append(t.Context(), fleetlog.Entry{Key: "note.else", ID: "slow"}); err != nil {
+		t.Fatal(err)
+	}
+	synctest.Wait()
 }
 
 func TestOtherToolsMayWrite(t *testing.T) {

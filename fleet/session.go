@@ -70,7 +70,7 @@ type beat struct {
 	stop  context.CancelFunc
 	known bool              // it was acknowledged
 	at    fleetlog.Position // where it was delivered; zero: not yet
-	void  bool              // something was skipped between its sending and its coming by
+	void  bool              // something was skipped between its sending and its delivery
 	owed  time.Time         // when it was acknowledged, or the follower opened since
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -16,9 +17,9 @@ import (
 // and no first use of another name, or of another account, is turned away.
 func TestAPauseHoldsWhatHasFailed(t *testing.T) {
 	for _, test := range []struct {
-		name  string
-		bad   []string
-		panic bool
+		name    string
+		damaged []string
+		panics  bool
 	}{
 		{"one name", []string{"evil/evil/damaged"}, false},
 		{"one name that panics", []string{"evil/evil/damaged"}, true},
@@ -27,32 +28,9 @@ func TestAPauseHoldsWhatHasFailed(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				src := newTestSource()
-				bad := make(map[string]bool)
-				for _, name := range test.bad {
-					bad[name] = true
-				}
-				src.before = func(_ context.Context, id tokencache.TokenID) error {
-					time.Sleep(time.Millisecond)
-					if !bad[id.String()] {
-						return nil
-					}
-					if test.panic {
-						panic("damaged")
-					}
-					return errors.New("damaged")
-				}
+				src := damagedSource(test.damaged, test.panics)
 				c := solo(t, src, tokencache.Config{})
-				ctx, cancel := context.WithCancel(t.Context())
-				var attackers sync.WaitGroup
-				for i, name := range test.bad {
-					attackers.Go(func() {
-						for n := 0; ctx.Err() == nil; n++ {
-							c.AuthenticateToken(t.Context(), mustToken(t, name, fmt.Sprintf("bad-secret-%d-%d", i, n)))
-							time.Sleep(time.Millisecond)
-						}
-					})
-				}
+				stop := askAllTheTime(t, c, test.damaged)
 				time.Sleep(3 * time.Second)
 				for i := range 300 {
 					token := mustToken(t, fmt.Sprintf("good/good/t%d", i), "supersecret")
@@ -60,14 +38,46 @@ func TestAPauseHoldsWhatHasFailed(t *testing.T) {
 					check(t, c, token, "ok")
 					time.Sleep(7 * time.Millisecond)
 				}
-				cancel()
-				attackers.Wait()
-				if got := c.Stats().Errors; got > uint64(200*len(test.bad)) {
+				stop()
+				if got := c.Stats().Errors; got > uint64(200*len(test.damaged)) {
 					t.Errorf("%d loads of what is damaged failed in five seconds, want it left alone", got)
 				}
 			})
 		})
 	}
+}
+
+// damagedSource returns a source some of whose rows cannot be read.
+func damagedSource(damaged []string, panics bool) *testSource {
+	src := newTestSource()
+	src.before = func(_ context.Context, id tokencache.TokenID) error {
+		time.Sleep(time.Millisecond)
+		switch {
+		case !slices.Contains(damaged, id.String()):
+			return nil
+		case panics:
+			panic("damaged")
+		default:
+			return errors.New("damaged")
+		}
+	}
+	return src
+}
+
+// askAllTheTime asks for each of the names once a millisecond, each time with another
+// secret, until stop is called.
+func askAllTheTime(t *testing.T, c *tokencache.Cache[record], names []string) (stop func()) {
+	ctx, cancel := context.WithCancel(t.Context())
+	var askers sync.WaitGroup
+	for i, name := range names {
+		askers.Go(func() {
+			for n := 0; ctx.Err() == nil; n++ {
+				c.AuthenticateToken(t.Context(), mustToken(t, name, fmt.Sprintf("bad-secret-%d-%d", i, n)))
+				time.Sleep(time.Millisecond)
+			}
+		})
+	}
+	return func() { cancel(); askers.Wait() }
 }
 
 // TestAnOutageOfOneAccount: a host with one account leaves a source alone that fails for

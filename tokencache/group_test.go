@@ -13,17 +13,15 @@ import (
 	"github.com/svctoken/svctoken/tokencache"
 )
 
+// TestClose ends a load in flight by its context, without waiting for it; Wait does. The
+// cache answers nothing afterwards, and keeps nothing.
 func TestClose(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		token := mustToken(t, "elastic/fleet-server/token1", "supersecret")
-		other := mustToken(t, "elastic/fleet-server/token2", "supersecret")
+		token, other := mustToken(t, "elastic/fleet-server/token1", "supersecret"), mustToken(t, "elastic/fleet-server/token2", "supersecret")
 		src := newTestSource(token, other)
 		g := tokencache.NewGroup(tokencache.GroupConfig{})
 		c := newCache(t, g, "test", src, tokencache.Config{})
 		check(t, c, token, "ok")
-
-		// A load in flight ends by its context; Close does not wait for it, and Wait
-		// does.
 		var returned atomic.Bool
 		src.before = func(ctx context.Context, _ tokencache.TokenID) error {
 			<-ctx.Done()
@@ -31,43 +29,38 @@ func TestClose(t *testing.T) {
 			returned.Store(true)
 			return ctx.Err()
 		}
-		waiting := make(chan error)
-		go func() {
-			_, err := c.AuthenticateToken(t.Context(), other)
-			waiting <- err
-		}()
+		inFlight := async(t.Context(), c, other)
 		synctest.Wait()
-		go func() {
-			if err := <-waiting; !errors.Is(err, tokencache.ErrClosed) {
-				t.Errorf("the caller in wait got %v, want ErrClosed", err)
-			}
-		}()
+
 		start := time.Now()
 		g.Close()
+		c.Close() // again
+		expect(t, inFlight, tokencache.ErrClosed)
 		if returned.Load() || time.Since(start) != 0 {
 			t.Error("Close waited for the load")
 		}
-		c.Close() // again
-		gaveUp, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+
+		impatient, cancel := context.WithTimeout(t.Context(), time.Millisecond)
 		defer cancel()
-		if err := c.Wait(gaveUp); !errors.Is(err, context.DeadlineExceeded) {
+		if err := c.Wait(impatient); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("Wait beside a load: got %v", err)
 		}
 		if err := g.Wait(t.Context()); err != nil || !returned.Load() {
 			t.Errorf("Wait: got %v before the load had ended", err)
 		}
-		if src.subscribers() != 0 {
-			t.Error("Close left the subscription")
-		}
+
 		for _, tok := range []tokencache.Token{token, other} {
 			if _, err := c.AuthenticateToken(t.Context(), tok); !errors.Is(err, tokencache.ErrClosed) {
 				t.Errorf("%v after Close: got %v, want ErrClosed", tok, err)
 			}
 		}
+		if got := src.subscribers(); got != 0 {
+			t.Errorf("%d subscriptions are left", got)
+		}
 		if got := c.Stats(); got.Entries != 0 || got.Loading != 0 {
 			t.Errorf("got %+v, want nothing left", got)
 		}
-		if got := c.Evict(context.Background(), tokencache.CauseAsked, all(t, fleet)); got != 0 {
+		if got := c.Evict(t.Context(), tokencache.CauseAsked, all(t, fleet)); got != 0 {
 			t.Errorf("an eviction after Close removed %d", got)
 		}
 	})

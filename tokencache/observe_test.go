@@ -15,98 +15,139 @@ import (
 	"github.com/svctoken/svctoken/tokencache"
 )
 
-// TestObserverMayCallBack hears of each kind of event, with the values of the caller's context
-// and under no lock: it calls back into the group.
+// TestObserverMayCallBack: the observer is told of each kind of event, with the values of
+// the caller's context and under no lock: this one calls back into the group.
 func TestObserverMayCallBack(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var mu sync.Mutex
-		var events []tokencache.Event
-		var values []any
-		var g *tokencache.Group
-		g = tokencache.NewGroup(tokencache.GroupConfig{MaxQueue: 1, Observer: func(ctx context.Context, e tokencache.Event) {
-			g.Stats()
-			for range g.Caches() {
-			}
-			tokencache.WithMutexHeld(g, func() {})
-			mu.Lock()
-			defer mu.Unlock()
-			events, values = append(events, e), append(values, ctx.Value(ctxKey{}))
-		}})
-		one, two := mustToken(t, "elastic/fleet-server/token1", "supersecret"), mustToken(t, "elastic/fleet-server/token2", "supersecret")
-		src := newTestSource(one, two)
-		c := newCache(t, g, "test", src, tokencache.Config{MaxEntries: 1, MaxLoads: 1})
-		ctx, cancel := context.WithCancel(context.WithValue(t.Context(), ctxKey{}, "trace"))
-		take := func() tokencache.Event {
-			t.Helper()
-			time.Sleep(2 * time.Second)
-			mu.Lock()
-			defer mu.Unlock()
-			if len(events) == 0 {
-				t.Fatal("the observer was not told")
-			}
-			e := events[0]
-			if values[0] != "trace" && e.Kind != tokencache.EventDisplacement && e.Cause != tokencache.CauseClosed {
-				t.Errorf("%v: the context has the value %v", e.Kind, values[0])
-			}
-			events, values = events[1:], values[1:]
-			return e
-		}
-		c.AuthenticateToken(ctx, one)
-		if e := take(); e.Kind != tokencache.EventLoad || e.Cache != "test" || e.Token != one.ID() || e.Reason != 0 || e.Err != nil {
-			t.Errorf("got %+v", e)
-		}
-		c.AuthenticateToken(ctx, one) // a hit: nothing is told
-		src.after = func(context.Context, tokencache.TokenID) error { time.Sleep(2500 * time.Millisecond); return nil }
-		c.AuthenticateToken(ctx, two) // ends between two ticks; displacements are told of at the next
-		if e := take(); e.Kind != tokencache.EventLoad || e.Token != two.ID() || e.Duration != 2500*time.Millisecond {
-			t.Errorf("got %+v", e)
-		}
-		if e := take(); e.Kind != tokencache.EventDisplacement || e.Cache != "test" || e.Count != 1 {
-			t.Errorf("got %+v", e)
-		}
-		claim(t, g).Evict(ctx, all(t, fleet))
-		if e := take(); e.Kind != tokencache.EventEviction || e.Cause != tokencache.CauseNode || len(e.Selectors) != 1 || e.Evicted["test"] != 1 {
-			t.Errorf("got %+v", e)
-		}
-		c.Clear(ctx, tokencache.CauseAsked)
-		if e := take(); e.Kind != tokencache.EventEviction || e.Cache != "test" || e.Selectors != nil || e.Evicted["test"] != 0 {
-			t.Errorf("got %+v", e)
-		}
-		src.after = func(context.Context, tokencache.TokenID) error { panic("supersecret") }
-		c.AuthenticateToken(ctx, one)
-		e := take()
-		if noAnswer, ok := errors.AsType[*tokencache.NoAnswerError](e.Err); e.Kind != tokencache.EventLoad || e.Reason != tokencache.ReasonSourcePanicked || !ok || len(noAnswer.Stack) == 0 {
-			t.Errorf("got %+v", e)
-		}
-		gate := newGate()
-		src.after = gate.pass
-		for i := range 2 {
-			async(ctx, c, mustToken(t, fmt.Sprintf("x/x/%d", i), "supersecret"))
-			synctest.Wait()
-		}
-		c.AuthenticateToken(ctx, mustToken(t, "x/x/2", "supersecret"))
-		if e := take(); e.Kind != tokencache.EventOverload || e.Reason != tokencache.ReasonOverloaded || e.Cache != "test" || !errors.Is(e.Err, tokencache.ErrOverloaded) {
-			t.Errorf("got %+v", e)
-		}
-		cancel()
-		if e := take(); e.Kind != tokencache.EventLoad || e.Reason != tokencache.ReasonGaveUp || e.Token.Name != "1" {
-			t.Errorf("got %+v, want the load that had to wait, and for which nobody waits", e)
-		}
-		close(gate.open)
-		time.Sleep(time.Second)
-		mu.Lock()
-		for _, e := range events {
-			if e.Kind != tokencache.EventLoad {
-				t.Errorf("got %+v", e)
-			}
-		}
-		events, values = nil, nil
-		mu.Unlock()
-		g.Close()
-		if e := take(); e.Kind != tokencache.EventEviction || e.Cause != tokencache.CauseClosed {
-			t.Errorf("got %+v", e)
-		}
-	})
+	one, two := mustToken(t, "elastic/fleet-server/token1", "supersecret"), mustToken(t, "elastic/fleet-server/token2", "supersecret")
+	for _, test := range []struct {
+		name string
+		act  func(context.Context, *witness)
+		want []string
+	}{
+		{"a load, and no hit", func(ctx context.Context, w *witness) {
+			w.ask(ctx, one)
+			w.ask(ctx, one)
+		}, []string{"load elastic/fleet-server/token1 0s none"}},
+		{"a displacement, at the next tick", func(ctx context.Context, w *witness) {
+			w.src.after = func(context.Context, tokencache.TokenID) error { time.Sleep(2500 * time.Millisecond); return nil }
+			w.ask(ctx, one)
+			w.ask(ctx, two)
+		}, []string{"load elastic/fleet-server/token1 2.5s none", "load elastic/fleet-server/token2 2.5s none", "displacement 1"}},
+		{"an eviction", func(ctx context.Context, w *witness) {
+			w.ask(ctx, one)
+			claim(w.t, w.group).Evict(ctx, all(w.t, fleet))
+		}, []string{"load elastic/fleet-server/token1 0s none", "eviction node [elastic/fleet-server/*] map[test:1]"}},
+		{"a clearing", func(ctx context.Context, w *witness) {
+			w.cache.Clear(ctx, tokencache.CauseAsked)
+		}, []string{"eviction asked [] map[test:0]"}},
+		{"a panic", func(ctx context.Context, w *witness) {
+			w.src.after = func(context.Context, tokencache.TokenID) error { panic("supersecret") }
+			w.ask(ctx, one)
+		}, []string{"load elastic/fleet-server/token1 0s source_panicked with a stack"}},
+		{"an overload", func(ctx context.Context, w *witness) {
+			gate := newGate()
+			w.src.after = gate.pass
+			reading, waiting := w.begin(ctx, "x/x/reading"), w.begin(ctx, "x/x/waiting")
+			w.ask(ctx, mustToken(w.t, "x/x/newcomer", "supersecret"))
+			close(gate.open)
+			<-reading
+			<-waiting
+		}, []string{"overload x/x/newcomer 0s overloaded", "load x/x/reading 0s unknown_token", "load x/x/waiting 0s unknown_token"}},
+		{"a caller that gives up", func(ctx context.Context, w *witness) {
+			gate := newGate()
+			w.src.after = gate.pass
+			reading := w.begin(ctx, "x/x/reading")
+			impatient, giveUp := context.WithCancel(ctx)
+			waiting := w.begin(impatient, "x/x/waiting")
+			giveUp()
+			<-waiting
+			time.Sleep(time.Second)
+			close(gate.open)
+			<-reading
+		}, []string{"load x/x/waiting 0s gave_up", "load x/x/reading 1s unknown_token"}},
+		{"the end", func(_ context.Context, w *witness) {
+			w.group.Close()
+		}, []string{"eviction closed [] map[test:0]"}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWitness(t, one, two)
+				test.act(context.WithValue(t.Context(), ctxKey{}, "trace"), w)
+				time.Sleep(2 * time.Second) // displacements are told once a second
+				w.mu.Lock()
+				defer w.mu.Unlock()
+				if diff := cmp.Diff(test.want, w.told); diff != "" {
+					t.Errorf("told (-want +got):\n%s", diff)
+				}
+			})
+		})
+	}
+}
+
+// A witness is an observer of a group with one cache, for one entry and one load at a
+// time. It calls back into the group, and writes down what it is told.
+type witness struct {
+	t     *testing.T
+	group *tokencache.Group
+	cache *tokencache.Cache[record]
+	src   *testSource
+
+	mu   sync.Mutex // guards the field below
+	told []string
+}
+
+func newWitness(t *testing.T, tokens ...tokencache.Token) *witness {
+	w := &witness{t: t, src: newTestSource(tokens...)}
+	w.group = tokencache.NewGroup(tokencache.GroupConfig{MaxQueue: 1, Observer: w.observe})
+	w.cache = newCache(t, w.group, "test", w.src, tokencache.Config{MaxEntries: 1, MaxLoads: 1})
+	return w
+}
+
+func (w *witness) ask(ctx context.Context, token tokencache.Token) {
+	w.cache.AuthenticateToken(ctx, token)
+}
+
+// begin asks in the background, and returns once the load cannot go on.
+func (w *witness) begin(ctx context.Context, name string) <-chan result {
+	ch := async(ctx, w.cache, mustToken(w.t, name, "supersecret"))
+	synctest.Wait()
+	return ch
+}
+
+func (w *witness) observe(ctx context.Context, e tokencache.Event) {
+	w.group.Stats()
+	for range w.group.Caches() {
+	}
+	tokencache.WithMutexHeld(w.group, func() {})
+	nobodys := e.Kind == tokencache.EventDisplacement || e.Cause == tokencache.CauseClosed
+	if value := ctx.Value(ctxKey{}); value != "trace" && !nobodys {
+		w.t.Errorf("%v: the context has the value %v", e.Kind, value)
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.told = append(w.told, w.line(e))
+}
+
+func (w *witness) line(e tokencache.Event) string {
+	line := ""
+	switch e.Kind {
+	case tokencache.EventEviction:
+		line = fmt.Sprint(e.Kind, " ", e.Cause, " ", e.Selectors, " ", e.Evicted)
+	case tokencache.EventDisplacement:
+		line = fmt.Sprint(e.Kind, " ", e.Count)
+	default:
+		line = fmt.Sprint(e.Kind, " ", e.Token, " ", e.Duration, " ", e.Reason)
+	}
+	if noAnswer, ok := errors.AsType[*tokencache.NoAnswerError](e.Err); ok && len(noAnswer.Stack) > 0 {
+		line += " with a stack"
+	}
+	if e.Cache != "test" { // of a group with one cache, this one alone is evicted from
+		w.t.Errorf("%s: the event's cache is %q", line, e.Cache)
+	}
+	if e.Kind == tokencache.EventOverload != errors.Is(e.Err, tokencache.ErrOverloaded) {
+		w.t.Errorf("%s: the event's error is %v", line, e.Err)
+	}
+	return line
 }
 
 // TestObserver hears of each kind of event, once, with what happened, and may call

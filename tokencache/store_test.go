@@ -444,67 +444,89 @@ func TestStaleEndsWhileALoadRuns(t *testing.T) {
 // a later one, of this cache or of another, has had the token remembered. Its caller gets
 // that, and it is not stale.
 func TestFailsBesideASuccess(t *testing.T) {
+	token := mustToken(t, "elastic/fleet-server/token1", "supersecret")
 	for _, test := range []struct {
-		name   string
-		other  bool // the later load is one of the other cache
-		lapsed bool
-		config tokencache.Config
+		name  string
+		later string // the cache that remembers the token by then
+		cfg   tokencache.Config
 	}{
-		{name: "same cache"},
-		{name: "same cache, serve stale", config: tokencache.Config{ServeStale: time.Hour}},
-		{name: "another cache", other: true},
-		{name: "lapsed", lapsed: true},
-		{name: "lapsed, serve stale", lapsed: true, config: tokencache.Config{ServeStale: time.Hour}},
+		{"same cache", "test", tokencache.Config{}},
+		{"same cache, serve stale", "test", tokencache.Config{ServeStale: time.Hour}},
+		{"another cache", "other", tokencache.Config{}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				token := mustToken(t, "elastic/fleet-server/token1", "supersecret")
-				g, gate := tokencache.NewGroup(tokencache.GroupConfig{}), newGate()
-				src, otherSrc := newTestSource(token), newTestSource(token)
-				src.before = func(ctx context.Context, id tokencache.TokenID) error { gate.pass(ctx, id); return errOutage }
-				c, other := newCache(t, g, "test", src, test.config), newCache(t, g, "other", otherSrc, test.config)
-				type answer struct {
-					verdict tokencache.Verdict[any]
-					err     error
+				f := beginFailure(t, token, test.cfg)
+				check(t, f.caches[test.later], token, "ok")
+				v, err := f.end()
+				want := tokencache.Verdict[any]{Token: token.ID(), Cache: test.later, Record: record{Version: 1}, FromMemory: true}
+				if err != nil || v != want {
+					t.Errorf("got %+v, %v, want %+v", v, err, want)
 				}
-				got := make(chan answer, 1)
-				go func() {
-					v, err := g.AuthenticateToken(t.Context(), token)
-					got <- answer{v, err}
-				}()
-				synctest.Wait()
-				c.Evict(t.Context(), tokencache.CauseAsked, named(t, fleet, "token1"))
-				src.before = nil
-				later := c
-				if test.other {
-					later = other
+				if got := f.group.Stats(); got.Confirmed != 2 || got.NoAnswer != 0 {
+					t.Errorf("got %+v, want 2 confirmed of 2", got)
 				}
-				check(t, later, token, "ok")
-				if test.lapsed {
-					g.Lease(time.Now().Add(-time.Second))
-				}
-				close(gate.open)
-				a, want := <-got, tokencache.Verdict[any]{Token: token.ID(), Cache: later.Name(), Record: record{Version: 1}, FromMemory: true}
-				if test.lapsed {
-					if !errors.Is(a.err, errOutage) || a.verdict != (tokencache.Verdict[any]{}) {
-						t.Errorf("got %+v, %v, want %v", a.verdict, a.err, errOutage)
-					}
-				} else if a.err != nil || a.verdict != want {
-					t.Errorf("got %+v, %v, want %+v", a.verdict, a.err, want)
-				}
-				confirmed, hits := uint64(2), uint64(1)
-				if test.lapsed {
-					confirmed, hits = 1, 0
-				}
-				if got := g.Stats(); got.Confirmed != confirmed || got.NoAnswer != 2-confirmed {
-					t.Errorf("got %+v, want %d confirmed of 2", got, confirmed)
-				}
-				if got := later.Stats(); got.Hits != hits || got.Stale != 0 || got.Entries != 1 {
-					t.Errorf("got %+v, want %d hits, none stale", got, hits)
+				if got := f.caches[test.later].Stats(); got.Hits != 1 || got.Stale != 0 || got.Entries != 1 {
+					t.Errorf("got %+v, want one hit, not stale", got)
 				}
 			})
 		})
 	}
+}
+
+// TestFailsAfterALapse: what is remembered does not answer for a load that has failed once
+// the group's lease has lapsed.
+func TestFailsAfterALapse(t *testing.T) {
+	token := mustToken(t, "elastic/fleet-server/token1", "supersecret")
+	for _, stale := range []time.Duration{0, time.Hour} {
+		synctest.Test(t, func(t *testing.T) {
+			f := beginFailure(t, token, tokencache.Config{ServeStale: stale})
+			check(t, f.caches["test"], token, "ok")
+			f.group.Lease(time.Now().Add(-time.Second))
+			if v, err := f.end(); !errors.Is(err, errOutage) || v != (tokencache.Verdict[any]{}) {
+				t.Errorf("ServeStale %v: got %+v, %v, want %v", stale, v, err, errOutage)
+			}
+			if got := f.group.Stats(); got.Confirmed != 1 || got.NoAnswer != 1 {
+				t.Errorf("ServeStale %v: got %+v, want one of 2 confirmed", stale, got)
+			}
+			if got := f.caches["test"].Stats(); got.Hits != 0 || got.Stale != 0 || got.Entries != 1 {
+				t.Errorf("ServeStale %v: got %+v, want no hit", stale, got)
+			}
+		})
+	}
+}
+
+// A failure is a load of the cache test that will fail, and was evicted. Loads that begin
+// after it succeed.
+type failure struct {
+	group  *tokencache.Group
+	caches map[string]*tokencache.Cache[record]
+	end    func() (tokencache.Verdict[any], error) // ends the load, and returns its caller's answer
+}
+
+func beginFailure(t *testing.T, token tokencache.Token, cfg tokencache.Config) *failure {
+	g, gate := tokencache.NewGroup(tokencache.GroupConfig{}), newGate()
+	src := newTestSource(token)
+	src.before = func(ctx context.Context, id tokencache.TokenID) error { gate.pass(ctx, id); return errOutage }
+	caches := map[string]*tokencache.Cache[record]{
+		"test":  newCache(t, g, "test", src, cfg),
+		"other": newCache(t, g, "other", newTestSource(token), cfg),
+	}
+	var verdict tokencache.Verdict[any]
+	var err error
+	answered := make(chan struct{})
+	go func() {
+		defer close(answered)
+		verdict, err = g.AuthenticateToken(t.Context(), token)
+	}()
+	synctest.Wait()
+	caches["test"].Evict(t.Context(), tokencache.CauseAsked, named(t, fleet, "token1"))
+	src.before = nil
+	return &failure{g, caches, func() (tokencache.Verdict[any], error) {
+		close(gate.open)
+		<-answered
+		return verdict, err
+	}}
 }
 
 // TestDisabledAndExpired: of two reasons the first counts.

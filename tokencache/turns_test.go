@@ -466,82 +466,42 @@ func TestRetryAfterGrowsWithTheWork(t *testing.T) {
 }
 
 // TestWhoIsTurnedAway: if the queue is full, and whatever came and went before, a
-// newcomer takes the place of an account that waits with the most loads, and with two
+// newcomer takes the place of a waiter of an account that has the most of them, and two
 // more than its own.
 func TestWhoIsTurnedAway(t *testing.T) {
-	type waiter struct {
-		account int
-		cancel  context.CancelFunc
-		result  <-chan result
-	}
-	const places, accounts = 64, 14
 	for seed := range uint64(20) {
 		synctest.Test(t, func(t *testing.T) {
-			random, turnedAway, refused := rand.New(rand.NewPCG(seed, 0)), 0, 0
-			g, gate := tokencache.NewGroup(tokencache.GroupConfig{MaxQueue: places, MaxWait: time.Hour}), newGate()
-			src := newTestSource()
-			src.before = gate.pass
-			c := newCache(t, g, "test", src, tokencache.Config{MaxLoads: 1, LoadTimeout: time.Hour})
-			slot := begin(t, c, "x/x/x", "supersecret")
-			var waiting []waiter
-			var with [accounts]int
-			gone := func() (gone []int) { // the accounts of those that were turned away since the last call
-				waiting = slices.DeleteFunc(waiting, func(w waiter) bool {
-					select {
-					case r := <-w.result:
-						if !errors.Is(r.err, tokencache.ErrOverloaded) {
-							t.Errorf("got %v", r.err)
-						}
-						gone = append(gone, w.account)
-						return true
-					default:
-						return false
-					}
-				})
-				return gone
-			}
-			for round := range 600 {
-				if len(waiting) > 0 && random.IntN(5) == 0 {
-					i := random.IntN(len(waiting))
-					waiting[i].cancel()
-					synctest.Wait()
-					<-waiting[i].result
-					with[waiting[i].account]--
-					waiting = slices.Delete(waiting, i, i+1)
+			c := newCrowd(t, seed)
+			turnedAway, refused := 0, 0
+			for range 600 {
+				if c.random.IntN(5) == 0 {
+					c.oneGivesUp()
 					continue
 				}
-				account := min(random.IntN(accounts), random.IntN(accounts))
-				ctx, cancel := context.WithCancel(t.Context())
-				defer cancel()
-				before, longest := with, slices.Max(with[:])
-				waiting = append(waiting, waiter{account, cancel, async(ctx, c, mustToken(t, fmt.Sprintf("a/%d/%d", account, round), "supersecret"))})
-				synctest.Wait()
-				with[account]++
-				out := gone()
-				for _, account := range out {
-					with[account]--
-				}
-				full := len(waiting)+len(out)-1 == places
+				before := c.waiters
+				longest, full := slices.Max(before[:]), len(c.callers) == crowdSize
+				newcomer, out := c.oneComes()
 				switch {
-				case full && longest <= before[account]+1:
+				case !full:
+					if len(out) > 0 {
+						t.Fatalf("waiters %v: %d came, and %v were turned away, though there was room", before, newcomer, out)
+					}
+				case longest <= before[newcomer]+1:
 					refused++
-					if !slices.Equal(out, []int{account}) || with != before {
-						t.Fatalf("accounts that waited with %v: got %v turned away, want the newcomer of %d", before, out, account)
+					if !slices.Equal(out, []int{newcomer}) || c.waiters != before {
+						t.Fatalf("waiters %v: %d came, and %v were turned away, want the newcomer", before, newcomer, out)
 					}
-				case full:
+				default:
 					turnedAway++
-					if len(out) != 1 || before[out[0]] != longest || out[0] == account {
-						t.Fatalf("accounts that waited with %v: got %v turned away by %d, want one that waited with %d", before, out, account, longest)
+					if len(out) != 1 || before[out[0]] != longest || out[0] == newcomer {
+						t.Fatalf("waiters %v: %d came, and %v were turned away, want one that had %d", before, newcomer, out, longest)
 					}
-				case len(out) > 0:
-					t.Fatalf("accounts that waited with %v: got %v turned away by %d, though there was a place", before, out, account)
 				}
 			}
 			if turnedAway == 0 || refused == 0 {
 				t.Errorf("%d were turned away, and %d newcomers refused: this shows nothing", turnedAway, refused)
 			}
-			close(gate.open)
-			<-slot
+			c.end()
 		})
 	}
 }
