@@ -95,8 +95,8 @@ func (s *store) obtainLocked(ctx context.Context, token *Token, q *query, at mom
 		custody: custody{secret: token.secret}, alarm: alarm{index: notSet}, done: make(chan struct{}),
 	}
 	l.context.load, l.context.caller = l, ctx
-	l.place = fair.Waiter[Account, *load]{Account: token.id.Account, Name: token.id.Name, Value: l}
-	l.place.Urgent = s.shelf.memory.hints.hasLocked(key, s.shelf.bit(), at.now)
+	l.inQueue = fair.Waiter[Account, *load]{Account: token.id.Account, Name: token.id.Name, Value: l}
+	l.inQueue.Urgent = s.shelf.memory.hints.hasLocked(key, s.shelf.bit(), at.now)
 	if err := l.startLocked(at); err != nil {
 		return nil, err
 	}
@@ -344,7 +344,7 @@ func (l *load) verifyLocked(at moment) {
 	s := l.store
 	l.phase = verifying
 	l.begun.Store(at.pace)
-	if l.place.Urgent {
+	if l.inQueue.Urgent {
 		s.shelf.memory.hints.spendLocked(l.label.key(), s.shelf.bit())
 	}
 	s.work.deadlines.setLocked(l, after(at.pace, s.loadTimeout))

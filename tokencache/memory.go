@@ -121,7 +121,7 @@ func (s *shelf) rememberLocked(t *ticket, l *label, f *fact, now int64, refreshe
 }
 
 // makeWayLocked unlinks what the fact disproves, or takes the place of. It reports
-// whether the fact is to be stored.
+// whether to store the fact.
 func (s *shelf) makeWayLocked(l *label, f *fact, now int64) bool {
 	keep := true
 	for old := range s.ofLocked(l.hash, l.id) {

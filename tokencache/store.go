@@ -48,7 +48,7 @@ func newStore(w *work, name string, cfg Config) *store {
 	return s
 }
 
-// A register is the loads that have not been settled, for those who may join one. Its
+// A register is the loads that are not settled: what a caller may join. Its
 // keys have the secret beside the name: by the name alone, anybody who knows it could
 // keep loads of wrong secrets running, and the callers with the right one would wait for
 // them.

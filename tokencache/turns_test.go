@@ -506,6 +506,77 @@ func TestWhoIsTurnedAway(t *testing.T) {
 	}
 }
 
+const crowdSize = 64 // how many may wait
+
+// A crowd is callers of some accounts that wait for the one slot of a cache.
+type crowd struct {
+	t       *testing.T
+	random  *rand.Rand
+	cache   *tokencache.Cache[record]
+	end     func()
+	callers []caller
+	waiters [14]int // how many callers of each account wait
+	came    int
+}
+
+type caller struct {
+	account int
+	giveUp  context.CancelFunc
+	result  <-chan result
+}
+
+func newCrowd(t *testing.T, seed uint64) *crowd {
+	src, gate := newTestSource(), newGate()
+	src.before = gate.pass
+	g := tokencache.NewGroup(tokencache.GroupConfig{MaxQueue: crowdSize, MaxWait: time.Hour})
+	c := newCache(t, g, "test", src, tokencache.Config{MaxLoads: 1, LoadTimeout: time.Hour})
+	slot := begin(t, c, "x/x/x", "supersecret")
+	return &crowd{
+		t: t, random: rand.New(rand.NewPCG(seed, 0)), cache: c,
+		end: func() { close(gate.open); <-slot },
+	}
+}
+
+// oneComes lets a caller come, and returns its account and those of the callers that were
+// turned away.
+func (c *crowd) oneComes() (account int, turnedAway []int) {
+	account = min(c.random.IntN(len(c.waiters)), c.random.IntN(len(c.waiters)))
+	ctx, cancel := context.WithCancel(c.t.Context())
+	c.t.Cleanup(cancel)
+	token := mustToken(c.t, fmt.Sprintf("a/%d/%d", account, c.came), "supersecret")
+	c.came++
+	c.callers = append(c.callers, caller{account, cancel, async(ctx, c.cache, token)})
+	c.waiters[account]++
+	synctest.Wait()
+	c.callers = slices.DeleteFunc(c.callers, func(w caller) bool {
+		select {
+		case r := <-w.result:
+			if !errors.Is(r.err, tokencache.ErrOverloaded) {
+				c.t.Errorf("got %v", r.err)
+			}
+			turnedAway = append(turnedAway, w.account)
+			c.waiters[w.account]--
+			return true
+		default:
+			return false
+		}
+	})
+	return account, turnedAway
+}
+
+// oneGivesUp lets one of the callers give up, if there is one.
+func (c *crowd) oneGivesUp() {
+	if len(c.callers) == 0 {
+		return
+	}
+	i := c.random.IntN(len(c.callers))
+	c.callers[i].giveUp()
+	synctest.Wait()
+	<-c.callers[i].result
+	c.waiters[c.callers[i].account]--
+	c.callers = slices.Delete(c.callers, i, i+1)
+}
+
 // TestColdStart: 4 000 clients send the tokens of one account, or of a thousand, after a
 // restart, to a source that reads eight at a time. With fast hashes nobody is turned away.
 func TestColdStart(t *testing.T) {

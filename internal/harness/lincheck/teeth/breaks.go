@@ -281,7 +281,7 @@ var breaks = []brk{
 	{"let a hint count again and again", hintsGo,
 		" && known.spent&bit == 0 && bit != 0", " && bit != 0"},
 	{"queue hinted loads with all others", loadGo,
-		"	l.place.Urgent = s.shelf.memory.hints.hasLocked(key, s.shelf.bit(), at.now)\n", ""},
+		"	l.inQueue.Urgent = s.shelf.memory.hints.hasLocked(key, s.shelf.bit(), at.now)\n", ""},
 	{"go on with a flow that was freed", queueGo,
 		"		f = q.flow(w.Account) // it may have been the last of this flow\n", ""},
 	{"give each turn to the same account", queueGo,
