@@ -39,9 +39,10 @@ func TestPages(t *testing.T) {
 }
 
 // TestPageWidth: pages are wrapped at one width, so that a change shows as the lines that
-// it changes. Tables, pictures and code are as wide as they need to be.
+// it changes. A changed word may go beyond it; tables, pictures and code are as wide as
+// they need to be.
 func TestPageWidth(t *testing.T) {
-	const width = 140
+	const width, beyond = 140, 20
 	pages, err := filepath.Glob("docs/*.md")
 	if err != nil || len(pages) < 5 {
 		t.Fatalf("got pages %v, %v", pages, err)
@@ -52,7 +53,7 @@ func TestPageWidth(t *testing.T) {
 				continue // code
 			}
 			for line := range strings.Lines(part) {
-				if wide := strings.HasPrefix(line, "|") || strings.HasPrefix(line, "!["); !wide && utf8.RuneCountInString(line) > width+len("\n") {
+				if wide := strings.HasPrefix(line, "|") || strings.HasPrefix(line, "!["); !wide && utf8.RuneCountInString(line) > width+beyond {
 					t.Errorf("%s: wrap at %d columns: %s", page, width, line)
 				}
 			}
