@@ -14,7 +14,7 @@ import (
 type view struct {
 	tokens *tokens
 	err    error   // with Config.FailClosed: why there are no tokens
-	before *tokens // where there is an error: the tokens before it, as need asks whether a text lacks any
+	before *tokens // if there is an error, the tokens before it: need asks whether a text lacks any
 }
 
 // lastGood returns the tokens of the last text that was good.

@@ -251,7 +251,7 @@ func (w *watch) draft(who reader, now fs.FileInfo) *draft {
 	same, news := true, true
 	if w.known.loaded && who != editing && w.last.size() == w.known.seen.size() {
 		d.seen, same = w.read(io.Discard, w.hurried)
-		news = same && !w.unchanged(d) // or nothing is to be parsed
+		news = same && !w.unchanged(d) // or there is nothing to parse
 	}
 	if news {
 		d.seen, same = w.readDraft(d, who)
@@ -346,7 +346,7 @@ func (w *watch) need(who reader, d *draft, now fs.FileInfo) time.Duration {
 // old returns the tokens of the last text that was good.
 func (f *File) old() *tokens { return f.view.Load().lastGood() }
 
-// emptied reports whether a text has no tokens where there were some.
+// emptied reports whether a text has no tokens although there were some.
 func (f *File) emptied(doc *document) bool { return doc.tokens.len() == 0 && f.old().len() > 0 }
 
 // gone returns how many tokens a text lacks, or has with another hash.

@@ -21,12 +21,12 @@ type sighting struct {
 
 	// What only a look that read the file knows:
 
-	unread  error  // why the file could not be read
-	folder  string // the folder that the file is in, links followed
-	length  int64  // of the text
-	content uint64 // a hash of the text, with the File's own seed
-	grown   bool   // whether the text begins with the earlier one that it was compared with
-	settled bool   // whether another text would show in info
+	unread    error  // why the file could not be read
+	folder    string // the folder that the file is in, links followed
+	length    int64  // of the text
+	content   uint64 // a hash of the text, with the File's own seed
+	grown     bool   // whether the text begins with the earlier one that it was compared with
+	wouldShow bool   // whether another text would show in info
 }
 
 // missing reports whether there is no file.

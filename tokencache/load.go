@@ -290,9 +290,9 @@ func (l *load) landLocked(at moment) (goesOn, hash bool) {
 	return l.hashLocked(at)
 }
 
-// checkExpiry refuses a token that has expired since its source was asked: a caller who
-// has joined meanwhile may have come after the expiry. If it is the previous secret that
-// has ended, nothing follows for the name (TestExpiredBeforeTheMutex).
+// checkExpiry refuses a token that has expired since its source was asked: a caller
+// that has joined meanwhile may have come after the expiry. If it is the previous
+// secret that has ended, nothing follows for the name (TestExpiredBeforeTheMutex).
 func (l *load) checkExpiry(now int64) {
 	out := &l.reply.outcome
 	if out.err != nil || out.reason != 0 || out.dies > now {
