@@ -94,7 +94,7 @@ func (w *world) wipeServer() string {
 	w.until(time.Minute, "another server leads", func() bool {
 		for _, s := range w.servers {
 			var state serverState
-			if s.tell("/state", &state) == nil && state.Leads {
+			if s.query("/state", &state) == nil && state.Leads {
 				return true
 			}
 		}
