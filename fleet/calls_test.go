@@ -280,12 +280,12 @@ func TestWhichErrorIsTold(t *testing.T) {
 				_, _, read := node.Index().Get(ctx, account.TokenID("t0"))
 				w.failing(tt.fail)
 				uses := map[tokencache.TokenID]time.Time{account.TokenID("t0"): time.Now()}
-				w.failing(func(ctx context.Context, n int, key string) error {
+				w.failing(func(ctx context.Context, _ int, key string) error {
 					if !strings.HasPrefix(key, "note.") || strings.Contains(key, " ") { // it is read
 						return nil
 					}
 					w.mu.Lock()
-					n = 0
+					n := 0
 					for _, c := range w.calls {
 						if c.what == "append" && strings.HasPrefix(c.key, "note.") {
 							n++
