@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -77,6 +78,36 @@ func TestLeaseArithmetic(t *testing.T) {
 	}
 }
 
+func TestKeptFor(t *testing.T) {
+	for _, tt := range []struct {
+		entry fleetlog.Entry
+		lease time.Duration
+		want  time.Duration
+	}{
+		{fleetlog.Entry{Key: "evict.x"}, time.Minute, 3 * time.Minute},
+		{fleetlog.Entry{Key: "doc.a.b.c"}, time.Minute, 0},
+		{fleetlog.Entry{Key: "doc.a.b.c", Delete: true}, time.Minute, time.Hour},
+		{fleetlog.Entry{Key: "doc.a.b.c", Delete: true}, 30 * time.Minute, 90 * time.Minute},
+	} {
+		if got := keptFor(tt.entry, tt.lease); got != tt.want {
+			t.Errorf("%s, deleted %v, at a lease of %v: %v, want %v", tt.entry.Key, tt.entry.Delete, tt.lease, got, tt.want)
+		}
+	}
+}
+
+// TestLongestLease: a node keeps what it writes for the longest lease that it knows of.
+func TestLongestLease(t *testing.T) {
+	n := &Node{cfg: Config{Lease: 3}}
+	for _, tt := range []struct{ learned, want time.Duration }{{0, 3}, {2, 3}, {5, 5}, {4, 5}, {9, 9}} {
+		if n.learnLease(tt.learned); n.lease() != tt.want {
+			t.Errorf("after it has learned of %d: %d, want %d", tt.learned, n.lease(), tt.want)
+		}
+	}
+	if n.cfg.Lease = 20; n.lease() != 20 {
+		t.Errorf("configured with 20: %d", n.lease())
+	}
+}
+
 func TestJoins(t *testing.T) {
 	for _, tt := range []struct {
 		name, meta string
@@ -102,7 +133,7 @@ func TestJoins(t *testing.T) {
 				tt.cfg.version = 1
 			}
 			meta, err := tt.cfg.joins([]byte(tt.meta))
-			if !errors.Is(err, tt.want) || err == nil && meta.Log != "L" {
+			if !errors.Is(err, tt.want) || err == nil && meta.Log != "L" || err != nil && strings.Contains(err.Error(), "%!") {
 				t.Errorf("got %+v, %v, want %v", meta, err, tt.want)
 			}
 		})

@@ -148,13 +148,7 @@ func (n *Node) unconfirmed(c *change, why error) ([]evict.Node, error) {
 // carry appends, and appends anew what a log that was replaced has lost.
 func (n *Node) carry(ctx context.Context, entry fleetlog.Entry, current *atomic.Pointer[change]) ([]evict.Node, error) {
 	for {
-		switch {
-		case strings.HasPrefix(entry.Key, docPrefix) && !entry.Delete:
-		case entry.Delete:
-			entry.TTL = max(keep*n.lease(), keepDeleted)
-		default:
-			entry.TTL = keep * n.lease()
-		}
+		entry.TTL = keptFor(entry, n.lease())
 		c := n.expect(entry)
 		current.Store(c)
 		nodes, err := n.attempt(ctx, c)
@@ -168,6 +162,18 @@ func (n *Node) carry(ctx context.Context, entry fleetlog.Entry, current *atomic.
 		}
 		entry.ID = n.cfg.newID()
 		entry.Key = kind + "." + entry.ID
+	}
+}
+
+// keptFor returns for how long the log has to keep a change; zero: without end.
+func keptFor(entry fleetlog.Entry, lease time.Duration) time.Duration {
+	switch {
+	case entry.Delete:
+		return max(keep*lease, keepDeleted)
+	case strings.HasPrefix(entry.Key, docPrefix):
+		return 0
+	default:
+		return keep * lease
 	}
 }
 

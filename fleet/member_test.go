@@ -60,6 +60,15 @@ func TestMembers(t *testing.T) {
 		a.knows(t, "a")
 		a.beat(t, "z1.1", `{"name":"_"}`)
 		a.knows(t, "_", "a") // sorted by name
+		a.beat(t, "z3.1", `{"name":"_"}`)
+		a.beat(t, "z2.1", `{"name":"_"}`)
+		var got []string
+		for _, m := range a.Members() {
+			got = append(got, m.ID)
+		}
+		if diff := cmp.Diff([]string{"z1", "z2", "z3", a.Status().ID}, got); diff != "" {
+			t.Errorf("sorted by name, and then by ID (-want +got):\n%s", diff)
+		}
 	})
 }
 

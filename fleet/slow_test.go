@@ -80,12 +80,14 @@ func TestSlowLog(t *testing.T) {
 		others int
 		away   time.Duration // each message is so long on its way
 		each   time.Duration // one message in so long
+		asks   time.Duration // each request is so long on its way
 		joins  int64         // how many sessions it takes until it stays
 	}{
 		{name: "alone, one message in 15 % of a lease", each: part(15), joins: 1},
 		{name: "alone, one message in 25 % of a lease", each: part(25), joins: 2},
 		{name: "one of three, 15 % of a lease away", others: 2, away: part(15), joins: 1},
 		{name: "one of three, 30 % of a lease away", others: 2, away: part(30), joins: 2},
+		{name: "one of three, which takes 15 % of a lease to ask", others: 2, asks: part(15), joins: 1},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -97,10 +99,7 @@ func TestSlowLog(t *testing.T) {
 				}
 				conn := distant{log.Connect(), tt.away}
 				conn.Delay = func(what string) time.Duration {
-					if what == "deliver" {
-						return tt.each
-					}
-					return 0
+					return map[string]time.Duration{"deliver": tt.each, "request": tt.asks}[what]
 				}
 				var sessions, reopened atomic.Int64
 				node, err := fleet.NewWith(conn, &recorder{}, fleet.Config{Name: "slow", Observer: func(e fleet.Event) {

@@ -22,6 +22,7 @@ var (
 	lasts    = flag.Duration("for", 50*time.Second, "for how long faults begin")
 	seed     = flag.Uint64("seed", 0, "chooses the faults; zero: at random")
 	only     = flag.String("fault", "", "a part of the names of the faults to have; empty: all")
+	oneLease = flag.Duration("lease", 0, "the lease of all fleets; zero: 3s, and 12s every other time in the long mode. A busy machine needs the longer one")
 	networks = flag.String("net", "", "proxies or namespaces; empty: namespaces every other time, where that can be done")
 )
 
@@ -340,6 +341,9 @@ func chooseNetwork(rng *rand.Rand, number int) bool {
 // chooseLease returns a lease that elections outlast, so that nodes lapse, or, in the
 // long mode, one that outlasts elections.
 func chooseLease(rng *rand.Rand) time.Duration {
+	if *oneLease > 0 {
+		return *oneLease
+	}
 	if *lasts > 5*time.Minute && rng.IntN(2) == 0 {
 		return 12 * time.Second
 	}
