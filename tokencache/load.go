@@ -330,7 +330,7 @@ func (l *load) hashLocked(at moment) (goesOn, hash bool) {
 }
 
 // turnAway ends the load, as there is no place to wait for a turn. It is rare, and
-// must not lend its frame to the way of every load: see do.
+// must not add its frame to the stack of every load: see do.
 //
 //go:noinline
 func (l *load) turnAway(pace int64) {

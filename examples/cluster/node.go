@@ -24,11 +24,11 @@ type natsConfig struct {
 
 func (c *natsConfig) register(flags *flag.FlagSet) {
 	flags.StringVar(&c.creds, "nats-creds", "", "credentials file for NATS (default: what the URL says)")
-	flags.StringVar(&c.ca, "nats-ca", "", "file with the certificate authorities of the NATS servers, PEM (default: the system's; TLS where a server asks for it)")
+	flags.StringVar(&c.ca, "nats-ca", "", "file with the certificate authorities of the NATS servers, PEM (default: the system's; TLS if a server asks for it)")
 	flags.StringVar(&c.cert, "nats-cert", "", "file with the client's certificate for NATS, PEM")
 	flags.StringVar(&c.key, "nats-key", "", "file with the key of -nats-cert, PEM")
 	flags.StringVar(&c.log.Bucket, "bucket", "svctoken", "name of the log: the key-value bucket that holds it")
-	flags.IntVar(&c.log.Replicas, "replicas", 3, "how many NATS servers keep the log, where it is made here")
+	flags.IntVar(&c.log.Replicas, "replicas", 3, "how many NATS servers keep the log, if it is made here")
 	flags.BoolVar(&c.log.Existing, "existing", false, "join a log that exists, and make none")
 }
 

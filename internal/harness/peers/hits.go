@@ -84,7 +84,7 @@ func ask(name string, h *Host, headers []string, refused bool) turns.Contestant 
 
 // Hits compares hits, from the Authorization header to the verdict, with their floors
 // and with the peers. Those whose names begin with bare get a plaintext key: they
-// neither parse a bearer nor hash a secret, and no token cache should be used so.
+// neither parse a bearer nor hash a secret, and no token cache should be used this way.
 func Hits(rounds int) Comparison {
 	var contestants []turns.Contestant
 	for _, n := range SecretLengths {
