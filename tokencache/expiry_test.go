@@ -3,6 +3,7 @@ package tokencache_test
 import (
 	"context"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/svctoken/svctoken/tokencache"
@@ -56,4 +57,30 @@ func TestExpiredBeforeTheMutex(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestExpiryMovedWhileALoadRuns: a load has read a token that has expired meanwhile. A
+// caller that comes now does not join it, but asks anew: the expiry may have been moved.
+func TestExpiryMovedWhileALoadRuns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		token, reads := mustToken(t, "a/b/c", "supersecret"), 0
+		src := asked(func(context.Context, tokencache.TokenID) (tokencache.Answer[record], error) {
+			reads++
+			if reads > 1 {
+				return tokencache.Answer[record]{Held: true, Verify: func(tokencache.Secret) bool { return true }}, nil
+			}
+			return tokencache.Answer[record]{Held: true, Expires: time.Now().Add(5 * time.Second), Verify: func(tokencache.Secret) bool {
+				time.Sleep(7 * time.Second)
+				return true
+			}}, nil
+		})
+		c := solo(t, src, tokencache.Config{})
+		first := async(t.Context(), c, token)
+		time.Sleep(6 * time.Second)
+		check(t, c, token, "ok")
+		expect(t, first, nil)
+		if reads != 2 {
+			t.Errorf("%d reads, want 2", reads)
+		}
+	})
 }

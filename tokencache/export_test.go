@@ -235,6 +235,21 @@ func (g *Group) held(selected selection, now func() time.Duration) (held []time.
 	return held
 }
 
+// WatchChanges returns a function that waits until another change of a source is counted, and
+// reports whether what the cache remembers of the token is still confirmed then.
+func WatchChanges[R any](c *Cache[R], token Token) (wait func() bool) {
+	g := c.group
+	q := g.newQuery(&token)
+	var v Verdict[any]
+	e, _ := g.find(c.store, &q, &v)
+	n := g.memory.changes.Load()
+	return func() bool {
+		for g.memory.changes.Load() == n {
+		}
+		return e.live()
+	}
+}
+
 // A Mutex is the group's kind of mutex.
 type Mutex struct{ mutex }
 

@@ -199,3 +199,27 @@ func TestListIsOneInstant(t *testing.T) {
 		t.Errorf("got %d hits before the instant, %d after it, want 4 and 0", before, after)
 	}
 }
+
+// TestChangesAreCountedAfterTheirInstant: a reader that finds a change of a source counted
+// does not find what it has evicted: memory would refuse a token that has moved.
+func TestChangesAreCountedAfterTheirInstant(t *testing.T) {
+	token := mustToken(t, "elastic/fleet-server/token1", "supersecret")
+	c := solo(t, newTestSource(token), tokencache.Config{})
+	sels := []tokencache.Selector{named(t, fleet, "token1")}
+	for i := range 2000 { // to note them takes its time, and nothing may be seen meanwhile
+		sels = append(sels, all(t, tokencache.Account{Namespace: "other", Service: fmt.Sprint("a", i)}))
+	}
+	for began := time.Now(); time.Since(began) < time.Second/2; {
+		check(t, c, token, "ok")
+		wait, waiting, seen := tokencache.WatchChanges(c, token), make(chan struct{}), make(chan bool)
+		go func() {
+			close(waiting)
+			seen <- wait()
+		}()
+		<-waiting
+		c.Evict(t.Context(), tokencache.CauseSource, sels...)
+		if <-seen {
+			t.Fatal("a change was counted before its instant")
+		}
+	}
+}
