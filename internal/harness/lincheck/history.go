@@ -351,7 +351,7 @@ func (w *world) token(slot int, rng *rand.Rand) (tokencache.Token, version) {
 		v = foreign
 		if last := int(w.last[slot].Load()); rng.IntN(10) > 0 {
 			v = version(1 + rng.IntN(last))
-			if w.profile.rotates {
+			if w.profile.rotates || w.profile.lingers {
 				v = version(max(1, last-rng.IntN(3)))
 			}
 		}
@@ -378,7 +378,7 @@ func callContext(rng *rand.Rand) (context.Context, context.CancelFunc) {
 }
 
 func (w *world) authenticate(client int, rng *rand.Rand) {
-	slot := rng.IntN(w.slots())
+	slot := w.slot(rng)
 	token, v := w.token(slot, rng)
 	ctx, cancel := callContext(rng)
 	defer cancel()
@@ -398,6 +398,15 @@ func (w *world) authenticate(client int, rng *rand.Rand) {
 	}
 }
 
+// slot returns a slot at random. While a source lingers, most calls are about one token,
+// so that some come after it has expired, and meet the load.
+func (w *world) slot(rng *rand.Rand) int {
+	if w.profile.lingers && rng.IntN(4) > 0 {
+		return 0
+	}
+	return rng.IntN(w.slots())
+}
+
 // slots returns how many there are.
 func (w *world) slots() int { return len(w.caches) * tokens }
 
@@ -413,7 +422,7 @@ func (p *profile) inOrder() bool { return p.ordered || p.rotates }
 // cache that remembers: it says nothing of the cache before. Any other answer is
 // an instant in each cache that was asked, within the same call.
 func (w *world) authenticateInGroup(client int, rng *rand.Rand) {
-	slot := rng.IntN(w.slots())
+	slot := w.slot(rng)
 	token, v := w.token(slot, rng)
 	moves := &w.moves[slot%tokens]
 	before := moves.finished.Load()
@@ -456,7 +465,7 @@ func (w *world) authenticateInGroup(client int, rng *rand.Rand) {
 
 // write makes a source say something else, and may evict the token afterwards.
 func (w *world) write(client int, rng *rand.Rand, thenEvict bool) {
-	slot := rng.IntN(w.slots())
+	slot := w.slot(rng)
 	if w.profile.one {
 		slot %= tokens
 	}

@@ -179,7 +179,7 @@ func (s *plain) verify(token int, v version, expires time.Time) func(tokencache.
 		secret = secretOf(slot(s.cache, token), v)
 	}
 	return func(presented tokencache.Secret) bool {
-		for s.profile.lingers && time.Now().Before(expires.Add(20*time.Microsecond)) {
+		for s.profile.lingers && time.Now().Before(expires.Add(100*time.Microsecond)) {
 			yield(1)
 		}
 		slow()
