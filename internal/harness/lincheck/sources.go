@@ -264,7 +264,10 @@ func (f *file) change(token int, says saying) versions {
 	if err := f.write(f.Path()); err != nil {
 		panic(err)
 	}
-	if err := f.Reload(); err != nil {
+	switch err := f.Reload(); {
+	case errors.Is(err, tokencache.ErrClosed):
+		return 0 // nobody reads it any more
+	case err != nil:
 		panic(err)
 	}
 	return only(version(token))
