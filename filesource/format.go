@@ -142,9 +142,9 @@ var (
 	errLong    = fmt.Errorf("the qualified name before the colon must have at most %d bytes", longestName)
 )
 
-// add adds a trimmed token line, and returns its qualified name, or nothing where
-// the line is bad. A hash that is to be skipped is a warning, and leaves an
-// earlier good line in force. Nothing of the line is kept but a copy.
+// add adds a trimmed token line, and returns its qualified name, or nothing if the line
+// is bad. A hash that is to be skipped is a warning, and leaves an earlier good line in
+// force. Nothing of the line is kept but a copy.
 func (d *document) add(number int, line string) (name string) {
 	colon, err := checkName(line)
 	if err != nil {

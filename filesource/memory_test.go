@@ -108,7 +108,7 @@ func changeOneLine(t *testing.T, path string, size int64) {
 	}
 }
 
-// resetPeak makes residentPeak begin anew, where the system lets it.
+// resetPeak makes residentPeak begin anew, if the system lets it.
 func resetPeak(t *testing.T) {
 	t.Helper()
 	debug.FreeOSMemory()

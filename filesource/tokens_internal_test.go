@@ -111,8 +111,8 @@ func TestNoTokens(t *testing.T) {
 	}
 }
 
-// TestNamesWithOneTag: names are told apart where the hash does not, also those that begin
-// alike.
+// TestNamesWithOneTag: names are told apart if the hash does not do it, also those that
+// begin alike.
 func TestNamesWithOneTag(t *testing.T) {
 	s := setOf(nil, "a/b/c:x", "a/b/cc:y")
 	for _, name := range []string{"a/b/c", "a/b/cc"} {

@@ -99,7 +99,7 @@ func TestWhyAGroupForgets(t *testing.T) {
 	})
 }
 
-// heard counts who listens at a log.
+// heard counts the listeners of a log.
 type heard struct {
 	*fleettest.Conn
 	listens atomic.Int64

@@ -142,7 +142,7 @@ type sample struct {
 	last fleetlog.Position
 }
 
-// A slot is where one node runs, one process after the other.
+// A slot runs one node, one process after the other.
 type slot struct {
 	w      *world
 	number int

@@ -7,9 +7,9 @@ import (
 	"time"
 )
 
-// A loadContext is the context that a source gets. It has the values of the caller
-// who started the load, but neither its deadline nor its end: others may wait
-// longer. It ends when the load is settled, or reading takes too long.
+// A loadContext is the context that a source gets. It has the values of the caller that
+// started the load, but neither its deadline nor its end: others may wait longer. It
+// ends when the load is settled, or reading takes too long.
 //
 // Behind it is one of the standard library's, so that a context which a source
 // derives costs no goroutine. It is made when the source first needs it: for a source

@@ -19,10 +19,9 @@ type hitCounter struct {
 
 const stripes = 64
 
-// stripe picks a stripe. It uses unsafe to learn where a local variable lives,
-// as a number that is never made a pointer again: goroutines that run at the same
-// time are on different stacks, and the language offers nothing else that differs
-// between cores.
+// stripe picks a stripe. It uses unsafe to learn the address of a local variable, as a
+// number that is never made a pointer again: goroutines that run at the same time are
+// on different stacks, and the language offers nothing else that differs between cores.
 func stripe() int {
 	var local byte
 	page := uint64(uintptr(unsafe.Pointer(&local))) >> 11

@@ -1,8 +1,8 @@
 package tokencache
 
-// Custody is who overwrites a load's secret: the caller it was decoded for, or the
-// load, if it still uses the secret when that caller has gone. Guarded by the memory's
-// mutex, except for the secret itself.
+// Custody says which of two overwrites a load's secret: the caller it was decoded for,
+// or the load, if it still uses the secret when that caller has gone. Guarded by the
+// memory's mutex, except for the secret itself.
 type custody struct {
 	secret Secret
 	over   bool // nothing of the load uses the secret any more

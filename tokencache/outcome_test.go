@@ -50,7 +50,7 @@ func TestReasonNames(t *testing.T) {
 	}
 }
 
-// TestNoAnswerTexts: what Err says where a source gives no answer.
+// TestNoAnswerTexts: what Err says if a source gives no answer.
 func TestNoAnswerTexts(t *testing.T) {
 	token := mustToken(t, "a/a/a", "supersecret")
 	for _, test := range []struct {

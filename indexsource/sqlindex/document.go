@@ -20,7 +20,7 @@ type columns struct {
 	hash, previous                             sql.NullString
 }
 
-// targets are where documentColumns are read to.
+// targets are the variables that documentColumns are read into.
 func (c *columns) targets() []any {
 	return []any{&c.created, &c.creator, &c.enabled, &c.expires, &c.rotated, &c.rotatedBy, &c.previousExpires}
 }

@@ -89,8 +89,8 @@ func (s *server) healthWatched() bool {
 // metricsRoute is compared as it is spelt, as all routes are.
 var metricsRoute = eswire.NewPattern("/metrics")
 
-// serveMetrics serves the metrics, and the health, on an address of their own, and returns
-// where, and what ends it.
+// serveMetrics serves the metrics, and the health, on an address of their own, and
+// returns the URL, and a function that ends it.
 func (s *server) serveMetrics(address string) (url string, stop func(), err error) {
 	listener, err := net.Listen("tcp", address)
 	if err != nil {

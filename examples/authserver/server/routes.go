@@ -150,7 +150,7 @@ func (s *server) serve(route route, w http.ResponseWriter, r *http.Request) {
 	route.handle(w, r.WithContext(ctx), c)
 }
 
-// lookUpPath is where the page's form asks for tokens.
+// lookUpPath is the path at which the page's form asks for tokens.
 const lookUpPath = "/_look_up"
 
 // wrong returns what is wrong with the request itself.

@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// A listening is where the server listens, and how clients come to trust it.
+// A listening is the server's address, and how clients come to trust it.
 type listening struct {
 	net.Listener
 	scheme      string

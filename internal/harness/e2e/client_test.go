@@ -35,7 +35,7 @@ func start(t *testing.T, args ...string) *e2e.Authserver {
 	return s
 }
 
-// require skips the test where a program is missing, but not in CI.
+// require skips the test if a program is missing, but not in CI.
 func require(t *testing.T, programs ...string) string {
 	t.Helper()
 	for _, program := range programs {

@@ -19,7 +19,7 @@ var fleetServerVersions = []string{"8.19.7", "9.5.2"}
 
 // TestFleetServerStart does what fleet-server does before it starts anything else
 // when an agent runs it: it asks, as a service account, which version of
-// Elasticsearch there is, and goes no further where that is older than its own.
+// Elasticsearch there is, and goes no further if that is older than its own.
 //
 // Its packages are internal, and its module cannot be imported. So this is written
 // after its source, https://github.com/elastic/fleet-server at v9.5.2: the client's

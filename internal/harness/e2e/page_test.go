@@ -102,8 +102,8 @@ func (b *browser) await(parts ...string) {
 	}
 }
 
-// poll waits until the condition is true. It asks again where the page has given
-// way to the next one meanwhile.
+// poll waits until the condition is true. It asks again if the page has given way to
+// the next one meanwhile.
 func (b *browser) poll(condition string) {
 	b.t.Helper()
 	deadline := time.Now().Add(15 * time.Second)
@@ -130,7 +130,7 @@ func (b *browser) tab(id string) {
 	b.t.Fatalf("the keyboard does not reach %s", id)
 }
 
-// screenshot keeps a picture of the whole page where SCREENSHOTS names a folder.
+// screenshot keeps a picture of the whole page if SCREENSHOTS names a folder.
 func (b *browser) screenshot(name string) {
 	b.t.Helper()
 	dir := os.Getenv("SCREENSHOTS")

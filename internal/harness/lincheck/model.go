@@ -135,7 +135,7 @@ type input struct {
 	ending  ending   // end
 	any     bool     // authenticate: all versions have the same secret
 	ordered bool     // authenticate: each write of the token ends before the next one begins
-	call    calls    // miss, authenticate: the one bit of this call, where an eviction of the slot ran during a part of it
+	call    calls    // miss, authenticate: the one bit of this call, if an eviction of the slot ran during a part of it
 	cache   int      // closeCache
 	lapsed  bool     // lease: it lapses
 }

@@ -34,7 +34,7 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// reconcile has the operator make a token for Kibana, as it does when a Kibana is
+// reconcile makes the operator create a token for Kibana, as it does when a Kibana is
 // associated with an Elasticsearch, and returns the token as Kibana gets it, and the
 // service_tokens file as Elasticsearch does.
 func reconcile(t *testing.T) (bearer string, file []byte) {
@@ -143,7 +143,7 @@ func open(t *testing.T, s *e2e.Authserver, auth esclient.BasicAuth) esclient.Cli
 	return client
 }
 
-// status sends a request through the client, with a bearer where there is one, and
+// status sends a request through the client, with a bearer if there is one, and
 // returns the status of its answer.
 func status(t *testing.T, client esclient.Client, method, path, bearer string) int {
 	t.Helper()
