@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -75,6 +77,25 @@ func TestLeaseArithmetic(t *testing.T) {
 	until := at(testLease)
 	if got := renewAt(until, testLease); !got.Equal(at(testLease / 5)) {
 		t.Errorf("it is renewed %v after it began", got.Sub(t1))
+	}
+}
+
+// TestRaise: in whatever order they come, the highest value stays.
+func TestRaise(t *testing.T) {
+	for range 200 {
+		var to atomic.Uint64
+		var all sync.WaitGroup
+		for i := range 8 {
+			all.Go(func() {
+				for j := range 50 {
+					raise(&to, uint64(8*j+i))
+				}
+			})
+		}
+		all.Wait()
+		if got := to.Load(); got != 8*49+7 {
+			t.Fatalf("got %d", got)
+		}
 	}
 }
 

@@ -248,6 +248,34 @@ func TestPauses(t *testing.T) {
 	})
 }
 
+// TestFollowersPause: a follower that fails at once is opened after a hundredth of a lease,
+// then after twice as long each time.
+func TestFollowersPause(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, _ := watchedNode(t)
+		time.Sleep(simLease/5 + time.Millisecond) // a heartbeat is not due for three seconds
+		w.take("")
+		w.failing(func(_ context.Context, _ int, key string) error {
+			if strings.ContainsAny(key, "abcdefghijklmnopqrstuvwxyz") {
+				return nil
+			}
+			return errDisk // what follows has a number
+		})
+		w.Break()
+		time.Sleep(simLease/5 - time.Second/4)
+		var got []int64
+		for _, c := range w.take("") {
+			if c.what == "follow" {
+				got = append(got, (c.at - simLease/5).Round(10*time.Millisecond).Milliseconds())
+			}
+		}
+		if diff := cmp.Diff([]int64{150, 300, 600, 1200, 2400}, got); diff != "" {
+			t.Errorf("in milliseconds (-want +got):\n%s", diff)
+		}
+		w.failing(nil)
+	})
+}
+
 // TestWhichErrorIsTold: of several errors of the log the last one before the call's end.
 func TestWhichErrorIsTold(t *testing.T) {
 	first, later, end := errors.New("first"), errors.New("later"), errors.New("at the end")

@@ -183,11 +183,7 @@ func (n *Node) lease() time.Duration {
 	return max(time.Duration(n.longest.Load()), n.cfg.Lease)
 }
 
-func (n *Node) learnLease(lease time.Duration) {
-	for longest := n.longest.Load(); int64(lease) > longest && !n.longest.CompareAndSwap(longest, int64(lease)); {
-		longest = n.longest.Load()
-	}
-}
+func (n *Node) learnLease(lease time.Duration) { raise(&n.longest, uint64(lease)) }
 
 func (n *Node) attempt(ctx context.Context, c *change) ([]evict.Node, error) {
 	failed := func(err error) { n.note(c, err) }

@@ -56,6 +56,9 @@ func TestEventsOfANode(t *testing.T) {
 			return map[string]time.Duration{"request": 10 * time.Millisecond, "reply": 10 * time.Millisecond}[what]
 		}
 		node, err := fleet.NewWith(f, &recorder{}, fleet.Config{Name: "a", Observer: func(e fleet.Event) {
+			if e.Kind == fleet.EventJoinFailed && (!errors.Is(e.Err, errDisk) || !strings.HasPrefix(e.Err.Error(), "fleet: join: ")) {
+				t.Errorf("it did not join: %v", e.Err)
+			}
 			if e.Node == "" || e.Kind != fleet.EventJoinFailed && e.Position == 0 {
 				t.Errorf("got %+v", e)
 			}
@@ -126,12 +129,15 @@ func TestDocumentsOfOtherTools(t *testing.T) {
 			for what, err := range map[string]error{
 				"get": third(a.Index().Get(ctx, id)), "disable": a.Index().SetEnabled(ctx, id, false), "rotate": second(a.Index().Rotate(ctx, id, 0, "")),
 			} {
-				if err == nil || !strings.HasPrefix(err.Error(), "fleet: document elastic/fleet-server/"+name+": ") || strings.Contains(err.Error(), "unless") {
+				if err == nil || !strings.HasPrefix(err.Error(), "fleet: document elastic/fleet-server/"+name+": ") || strings.Contains(err.Error(), "unless") || strings.Contains(err.Error(), "%!") {
 					t.Errorf("%s %s: %v", what, name, err)
 				}
 			}
 			if _, err := a.Index().Create(ctx, id, ""); !errors.Is(err, tokencache.ErrExists) {
 				t.Errorf("create %s: %v", name, err)
+			}
+			if doc, ok, err := a.Index().Get(ctx, id); ok || doc.Enabled {
+				t.Errorf("get %s: %+v, %v, %v", name, doc, ok, err)
 			}
 		}
 		for _, name := range []string{"z", "y"} {
@@ -151,6 +157,25 @@ func TestDocumentsOfOtherTools(t *testing.T) {
 		}
 		if err := a.Index().Delete(ctx, account.TokenID("bad")); err != nil {
 			t.Errorf("delete what cannot be read: %v", err)
+		}
+	})
+}
+
+// TestCreatedMeanwhile: a token that another node creates at the same time exists.
+func TestCreatedMeanwhile(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, node, b, _ := failingNode(t, fleet.Config{})
+		id := account.TokenID("t0")
+		meanwhile := func(e fleetlog.Entry) error {
+			f.appends.Store(nil)
+			return second(b.Index().Create(context.Background(), id, "b"))
+		}
+		f.appends.Store(&meanwhile)
+		if _, err := node.Index().Create(t.Context(), id, "a"); !errors.Is(err, tokencache.ErrExists) || !strings.HasSuffix(err.Error(), ": elastic/fleet-server/t0") {
+			t.Errorf("got %v", err)
+		}
+		if doc, _, err := node.Index().Get(t.Context(), id); err != nil || doc.Creator != "b" {
+			t.Errorf("got %+v, %v", doc, err)
 		}
 	})
 }
@@ -181,10 +206,17 @@ func TestWatchers(t *testing.T) {
 		if _, err := group.AuthenticateToken(t.Context(), token); !errors.Is(err, tokencache.ErrRefused) {
 			t.Errorf("a token that another node has disabled: %v", err)
 		}
+		if got, want := source.State(), (indexsource.State{Health: indexsource.HealthGreen, UUID: a.Status().Log, UpToDate: true}); got != want {
+			t.Errorf("while the node serves: %+v, want %+v", got, want)
+		}
 		other := indexsource.New(a.Index())
 		cancel := a.Index().Watch(other)
 		cancel()
 		cancel()
+		a.Close()
+		if got := source.State().Health; got != indexsource.HealthRed {
+			t.Errorf("the node is closed, and the index is %v", got)
+		}
 	})
 }
 

@@ -55,9 +55,7 @@ func (x Index) view(ctx context.Context, keys ...string) (fleetlog.View, error) 
 	if err != nil {
 		return fleetlog.View{}, err
 	}
-	for seen := s.seen.Load(); seen < uint64(view.Position) && !s.seen.CompareAndSwap(seen, uint64(view.Position)); {
-		seen = s.seen.Load()
-	}
+	raise(&s.seen, uint64(view.Position))
 	return view, nil
 }
 

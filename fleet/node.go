@@ -91,7 +91,7 @@ type Node struct {
 	waits time.Duration // see patient; it belongs to the goroutine of run
 
 	current atomic.Pointer[session] // nil: not serving
-	longest atomic.Int64            // lease that a log was seen to have, in nanoseconds
+	longest atomic.Uint64           // lease that a log was seen to have, in nanoseconds
 
 	mu        sync.Mutex             // guards the fields below
 	changes   map[string]*change     // that wait for answers, by ID

@@ -104,7 +104,6 @@ func (s *session) run(ctx context.Context) error {
 		err = s.follow(ctx)
 	}
 	s.end()
-	cancel()
 	return err
 }
 
@@ -420,8 +419,13 @@ func (s *session) apply(ctx context.Context, m fleetlog.Message) map[string]int 
 
 func (s *session) advance(pos fleetlog.Position) {
 	s.applied.Store(uint64(pos))
-	for seen := s.seen.Load(); seen < uint64(pos) && !s.seen.CompareAndSwap(seen, uint64(pos)); {
-		seen = s.seen.Load()
+	raise(&s.seen, uint64(pos))
+}
+
+// raise stores a value, unless there is a higher one.
+func raise(to *atomic.Uint64, value uint64) {
+	for known := to.Load(); known < value && !to.CompareAndSwap(known, value); {
+		known = to.Load()
 	}
 }
 
@@ -496,9 +500,6 @@ func (s *session) state(health indexsource.Health) indexsource.State {
 // end stops answering, and then clears. The next session has another key, which is
 // how the other nodes know that this one is over.
 func (s *session) end() {
-	if s.beat != nil {
-		s.beat.stop()
-	}
 	if !s.began {
 		return
 	}
