@@ -34,6 +34,7 @@ const (
 	reader     = "reader:password"
 )
 
+// TestSample: the first run of all, without an argument, works and warns of nothing.
 func TestSample(t *testing.T) {
 	p := servertest.Start(t)
 	path := p.Line("Tokens in ")
@@ -41,7 +42,9 @@ func TestSample(t *testing.T) {
 	bearer := p.Line("A token that works: ")
 	p.Expect("GET", "/_security/_authenticate", bearer, 200, `"username":"elastic/fleet-server"`)
 	p.Expect("POST", route+"token1,token2/_clear_cache", operator, 200, `"successful":1`)
-	p.Stop(os.Interrupt)
+	if log := p.Stop(os.Interrupt); strings.Contains(log, "level=WARN") {
+		t.Errorf("a warning in the log of the sample:\n%s", log)
+	}
 	if _, err := os.Stat(filepath.Dir(path)); !os.IsNotExist(err) {
 		t.Errorf("the sample's folder was left: %v", err)
 	}

@@ -70,9 +70,12 @@ func run(ctx context.Context, o Options, connect func(*server) error) error {
 	if dir != "" {
 		defer os.RemoveAll(dir)
 	}
-	sample := o.File == ""
-	if sample {
+	sample := "" // the bearer of one of its tokens
+	if o.File == "" {
 		o.File = filepath.Join(dir, "service_tokens")
+		if sample, err = writeSample(o.File); err != nil {
+			return err
+		}
 	}
 	if s.file, err = filesource.Open(o.File, filesource.Config{Poll: orNever(o.Poll), Logger: s.logger}); err != nil {
 		return err
@@ -108,8 +111,8 @@ func run(ctx context.Context, o Options, connect func(*server) error) error {
 		defer stop()
 		fmt.Fprintf(out, "Metrics on %s/metrics\n", url)
 	}
-	if sample {
-		if err := s.printSample(ctx, out, listener, generated); err != nil {
+	if sample != "" {
+		if err := s.printSample(ctx, out, listener, sample, generated); err != nil {
 			return err
 		}
 	}

@@ -1,15 +1,18 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"io"
+	"os"
 	"strings"
 	"text/template"
 
 	"github.com/svctoken/svctoken/tokencache"
+	"github.com/svctoken/svctoken/tokencache/tokenhash"
 )
 
-// A sample is what printSample prints.
+// Samples are what printSample prints.
 type samples struct{ File, Index, URL, Route, Curl, Operator string }
 
 var sampleText = template.Must(template.New("sample").Parse(`
@@ -31,21 +34,31 @@ See what the caches did, as JSON, or in a browser:
   {{.URL}}/
 `))
 
-// printSample creates tokens in the file, and in an index that goes with the
-// process, and prints what to do with them. It changes no index that stays.
-func (s *server) printSample(ctx context.Context, to io.Writer, l listening, generated string) error {
-	account := tokencache.Account{Namespace: "elastic", Service: "fleet-server"}
-	out := samples{URL: l.url(), Curl: "curl -s"}
-	out.Route = out.URL + "/_security/service/elastic/fleet-server/credential/token"
-	for _, name := range []string{"token2", "token1"} {
-		token, err := s.file.Create(ctx, account.TokenID(name))
+// fleetServer is the account of the sample's tokens.
+var fleetServer = tokencache.Account{Namespace: "elastic", Service: "fleet-server"}
+
+// writeSample writes a service_tokens file with two tokens, and returns the bearer of the
+// first. It is there before the server looks, so that nothing is logged of it.
+func writeSample(path string) (bearer string, err error) {
+	text := "# a sample, which goes with the process\n"
+	for _, name := range []string{"token1", "token2"} {
+		token, err := tokencache.NewToken(fleetServer.TokenID(name), tokencache.GenerateSecret())
 		if err != nil {
-			return err
+			return "", err
 		}
-		out.File = token.RevealBearer()
+		text += token.ID().String() + ":" + tokenhash.Stretched(token.Secret()).Reveal() + "\n"
+		bearer = cmp.Or(bearer, token.RevealBearer())
 	}
+	return bearer, os.WriteFile(path, []byte(text), 0o600)
+}
+
+// printSample prints what to do with the sample's tokens. It adds one to an index that
+// goes with the process, and changes no index that stays.
+func (s *server) printSample(ctx context.Context, to io.Writer, l listening, bearer, generated string) error {
+	out := samples{File: bearer, URL: l.url(), Curl: "curl -s"}
+	out.Route = out.URL + "/_security/service/elastic/fleet-server/credential/token"
 	if _, ok := s.index.(memory); ok {
-		token, err := s.index.Create(ctx, account.TokenID("token3"), "sample")
+		token, err := s.index.Create(ctx, fleetServer.TokenID("token3"), "sample")
 		if err != nil {
 			return err
 		}
