@@ -9,13 +9,14 @@ import (
 
 // Close stops following the file, and makes the caches forget its tokens: nobody would
 // tell them of changes any more. From then on Lookup, Reload and edits return an error
-// that wraps tokencache.ErrClosed, those that are under way too, except an edit that has
-// begun to replace the file, which ends. List lists nothing; Status stays as it is.
+// that wraps tokencache.ErrClosed, and so do those that are under way, except an edit that
+// has begun to replace the file: it is finished. List lists nothing; Status stays as it is.
 //
 // Close waits until the poller has ended. It waits neither for a call of Config.OnReload
 // or Config.Logger that the poller is in the middle of, nor for the caches that it is
 // telling of a change, as Close may be called there; and for a file system that does not
-// answer only half a second. No call of either begins after Close has returned. Close may be called again.
+// answer only half a second. Once Close has returned, no call of Config.OnReload or
+// Config.Logger begins. Close may be called again.
 func (f *File) Close() {
 	first := f.closed.CompareAndSwap(false, true) // before the caches forget: no load that begins later finds a token
 	f.end()

@@ -57,7 +57,7 @@ type Record struct {
 // production setting.
 type Config struct {
 	// Poll is how often to look whether the file has changed. While nothing changes, a
-	// look costs two stats, and one read of the file each minute. Zero: 1 second.
+	// look costs two stats, and the file is read once a minute. Zero: 1 second.
 	// Negative: never; the host calls Reload.
 	Poll time.Duration
 
@@ -135,7 +135,7 @@ const (
 
 // Open reads the file and starts to follow it; a file that is missing has no
 // tokens, until it appears. The error is a [*FormatError] for a file with bad
-// lines, or says why the file cannot be read; nothing has been started then.
+// lines, or says why the file cannot be read; nothing is running then.
 //
 // Only regular files are read, and symbolic links to them. Open does not wait, except
 // for a file that is empty, badly formed or without a last line end: that one it gives
