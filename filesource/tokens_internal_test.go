@@ -173,3 +173,52 @@ func TestLongLine(t *testing.T) {
 		t.Errorf("%d bytes are held", set.held)
 	}
 }
+
+// TestTableFits: the table has room, and not much more than it needs, also when most tokens
+// have gone.
+func TestTableFits(t *testing.T) {
+	set := newTokens(nil)
+	fits := func(when string, most int) {
+		t.Helper()
+		if n := len(set.table); 4*set.count > 3*n || n > most || n&(n-1) != 0 {
+			t.Fatalf("%s: %d tokens in a table of %d", when, set.count, n)
+		}
+	}
+	var lines []string
+	for i := range 3000 {
+		lines = append(lines, fmt.Sprint("a/b/", i, ":x"))
+		addTo(set, lines[i])
+		fits("added", 8+3*set.count)
+	}
+	large := set.finish()
+	if len(newTokens(large).table) != len(large.table) {
+		t.Error("the next set begins with another table: it would have to grow")
+	}
+	for _, n := range []int{2000, 600, 500, 400, 10, 0} {
+		set = setOf(large, lines[:n]...)
+		fits("gone", 8+8*n)
+		if set.count != n {
+			t.Errorf("%d tokens, want %d", set.count, n)
+		}
+	}
+}
+
+// TestSlots: a slot has its place, and tells most names apart.
+func TestSlots(t *testing.T) {
+	const hash = 0xABCD_EF01_2345_6789
+	for _, other := range []uint64{hash ^ 1<<63, hash ^ 1<<48, 0} {
+		if s := newSlot(5, 7, hash); s == 0 || !s.tagged(hash) || s.tagged(other) || !s.tagged(hash^1<<47) {
+			t.Errorf("%x is tagged wrongly", s)
+		}
+	}
+	const last = 1<<placeBits - 1
+	block := append(make([]byte, last), "a/b/d:z\n"...)
+	copy(block, "a/b/c:x\n")
+	set := &tokens{blocks: make([][]byte, 300)}
+	set.blocks[299] = block
+	for place, want := range map[int]string{0: "a/b/c:x", last: "a/b/d:z"} {
+		if got := set.line(newSlot(299, place, hash)); got != want {
+			t.Errorf("at %d: got %q, want %q", place, got, want)
+		}
+	}
+}
