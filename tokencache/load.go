@@ -9,7 +9,7 @@ import (
 	"github.com/svctoken/svctoken/tokencache/internal/fair"
 )
 
-// A load asks one source about one token, for all who ask for it meanwhile.
+// A load asks one source about one token, for all callers that ask for it meanwhile.
 //
 // Its phases:
 //
@@ -24,7 +24,7 @@ import (
 // still runs then is a stray: it has given its slot or turn back, and its result
 // goes nowhere.
 //
-// This file follows a load from the caller who makes it to those who are woken.
+// This file follows a load from the caller that makes it to the waiters that it wakes.
 type load struct {
 	store   *store
 	label   label
@@ -112,8 +112,8 @@ func (l *load) joinableLocked(now int64) bool {
 	return l.phase == queued || l.ticket.goodLocked() && now < l.ticket.dies
 }
 
-// startLocked begins to read, or waits for a slot to read. The error says that there is
-// no place to wait.
+// startLocked begins to read, or waits for a slot to read. The error says that the
+// queue did not take it.
 func (l *load) startLocked(at moment) *NoAnswerError {
 	s := l.store
 	switch {
@@ -309,8 +309,8 @@ func (l *load) checkExpiry(now int64) {
 	}
 }
 
-// hashLocked gets the load a turn to compute its hash, or a place to wait for one, or
-// ends it; the results are landLocked's.
+// hashLocked gets the load a turn to compute its hash, or lets it wait for one, or ends
+// it; the results are landLocked's.
 func (l *load) hashLocked(at moment) (goesOn, hash bool) {
 	work := l.store.work
 	switch {
@@ -329,7 +329,7 @@ func (l *load) hashLocked(at moment) (goesOn, hash bool) {
 	return false, false
 }
 
-// turnAway ends the load, as there is no place to wait for a turn. It is rare, and
+// turnAway ends the load, as the queue for turns did not take it. It is rare, and
 // must not add its frame to the stack of every load: see do.
 //
 //go:noinline

@@ -42,8 +42,8 @@ func (w *work) tell(ctx context.Context, ev Event) {
 	w.observer(ctx, ev)
 }
 
-// waitLocked lets the load wait for a turn, and reports whether there was a place. A
-// load that loses its place to it ends.
+// waitLocked lets the load wait for a turn, and reports whether the queue took it. A
+// load that it displaces ends.
 func (l *load) waitLocked(q *queue) bool {
 	displaced, ok := q.Add(&l.inQueue)
 	if displaced != nil {
@@ -52,7 +52,7 @@ func (l *load) waitLocked(q *queue) bool {
 	return ok
 }
 
-// loseTurnLocked ends a load whose place in the queue was taken.
+// loseTurnLocked ends a load that was displaced from the queue.
 func (l *load) loseTurnLocked(q *queue) {
 	err := l.overloaded(q, l.store.shelf.memory.clock.read().pace)
 	l.stopLocked(&outcome{reason: err.Reason, err: err})
@@ -65,7 +65,7 @@ func (l *load) loseTurnLocked(q *queue) {
 }
 
 // overloaded returns the error for a load that has waited too long in the queue, or
-// found no place in it.
+// that the queue did not take.
 func (l *load) overloaded(q *queue, pace int64) *NoAnswerError {
 	err := l.store.noAnswer(l.label.id, ReasonOverloaded, nil)
 	err.RetryAfter = retryAfter(q.Wait(time.Duration(pace)), l.store.work.maxWait)
@@ -78,10 +78,10 @@ const (
 )
 
 // retryAfter returns when to try again what is expected to wait so long: at random from
-// an eighth sooner on, so that callers who were turned away together do not come back
-// together. The times lie up to retrySpread apart, or more, as HTTP tells whole seconds.
-// They are at most the longest wait that there is, and a second at least if that is more:
-// by then, what takes less is done.
+// an eighth sooner on, so that callers that were turned away together do not come back
+// together. The times lie up to retrySpread apart, or more, as HTTP tells whole
+// seconds. They are at most the longest wait that there is, and a second at least if
+// that is more: by then, what takes less is done.
 func retryAfter(wait, longest time.Duration) time.Duration {
 	wait = min(max(wait, minRetry), longest)
 	least := max(wait-wait/8, min(minRetry, longest-longest/8))
