@@ -78,6 +78,11 @@ func TestLeaseArithmetic(t *testing.T) {
 	if got := renewAt(until, testLease); !got.Equal(at(testLease / 5)) {
 		t.Errorf("it is renewed %v after it began", got.Sub(t1))
 	}
+	for took, want := range map[time.Duration]time.Duration{0: time.Second, time.Second: 2 * time.Second, 2 * time.Second: 4 * time.Second, time.Minute: 5 * time.Second} {
+		if got := patient(took, testLease); got != want {
+			t.Errorf("after a heartbeat that took %v: %v, want %v", took, got, want)
+		}
+	}
 }
 
 // TestRaise: in whatever order they come, the highest value stays.
@@ -95,6 +100,27 @@ func TestRaise(t *testing.T) {
 		all.Wait()
 		if got := to.Load(); got != 8*49+7 {
 			t.Fatalf("got %d", got)
+		}
+	}
+}
+
+func TestBackoff(t *testing.T) {
+	for jitter, want := range map[float64]time.Duration{0: 500, 0.5: 1000, 1: 1500} {
+		n := &Node{cfg: Config{jitter: func() float64 { return jitter }}}
+		if got := n.backoff(1000); got != want {
+			t.Errorf("at a jitter of %v: %d, want %d", jitter, got, want)
+		}
+	}
+}
+
+func TestNodeKeys(t *testing.T) {
+	for key, want := range map[string]sessionID{
+		"node.x.1": {"x", 1}, "node.ABC.12": {"ABC", 12},
+		"node..1": {}, "node.x.0": {}, "node.x.-1": {}, "node.x": {}, "node.x.": {}, "node.x.y": {}, "node.x.1.2": {}, "evict.x.1": {}, "node": {}, "": {},
+	} {
+		got, ok := parseNodeKey(key)
+		if ok != (want.n > 0) || ok && (got != want || got.key() != key) {
+			t.Errorf("%q: got %+v, %v", key, got, ok)
 		}
 	}
 }
@@ -154,7 +180,7 @@ func TestJoins(t *testing.T) {
 				tt.cfg.version = 1
 			}
 			meta, err := tt.cfg.joins([]byte(tt.meta))
-			if !errors.Is(err, tt.want) || err == nil && meta.Log != "L" || err != nil && strings.Contains(err.Error(), "%!") {
+			if !errors.Is(err, tt.want) || err == nil && meta.Log != "L" || err != nil && (strings.Contains(err.Error(), "%!") || !strings.HasPrefix(err.Error(), tt.want.Error()+": ")) {
 				t.Errorf("got %+v, %v, want %v", meta, err, tt.want)
 			}
 		})

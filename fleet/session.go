@@ -67,11 +67,10 @@ type beat struct {
 	t0    time.Time              // before its first sending
 	acked chan fleetlog.Position // receives once
 	fail  chan error             // receives once, in acked's place
-	stop  context.CancelFunc
-	known bool              // it was acknowledged
-	at    fleetlog.Position // where it was delivered; zero: not yet
-	void  bool              // something was skipped between its sending and its delivery
-	owed  time.Time         // when it was acknowledged, or the follower opened since
+	known bool                   // it was acknowledged
+	at    fleetlog.Position      // where it was delivered; zero: not yet
+	void  bool                   // something was skipped between its sending and its delivery
+	owed  time.Time              // when it was acknowledged, or the follower opened since
 }
 
 var (
@@ -200,7 +199,6 @@ func (c Config) joins(meta []byte) (metaRecord, error) {
 // follow applies what is delivered, and renews the lease, until something is in doubt.
 func (s *session) follow(ctx context.Context) error {
 	s.open(ctx)
-	defer func() { s.follower.close() }()
 	lease := s.meta.Lease
 	s.n.waits = max(s.n.waits, lease/15)
 	renew := s.timer(lease / 5)
@@ -276,7 +274,7 @@ func (s *session) newBeat(h heartbeat, last fleetlog.Position) *beat {
 	t0 := s.n.cfg.clock.Now()
 	lease := s.n.lease()
 	entry := fleetlog.Entry{Key: s.id.key(), Value: marshal(h), ID: s.n.cfg.newID(), If: &last, TTL: keep * lease}
-	return &beat{entry: entry, t0: t0, acked: make(chan fleetlog.Position, 1), fail: make(chan error, 1), stop: func() {}}
+	return &beat{entry: entry, t0: t0, acked: make(chan fleetlog.Position, 1), fail: make(chan error, 1)}
 }
 
 // renew sends a heartbeat, unless one is on its way: that one's time is the one that
@@ -289,7 +287,6 @@ func (s *session) renew(ctx context.Context) {
 	h := heartbeat{Joined: s.first, Applied: fleetlog.Position(s.applied.Load()), Changes: slices.Concat(s.changes[0], s.changes[1])}
 	s.changes = [2][]string{nil, s.changes[0]}
 	b := s.newBeat(h, s.last)
-	ctx, b.stop = context.WithCancel(ctx)
 	s.beat = b
 	s.n.running.Go(func() {
 		pos, err := s.n.append(ctx, b.entry, nil)
@@ -455,7 +452,6 @@ func (s *session) answer(m fleetlog.Message, counts map[string]int) {
 func (s *session) extend() error {
 	b := s.beat
 	s.beat = nil
-	b.stop()
 	now, until := s.n.cfg.clock.Now(), b.t0.Add(s.meta.Lease)
 	s.n.waits = patient(now.Sub(b.owed), s.meta.Lease)
 	if now.After(until) || s.began && now.After(*s.until.Load()) {
