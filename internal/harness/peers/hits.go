@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"fmt"
-	"math/rand/v2"
 	"strings"
 
 	"github.com/svctoken/svctoken/internal/harness/peers/turns"
@@ -146,43 +145,4 @@ func peer(p Peer, headers []string) turns.Contestant {
 			}
 		}
 	}}
-}
-
-// LiveTokens are how many tokens ManyTokens has, at each step.
-var LiveTokens = []int{1e3, 1e5, 1e6}
-
-// ManyTokens compares hits on tokens in random order, of a thousand to a million, with
-// the floor. The headers are those of a network's buffer: at hand, unlike
-// the entries.
-func ManyTokens(rounds int) Comparison {
-	contestants := []turns.Contestant{Floor(22)}
-	for _, tokens := range LiveTokens {
-		h := NewHost(HostOptions{Tokens: tokens})
-		defer h.Group.Close()
-		contestants = append(contestants, random(fmt.Sprint(tokens, " tokens"), h))
-	}
-	return compare(turns.Thread, rounds, contestants...)
-}
-
-// random asks a host with headers chosen at random before each turn.
-func random(name string, h *Host) turns.Contestant {
-	ctx := context.Background()
-	random := rand.New(rand.NewPCG(1, 2))
-	var headers []string
-	return turns.Contestant{
-		Name: name,
-		Prepare: func(n int) {
-			headers = headers[:0]
-			for range n {
-				headers = append(headers, strings.Clone(h.Headers[random.IntN(len(h.Headers))]))
-			}
-		},
-		Do: func(int) {
-			for _, header := range headers {
-				if _, err := h.Group.Authenticate(ctx, header); err != nil {
-					panic(err)
-				}
-			}
-		},
-	}
 }

@@ -19,10 +19,11 @@ type Host struct {
 // HostOptions say what a Host has. The zero value: one cache, 1 000 tokens with
 // secrets of 22 bytes.
 type HostOptions struct {
-	Tokens  int
-	Secrets []int // lengths of secrets, in turn
-	Caches  int   // the tokens live in the last; the sources before do not hold them
-	Padded  bool  // whether the base64 is padded, as some clients send it
+	Tokens   int
+	Accounts int   // whose tokens they are, in turn; 0: of Account
+	Secrets  []int // lengths of secrets, in turn
+	Caches   int   // the tokens live in the last; the sources before do not hold them
+	Padded   bool  // whether the base64 is padded, as some clients send it
 }
 
 // NewHost returns a host whose tokens are in memory.
@@ -39,11 +40,21 @@ func NewHost(o HostOptions) *Host {
 	}
 	must(tokencache.New(h.Group, "cache", present{}, tokencache.Config{MaxEntries: o.Tokens + 1000}))
 	for i := range o.Tokens {
-		header := Header(i, o.Secrets[i%len(o.Secrets)], o.Padded)
+		header := o.header(i)
 		must(h.Group.Authenticate(context.Background(), header))
 		h.Headers = append(h.Headers, header)
 	}
 	return h
+}
+
+// header returns the header of the host's token i.
+func (o HostOptions) header(i int) string {
+	secret := o.Secrets[i%len(o.Secrets)]
+	if o.Accounts == 0 {
+		return Header(i, secret, o.Padded)
+	}
+	account := tokencache.Account{Namespace: Account.Namespace, Service: fmt.Sprintf("fleet-%06d", i%o.Accounts)}
+	return headerOf(account.TokenID(tokenName(i)), secretOf(i, secret), o.Padded)
 }
 
 // Header returns the header of token i, whose qualified name has 36 bytes, or 38 if the
@@ -64,11 +75,15 @@ func WrongHeader(i, secret int) string {
 
 // HeaderOf returns the header of a token of Account.
 func HeaderOf(name, secret string, padded bool) string {
+	return headerOf(Account.TokenID(name), secret, padded)
+}
+
+func headerOf(id tokencache.TokenID, secret string, padded bool) string {
 	encoding := base64.RawStdEncoding
 	if padded {
 		encoding = base64.StdEncoding
 	}
-	return "Bearer " + encoding.EncodeToString([]byte("\x00\x01\x00\x01"+Account.TokenID(name).String()+":"+secret))
+	return "Bearer " + encoding.EncodeToString([]byte("\x00\x01\x00\x01"+id.String()+":"+secret))
 }
 
 // secretOf returns the i-th secret of n characters.

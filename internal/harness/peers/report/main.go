@@ -1,5 +1,5 @@
-// Command report measures svctoken against its peers and writes
-// docs/performance.md, with its plots.
+// Command report measures svctoken against its peers and writes docs/performance.md,
+// with its plots: what stands between its markers, and nothing else of the page.
 //
 //	go run -C internal/harness/peers ./report                  # all of it
 //	go run -C internal/harness/peers ./report -print hits      # one section, to the terminal
@@ -50,11 +50,13 @@ var sections = []section{
 	{"memory", (*report).measureMemory, (*report).writeMemory},
 	{"ratios", (*report).measureRatios, (*report).writeRatios},
 	{"files", (*report).measureFiles, (*report).writeFiles},
+	{"growth", (*report).measureGrowth, (*report).writeGrowth},
+	{"servers", (*report).measureServers, (*report).writeServers},
 }
 
 func main() {
 	log.SetFlags(0)
-	only := flag.String("print", "", "measure this `section` alone, and print it: hits, instructions, options, many, cores, misses, evictions, memory, ratios, files")
+	only := flag.String("print", "", "measure this `section` alone, and print it: hits, instructions, options, many, cores, misses, evictions, memory, ratios, files, growth, servers")
 	commit := flag.String("against", "", "compare hits, misses and evictions with those of this `commit`, and print that alone")
 	turnRounds := flag.Int("rounds", 41, "how many rounds of turns -against has, at least 21")
 	flag.Parse()
@@ -98,10 +100,40 @@ func run(only string) error {
 	if err := r.plot(); err != nil {
 		return err
 	}
-	var whole page
-	r.writeHead(&whole)
-	r.writeTargets(&whole)
-	return os.WriteFile(filepath.Join(docs, "performance.md"), []byte(whole.String()+body.String()+onPaper), 0o666)
+	var head, figures page
+	r.writeHead(&head)
+	r.writeTargets(&figures)
+	figures.WriteString(body.String() + onPaper)
+	return r.updatePage(filepath.Join(docs, "performance.md"), head.String(), figures.String())
+}
+
+// updatePage writes what was measured into the page. What stands outside of the markers is
+// written by people, and stays.
+func (r *report) updatePage(path, head, figures string) error {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	text, err := replaceBlock(string(data), "head", head)
+	if err != nil {
+		return err
+	}
+	r.warn(text)
+	if text, err = replaceBlock(text, "figures", figures); err != nil {
+		return err
+	}
+	return os.WriteFile(path, []byte(text), 0o666)
+}
+
+// replaceBlock replaces what stands between two markers.
+func replaceBlock(text, name, block string) (string, error) {
+	begin, end := "<!-- report: "+name+" -->\n", "<!-- report: end of "+name+" -->\n"
+	before, rest, ok := strings.Cut(text, begin)
+	_, after, ended := strings.Cut(rest, end)
+	if !ok || !ended {
+		return "", fmt.Errorf("docs/performance.md: no markers of %q", name)
+	}
+	return before + begin + strings.Trim(block, "\n") + "\n" + end + after, nil
 }
 
 // A page is Markdown that grows.
@@ -115,11 +147,11 @@ func (p *page) table(columns ...string) {
 }
 
 func (r *report) writeHead(p *page) {
-	p.line("# Performance\n")
-	p.line("Written by `go run -C internal/harness/peers ./report`, which measures everything on this page in one go. Contestants take turns of two")
-	p.line("milliseconds, forwards and then backwards, on the processor's time of their own thread; garbage is collected between the rounds.")
-	p.line("A ratio is that of the best rounds, and in brackets the median of the ratios round by round, with its quartiles: what others on the")
-	p.line("machine add to it, by taking the processor's caches. Machines differ, so compare the figures of one run with each other.\n")
+	p.line("Written by `go run -C internal/harness/peers ./report`, which measures everything on this page in one go, except for the section")
+	p.line("Missed. Contestants take turns of two milliseconds, forwards and then backwards, on the processor's time of their own thread; garbage")
+	p.line("is collected between the rounds. A ratio is that of the best rounds, and in brackets the median of the ratios round by round, with its")
+	p.line("quartiles: what others on the machine add to it, by taking the processor's caches. Machines differ, so compare the figures of one run")
+	p.line("with each other.\n")
 	p.line("This run: %s, %s/%s, %d cores (%s).", runtime.Version(), runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), cpuModel())
 }
 

@@ -14,7 +14,7 @@ import (
 )
 
 func (r *report) plot() error {
-	for _, draw := range []func() error{r.plotHits, r.plotMemory, r.plotRatios} {
+	for _, draw := range []func() error{r.plotHits, r.plotMemory, r.plotRatios, r.plotGrowth} {
 		if err := draw(); err != nil {
 			return err
 		}

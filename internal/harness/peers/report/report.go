@@ -19,6 +19,7 @@ import (
 // A report has what was measured.
 type report struct {
 	hits, many, cores, beside, crowd, evictions peers.Comparison
+	growth                                      []peers.Growth
 
 	instructions    []peers.InstructionCount // nil: not known here
 	options         []float64                // instructions by option; nil: not known here
@@ -30,37 +31,14 @@ type report struct {
 	memory          []peers.Footprint
 	ratios          []peers.Ratio
 	files           map[string]map[string]float64
+	wrap            []allocations
+	overHTTP        string // the table of command overhttp
+	coldStarts      []coldStart
 }
 
 // show writes a ratio: best rounds, median, quartiles.
 func show(r turns.Ratio) string {
 	return fmt.Sprintf("%.2f × (%.2f; %.2f to %.2f)", r.Best, r.Median, r.Q1, r.Q3)
-}
-
-func (r *report) writeTargets(p *page) {
-	p.line("\n## Against its targets")
-	p.table("what", "target", "measured")
-	row := func(what, target, format string, args ...any) {
-		p.line("| %s | %s | %s |", what, target, fmt.Sprintf(format, args...))
-	}
-	for _, n := range peers.SecretLengths {
-		row(fmt.Sprintf("a hit against its floor, 1 000 tokens, secrets of %d bytes", n), "best at most 1.40 ×, median 1.75 ×", "%s", show(r.hits.Ratio(fmt.Sprint("hit ", n), fmt.Sprint("floor ", n))))
-	}
-	row("a hit on one hot token against its floor", "at most 1.25 ×", "%s", show(r.hits.Ratio("one hot token", "floor 22")))
-	row("Kubernetes' token cache against a hit", "at least 6 ×", "%s", show(r.hits.Ratio("kubernetes", "hit 22")))
-	row("a hit in the second of two caches against one in the first", "at most 1.10 ×", "%s", show(r.hits.Ratio("second of two caches", "hit 22")))
-	row("refusing a wrong secret for a cached name against a hit", "at most 3 ×", "%s", show(r.hits.Ratio("wrong secret", "hit 22")))
-	for _, name := range []string{"1000 tokens", "one hot token"} {
-		row("two cores against the floor's own scaling, "+name, "at least 0.95 ×", "%.2f ×", r.scaling(name, 2)/r.scaling("floor", 2))
-	}
-	row("memory for a token, full cache of 10^6", "at most 195 bytes", "%.0f bytes", r.memory[0].PerToken)
-	row("an uncontended miss, above its source", "at most 2.5 µs and 9 allocations", "best %.1f µs, median %.1f µs, %.0f allocations", r.miss.Best()/1e3, r.miss.Median()/1e3, r.missAllocations)
-	row("serving 10 000 callers of one load against a bare channel", "at most 1.5 ×", "%s", show(r.crowd.Ratio("svctoken", "bare channel")))
-	row("the same, against a bare channel on stacks that have grown", "-", "%s", show(r.crowd.Ratio("svctoken", "bare channel, grown stacks")))
-	for _, h := range r.full.Holds {
-		row(fmt.Sprintf("the longest a miss with an eviction took during %s of 10^6 tokens", h.Name), "below 1 ms", "%.2f ms", h.Worst.Seconds()*1e3)
-	}
-	row("a cycle of the collector, 10^6 tokens", "-", "%.0f ms of the processor", r.full.Cycle/1e6)
 }
 
 // scaling returns how many times as much so many goroutines do as one, by what
@@ -144,19 +122,6 @@ func (r *report) writeOptions(p *page) {
 	}
 }
 
-func (r *report) measureMany() error { r.many = peers.ManyTokens(11); return nil }
-
-func (r *report) writeMany(p *page) {
-	p.line("\n### Many live tokens\n\n`go run -C internal/harness/peers ./report -print many`\n")
-	p.line("Tokens in random order, from headers that are at hand. With many tokens the time is that of cache misses, on the table and the entry.")
-	p.table("live tokens", "best, ns", "median, ns", "against the floor")
-	for _, n := range peers.LiveTokens {
-		name := fmt.Sprint(n, " tokens")
-		t := r.many.Times[name]
-		p.line("| %d | %.0f | %.0f | %s |", n, t.Best(), t.Median(), show(r.many.Ratio(name, "floor 22")))
-	}
-}
-
 func (r *report) measureCores() error {
 	r.cores = peers.Cores(31)
 	r.beside = peers.Beside(51)
@@ -215,9 +180,9 @@ func (r *report) writeEvictions(p *page) {
 	}
 	p.line("\nA cache of 10^6 tokens of one account is emptied at once, while another core misses and evicts elsewhere in the group. This is by the")
 	p.line("clock on the wall: on a busy machine, a wait for the processor counts.")
-	p.table("what", "took, ms", "the longest that a miss with an eviction took meanwhile, ms")
+	p.table("what", "took, ms", "what a miss with an eviction took meanwhile: p99, ms", "the longest, ms")
 	for _, h := range r.full.Holds {
-		p.line("| %s | %.2f | %.2f |", h.Name, h.Took.Seconds()*1e3, h.Worst.Seconds()*1e3)
+		p.line("| %s | %.2f | %.3f | %.2f |", h.Name, h.Took.Seconds()*1e3, h.P99.Seconds()*1e3, h.Longest.Seconds()*1e3)
 	}
 	p.line("\nA cycle of Go's collector takes %.0f ms of the processor beside that cache, and %.0f ms beside none.", r.full.Cycle/1e6, r.full.EmptyCycle/1e6)
 }
