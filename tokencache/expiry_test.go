@@ -84,3 +84,23 @@ func TestExpiryMovedWhileALoadRuns(t *testing.T) {
 		}
 	})
 }
+
+// TestGraceEndsWhileALoadHashes: a load computes the hash of a previous secret, whose
+// grace ends meanwhile. A caller that came before is confirmed; one that comes after it,
+// and joins the load, is not.
+func TestGraceEndsWhileALoadHashes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		token := mustToken(t, "a/b/c", "previous-secret")
+		answer := tokencache.Answer[record]{Held: true, Verify: func(tokencache.Secret) bool { time.Sleep(7 * time.Second); return false }}
+		answer.Previous.Verify = token.Secret().Equal
+		answer.Previous.Expires = time.Now().Add(5 * time.Second)
+		src := asked(func(context.Context, tokencache.TokenID) (tokencache.Answer[record], error) { return answer, nil })
+		c := solo(t, src, tokencache.Config{})
+		first := async(t.Context(), c, token)
+		time.Sleep(6 * time.Second)
+		if _, err := c.AuthenticateToken(t.Context(), token); reasonOf(err) != tokencache.ReasonWrongSecret {
+			t.Errorf("got %v, want a wrong secret: its grace had ended before the call", err)
+		}
+		expect(t, first, nil)
+	})
+}
