@@ -403,7 +403,7 @@ var breaks = []brk{
 	{"answer for a file that nobody follows any more", "filesource/file.go",
 		"	if f.closed.Load() {\n		return tokencache.Answer", "	if f.closed.Load() && id.Name == \"\" {\n		return tokencache.Answer"},
 	{"let the caches remember a file that nobody follows any more", "filesource/close.go",
-		"		f.caches.Clear(context.Background(), tokencache.CauseSource)\n", ""},
+		"		f.caches.Clear(context.Background(), tokencache.CauseSource)\n", "		_ = context.Background()\n"},
 	{"replace a file after Close", "filesource/edit.go",
 		"if e.outcome.CompareAndSwap(pending, closed) {", "if e.outcome.Load() == closed {"},
 	{"tell the caches before the document has changed", "indexsource/memory.go",
