@@ -40,10 +40,10 @@ var (
 // system that does not answer.
 //
 // The error wraps tokencache.ErrExists, or tokencache.ErrClosed after Close, is a
-// *tokencache.NameError for an invalid id or a [*FormatError] for a file with bad lines,
-// which is left as it is, or says what went wrong with reading, locking or writing. If it comes after the file was
-// replaced, the token is returned with it: it is in force if the error wraps
-// [ErrNotDurable], and otherwise may be in force or not.
+// *tokencache.NameError for an invalid id or a [*FormatError] for a file with bad
+// lines, which is left as it is, or says what went wrong with reading, locking or
+// writing. If it comes after the file was replaced, the token is returned with it: it
+// is in force if the error wraps [ErrNotDurable], and otherwise may be in force or not.
 func (f *File) Create(ctx context.Context, id tokencache.TokenID) (tokencache.Token, error) {
 	if err := id.ValidateNew(); err != nil {
 		return tokencache.Token{}, err

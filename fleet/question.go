@@ -18,8 +18,9 @@ type Answer struct {
 const asked = 250 * time.Millisecond
 
 // Ask sends a question to every node of which this one has heard, itself included, and
-// returns their answers, sorted by name, when all have answered, the context ends, or the
-// node is closed: the Err of the others is then tokencache.ErrClosed. What a question means is up to Config.Answer; the log does not keep it, and the answers say
+// returns their answers, sorted by name, when all have answered, the context ends, or
+// the node is closed: the Err of the others is then tokencache.ErrClosed. What a
+// question means is up to Config.Answer; the log does not keep it, and the answers say
 // how things stood on each node at some time since Ask was called. The context should
 // have a deadline: a node that is dead is a member for three leases, and one whose
 // Config.Answer is nil never answers.

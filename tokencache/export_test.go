@@ -168,7 +168,7 @@ func ClearInSteps(g *Group, step func(linked int)) {
 	}
 }
 
-// PolicyHits has a policy of that capacity see the keys one by one, and returns
+// PolicyHits shows a policy of that capacity the keys one by one, and returns
 // which of them it held.
 func PolicyHits(capacity int, keys []uint32) (hits []bool) {
 	p, held := newPolicy(capacity), make(map[uint32]*entry)

@@ -17,11 +17,12 @@ import (
 // ask for.
 //
 // When a call of its Evict or EvictSelector returns, this process has forgotten what it
-// selects. Every other node has once Config.Poll and the time of one read have passed, or
-// at once with package pglisten: that bound is all that is known of the others, and the
-// report has this process alone, and says so in Others. The error says that the others may not have been told:
-// it wraps [ErrUnconfirmed] or tokencache.ErrClosed, or is an [*EngineError]; of Evict it
-// may be an *evict.SelectorError, and then nothing was evicted.
+// selects. Every other node has once Config.Poll and the time of one read have passed,
+// or at once with package pglisten: that bound is all that is known of the others, and
+// the report has this process alone, and says so in Others. The error says that the
+// others may not have been told: it wraps [ErrUnconfirmed] or tokencache.ErrClosed, or
+// is an [*EngineError]; of Evict it may be an *evict.SelectorError, and then nothing
+// was evicted.
 func (ix *Index) Evictor(group *tokencache.Group) evict.Evictor {
 	ix.mu.Lock()
 	defer ix.mu.Unlock()

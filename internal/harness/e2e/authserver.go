@@ -1,9 +1,10 @@
 // Package e2e tries examples/authserver from outside, with clients that are not
 // svctoken's: the official Elasticsearch clients for Go and for JavaScript of three
 // versions, those for Python and Ruby that Debian packages, two others for Go, what
-// fleet-server asks when it starts, curl, a browser, and four proxies. Its load command measures what caching is worth to the server, and
-// picture makes the picture of its page that is in the README. Module eck beneath it
-// has the packages of Elastic Cloud on Kubernetes.
+// fleet-server asks when it starts, curl, a browser, and four proxies. Its load command
+// measures what caching is worth to the server, and picture makes the picture of its
+// page that is in the README. Module eck beneath it has the packages of Elastic Cloud
+// on Kubernetes.
 package e2e
 
 import (
