@@ -43,7 +43,7 @@ func (f *File) placed(known *knowledge, seen sighting) bool {
 func (f *File) newestLink() (newest fs.FileInfo) {
 	path := f.path
 	for range mostLinks {
-		link, info, rest := f.firstLink(path)
+		link, info := f.firstLink(path)
 		if link == "" {
 			return newest
 		}
@@ -57,21 +57,21 @@ func (f *File) newestLink() (newest fs.FileInfo) {
 		if !filepath.IsAbs(to) {
 			to = filepath.Dir(link) + string(filepath.Separator) + to
 		}
-		path = to + rest
+		path = to + path[len(link):]
 	}
 	return nil
 }
 
-// firstLink returns the beginning of the path up to its first symbolic link, what that
-// is, and the rest of the path.
-func (f *File) firstLink(path string) (link string, info fs.FileInfo, rest string) {
+// firstLink returns the beginning of the path up to its first symbolic link, and what that
+// is; or nothing.
+func (f *File) firstLink(path string) (link string, info fs.FileInfo) {
 	for i := 1; i <= len(path); i++ {
 		if i < len(path) && !os.IsPathSeparator(path[i]) {
 			continue
 		}
 		if info, err := f.sys.lstat(path[:i]); err == nil && info.Mode()&fs.ModeSymlink != 0 {
-			return path[:i], info, path[i:]
+			return path[:i], info
 		}
 	}
-	return "", nil, ""
+	return "", nil
 }
