@@ -403,6 +403,39 @@ func TestRemovedRightAfterTheRename(t *testing.T) {
 	}
 }
 
+// TestCopiedRightAfterTheRename: somebody puts a copy of the edit's file, with a token more,
+// in its place. That has the change already: nothing is written again, and all of it is
+// known.
+func TestCopiedRightAfterTheRename(t *testing.T) {
+	for _, create := range []bool{true, false} {
+		s, renames := &script{}, 0
+		path := put(t, tokensPath(t), lineOne)
+		file, _ := openWith(t, path, filesource.Config{Poll: -1, Rest: -1}, filesource.Faults{Before: s.Before, After: func(op, _ string) {
+			if op == "rename" {
+				renames++
+			}
+		}})
+		var copied string
+		s.on("syncfolder", func() error {
+			copied = read(t, path) + lineTwo
+			put(t, path+".copy", copied)
+			return os.Rename(path+".copy", path)
+		})
+		var err error
+		if create {
+			_, err = file.Create(t.Context(), fleet.TokenID("new"))
+		} else {
+			err = file.Delete(t.Context(), fleet.TokenID("one"))
+		}
+		if err != nil || renames != 1 || read(t, path) != copied {
+			t.Errorf("got %v after %d renames; the file:\n%s", err, renames, read(t, path))
+		}
+		if has(file, one) != create || has(file, "elastic/fleet-server/new") != create || !has(file, two) {
+			t.Errorf("got %v", file.List())
+		}
+	}
+}
+
 // TestContextEndsAfterTheRename: the path names another file by then, and the context
 // ends before the edit has been made in that too.
 func TestContextEndsAfterTheRename(t *testing.T) {
