@@ -188,3 +188,31 @@ func ExampleIndex_LastUses() {
 	// Output:
 	// 2026-11-28 12:00:00 <nil>
 }
+
+// A host that logs by itself tells apart what an operator must hear of at once; package
+// tokenlog does so too.
+func ExampleEvent() {
+	urgent := func(ev fleet.Event) bool {
+		switch ev.Kind {
+		case fleet.EventStopped, fleet.EventJoinFailed: // the node answers with errors, and Err says why
+			return true
+		case fleet.EventReopened: // the node serves; only often is too often
+			return false
+		}
+		return false
+	}
+	lost := errors.New("no connection to the log")
+	for _, ev := range []fleet.Event{
+		{Kind: fleet.EventStopped, Err: lost},
+		{Kind: fleet.EventJoinFailed, Err: lost},
+		{Kind: fleet.EventServing, Duration: 3 * time.Second},
+		{Kind: fleet.EventReopened, Err: lost},
+	} {
+		fmt.Println(ev.Kind, urgent(ev))
+	}
+	// Output:
+	// stopped true
+	// join_failed true
+	// serving false
+	// reopened false
+}
