@@ -40,17 +40,22 @@ func longLease(t *testing.T) (log *fleettest.Log, a *station, lease time.Duratio
 }
 
 // TestLogsLeaseIsLonger: a node that is configured with less than the log's lease is
-// waited for as long as it serves, cut off right after it joined.
+// waited for as long as it serves, cut off right after it joined, also by a node that
+// knows it from the log alone.
 func TestLogsLeaseIsLonger(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		log, a, lease := longLease(t)
+		log, _, lease := longLease(t)
 		b := startLease(t, log, "b", 0)
 		if err := b.Ready(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		b.conn.Cut(true, true)
 		time.Sleep(lease / 2)
-		if _, err := a.Evict(t.Context(), "elastic", "fleet-server", "t0"); err != nil {
+		c := startLease(t, log, "c", 0)
+		if err := c.Ready(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := c.Evict(t.Context(), "elastic", "fleet-server", "t0"); err != nil {
 			t.Fatal(err)
 		}
 		if b.caches.serves() {
@@ -65,7 +70,7 @@ func TestEvictionOutlivesTheLease(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log, a, lease := longLease(t)
 		a.conn.Cut(false, true)
-		if _, err := log.Connect().Append(t.Context(), fleetlog.Entry{Key: "held up"}); err != nil {
+		if _, err := log.Connect().Append(t.Context(), fleetlog.Entry{Key: "note.held"}); err != nil {
 			t.Fatal(err)
 		}
 		synctest.Wait() // it is on its way to a, and all that follows waits behind it
