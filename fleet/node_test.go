@@ -279,6 +279,25 @@ func TestEvictWaitsForTheLeaseOfANodeThatIsCutOff(t *testing.T) {
 	})
 }
 
+// TestWaitBeginsAtTheAcknowledgement: a lease may have begun while the eviction was on its
+// way to the log.
+func TestWaitBeginsAtTheAcknowledgement(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, a, b := pair(t)
+		b.conn.Cut(true, true)
+		a.setDelay(func(what string) time.Duration { return map[string]time.Duration{"request": time.Second}[what] })
+		start := time.Now()
+		if _, err := a.Evict(t.Context(), "elastic", "fleet-server", "*"); err != nil {
+			t.Fatal(err)
+		}
+		if took, want := time.Since(start).Truncate(10*time.Microsecond), time.Second+fleet.Allow(simLease); took != want {
+			t.Errorf("it took %v, want %v", took, want)
+		}
+		a.setDelay(func(string) time.Duration { return 0 })
+		b.conn.Heal()
+	})
+}
+
 func TestEvictGoesOnAfterItsContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		_, a, b := pair(t)
