@@ -128,7 +128,6 @@ func (s *session) join(ctx context.Context) error {
 	}
 	s.last, s.first = pos, pos
 	s.applied.Store(uint64(pos) - 1)
-	s.seen.Store(uint64(pos) - 1)
 	s.beat.acked <- pos
 	return nil
 }

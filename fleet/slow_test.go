@@ -71,6 +71,57 @@ func (f *distantFollower) Next(ctx context.Context) (fleetlog.Message, error) {
 
 func (f *distantFollower) Close() { f.stop() }
 
+// A mute log opens some followers that deliver nothing, as a client has them that does not
+// notice that its consumer is dead.
+type mute struct {
+	*fleettest.Conn
+	left   atomic.Int64 // how many
+	opened atomic.Int64
+}
+
+func (m *mute) Follow(ctx context.Context, from fleetlog.Position) (fleetlog.Follower, error) {
+	m.opened.Add(1)
+	if m.left.Add(-1) >= 0 {
+		return silentFollower{}, nil
+	}
+	return m.Conn.Follow(ctx, from)
+}
+
+type silentFollower struct{}
+
+func (silentFollower) Next(ctx context.Context) (fleetlog.Message, error) {
+	<-ctx.Done()
+	return fleetlog.Message{}, ctx.Err()
+}
+
+func (silentFollower) Close() {}
+
+// TestDeadFollowers: one dead follower after the other is given up, within the lease.
+func TestDeadFollowers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := &mute{Conn: fleettest.NewLog().Connect()}
+		var sessions atomic.Int64
+		node, err := fleet.NewWith(log, &recorder{}, fleet.Config{Observer: func(e fleet.Event) {
+			if e.Kind == fleet.EventServing {
+				sessions.Add(1)
+			}
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer node.Close()
+		if err := node.Ready(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		log.left.Store(3)
+		log.Break()
+		time.Sleep(2 * simLease)
+		if sessions.Load() != 1 || log.opened.Load() != 5 {
+			t.Errorf("it took %d sessions, and %d followers", sessions.Load(), log.opened.Load())
+		}
+	})
+}
+
 // TestSlowLog: a node whose log delivers slowly, but delivers, goes on serving, and after
 // a while leaves its follower as it is.
 func TestSlowLog(t *testing.T) {

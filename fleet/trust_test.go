@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -450,7 +451,7 @@ func TestWrongLog(t *testing.T) {
 			t.Errorf("another log: %v", err)
 		}
 		fresh := fleettest.NewLog()
-		if err := join(fresh, a.Status().Log); err == nil || len(fresh.Keys()) > 1 {
+		if err := join(fresh, a.Status().Log); err == nil || slices.Contains(fresh.Keys(), "meta") {
 			t.Errorf("a new log: %v, which has %q", err, fresh.Keys())
 		}
 	})
