@@ -299,6 +299,9 @@ func TestClosed(t *testing.T) {
 		if state := ix.Status().State; state != (indexsource.State{}) {
 			t.Errorf("after Close: got %+v", state)
 		}
+		if err := ix.Poll(t.Context()); !errors.Is(err, tokencache.ErrClosed) || ix.Status().Err != nil {
+			t.Errorf("a poll after Close: got %v, and the status says %v", err, ix.Status().Err)
+		}
 	})
 }
 

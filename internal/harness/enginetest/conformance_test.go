@@ -3,6 +3,7 @@ package enginetest
 import (
 	"context"
 	"testing"
+	"time"
 
 	"github.com/svctoken/svctoken/indexsource"
 	"github.com/svctoken/svctoken/indexsource/sqlindex"
@@ -52,6 +53,10 @@ func backend(by *sqlindex.Index, poll func(context.Context) error) tokentest.Bac
 		},
 		Replace: func(ctx context.Context, id tokencache.TokenID) (tokencache.Token, error) {
 			token, err := by.Rotate(ctx, id, 0, "operator")
+			return token, after(ctx, err)
+		},
+		Rotate: func(ctx context.Context, id tokencache.TokenID, grace time.Duration) (tokencache.Token, error) {
+			token, err := by.Rotate(ctx, id, grace, "operator")
 			return token, after(ctx, err)
 		},
 		SetEnabled: func(ctx context.Context, id tokencache.TokenID, enabled bool) error {

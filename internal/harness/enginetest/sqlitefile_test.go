@@ -61,8 +61,10 @@ func TestFileComesBack(t *testing.T) {
 		for !errors.Is(n.index.Status().Err, sqlindex.ErrReplaced) {
 			time.Sleep(time.Millisecond)
 		}
-		if got := n.ask(t.Context(), token); !strings.Contains(got, "restart") {
-			t.Errorf("while it is away: got %q", got)
+		for began, got := time.Now(), ""; !strings.Contains(got, "restart"); got = n.ask(t.Context(), token) { // the caches are told after the status
+			if time.Since(began) > 30*time.Second {
+				t.Fatalf("while it is away: got %q", got)
+			}
 		}
 		move(".away", "")
 		n.await(t, token, "confirmed")

@@ -6,6 +6,7 @@ package pgserver
 import (
 	"bytes"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"net/url"
@@ -52,7 +53,7 @@ type Server struct {
 // Start makes a new database cluster in a temporary folder, and starts its server.
 // The settings are lines for postgresql.conf.
 func Start(settings ...string) (*Server, error) {
-	if testing.Testing() && testing.Short() {
+	if testing.Testing() && flag.Parsed() && testing.Short() {
 		return nil, ErrShort
 	}
 	bin, err := programs()

@@ -70,7 +70,7 @@ type fault struct {
 // newBroken starts a PostgreSQL with a synchronous standby, and a node with each driver.
 func newBroken(t *testing.T) *broken {
 	t.Helper()
-	s, err := pgserver.Start()
+	s, err := pgserver.Start("wal_keep_size = 1GB") // a standby that was away needs it
 	pgserver.Need(t, err)
 	t.Cleanup(func() { s.Close() })
 	standby, err := s.Replica("wal_retrieve_retry_interval = 100ms")
@@ -93,7 +93,7 @@ func (b *broken) run(t *testing.T, faults []fault) {
 	last := ""
 	defer func() {
 		if t.Failed() {
-			t.Logf("after %v, the last fault was: %s", kinds, last)
+			t.Logf("after %d verdicts and %v, the last fault was: %s", verdicts, kinds, last)
 		}
 	}()
 	for end := time.Now().Add(*faultsFor); time.Now().Before(end) && !t.Failed(); {

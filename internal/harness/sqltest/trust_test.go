@@ -136,18 +136,21 @@ func TestWALDeleted(t *testing.T) {
 	if err := errors.Join(os.Remove(d.path+"-wal"), os.Remove(d.path+"-shm")); err != nil {
 		t.Fatal(err)
 	}
-	for name, call := range map[string]func() error{
-		"Append": func() error { _, err := e.Append(t.Context(), fleetlog.Entry{Key: "evict.1", ID: "1"}); return err },
-		"Read":   func() error { _, err := e.Read(t.Context(), "start"); return err },
-		"Follow": func() error { _, err := e.Follow(t.Context(), 1); return err },
-		"Next":   func() error { _, err := next(t, f); return err },
-	} {
-		if err := call(); !errors.Is(err, fleetsql.ErrReplaced) {
-			t.Errorf("%s: %v, want ErrReplaced", name, err)
+	for _, others := range []bool{false, true} {
+		if others { // as another process would, it makes new files
+			appended(t, d.connect(t), fleetlog.Entry{Key: "evict.2", ID: "2"})
+		}
+		for name, call := range map[string]func() error{
+			"Append": func() error { _, err := e.Append(t.Context(), fleetlog.Entry{Key: "evict.1", ID: "1"}); return err },
+			"Read":   func() error { _, err := e.Read(t.Context(), "start"); return err },
+			"Follow": func() error { _, err := e.Follow(t.Context(), 1); return err },
+			"Next":   func() error { _, err := next(t, f); return err },
+		} {
+			if err := call(); !errors.Is(err, fleetsql.ErrReplaced) {
+				t.Errorf("%s, with new files %t: %v, want ErrReplaced", name, others, err)
+			}
 		}
 	}
-	another := d.connect(t) // another process would have the new files
-	appended(t, another, fleetlog.Entry{Key: "evict.2", ID: "2"})
 }
 
 // TestWALComesAndGoes: the last connection takes -wal away when it closes, and the next
