@@ -97,6 +97,9 @@ func TestPage(t *testing.T) {
 		if strings.Contains(body, token1[5:]) {
 			t.Error("the page repeats a bearer")
 		}
+		if answered := strings.Contains(body, ` class="answered"`); answered != (status == 200) {
+			t.Errorf("look up %.20s: on a phone, the hint is hidden: %t", names, answered) // for the answer to be in view
+		}
 	}
 	lookUp(reader, "token1, token2, nobody, here", 200, "elastic/fleet-server/token1 file cached, since 0 s ago , until in ", "elastic/fleet-server/token1 index no such token",
 		"elastic/fleet-server/token2 file not cached", "elastic/fleet-server/nobody file no such token", "elastic/fleet-server/here index not cached created 0 s ago by admin")
