@@ -52,7 +52,8 @@ type GroupConfig struct {
 	// may run if they are known to take less than half as long as every hash now
 	// running, so that a cheap hash need not wait for the expensive ones of others.
 	// Hashes that are cheap by their form, see Answer.Fast, take no turn. Zero:
-	// GOMAXPROCS. Negative: no bound.
+	// half of GOMAXPROCS, and at least one, which leaves processors for hits while strangers
+	// send wrong secrets. Negative: no bound.
 	MaxHashing int
 
 	// MaxWait is how long a load may wait for its turn to read, or to compute a
@@ -104,7 +105,7 @@ func NewGroup(cfg GroupConfig) *Group {
 		maxQueue: orDefault(cfg.MaxQueue, defaultMaxQueue, math.MaxInt),
 		observer: cfg.Observer,
 	}
-	hashing := orDefault(cfg.MaxHashing, runtime.GOMAXPROCS(0), math.MaxInt)
+	hashing := orDefault(cfg.MaxHashing, max(1, runtime.GOMAXPROCS(0)/2), math.MaxInt)
 	turns := fair.Limits[Account]{Turns: hashing, PerAccount: hashing, Waiters: w.maxQueue}
 	if hashing < math.MaxInt {
 		turns.Extra, turns.ByCost = hashing, true
