@@ -127,6 +127,40 @@ func TestVoid(t *testing.T) {
 	}
 }
 
+// A viewed log has one view for everybody.
+type viewed struct {
+	fleetlog.Log
+	view fleetlog.View
+}
+
+func (v viewed) Read(context.Context, ...string) (fleetlog.View, error) { return v.view, nil }
+
+// TestMembershipOfALostChange: a log that has passed the place of a change and does not
+// have it has lost it, also if it has everything else. What the log said before is over.
+func TestMembershipOfALostChange(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		at   fleetlog.Position
+		want error
+	}{{"it is there", changed, nil}, {"it has gone", 0, errLost}, {"an earlier one is there", changed - 1, errLost}} {
+		view := fleetlog.View{Position: changed + 5, Messages: map[string]fleetlog.Message{
+			metaKey: message(1, "", `{"version":1,"log":"L","lease_ns":15000000000}`), settledKey: message(2, "", "L"), "node.b.1": message(3, "b", "{}"),
+		}}
+		if tt.at > 0 {
+			view.Messages["evict.x"] = message(tt.at, "x", "")
+		}
+		n := &Node{log: viewed{view: view}, cfg: Config{clock: systemClock{}, Lease: testLease}}
+		c := &change{entry: fleetlog.Entry{Key: "evict.x", ID: "x"}, failed: errors.New("an outage that is over")}
+		r, err := n.readMembership(t.Context(), c, changed)
+		if !errors.Is(err, tt.want) || (err == nil) != (tt.want == nil) || (r == nil) != (err != nil) || r != nil && len(r.members) != 1 {
+			t.Errorf("%s: %+v, %v", tt.name, r, err)
+		}
+		if c.failed != nil {
+			t.Errorf("%s: the log said last %v", tt.name, c.failed)
+		}
+	}
+}
+
 // TestReadyWithout: the error of a node that does not serve says why.
 func TestReadyWithout(t *testing.T) {
 	down := errors.New("down")
