@@ -65,7 +65,7 @@ func (f *openedFile) check() error {
 		now, err := os.Stat(f.path + suffix)
 		known := f.beside[suffix]
 		switch {
-		case known != nil && err == nil && os.SameFile(known, now):
+		case known != nil && os.SameFile(known, now):
 		case known != nil && holdsUnlinked(f.path+suffix):
 			return fmt.Errorf("fleetsql: its %s was deleted: %w", suffix, ErrReplaced)
 		case err == nil: // the last connection takes it away when it closes, and the next one makes another

@@ -3,6 +3,8 @@ package sqlindex_test
 import (
 	"context"
 	"errors"
+	"log/slog"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -96,6 +98,36 @@ func TestHealth(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestLog: the logger is told once when polls begin to fail, when the index is not available
+// any more, and when it answers again.
+func TestLog(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var text strings.Builder
+		cfg := sqlindex.Config{Logger: slog.New(slog.NewTextHandler(&text, &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+			if a.Key == slog.TimeKey || a.Key == "failed_for" && a.Value.Duration() > 10*time.Second {
+				return slog.Attr{}
+			}
+			return a
+		}}))}
+		db, ix := openFake(t, cfg)
+		watched(t, ix)
+		synctest.Wait()
+		db.fail(errOutage)
+		time.Sleep(time.Minute)
+		db.fail(nil)
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		ix.Close()
+		want := `level=WARN msg="the index does not answer" error="sqlindex: poll: connection refused"
+level=ERROR msg="the index is not available" health=red error="sqlindex: poll: connection refused"
+level=INFO msg="the index answers again"
+`
+		if text.String() != want {
+			t.Errorf("got\n%s\nwant\n%s", &text, want)
+		}
+	})
 }
 
 type noTable struct{}
