@@ -108,3 +108,20 @@ func TestTextHash(t *testing.T) {
 		}
 	}
 }
+
+// TestParserKeepsOneLine of a text, and not what it has taken, however its lines end.
+func TestParserKeepsOneLine(t *testing.T) {
+	for _, end := range []string{"\n", "\r\n", "\r"} {
+		piece := []byte(strings.Repeat("# a comment"+end, 3000))
+		p := newParser(nil, 100*len(piece))
+		for range 100 {
+			p.Write(piece)
+		}
+		if cap(p.begun) > 3*len(piece) {
+			t.Errorf("%q: it keeps %d bytes", end, cap(p.begun))
+		}
+		if p.end(); p.number != 300_000 {
+			t.Errorf("%q: %d lines", end, p.number)
+		}
+	}
+}
