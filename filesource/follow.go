@@ -124,7 +124,7 @@ func (f *File) load(ctx context.Context, who reader, poller bool) error {
 	for {
 		d, err := f.awaitRestInTime(ctx, who, poller)
 		if err != nil {
-			return err // and the turn is given back, or will be
+			return err // and the turn is given back when the file system has answered; nobody needs it once the File is closed
 		}
 		if d != nil {
 			d.polled = poller
@@ -133,9 +133,8 @@ func (f *File) load(ctx context.Context, who reader, poller bool) error {
 			release(f.turn)
 			return nil
 		}
-		if ctx.Err() != nil {
-			release(f.turn)
-			return ctx.Err()
+		if err := ctx.Err(); err != nil {
+			return err
 		}
 	}
 }
@@ -170,11 +169,8 @@ func (f *File) awaitRestInTime(ctx context.Context, who reader, poller bool) (*d
 		f.applyHang(ctx, poller)
 		return !poller // which waits on, as there is nobody to tell but the status
 	})
-	switch {
-	case gaveUp:
+	if gaveUp {
 		go func() { <-done; release(f.turn) }()
-	case err != nil:
-		release(f.turn)
 	}
 	return d, err
 }
@@ -219,7 +215,7 @@ func (f *File) pause(d *draft, rested time.Duration) time.Duration {
 	if d == nil {
 		return glance
 	}
-	return min(step, max(d.need-rested, time.Millisecond))
+	return min(step, d.need-rested)
 }
 
 // span is the unit of the times after which a restless file is not waited for.

@@ -5,6 +5,7 @@ package filesource_test
 import (
 	"context"
 	"errors"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -129,6 +130,9 @@ func TestEditOnAHangingFileSystem(t *testing.T) {
 				secret, err := edit(ctx, file)
 				if took := time.Since(began); !errors.Is(err, context.DeadlineExceeded) || took > 2*time.Second || secret != maybe {
 					t.Errorf("%s, %s hangs: got %v after %v, and a secret: %v", name, op, err, took, secret)
+				}
+				if strings.Contains(err.Error(), "may be in force or not") != maybe {
+					t.Errorf("%s, %s hangs: got %v", name, op, err)
 				}
 				g.open()
 				time.Sleep(time.Minute)

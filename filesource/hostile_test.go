@@ -840,6 +840,7 @@ func TestCallback(t *testing.T) {
 					}
 				}})
 				test.change(t, file)
+				synctest.Wait()
 				if diff := cmp.Diff([]int{2, 3, 2}, told); diff != "" {
 					t.Errorf("tokens that were told (-want +got):\n%s", diff)
 				}

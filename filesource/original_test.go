@@ -288,3 +288,16 @@ func TestNoLockIsLeft(t *testing.T) {
 		}
 	}
 }
+
+// TestNoLockWithoutTheOriginal: what the lock would be open to cannot be seen, so there is
+// none.
+func TestNoLockWithoutTheOriginal(t *testing.T) {
+	s := &script{}
+	path := put(t, tokensPath(t), lineOne)
+	file, _ := openWith(t, path, filesource.Config{Poll: -1, Rest: -1}, filesource.Faults{Before: s.Before})
+	s.count("")
+	s.fail("attributes")
+	if err := file.Delete(t.Context(), fleet.TokenID("one")); !errors.Is(err, errFault) || s.count("lock") != 0 {
+		t.Errorf("got %v, or it was locked", err)
+	}
+}
