@@ -310,6 +310,10 @@ func TestSettledIsNoted(t *testing.T) {
 		if _, err := a.Evict(t.Context(), "elastic", "fleet-server", "t0"); err != nil || time.Since(began) > 0 {
 			t.Errorf("in an older log: %v, after %v", err, time.Since(began))
 		}
+		if err := start(t, log, "b").Ready(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(3 * simLease) // a node that joins later need not note it again
 		settled := 0
 		for _, history := range log.Histories() {
 			for _, m := range history {
