@@ -4,6 +4,7 @@ package filesource_test
 
 import (
 	"errors"
+	"io/fs"
 	"os"
 	"strings"
 	"testing"
@@ -189,4 +190,26 @@ func TestChainOfLinks(t *testing.T) {
 			})
 		}
 	}
+}
+
+// TestReloadReadsWhateverTheTimesSay: a change that leaves no trace, as a memory map may make
+// it, is found by Reload at once.
+func TestReloadReadsWhateverTheTimesSay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		path := put(t, tokensPath(t), lineOne)
+		first, err := os.Stat(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		unchanged := func(fs.FileInfo) fs.FileInfo { return first }
+		file, _ := openWith(t, path, filesource.Config{Poll: -1}, filesource.Faults{Info: unchanged})
+		time.Sleep(10 * time.Second)
+		if err := file.Reload(); err != nil { // it has settled
+			t.Fatal(err)
+		}
+		put(t, path, lineTwo)
+		if err := file.Reload(); err != nil || has(file, one) || !has(file, two) {
+			t.Errorf("got %v, %v", err, file.List())
+		}
+	})
 }
