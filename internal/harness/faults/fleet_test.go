@@ -59,25 +59,28 @@ func fleetOf(strike func(n *node)) func(*testing.T) (*host, func()) {
 	}
 }
 
-// slowLog is a log that takes longer than a node waits for every second answer, and
-// nearly as long for the others.
+// longLease leaves seconds of a lease that is renewed late, on a machine that is busy too.
+const longLease = 4 * lease
+
+// slowLog is a log that takes longer than a node waits for every second answer, and a good
+// part of that for the others: three to six tenths of the lease are over when it is renewed.
 func slowLog(t *testing.T) (*host, func()) {
 	log := fleettest.NewLog()
-	n := newNode(t, log, 2*lease)
+	n := newNode(t, log, longLease)
 	log.Settle()
 	return n.host, func() { n.slow.Store(true) }
 }
 
 // delay is how long a message is on its way.
 func (n *node) delay(what string) time.Duration {
-	const patience = 2 * lease / 5 // how long a node with twice the lease waits for an answer
+	const patience = longLease / 5 // how long the node waits for an answer
 	switch {
 	case what != "request" || !n.slow.Load():
 		return 0
 	case n.requests.Add(1)%2 == 1:
 		return 2 * patience
 	default:
-		return patience * 2 / 3
+		return patience * 2 / 5
 	}
 }
 
