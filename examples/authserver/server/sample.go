@@ -40,16 +40,17 @@ var fleetServer = tokencache.Account{Namespace: "elastic", Service: "fleet-serve
 // writeSample writes a service_tokens file with two tokens, and returns the bearer of the
 // first. It is there before the server looks, so that nothing is logged of it.
 func writeSample(path string) (bearer string, err error) {
-	text := "# a sample, which goes with the process\n"
+	var text strings.Builder
+	text.WriteString("# a sample, which goes with the process\n")
 	for _, name := range []string{"token1", "token2"} {
 		token, err := tokencache.NewToken(fleetServer.TokenID(name), tokencache.GenerateSecret())
 		if err != nil {
 			return "", err
 		}
-		text += token.ID().String() + ":" + tokenhash.Stretched(token.Secret()).Reveal() + "\n"
+		text.WriteString(token.ID().String() + ":" + tokenhash.Stretched(token.Secret()).Reveal() + "\n")
 		bearer = cmp.Or(bearer, token.RevealBearer())
 	}
-	return bearer, os.WriteFile(path, []byte(text), 0o600)
+	return bearer, os.WriteFile(path, []byte(text.String()), 0o600)
 }
 
 // printSample prints what to do with the sample's tokens. It adds one to an index that

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"math"
+	"strings"
 	"time"
 
 	"gonum.org/v1/plot"
@@ -22,18 +23,18 @@ func (r *report) writeGrowth(p *page) {
 	p.line("![growth](%s/growth.svg)", plots)
 	p.table("operation", "size", "times", "power")
 	for _, g := range r.growth {
-		times := ""
+		var times strings.Builder
 		for i, n := range g.Sizes {
 			if i > 0 {
-				times += ", "
+				times.WriteString(", ")
 			}
-			times += fmt.Sprintf("10^%.0f: %s", math.Log10(float64(n)), duration(g.Times[i]))
+			fmt.Fprintf(&times, "10^%.0f: %s", math.Log10(float64(n)), duration(g.Times[i]))
 		}
 		work := "beside it: "
 		if g.Work {
 			work = "its work: "
 		}
-		p.line("| %s | %s%s | %s | %.2f |", g.Name, work, g.Of, times, g.Exponent())
+		p.line("| %s | %s%s | %s | %.2f |", g.Name, work, g.Of, times.String(), g.Exponent())
 	}
 }
 
