@@ -1,6 +1,7 @@
 package natstest_test
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -239,6 +240,9 @@ func TestAppendIsRefused(t *testing.T) {
 			s.set(look, tt.look)
 			s.take("")
 			pos, err := l.Append(t.Context(), fleetlog.Entry{Key: "doc.a.b.c", ID: tt.id})
+			if tt.pos == 0 && tt.want == nil && !strings.HasPrefix(err.Error(), "fleetnats: append: ") || strings.Contains(tt.answer, "KV_other") && err.Error() != "fleetnats: append: stream KV_other has taken it" {
+				t.Errorf("it says %q", err)
+			}
 			definite := errors.Is(err, fleetlog.ErrConflict) || errors.Is(err, fleetlog.ErrUnfit)
 			if pos != tt.pos || (err == nil) != (tt.pos > 0) || !errors.Is(err, tt.want) && tt.want != nil || definite != (tt.want != nil) {
 				t.Errorf("got %d, %v", pos, err)
@@ -372,6 +376,11 @@ func TestFollowAsks(t *testing.T) {
 		want := jetstream.ConsumerConfig{Name: name, DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: uint64(max(from, 1)),
 			AckPolicy: jetstream.AckNonePolicy, MemoryStorage: true, Replicas: 1, InactiveThreshold: 30 * time.Second}
 		same(t, want, request.Config)
+		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		if _, err := f.Next(ctx); !errors.Is(err, context.DeadlineExceeded) || !strings.HasPrefix(err.Error(), "fleetnats: follow: ") {
+			t.Errorf("nothing is delivered until the context ends: %v", err)
+		}
+		cancel()
 		f.Close()
 		for began := time.Now(); len(s.take("$JS.API.CONSUMER.DELETE.KV_test.")) == 0; rest(t) {
 			if time.Since(began) > 10*time.Second {
@@ -421,6 +430,12 @@ func TestLetters(t *testing.T) {
 	l.Send(other, []byte("5"))
 	if m := <-got; m != "other 5" {
 		t.Errorf("got %q", m)
+	}
+	for range 300 { // more than are on their way at a time
+		l.Send(other, []byte("6"))
+		if m := <-got; m != "other 6" {
+			t.Fatalf("got %q", m)
+		}
 	}
 	select {
 	case m := <-elsewhere:
