@@ -413,12 +413,10 @@ func release(lock chan struct{}) { <-lock }
 
 // wait waits for this long, or until the context is done.
 func wait(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
 	select {
 	case <-ctx.Done():
 		return ctx.Err()
-	case <-timer.C:
+	case <-time.After(d):
 		return nil
 	}
 }

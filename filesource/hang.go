@@ -127,13 +127,11 @@ func await[T any](ctx context.Context, f *File, done <-chan result[T], slow func
 
 // awaitEnd waits for a call whose context is done.
 func awaitEnd[T any](ctx context.Context, f *File, done <-chan result[T]) (value T, err error, gaveUp bool) {
-	timer := time.NewTimer(grace)
-	defer timer.Stop()
 	select {
 	case r := <-done:
 		value, err = r.get()
 		return value, err, false
-	case <-timer.C:
+	case <-time.After(grace):
 		return value, fmt.Errorf("%w: %w", f.hang(), ctx.Err()), true
 	}
 }

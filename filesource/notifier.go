@@ -98,12 +98,10 @@ func (n *notifier) untilTold(ctx context.Context) error {
 	if ctx.Value(notificationKey{n}) == any(t) {
 		return errNotifying
 	}
-	timer := time.NewTimer(notificationLimit)
-	defer timer.Stop()
 	select {
 	case <-t.over:
 		return nil
-	case <-timer.C:
+	case <-time.After(notificationLimit):
 		return errNotifying
 	case <-ctx.Done():
 		return ctx.Err()
