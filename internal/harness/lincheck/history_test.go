@@ -58,7 +58,7 @@ func TestHistories(t *testing.T) {
 }
 
 // enough is how many histories of each profile show what it is there for.
-const enough = 200
+const enough = 150
 
 // attempts is how often a program is run until porcupine can tell. On a busy machine
 // nearly all of a program's steps may overlap, and there are too many orders to try in
