@@ -3,6 +3,7 @@
 // table for docs/options.md.
 //
 //	go -C internal/harness run ./enginetest/coldstart
+//	go -C internal/harness run ./enginetest/coldstart -hashes fast -accounts 1
 package main
 
 import (
