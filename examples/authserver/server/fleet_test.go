@@ -230,6 +230,9 @@ func TestFleet(t *testing.T) {
 
 	// A node that is cut off is a failure, for those who do not wait for its lease.
 	three.await(200, "", "GET", whoami, bearer)
+	for _, name := range []string{"one", "two"} { // within a fifth of a lease it has heard of them
+		three.await(200, `"name":"`+name+`"`, "GET", "/_stats", "")
+	}
 	three.conn.Cut(true, true)
 	failed := func(body string) {
 		t.Helper()
