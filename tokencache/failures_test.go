@@ -318,3 +318,26 @@ func TestRoomForSeveral(t *testing.T) {
 		synctest.Wait()
 	})
 }
+
+// TestANewNameEndsAPause: during a pause of an account, a name that has not failed may
+// try, and its success ends the pause.
+func TestANewNameEndsAPause(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		failing := []tokencache.Token{mustToken(t, "a/a/one", "supersecret"), mustToken(t, "a/a/two", "supersecret")}
+		first, second := mustToken(t, "a/a/three", "supersecret"), mustToken(t, "a/a/four", "supersecret")
+		src := newTestSource(append(failing, first, second)...)
+		c := solo(t, src, tokencache.Config{})
+		src.fail()
+		for range 100 { // pauses get longer
+			check(t, c, failing[0], "error")
+			check(t, c, failing[1], "error")
+			time.Sleep(50 * time.Millisecond)
+		}
+		time.Sleep(150 * time.Millisecond) // somebody may try again by now
+		src.before = nil
+		check(t, c, failing[0], "error") // they are left alone
+		check(t, c, failing[1], "error")
+		check(t, c, first, "ok")
+		check(t, c, second, "ok")
+	})
+}
