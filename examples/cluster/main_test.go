@@ -110,8 +110,8 @@ func TestShow(t *testing.T) {
 		t.Errorf("got %s, want %s", unconfirmed, failed)
 	}
 	for name, want := range map[string]string{
-		"node1": `Fleet This node node1 \w+ Answers yes Lease left \S+ of \S+ Applied position \d+ Log \w+ Member Heard ago Lease left, at most Applied node1 \S+ \S+ \d+ node2 \S+ \S+ \d+ node3 \S+ 0s \d+ `,
-		"node3": `Fleet This node node3 \w+ Answers no, it has no lease Member .* node3 \S+ 0s \d+ `,
+		"node1": `Fleet This node node1 \w+ Answers yes Since \d+ s ago Lease left \S+ of \S+ Applied position \d+ Log \w+ Member Heard ago Lease left, at most Applied node1 \S+ \S+ \d+ node2 \S+ \S+ \d+ node3 \S+ 0s \d+ `,
+		"node3": `Fleet This node node3 \w+ Answers no, it has no lease: \S.* Since \d+ s ago .*Member .* node3 \S+ 0s \d+ `,
 	} {
 		if !regexp.MustCompile(want).MatchString(pages[name]) {
 			t.Errorf("no %s in:\n%s", want, pages[name])
