@@ -132,8 +132,6 @@ var breaks = []brk{
 		"		s.displaced++\n		s.hintLocked(e, now)\n	}\n	s.unlinkLocked(e)\n", "		s.displaced++\n		s.hintLocked(e, now)\n	}\n	owner := e.owner.Load()\n	s.unlinkLocked(e)\n	e.owner.Store(owner)\n"},
 	{"replace without a mark", memoryGo,
 		"old.role == f.role, old.digest.equal(&l.digest):\n			s.unlinkLocked(old)\n", "old.role == f.role, old.digest.equal(&l.digest):\n			owner := old.owner.Load()\n			s.unlinkLocked(old)\n			old.owner.Store(owner)\n"},
-	{"expire without a mark", memoryGo,
-		"		s.stats.Expired++\n		s.hintLocked(e, now)\n	}\n	s.unlinkLocked(e)\n", "		s.stats.Expired++\n		s.hintLocked(e, now)\n	}\n	owner := e.owner.Load()\n	s.unlinkLocked(e)\n	e.owner.Store(owner)\n"},
 	{"free a cell while its load runs", cellGo,
 		"	if c.entries != nil || c.tickets != nil {", "	if c.entries != nil {"},
 	{"leave the old entry beside the new one", memoryGo,
