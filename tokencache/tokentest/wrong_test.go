@@ -505,6 +505,10 @@ func (w *wrong) verify(wrongly func(tokencache.Secret, func(tokencache.Secret) b
 	}
 }
 
+// byChance is which other property finds a wrong source if a load falls into the moment
+// in which it is wrong.
+var byChance = map[string]string{"tells, then changes": "Freshness"}
+
 func TestWrongSources(t *testing.T) {
 	for _, test := range wrongSources {
 		t.Run(test.name, func(t *testing.T) {
@@ -514,6 +518,7 @@ func TestWrongSources(t *testing.T) {
 				test.make(w, &b)
 				return w, b
 			})
+			got = slices.DeleteFunc(got, func(property string) bool { return byChance[test.name] == property })
 			if diff := cmp.Diff(test.breaks, got); diff != "" {
 				t.Errorf("broken properties (-want +got):\n%s", diff)
 			}
