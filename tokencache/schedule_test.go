@@ -223,3 +223,36 @@ func TestChangesAreCountedAfterTheirInstant(t *testing.T) {
 		}
 	}
 }
+
+// TestMoveToACacheThatWasAsked: a token moves to a source that has refused it, while the
+// next one is asked. The first is asked again, whichever way it tells of its change.
+func TestMoveToACacheThatWasAsked(t *testing.T) {
+	token := mustToken(t, "elastic/fleet-server/token1", "supersecret")
+	for name, tell := range map[string]func(*testing.T, *testSource){
+		"of the name": func(t *testing.T, src *testSource) {
+			src.caches.Evict(t.Context(), tokencache.CauseSource, named(t, fleet, "token1"))
+		},
+		"of the account": func(t *testing.T, src *testSource) {
+			src.caches.Evict(t.Context(), tokencache.CauseSource, all(t, fleet))
+		},
+		"of everything": func(t *testing.T, src *testSource) { src.caches.Clear(t.Context(), tokencache.CauseState) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := tokencache.NewGroup(tokencache.GroupConfig{})
+			defer g.Close()
+			first, second := newTestSource(), newTestSource(token)
+			newCache(t, g, "first", first, tokencache.Config{})
+			newCache(t, g, "second", second, tokencache.Config{})
+			second.before = func(context.Context, tokencache.TokenID) error {
+				second.before = nil
+				second.remove(token.ID())
+				first.set(token)
+				tell(t, first)
+				return nil
+			}
+			if v, err := g.Authenticate(t.Context(), header(token)); err != nil || v.Cache != "first" {
+				t.Errorf("got %v, %v, want it confirmed by the first", v, err)
+			}
+		})
+	}
+}
