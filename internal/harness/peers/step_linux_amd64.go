@@ -1,6 +1,7 @@
 package peers
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -21,15 +22,29 @@ const waitOwn = syscall.WALL | syscall.WNOTHREAD
 func instructions(binary string, args ...string) (float64, error) {
 	const many = 16
 	args = append(args, "-signal")
-	none, err := steps(binary, append(args, "0"))
+	none, err := unblocked(binary, append(args, "0"))
 	if err != nil {
 		return 0, err
 	}
-	all, err := steps(binary, append(args, strconv.Itoa(many)))
+	all, err := unblocked(binary, append(args, strconv.Itoa(many)))
 	if err != nil {
 		return 0, err
 	}
 	return float64(all-none) / many, nil
+}
+
+// errBlocked: a thread may have been stopped with a lock of the runtime that the first
+// one needs.
+var errBlocked = errors.New("peers: the hits wait for a thread that is stopped")
+
+// unblocked is steps, tried again if it blocks.
+func unblocked(binary string, args []string) (count int, err error) {
+	for range 5 {
+		if count, err = steps(binary, args); !errors.Is(err, errBlocked) {
+			break
+		}
+	}
+	return count, err
 }
 
 // steps runs the program, and counts the instructions of its first thread between
@@ -46,7 +61,7 @@ func steps(binary string, args []string) (count int, err error) {
 		return 0, fmt.Errorf("%w: %w", ErrNoSteps, err)
 	}
 	pid := cmd.Process.Pid
-	defer time.AfterFunc(time.Minute, func() { syscall.Kill(pid, syscall.SIGKILL) }).Stop() // a step that blocks has no end
+	defer time.AfterFunc(20*time.Second, func() { syscall.Kill(pid, syscall.SIGKILL) }).Stop() // a step that blocks has no end
 	defer cmd.Process.Release()
 	defer func() {
 		syscall.Kill(pid, syscall.SIGKILL)
@@ -62,16 +77,27 @@ func steps(binary string, args []string) (count int, err error) {
 		if err := syscall.PtraceSingleStep(pid); err != nil {
 			return 0, err
 		}
-		var status syscall.WaitStatus
-		if _, err := syscall.Wait4(pid, &status, waitOwn, nil); err != nil {
-			return 0, err
-		}
+		status, err := waitFor(pid)
 		switch {
+		case err != nil:
+			return 0, err
+		case status.Signaled() && status.Signal() == syscall.SIGKILL:
+			return 0, errBlocked
 		case status.Stopped() && status.StopSignal() == syscall.SIGTRAP:
 		case status.Stopped() && status.StopSignal() == syscall.SIGUSR1:
 			return count, nil
 		default:
 			return 0, fmt.Errorf("peers: the hits stopped after %d steps: %#x", count, uint32(status))
+		}
+	}
+}
+
+// waitFor waits for the first thread to stop or end. The end of a process is told only
+// when the ends of its other threads, which are traced as well, have been heard.
+func waitFor(pid int) (status syscall.WaitStatus, err error) {
+	for {
+		if tid, err := syscall.Wait4(-1, &status, waitOwn, nil); err != nil || tid == pid {
+			return status, err
 		}
 	}
 }
