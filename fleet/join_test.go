@@ -82,8 +82,7 @@ func TestJoinBesideALaggingReplica(t *testing.T) {
 		a.Close()
 		b.Close()
 		log.Recreate()
-		old := start(t, log, "c")
-		old.past.Store(1)
+		old := start(t, log, "c", func(s *station) { s.past.Store(1) })
 		time.Sleep(simLease / 2)
 		if st := old.Status(); st.Serving {
 			t.Errorf("it serves log %s, by the word of a log that has gone", st.Log)
@@ -95,8 +94,7 @@ func TestJoinBesideALaggingReplica(t *testing.T) {
 		if got := old.Status().Log; got == identity {
 			t.Errorf("it has joined log %s, which has gone", got)
 		}
-		late := start(t, log, "d")
-		late.behind.Store(1000)
+		late := start(t, log, "d", func(s *station) { s.behind.Store(1000) })
 		time.Sleep(simLease / 2)
 		if late.Status().Serving {
 			t.Error("it serves by the word of a replica that knows nothing")

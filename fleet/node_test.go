@@ -86,12 +86,13 @@ type station struct {
 
 func (s *station) setDelay(delay func(what string) time.Duration) { s.delay.Store(&delay) }
 
-func start(t *testing.T, log *fleettest.Log, name string) *station {
+func start(t *testing.T, log *fleettest.Log, name string, before ...func(*station)) *station {
 	t.Helper()
-	return startWith(t, log, name, &recorder{})
+	return startWith(t, log, name, &recorder{}, before...)
 }
 
-func startWith(t *testing.T, log *fleettest.Log, name string, caches *recorder) *station {
+// startWith starts a node, after what is to be so before it asks the log for anything.
+func startWith(t *testing.T, log *fleettest.Log, name string, caches *recorder, before ...func(*station)) *station {
 	t.Helper()
 	s := &station{conn: log.Connect(), caches: caches, clock: &simClock{begin: time.Now(), rate: 1}}
 	s.conn.Delay = func(what string) time.Duration {
@@ -110,6 +111,9 @@ func startWith(t *testing.T, log *fleettest.Log, name string, caches *recorder) 
 		defer mu.Unlock()
 		n++
 		return fmt.Sprintf("%s%d", name, n)
+	}
+	for _, prepare := range before {
+		prepare(s)
 	}
 	node, err := fleet.NewWith(s.conn, s.caches, fleet.Config{Name: name}.WithTest(s.clock, newID, func() float64 { return 0.5 }))
 	if err != nil {
