@@ -3,6 +3,7 @@ package peers
 import (
 	"errors"
 	"fmt"
+	"math/bits"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -10,6 +11,8 @@ import (
 	"strconv"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // waitOwn waits for threads of every kind, but only of programs that this thread
@@ -52,6 +55,11 @@ func unblocked(binary string, args []string) (count int, err error) {
 func steps(binary string, args []string) (count int, err error) {
 	runtime.LockOSThread() // only the thread that started the program may step it
 	defer runtime.UnlockOSThread()
+	share, err := shareProcessor()
+	if err != nil {
+		return 0, fmt.Errorf("%w: %w", ErrNoSteps, err)
+	}
+	defer share()
 	cmd := exec.Command(binary, args...)
 	// Other threads are stopped, some of which may have a share of GOMAXPROCS: the first
 	// one must find another, when it comes back from sending a signal.
@@ -90,6 +98,24 @@ func steps(binary string, args []string) (count int, err error) {
 			return 0, fmt.Errorf("peers: the hits stopped after %d steps: %#x", count, uint32(status))
 		}
 	}
+}
+
+// shareProcessor keeps the calling thread, and the programs that it starts, on one
+// processor until the function that it returns is called. Between two processors each
+// step wakes one that sleeps, which takes a virtual machine up to 0.1 ms: the program
+// would see its clocks run apart between two instructions, and act on it.
+func shareProcessor() (end func(), err error) {
+	var before, one unix.CPUSet
+	if err := unix.SchedGetaffinity(0, &before); err != nil {
+		return nil, err
+	}
+	for cpu := range len(before) * bits.UintSize {
+		if before.IsSet(cpu) {
+			one.Set(cpu)
+			break
+		}
+	}
+	return func() { unix.SchedSetaffinity(0, &before) }, unix.SchedSetaffinity(0, &one)
 }
 
 // waitFor waits for the first thread to stop or end. The end of a process is told only
