@@ -30,7 +30,7 @@ type clock struct {
 	base  time.Time
 	noted atomic.Int64 // the last note; only entries ask for it, and there are none before the first
 	slept atomic.Int64 // what readings have beyond the monotonic clock's
-	lead  atomic.Int64 // how far the wall clock was ahead of the monotonic one, since base
+	lead  atomic.Int64 // what the wall clock showed when the monotonic one's reading was 0, as far as both go alike
 
 	mu       sync.Mutex    // guards the fields below, and writes to slept and lead
 	boot     time.Duration // how long the machine had slept, when that was last asked
@@ -50,6 +50,7 @@ const (
 
 func (c *clock) start() {
 	c.base = time.Now()
+	c.lead.Store(c.base.UnixNano())
 	c.boot = suspend.Slept()
 }
 
@@ -61,7 +62,7 @@ type moment struct{ now, pace int64 }
 func (c *clock) read() moment {
 	t := time.Now()
 	pace := int64(t.Sub(c.base))
-	ahead := t.UnixNano() + int64(suspend.Ahead()) - c.base.UnixNano() - pace
+	ahead := t.UnixNano() + int64(suspend.Ahead()) - pace
 	if d := ahead - c.lead.Load(); d > int64(clockTolerance) || d < -int64(clockTolerance) {
 		c.adjust()
 	}
@@ -85,7 +86,7 @@ func (c *clock) adjust() {
 // that.
 func (c *clock) adjustLocked() (t time.Time, set time.Duration) {
 	t, set = time.Now(), suspend.Ahead()
-	ahead := t.UnixNano() + int64(set) - c.base.UnixNano() - int64(t.Sub(c.base))
+	ahead := t.UnixNano() + int64(set) - int64(t.Sub(c.base))
 	switch d := ahead - c.lead.Load(); {
 	case d > int64(clockTolerance):
 		c.slept.Add(d)
