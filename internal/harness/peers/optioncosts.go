@@ -10,22 +10,25 @@ import (
 )
 
 // OptionInstructions returns how many instructions a hit takes with each of
-// options.All, in their order.
-func OptionInstructions() ([]float64, error) {
+// options.All, in their order, and how many it takes to read the clock, which differs
+// from machine to machine.
+func OptionInstructions() (counts []float64, clock float64, err error) {
 	dir, binary, err := buildHits()
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	defer os.RemoveAll(dir)
-	var counts []float64
+	if clock, err = instructions(binary, "-clock"); err != nil {
+		return nil, 0, err
+	}
 	for _, o := range options.All {
 		count, err := instructions(binary, "-option", o.Name)
 		if err != nil {
-			return nil, err
+			return nil, 0, err
 		}
 		counts = append(counts, count)
 	}
-	return counts, nil
+	return counts, clock, nil
 }
 
 // OptionTimes compares hits with each of options.All, by its name.

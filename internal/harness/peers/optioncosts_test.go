@@ -18,9 +18,9 @@ func TestOptions(t *testing.T) {
 		t.Skip("takes some seconds")
 	}
 	const chance = 15
-	most := map[string]float64{"RefreshAhead": 10, "KnownAccount": 150, "a lease": 250, "all of them": 400}
+	most := map[string]float64{"RefreshAhead": 10, "KnownAccount": 150}
 	within(t, func() (what string, met bool) {
-		counts, err := peers.OptionInstructions()
+		counts, clock, err := peers.OptionInstructions()
 		if errors.Is(err, peers.ErrNoSteps) {
 			t.Skip(err)
 		}
@@ -30,6 +30,8 @@ func TestOptions(t *testing.T) {
 		// The median is that of the options that add nothing. In one run, the hits' counters
 		// may have one reading of the clock more or less.
 		plain := slices.Sorted(slices.Values(counts))[len(counts)/2]
+		// A hit with a lease reads the clock, which takes 180 to 230, by the machine.
+		most["a lease"], most["all of them"] = clock+75, clock+175
 		met = true
 		for i, o := range options.All {
 			more := counts[i] - plain

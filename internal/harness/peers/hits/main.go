@@ -1,12 +1,12 @@
 // Command hits hits a cache while another program watches it: see peers.Writes and
 // peers.Instructions.
 //
-//	hits [-floor] [-signal] [-secret BYTES] [-option NAME] N
+//	hits [-floor] [-clock] [-signal] [-secret BYTES] [-option NAME] N
 //
 // It prints the address of a variable that it sets to 1 before the N hits and to 2
 // afterwards, and one of the stack of the goroutine that does them. With -signal it
 // sends its thread SIGUSR1 at both moments. With -floor it does what peers.Floor
-// does instead of hitting.
+// does instead of hitting, and with -clock it reads the clock.
 package main
 
 import (
@@ -22,6 +22,7 @@ import (
 	"strconv"
 	"strings"
 	"sync/atomic"
+	"time"
 	"unsafe"
 
 	"github.com/svctoken/svctoken/internal/harness/peers/options"
@@ -34,6 +35,7 @@ func init() { runtime.LockOSThread() } // main runs on the first thread, which i
 
 func main() {
 	floor := flag.Bool("floor", false, "do what no cache can avoid, instead of hitting")
+	clock := flag.Bool("clock", false, "read the clock, instead of hitting")
 	signal := flag.Bool("signal", false, "send SIGUSR1 before and after")
 	secret := flag.Int("secret", 22, "the secrets' length in `bytes`")
 	option := flag.String("option", options.None, "the `name` of what is set in the group and its cache: see package options")
@@ -47,6 +49,9 @@ func main() {
 	do := hitter(*option, *secret)
 	if *floor {
 		do = floorer(*secret)
+	}
+	if *clock {
+		do = readClock
 	}
 	do(24) // loads, and marks
 	grow(64)
@@ -100,6 +105,12 @@ func floorer(secret int) func(n int) {
 			sum := sha256.Sum256(buf)
 			subtle.ConstantTimeCompare(sum[:], want[:])
 		}
+	}
+}
+
+func readClock(n int) {
+	for range n {
+		runtime.KeepAlive(time.Now())
 	}
 }
 

@@ -101,7 +101,7 @@ func (r *report) writeInstructions(p *page) {
 }
 
 func (r *report) measureOptions() (err error) {
-	if r.options, err = peers.OptionInstructions(); err != nil && !errors.Is(err, peers.ErrNoSteps) {
+	if r.options, _, err = peers.OptionInstructions(); err != nil && !errors.Is(err, peers.ErrNoSteps) {
 		return err
 	}
 	r.optionTimes = peers.OptionTimes(rounds)
