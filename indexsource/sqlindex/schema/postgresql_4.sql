@@ -27,9 +27,9 @@ ALTER TABLE svctoken_tokens
   ADD COLUMN previous         TEXT NOT NULL DEFAULT '', -- hash of the secret before
   ADD COLUMN previous_expires BIGINT                   -- until then the secret before is good too
 --
--- What was done at which rev: kind token says that the token has changed, evict that the
--- names, as docs/sql.md lists them, were asked to be forgotten. A program that does not
--- know a kind forgets everything. Of one statement, 4097 are enough to say so, too.
+-- What was done at which rev. Kind token: the token has changed. Kind evict: somebody asked
+-- for an eviction, and name is a list of names with commas, or *. A program that does not know
+-- a kind forgets everything. Of one statement, 4097 are enough to say so, too.
 CREATE TABLE svctoken_changes (
   rev       BIGINT NOT NULL,
   kind      TEXT   NOT NULL,

@@ -38,9 +38,9 @@ ALTER TABLE svctoken_tokens ADD COLUMN previous TEXT NOT NULL DEFAULT ''
 --
 ALTER TABLE svctoken_tokens ADD COLUMN previous_expires INTEGER
 --
--- What was done at which rev: kind token says that the token has changed, evict that the
--- names, as docs/sql.md lists them, were asked to be forgotten. A program that does not
--- know a kind forgets everything.
+-- What was done at which rev. Kind token: the token has changed. Kind evict: somebody asked
+-- for an eviction, and name is a list of names with commas, or *. A program that does not know
+-- a kind forgets everything.
 CREATE TABLE svctoken_changes (
   rev       INTEGER NOT NULL,
   kind      TEXT    NOT NULL,
