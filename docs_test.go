@@ -89,10 +89,14 @@ func TestReadmeRooms(t *testing.T) {
 	}
 }
 
-var link = regexp.MustCompile(`(!?)\[[^]]*\]\(([^)#]+)(#[^)]*)?\)`)
+var (
+	link    = regexp.MustCompile(`(!?)\[[^]]*\]\(([^)#]*)(?:#([^)]*))?\)`)
+	heading = regexp.MustCompile(`(?m)^#+ (.*)$`)
+	dropped = regexp.MustCompile(`[^\p{L}\p{N} _-]`)
+)
 
-// TestLinks: what a page links to within the repository exists, and a picture is
-// small.
+// TestLinks: each file and each heading that a page links to within the repository exists,
+// and a picture is small.
 func TestLinks(t *testing.T) {
 	const most = 200_000 // bytes
 	pages, err := filepath.Glob("docs/*.md")
@@ -106,19 +110,37 @@ func TestLinks(t *testing.T) {
 				continue
 			}
 			links++
-			info, err := os.Stat(filepath.Join(filepath.Dir(page), found[2]))
+			target := page
+			if found[2] != "" {
+				target = filepath.Join(filepath.Dir(page), found[2])
+			}
+			info, err := os.Stat(target)
 			if err != nil {
 				t.Errorf("%s: %v", page, err)
-			} else if found[1] == "!" {
+				continue
+			}
+			if found[1] == "!" {
 				if pictures++; info.Size() > most {
 					t.Errorf("%s: %s has %d bytes, want %d at most", page, found[2], info.Size(), most)
 				}
+			}
+			if found[3] != "" && !slices.Contains(anchors(read(t, target)), found[3]) {
+				t.Errorf("%s links to %s#%s, and there is no such heading", page, target, found[3])
 			}
 		}
 	}
 	if links < 30 || pictures < 2 {
 		t.Errorf("got %d links and %d pictures", links, pictures)
 	}
+}
+
+// anchors returns the names under which GitHub finds the headings of a page.
+func anchors(text string) []string {
+	var names []string
+	for _, h := range heading.FindAllStringSubmatch(text, -1) {
+		names = append(names, strings.ReplaceAll(dropped.ReplaceAllString(strings.ToLower(h[1]), ""), " ", "-"))
+	}
+	return names
 }
 
 func read(t *testing.T, path string) string {

@@ -2,6 +2,7 @@ package svctoken_test
 
 import (
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -60,6 +61,29 @@ func TestPageWidth(t *testing.T) {
 		}
 	}
 }
+
+// TestPagesOfGuides: a guide can be read in ten minutes, at 200 words a minute and two
+// seconds a line of code. What somebody only looks up belongs on a page of reference, what
+// was measured on one of evidence.
+func TestPagesOfGuides(t *testing.T) {
+	const words, lines, most = 200., 30., 10. // a minute, a minute, minutes
+	for _, guide := range []string{"quickstart", "embedding", "options", "sources", "files", "sql", "fleet", "in-front"} {
+		var prose, code float64
+		for i, part := range strings.Split(read(t, "docs/"+guide+".md"), "```") {
+			if i%2 == 1 {
+				code += float64(strings.Count(part, "\n"))
+			} else {
+				prose += float64(len(strings.Fields(addresses.ReplaceAllString(part, " "))))
+			}
+		}
+		if minutes := prose/words + code/lines; minutes > most {
+			t.Errorf("docs/%s.md takes %.1f minutes to read (%.0f words, %.0f lines of code), want at most %.0f", guide, minutes, prose, code, most)
+		}
+	}
+}
+
+// addresses are those of links, and the marks of tables, which nobody reads.
+var addresses = regexp.MustCompile(`\]\([^)]*\)|\|`)
 
 // dedent takes the white space off the beginning of each line.
 func dedent(text string) string {

@@ -68,7 +68,7 @@ var (
 // A Log is what all nodes share: totally ordered, durable, and one for documents,
 // evictions and heartbeats. Of each key it need keep only the last message. A message
 // that was acknowledged is not lost; a log that is restored from a backup breaks this,
-// see docs/fleet.md.
+// see docs/fleet-proof.md.
 //
 // Keys have the characters A-Z a-z 0-9 . _ -, parts of one to 300 characters with
 // single dots between, and at most six parts.

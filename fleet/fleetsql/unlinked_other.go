@@ -2,5 +2,5 @@
 
 package fleetsql
 
-// holdsUnlinked cannot tell on this system; see docs/fleet.md.
+// holdsUnlinked cannot tell on this system; see docs/fleet-operations.md.
 func holdsUnlinked(string) bool { return false }

@@ -16,7 +16,7 @@ import (
 	"github.com/svctoken/svctoken/tokencache/tokenhash"
 )
 
-// permissions are those of the table in docs/fleet.md.
+// permissions are those of the table in docs/fleet-operations.md.
 func permissions(publish string, subscribe ...string) *server.Permissions {
 	return &server.Permissions{
 		Publish:   &server.SubjectPermission{Allow: strings.Fields(publish)},
@@ -24,7 +24,7 @@ func permissions(publish string, subscribe ...string) *server.Permissions {
 	}
 }
 
-// TestPermissions: with what docs/fleet.md names, each does its work.
+// TestPermissions: with what docs/fleet-operations.md names, each user can do its work.
 func TestPermissions(t *testing.T) {
 	const api = ` _FLEET.test.> $JS.API.STREAM.INFO.KV_test $JS.API.STREAM.MSG.GET.KV_test $JS.API.DIRECT.GET.KV_test
 		$JS.API.CONSUMER.CREATE.KV_test.> $JS.API.CONSUMER.MSG.NEXT.KV_test.> $JS.API.CONSUMER.DELETE.KV_test.>`

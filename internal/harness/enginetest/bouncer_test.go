@@ -12,7 +12,8 @@ import (
 )
 
 // TestPgBouncer: over PgBouncer in transaction mode every statement may go to another
-// connection of the server. The index works there with the settings that docs/sql.md names.
+// connection of the server. The index works there with the settings that
+// docs/sql-operations.md names.
 func TestPgBouncer(t *testing.T) {
 	s, err := pgserver.Start("fsync = off")
 	pgserver.Need(t, err)

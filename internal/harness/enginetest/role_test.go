@@ -6,7 +6,7 @@ import (
 	"github.com/svctoken/svctoken/indexsource/sqlindex"
 )
 
-// TestRoles: the privileges that docs/sql.md names are enough, and a role that may only
+// TestRoles: the privileges that docs/sql-operations.md names are enough, and a role that may only
 // read changes nothing.
 func TestRoles(t *testing.T) {
 	d := postgres(t)

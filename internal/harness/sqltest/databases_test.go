@@ -127,7 +127,7 @@ func (d database) bench(t *testing.T) fleettest.Bench {
 			}
 		},
 	}
-	// lib/pq waits for the answer to BEGIN though its context has ended: docs/sql.md.
+	// lib/pq waits for the answer to BEGIN though its context has ended: docs/sql-operations.md.
 	if d.dialect == fleetsql.PostgreSQL && d.driver != "lib_pq" {
 		b.Cut = func(e fleetlog.Log) { e.(*node).gate.cut(true, true) }
 		b.Heal = func(e fleetlog.Log) { e.(*node).gate.heal() }
