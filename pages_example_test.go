@@ -39,6 +39,15 @@ var _ = func(path string) (*tokencache.Group, error) {
 	return group, nil
 }
 
+var _ = func(ctx context.Context, file *filesource.File, account tokencache.Account) error {
+	token, err := file.Create(ctx, account.TokenID("token1")) // tokencache.Account{Namespace: "elastic", Service: "fleet-server"}
+	if err != nil {
+		return err
+	}
+	fmt.Println(token.RevealBearer()) // give it to the client: it cannot be read again
+	return nil
+}
+
 var _ = func(mux *http.ServeMux, group *tokencache.Group, things http.Handler) {
 	mux.Handle("/things/", tokenhttp.Wrap(group, things, tokenhttp.Config{}))
 }
@@ -232,10 +241,33 @@ func TestPageStore(t *testing.T) {
 	}
 }
 
-// An engine is an index of our own, for docs/sources.md.
+// An engine is an index of our own.
 type engine struct {
 	watchers indexsource.Watchers
 	docs     sync.Map // of indexsource.Document, by tokencache.TokenID
+}
+
+// Get returns the document of a token: absence is not an error.
+func (e *engine) Get(ctx context.Context, id tokencache.TokenID) (indexsource.Document, bool, error) {
+	return e.read(ctx, id)
+}
+
+// Watch keeps the sources that are told of changes.
+func (e *engine) Watch(source *indexsource.Source) (cancel func()) { return e.watchers.Add(source) }
+
+// changed is called when the engine shows a change of one token.
+func (e *engine) changed(id tokencache.TokenID) {
+	for source := range e.watchers.All() {
+		source.DocumentChanged(id)
+	}
+}
+
+// healthy is called when the engine says how it is. The source decides what that means
+// for its caches.
+func (e *engine) healthy(state indexsource.State) {
+	for source := range e.watchers.All() {
+		source.StateChanged(state)
+	}
 }
 
 func newEngine() *engine { return new(engine) }
@@ -262,29 +294,6 @@ func (e *engine) delete(_ context.Context, id tokencache.TokenID) error {
 	e.docs.Delete(id)
 	e.changed(id)
 	return nil
-}
-
-// Get returns the document of a token: absence is not an error.
-func (e *engine) Get(ctx context.Context, id tokencache.TokenID) (indexsource.Document, bool, error) {
-	return e.read(ctx, id)
-}
-
-// Watch keeps the sources that are told of changes.
-func (e *engine) Watch(source *indexsource.Source) (cancel func()) { return e.watchers.Add(source) }
-
-// changed is called when the engine shows a change of one token.
-func (e *engine) changed(id tokencache.TokenID) {
-	for source := range e.watchers.All() {
-		source.DocumentChanged(id)
-	}
-}
-
-// healthy is called when the engine says how it is. The source decides what that means
-// for its caches.
-func (e *engine) healthy(state indexsource.State) {
-	for source := range e.watchers.All() {
-		source.StateChanged(state)
-	}
 }
 
 var _ = (*engine).healthy
