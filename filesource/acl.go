@@ -7,9 +7,9 @@ import (
 	"strings"
 )
 
-// With a POSIX access control list, the group's bits of a file's mode are the list's
-// mask: the most that the owning group and those whom the list names can have. A list
-// is an extended attribute: the version, and entries of a tag, rights and an id, all in
+// If a file has a POSIX access control list, the group's bits of its mode are the list's
+// mask: an upper bound for the owning group and for everybody whom the list names. A list
+// is an extended attribute: a version, then entries of a tag, rights and an id, all in
 // little endian.
 const (
 	aclName    = "system.posix_acl_access"
@@ -25,12 +25,12 @@ const (
 	aclWrite     = 2
 )
 
-// isACL reports whether an attribute says who may use the file: also in the ways of NFS
-// and SMB.
+// isACL reports whether an attribute says who may use the file. NFS and SMB have
+// attributes of their own for that.
 func isACL(name string) bool { return strings.HasPrefix(name, "system.") }
 
-// entries calls visit with each entry's tag and rights, and puts what it returns in
-// their place, in a copy of the list. It returns nil for what is no such list.
+// entries returns a copy of the list in which each entry has the rights that visit
+// returns for its tag and rights. It returns nil if list is not an access control list.
 func entries(list []byte, visit func(tag, rights uint16) uint16) []byte {
 	if len(list) < aclHeader || (len(list)-aclHeader)%aclEntry != 0 || binary.LittleEndian.Uint32(list) != aclVersion {
 		return nil
@@ -53,8 +53,8 @@ func withoutGroup(list []byte) []byte {
 	})
 }
 
-// groupOf returns what the owning group may do by a list, as bits of a mode: nothing if
-// that is not to be seen.
+// groupOf returns what the list lets the owning group do, as bits of a mode. It returns
+// zero if the list cannot be read.
 func groupOf(a attribute) fs.FileMode {
 	if a.name != aclName {
 		return 0
@@ -72,8 +72,8 @@ func groupOf(a attribute) fs.FileMode {
 	return fs.FileMode(group&mask&0o7) << 3
 }
 
-// forWriters returns the list by which those who may write a file, and nobody else, may
-// read and write another.
+// forWriters returns a list that lets everybody who may write by the given one read and
+// write, and nobody else.
 func forWriters(list []byte) []byte {
 	mask := uint16(0o7)
 	entries(list, func(tag, rights uint16) uint16 {

@@ -13,7 +13,7 @@ import (
 // A view is what Lookup sees of the file. It is replaced, never changed.
 type view struct {
 	tokens *tokens
-	err    error   // with Config.FailClosed: why there are no tokens
+	err    error   // with Config.FailClosed: why no token is accepted
 	before *tokens // if there is an error, the tokens before it: need asks whether a text lacks any
 }
 
@@ -25,9 +25,9 @@ func (v *view) lastGood() *tokens {
 	return v.tokens
 }
 
-// apply makes a draft's tokens the present ones and tells the caches. It reports
-// false if an edit has been applied since the file was first looked at, or if the
-// context has ended.
+// apply makes a draft's tokens the present ones and tells the caches. It reports false if
+// the context has ended, or if an edit was applied after the first look at the file: the
+// draft would undo it.
 func (f *File) apply(ctx context.Context, d *draft) bool {
 	if acquire(ctx, f.applying) != nil {
 		return false
@@ -41,8 +41,8 @@ func (f *File) apply(ctx context.Context, d *draft) bool {
 }
 
 // applyHang says in the status that the file system does not answer. A draft that is
-// under way meanwhile is not applied. An edit that waits for the file system right
-// before its rename keeps this from being said.
+// being read meanwhile is not applied. An edit that waits for the file system right
+// before its rename holds applying, and the status then stays as it is.
 func (f *File) applyHang(ctx context.Context, poller bool) {
 	select {
 	case f.applying <- struct{}{}:
@@ -76,7 +76,7 @@ func (f *File) applyLocked(ctx context.Context, d *draft) {
 	}
 	defer f.knowledge.Store(next) // last: a reader that sees it must see the view that it is about
 	if same {
-		return // touched, or still too fresh for its times to prove anything; parsed already
+		return // only touched, or so fresh that its times prove nothing; its text was parsed before
 	}
 	st := Status{Time: now, Changed: f.Status().Changed, Err: d.err, Failing: next.failing, Missing: d.seen.missing()}
 	old := f.view.Load()
@@ -106,8 +106,8 @@ func (f *File) present(d *draft, now *knowledge, old *view, st *Status) *view {
 	}
 }
 
-// keptTooLong reports whether the tokens of a file that is missing or bad are still in
-// force, and should not be.
+// keptTooLong reports whether tokens of a missing or bad file are in force for longer
+// than Config.KeepMissing or Config.KeepBad allows.
 func (f *File) keptTooLong(k *knowledge) bool {
 	if f.badTooLong(k) {
 		return f.view.Load().err == nil
@@ -141,7 +141,7 @@ func (f *File) replaceLocked(ctx context.Context, old, next *view, poller bool) 
 	return differs
 }
 
-// changed selects the tokens that differ. One that is new counts: a load that
+// changed selects the tokens that differ. A new token is among them: a load that has
 // found it missing may be in flight.
 func changed(old, now *tokens) []tokencache.Selector {
 	names := make(map[tokencache.Account][]string)
@@ -166,7 +166,7 @@ func changed(old, now *tokens) []tokencache.Selector {
 			sels = append(sels, sel)
 			continue
 		}
-		for _, name := range names { // one of them begins as a bearer does
+		for _, name := range names { // of these, one begins as a bearer does
 			if sel, err := account.TokenID(name).Select(); err == nil { // always: it was parsed before
 				sels = append(sels, sel)
 			}
@@ -175,13 +175,13 @@ func changed(old, now *tokens) []tokencache.Selector {
 	return sels
 }
 
-// A notice is a status with what it is compared with.
+// A notice is a status to report, with the number of tokens before it.
 type notice struct {
 	Status
 	had int // how many tokens there were before
 }
 
-// publishLocked publishes the status, and notes it for report if it is news.
+// publishLocked publishes the status, and keeps it for report if there is news in it.
 func (f *File) publishLocked(st Status, news bool, had int) {
 	old := f.status.Swap(&st)
 	if !news && errorText(old.Err) == errorText(st.Err) &&
@@ -191,13 +191,13 @@ func (f *File) publishLocked(st Status, news bool, had int) {
 	f.notifier.add(notice{st, had})
 }
 
-// log writes what a notice says.
+// log writes a notice to the log.
 func (f *File) log(st notice) {
 	log, path := f.cfg.Logger, slog.String("path", f.path)
 	switch {
 	case st.Err != nil:
 		log.Error("service tokens file not loaded", path, slog.Int("tokens", st.Tokens), slog.Any("error", st.Err))
-	case st.Missing: // at Open that is no news
+	case st.Missing: // not at Open, which warns by itself
 		log.Warn("service tokens file is gone", path, slog.Int("tokens", st.Tokens))
 	case 2*st.Tokens < st.had:
 		log.Warn("service tokens file loaded: most tokens have gone", path, slog.Int("tokens", st.Tokens), slog.Int("before", st.had))

@@ -8,11 +8,11 @@ import (
 	"unsafe"
 )
 
-// The package syscall has the calls for extended attributes by path alone. A path could
-// lead elsewhere by then, so these are the ones by descriptor.
+// Package syscall has only the calls for extended attributes that take a path. A path may
+// lead to another file by then, so these take a descriptor.
 
-// attributes returns the extended attributes of a file: none if the file system has
-// none.
+// attributes returns the extended attributes of a file, or nothing if the file system
+// does not support them.
 func attributes(file handle) (all []attribute, err error) {
 	err = withDescriptor(file, func(fd uintptr) error {
 		names, err := listNames(fd)
@@ -23,14 +23,14 @@ func attributes(file handle) (all []attribute, err error) {
 				all = append(all, attribute{name, value})
 			case !errors.Is(err2, syscall.ENODATA) && isACL(name):
 				err = errors.Join(err, err2)
-			} // else it has gone, or is not for this process
+			} // otherwise it has gone, or this process may not read it
 		}
 		return err
 	})
 	return all, err
 }
 
-// withDescriptor calls use with the file's descriptor. An error says which file it is of.
+// withDescriptor calls use with the file's descriptor. Its error names the file.
 func withDescriptor(file handle, use func(fd uintptr) error) error {
 	raw, err := file.SyscallConn()
 	if err != nil {
@@ -43,7 +43,7 @@ func withDescriptor(file handle, use func(fd uintptr) error) error {
 	return nil
 }
 
-// An attributesError is an error with the attributes of a file.
+// An attributesError says that an attribute of a file could not be read or set.
 type attributesError struct {
 	path string
 	err  error
@@ -55,7 +55,8 @@ func (e *attributesError) Error() string {
 
 func (e *attributesError) Unwrap() error { return e.err }
 
-// absent reports whether an error says that there is no such attribute, or none at all.
+// absent reports whether an error says that there is no such attribute, or that the file
+// system has no attributes.
 func absent(err error) bool {
 	return errors.Is(err, syscall.ENODATA) || errors.Is(err, syscall.ENOTSUP) || errors.Is(err, syscall.ENOSYS)
 }
@@ -113,7 +114,7 @@ func setAttribute(file handle, a attribute) error {
 	})
 }
 
-// dropACL takes from a file the access control list that its folder has given it.
+// dropACL removes the access control list that a new file has inherited from its folder.
 func dropACL(file handle) error {
 	name, err := syscall.BytePtrFromString(aclName)
 	if err != nil {

@@ -2,7 +2,7 @@
 
 package filesource
 
-// Extended attributes are kept on Linux alone.
+// Extended attributes are kept on Linux only.
 
 func attributes(handle) ([]attribute, error) { return nil, nil }
 

@@ -79,7 +79,7 @@ func (f *File) newPasshash(token tokencache.Token) string {
 	return passhash.Generate(token.Secret().Reveal())
 }
 
-// exists returns Create's error for a token that the file has a line for.
+// exists returns Create's error for a token that has a line already.
 func (f *File) exists(d *draft, id tokencache.TokenID) error {
 	if _, ok := d.doc.tokens.get(id.String()); !ok {
 		return fmt.Errorf("%w: %s has a line in %s, which is not in force: see the warnings of Status; Rotate makes it good, Delete removes it", tokencache.ErrExists, id, f.shown)
@@ -128,7 +128,7 @@ func (f *File) Delete(ctx context.Context, id tokencache.TokenID) error {
 			d.doc.tokens.remove(name)
 			return true, nil
 		}
-		if again { // an attempt before has removed it
+		if again { // an earlier attempt has removed it
 			return false, nil
 		}
 		return false, fmt.Errorf("%w: %s in %s", tokencache.ErrNotFound, id, f.shown)
@@ -136,8 +136,8 @@ func (f *File) Delete(ctx context.Context, id tokencache.TokenID) error {
 	return err
 }
 
-// A change changes a draft's layout and tokens. It is told whether the file has
-// been replaced by an attempt before, and reports whether there is anything to write.
+// A change changes a draft's layout and tokens. Again says that an earlier attempt has
+// replaced the file. It reports whether there is anything to write.
 type change func(d *draft, again bool) (write bool, err error)
 
 // An edit is a change on its way into the file.
@@ -146,7 +146,7 @@ type edit struct {
 	change   change
 	outcome  atomic.Int32 // one of those below
 	replaced bool         // whether a file has been replaced
-	late     string       // lines that others appended to a file right before it was replaced
+	late     string       // lines that others appended right before the file was replaced
 }
 
 // The outcomes of an edit, for a caller that does not wait for its end.
@@ -157,15 +157,15 @@ const (
 	closed          // the File was closed, and no rename will begin
 )
 
-// errAbandoned is for nobody: the caller has returned, or is told that the File is closed.
+// errAbandoned reaches no caller: it has returned, or gets the error of a closed File.
 var errAbandoned = errors.New("filesource: the edit was abandoned")
 
-// errAgain says that the file is not the one that was read any more.
+// errAgain says that the file is no longer the one that was read.
 var errAgain = errors.New("filesource: the file has changed meanwhile")
 
-// edit changes the file under the writers' lock, and applies the change. If others
-// change the file before it is replaced, or put another in its place, it starts again.
-// It reports whether the file was replaced, or may be, whatever came afterwards.
+// edit changes the file under the writers' lock, and applies the change. It starts again
+// if others change the file before it is replaced, or put another in its place. It
+// reports whether the file was replaced, or may have been, even if there is an error.
 func (f *File) edit(ctx context.Context, c change) (replaced bool, err error) {
 	if f.closed.Load() {
 		return false, f.closedError()
@@ -185,8 +185,8 @@ func (f *File) edit(ctx context.Context, c change) (replaced bool, err error) {
 	return replaced, err
 }
 
-// await waits until the caches have been told of what they are being told, runs the edit,
-// and waits for its end.
+// await waits until a notification that is under way is over, runs the edit, and waits
+// for its end.
 func (e *edit) await(ctx context.Context) (replaced bool, err error) {
 	if err := e.notifier.untilTold(ctx); err != nil {
 		return false, fmt.Errorf("filesource: %s: %w", e.shown, err)
@@ -196,7 +196,7 @@ func (e *edit) await(ctx context.Context) (replaced bool, err error) {
 		err := e.run(ctx)
 		return e.replaced, err
 	})
-	wait := func() bool { return false } // for as long as the caller does
+	wait := func() bool { return false } // as long as the caller waits
 	replaced, err, gaveUp := await(ctx, e.File, done, wait)
 	if gaveUp {
 		e.outcome.CompareAndSwap(pending, abandoned)
@@ -208,12 +208,12 @@ func (e *edit) await(ctx context.Context) (replaced bool, err error) {
 	return replaced, err
 }
 
-// run makes attempts until the change is in the file, with what others appended to it
+// run makes attempts until the file has the change, and whatever others appended
 // meanwhile.
 func (e *edit) run(ctx context.Context) error {
 	err := e.attempts(ctx)
 	if err != nil && e.late != "" && ctx.Err() != nil {
-		// What others appended is not to be lost because our caller has gone.
+		// Lines that others appended must not be lost because our caller has gone.
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), mostRescue)
 		defer cancel()
 		if rescue := e.attempts(ctx); e.late == "" {
@@ -226,8 +226,8 @@ func (e *edit) run(ctx context.Context) error {
 	return err
 }
 
-// mostRescue is for how long an edit whose context is done goes on, at most, to put
-// into the file what others appended.
+// mostRescue bounds how long an edit whose context is done keeps trying to put into the
+// file what others appended.
 const mostRescue = 10 * time.Second
 
 func (e *edit) attempts(ctx context.Context) error {
@@ -238,7 +238,7 @@ func (e *edit) attempts(ctx context.Context) error {
 		}
 		if err = e.attempt(ctx, target); errors.Is(err, fs.ErrNotExist) {
 			if now, err2 := e.target(); err2 != nil || now != target {
-				err = errAgain // the folder has gone, as when ..data is swapped
+				err = errAgain // the folder has gone, as after a swap of ..data
 			}
 		}
 		if err != errAgain {
@@ -284,8 +284,8 @@ func (e *edit) attempt(ctx context.Context, target string) error {
 
 const mostLinks = 40 // in a path, as in Linux
 
-// target returns the path of the file to replace. A rename would replace a link;
-// so links are followed, to a file that does not exist yet as well.
+// target returns the path of the file to replace. It follows links, even to a file that
+// does not exist yet: a rename onto a link would replace the link.
 func (f *File) target() (string, error) {
 	path := f.path
 	for range mostLinks {
@@ -301,7 +301,7 @@ func (f *File) target() (string, error) {
 		path = filepath.Join(folder, name)
 		link, err := f.sys.readLink(path)
 		if err != nil {
-			return path, nil // there is nothing, or a file by now, which will be noticed
+			return path, nil // there is no file; if one appears, a later check notices it
 		}
 		if !filepath.IsAbs(link) {
 			link = folder + string(filepath.Separator) + link // not Join, likewise
@@ -311,10 +311,10 @@ func (f *File) target() (string, error) {
 	return "", &fs.PathError{Op: "readlink", Path: f.path, Err: errors.New("too many links")}
 }
 
-// A held is the writers' lock, held.
+// A held is the writers' lock while it is held.
 type held struct {
-	unlock  func(keep bool) // a lock file that was made for an edit that wrote nothing is not kept
-	stamped fs.FileInfo     // of a file that the file system has just stamped with its own time, or nil
+	unlock  func(keep bool) // keep is false if the edit wrote nothing: a lock file that was made for it is removed
+	stamped fs.FileInfo     // a file that the file system has just stamped with its own time, or nil
 }
 
 // lock waits for the writers' lock of a file.
@@ -343,11 +343,11 @@ func beside(target, suffix string) string {
 	return filepath.Join(filepath.Dir(target), "."+shortBase(target)+"."+suffix)
 }
 
-// longestBase is the length of the longest name of a tokens file that is part of those
-// of our files beside it: a name has 255 bytes at most.
+// longestBase is how many bytes of the tokens file's name go into the names of our files
+// beside it: a name has 255 bytes at most.
 const longestBase = 200
 
-// shortBase returns the file's name, or a shorter one that stands for it.
+// shortBase returns the file's name, or a shorter one in its place.
 func shortBase(target string) string {
 	base := filepath.Base(target)
 	if len(base) <= longestBase {
@@ -357,7 +357,7 @@ func shortBase(target string) string {
 	return fmt.Sprintf("%s-%x", strings.ToValidUTF8(base[:longestBase], ""), sum[:8])
 }
 
-// adopt applies a draft in which the change has been made by an attempt before.
+// adopt applies a draft that has the change from an earlier attempt.
 func (e *edit) adopt(ctx context.Context, d *draft, target string) error {
 	if err := acquire(ctx, e.applying); err != nil {
 		return fmt.Errorf("filesource: %s: %w", e.shown, err)
@@ -370,10 +370,9 @@ func (e *edit) adopt(ctx context.Context, d *draft, target string) error {
 	return nil
 }
 
-// replace writes what the draft's layout says in the place of the file, unless that
-// is not what was read any more, and applies it. It asks for another attempt if
-// somebody has put another file there since, or has appended to the old one in the
-// moment between the last check and the rename.
+// replace puts a file with the draft's layout in the place of the one that was read, and
+// applies it. It returns errAgain if somebody has put another file there since, or has
+// appended to the old one between the last check and the rename.
 func (e *edit) replace(ctx context.Context, d *draft, target string) error {
 	temp, err := e.writeTemp(d, target)
 	if err == errAgain {
@@ -390,7 +389,7 @@ func (e *edit) replace(ctx context.Context, d *draft, target string) error {
 		e.sys.remove(temp.name)
 		return err
 	}
-	// From here on the change is in force, whatever fails.
+	// The change is in force from here on, even if what follows fails.
 	unsynced := e.sys.syncFolder(filepath.Dir(target))
 	now := e.look()
 	e.late = e.appended(d, old)
@@ -403,9 +402,9 @@ func (e *edit) replace(ctx context.Context, d *draft, target string) error {
 	return nil
 }
 
-// swap puts the temporary file in the target's place, if that still names the file
-// that was read, and applies it. The follower applies nothing meanwhile: what it read
-// before must not come after, nor the other way round.
+// swap puts the temporary file in the target's place, if that is still the file that was
+// read, and applies it. The follower applies nothing meanwhile: a text that it read
+// earlier would undo the edit.
 func (e *edit) swap(ctx context.Context, d *draft, temp tempFile, target string) error {
 	if err := acquire(ctx, e.applying); err != nil {
 		return fmt.Errorf("filesource: %s: %w", e.shown, err)
@@ -428,8 +427,8 @@ func (e *edit) swap(ctx context.Context, d *draft, temp tempFile, target string)
 	return nil
 }
 
-// put puts the temporary file in the target's place. Where there was no file, it
-// must not replace one that somebody has made since.
+// put puts the temporary file in the target's place. If there was no file, it must not
+// replace one that somebody has made since.
 func (e *edit) put(d *draft, temp, target string) error {
 	if d.seen.missing() {
 		err := e.sys.link(temp, target)
@@ -438,7 +437,7 @@ func (e *edit) put(d *draft, temp, target string) error {
 		}
 		if err == nil || errors.Is(err, fs.ErrExist) {
 			return err
-		} // else the file system has no links
+		} // otherwise the file system has no hard links
 	}
 	return e.sys.rename(temp, target)
 }
@@ -456,9 +455,9 @@ func (e *edit) openOld(target string) handle {
 	return old
 }
 
-// appended returns the whole lines that somebody has appended, since the last check,
-// to the file that was replaced. What was done to it otherwise is lost, as whenever a
-// file is replaced that somebody writes to.
+// appended returns the whole lines that somebody has appended, since the last check, to
+// the file that was replaced. Any other change to it is lost, as always when a file is
+// replaced while somebody writes to it.
 func (e *edit) appended(d *draft, old handle) string {
 	if old == nil {
 		return ""
@@ -486,7 +485,7 @@ func (e *edit) stillReads(d *draft, target string) bool {
 // written returns the draft of the file that was written.
 func (e *edit) written(d *draft, temp tempFile, now sighting) *draft {
 	doc := &document{tokens: d.doc.tokens}
-	if d.doc.warnings.first != nil { // they have other numbers now, or have gone
+	if d.doc.warnings.first != nil { // their lines have other numbers now, or have gone
 		p := newParser(d.doc.tokens, 0)
 		to := bufio.NewWriter(p)
 		d.layout.writeTo(to) // a parser does not fail
@@ -494,7 +493,7 @@ func (e *edit) written(d *draft, temp tempFile, now sighting) *draft {
 		doc = p.end()
 	}
 	if now.info == nil || !os.SameFile(now.info, temp.info) || !now.info.ModTime().Equal(temp.modified) {
-		now.info = temp.info // another one, or written to already: the next look finds a difference
+		now.info = temp.info // another file, or one that was written to: the next look finds a difference
 	}
 	seen := sighting{info: now.info, content: temp.content, folder: d.seen.folder}
 	return &draft{seen: seen, since: time.Now(), doc: doc, ours: true}
@@ -506,7 +505,7 @@ func (e *edit) written(d *draft, temp tempFile, now sighting) *draft {
 func (f *File) sweep(target string, now time.Time) {
 	const stale = time.Minute
 	folder, prefix := filepath.Dir(target), tempPrefix(target)
-	entries, _ := f.sys.readDir(folder) // whatever is wrong shows when the file is written
+	entries, _ := f.sys.readDir(folder) // if the folder cannot be read, writing the file fails and says why
 	for _, entry := range entries {
 		middle, ok := strings.CutPrefix(entry.Name(), prefix)
 		middle, ok2 := strings.CutSuffix(middle, tempSuffix)

@@ -30,8 +30,8 @@ type File struct {
 	view   atomic.Pointer[view]
 	status atomic.Pointer[Status]
 
-	turn      chan struct{}             // holds an element while the state machine of follow.go runs for Open, the poller or Reload
-	applying  chan struct{}             // holds an element while a draft is applied, and from an edit's last check until it is
+	turn      chan struct{}             // full while the state machine of follow.go runs for Open, the poller or Reload
+	applying  chan struct{}             // full while a draft is applied; an edit fills it from its last check on
 	knowledge atomic.Pointer[knowledge] // written with applying held
 	notifier  *notifier
 	calls     calls
@@ -260,7 +260,7 @@ func (f *File) Lookup(_ context.Context, id tokencache.TokenID) (tokencache.Answ
 	}
 	scheme, err := passhash.Check(hash)
 	if err != nil {
-		return tokencache.Answer[Record]{}, err // never: it was checked when it was read
+		return tokencache.Answer[Record]{}, err // cannot happen: it was checked when it was read
 	}
 	return tokencache.Answer[Record]{
 		Held:   true,
@@ -278,7 +278,8 @@ func (f *File) MayHold(id tokencache.TokenID) bool {
 	return ok || v.err != nil || f.closed.Load()
 }
 
-// find returns the token's hash. It builds the qualified name on the stack.
+// find returns the token's hash. It builds the qualified name on the stack, without an
+// allocation.
 func (v *view) find(id tokencache.TokenID) (hash string, ok bool) {
 	var buf [128]byte
 	name := append(buf[:0], id.Account.Namespace...)

@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// This file is the state machine by which the poller, Reload, Open and edits come
-// to know what the file says. Its states:
+// This file is the state machine by which the poller, Reload, Open and edits learn what
+// the file says. Its states:
 //
 //	look      stat the path (stale, watch.look). The poller ends here if nothing
 //	          is new.
@@ -43,10 +43,10 @@ const (
 	hopeless   = 20                    // times Config.Rest
 	slowRead   = 20 * time.Nanosecond  // what a byte takes to read at most, if nothing stops the process
 	large      = 16 << 20              // bytes of a text that takes a while to parse, so that a start says so
-	reread     = time.Minute           // after which the poller reads a file whose times say that it has not changed
+	reread     = time.Minute           // after which the poller reads a file even if its times have not changed
 )
 
-// A reader is the kind of goroutine that runs the state machine.
+// A reader says for whom the state machine runs.
 type reader int
 
 const (
@@ -55,13 +55,13 @@ const (
 	editing
 )
 
-// A knowledge is what the last apply left.
+// A knowledge is what is known of the file since the last apply.
 type knowledge struct {
 	loaded  bool // whether there was one
 	seen    sighting
 	since   time.Time // when it was first seen so
 	read    time.Time // when it was last read
-	ours    bool      // whether an edit of this File has put it there, so that another may build on it
+	ours    bool      // whether an edit of this File has written it, so that another edit may build on it
 	gone    time.Time // since when the file is missing
 	failing time.Time // since when it cannot be loaded, or zero
 	count   int       // of applies
@@ -76,7 +76,7 @@ type draft struct {
 	layout *layout   // for an edit
 	err    error     // why the file has no tokens that can be used
 	need   time.Duration
-	ours   bool // put there by an edit of this File
+	ours   bool // written by an edit of this File
 	polled bool // by the poller
 	count  int  // of applies before it
 }
@@ -99,9 +99,9 @@ func (f *File) poll(ctx context.Context) {
 	}
 }
 
-// stale reports whether the file may have changed since it was read. It follows
-// symbolic links, so that a swap anywhere in the path shows as another file. It looks
-// at the folder too: Linux stamps what was looked at more finely, so that the next
+// stale reports whether the file may have changed since it was read. It follows symbolic
+// links, so that a swap anywhere in the path shows as another file. It stats the folder
+// too: Linux gives finer time stamps to what somebody has looked at, so that the next
 // rename shows in both (placed.go).
 func (f *File) stale() bool {
 	known := f.knowledge.Load()
@@ -124,7 +124,7 @@ func (f *File) load(ctx context.Context, who reader, poller bool) error {
 	for {
 		d, err := f.awaitRestInTime(ctx, who, poller)
 		if err != nil {
-			return err // and the turn is given back when the file system has answered; nobody needs it once the File is closed
+			return err // the turn is given back when the file system answers; after Close nobody needs it
 		}
 		if d != nil {
 			d.polled = poller
@@ -155,9 +155,9 @@ func (f *File) takeTurn(ctx context.Context) error {
 	}
 }
 
-// awaitRestInTime is awaitRest, which does not wait for a file system that does not answer:
-// the status says so by then. The draft is nil for a poller to whom nothing is new. If
-// there is an error, the turn is given back as soon as the file system has answered.
+// awaitRestInTime is awaitRest with a limit: it gives up if the file system does not
+// answer, and the status then says so. The draft is nil if nothing is new to the poller.
+// After an error, the turn is given back as soon as the file system answers.
 func (f *File) awaitRestInTime(ctx context.Context, who reader, poller bool) (*draft, error) {
 	done := start(func() (*draft, error) {
 		if poller && !f.stale() {
@@ -167,7 +167,7 @@ func (f *File) awaitRestInTime(ctx context.Context, who reader, poller bool) (*d
 	})
 	d, err, gaveUp := await(ctx, f, done, func() bool {
 		f.applyHang(ctx, poller)
-		return !poller // which waits on, as there is nobody to tell but the status
+		return !poller // which goes on waiting: only the status has to be told
 	})
 	if gaveUp {
 		go func() { <-done; release(f.turn) }()
@@ -176,8 +176,8 @@ func (f *File) awaitRestInTime(ctx context.Context, who reader, poller bool) (*d
 }
 
 // awaitRest looks at the file until it has rested, and returns what it says then. The
-// error is the context's. What the file system has just stamped with its own time is for
-// an edit, and may be nil.
+// error is the context's. Now is for an edit: a file that the file system has just
+// stamped with its own time, or nil.
 func (f *File) awaitRest(ctx context.Context, who reader, now fs.FileInfo) (*draft, error) {
 	w := &watch{File: f, known: f.knowledge.Load()}
 	w.look()
@@ -218,11 +218,11 @@ func (f *File) pause(d *draft, rested time.Duration) time.Duration {
 	return min(step, d.need-rested)
 }
 
-// span is the unit of the times after which a restless file is not waited for.
+// span is the unit of the limits for a file that does not rest.
 func (f *File) span() time.Duration { return max(f.cfg.Rest, 2*glance) }
 
-// hurriedDraft reads a file that does not rest. It returns nil if it is better to wait: a
-// text that only grows is one that somebody writes slowly.
+// hurriedDraft reads a file that does not rest. It returns nil if it is better to wait:
+// if a text only grows, somebody writes it slowly.
 func (w *watch) hurriedDraft(who reader) *draft {
 	d := w.draft(who, nil)
 	grows := d.seen.grown
@@ -304,12 +304,11 @@ func (d *draft) parseEdit(text string, known *tokens) {
 	d.layout.sort()
 }
 
-// need returns for how long a draft must rest before it is believed.
+// need returns how long a draft must rest before it is believed.
 //
-// Nobody can tell from a text whether its writer is done with it. So what does
-// harm if it is believed too soon, a text that lacks tokens, has to rest; one that
-// looks like the beginning of a text, longest: an in-place save begins with an
-// empty file.
+// A text does not show whether its writer is done. So a text that lacks tokens has to
+// rest, since it does harm if it is believed too soon. One that looks like the beginning
+// of a text has to rest longest: an in-place save begins with an empty file.
 func (w *watch) need(who reader, d *draft, now fs.FileInfo) time.Duration {
 	rest := w.cfg.Rest
 	switch {
@@ -348,20 +347,20 @@ func (f *File) emptied(doc *document) bool { return doc.tokens.len() == 0 && f.o
 // gone returns how many tokens a text lacks, or has with another hash.
 func (f *File) gone(doc *document) int { return f.old().missing(doc.tokens) }
 
-// ours reports whether anybody may build on the draft, an edit too, as an edit of this File
-// has put the file there and it has not changed since. That it says the same is not enough:
-// others may have added to it and be saving it in place now, and what they have written
-// so far may be just what was known (TestEditTrustsNoOldText). That it is missing as
-// before is not either: it may have been there, and be renamed away for a moment.
+// ours reports whether everybody, an edit too, may build on the draft: an edit of this
+// File has written the file, and it has not changed since. The same text alone is not
+// enough: others may have added to it and be saving it in place now, and what they have
+// written so far may be just what was known (TestEditTrustsNoOldText). Nor is it enough
+// that the file is still missing: it may have appeared, and be renamed away for a moment.
 func (w *watch) ours(d *draft) bool {
 	return w.known.ours && d.seen.info != nil && d.seen.same(w.known.seen) && d.seen.sameOutcome(w.known.seen)
 }
 
-// aged reports whether an edit may take the file for one that nobody has written to for
-// a while, although it has just begun to watch it: by its times, compared with what the
-// same file system has stamped now. They prove nothing for a text that is empty, or that
-// is shorter or longer than this File knows it with these times: while the kernel
-// truncates a file, the times are still the old ones.
+// aged reports whether an edit may assume that nobody has written to the file for a
+// while, although it has just begun to watch it: it compares the file's times with what
+// the same file system has stamped now. The times prove nothing if the text is empty, or
+// has another length than this File knows with these times: while the kernel truncates a
+// file, the times are still the old ones.
 func (w *watch) aged(d *draft, now fs.FileInfo) bool {
 	if now == nil || d.text == "" || !onOneDevice(now, d.seen.info) {
 		return false
@@ -373,9 +372,8 @@ func (w *watch) aged(d *draft, now fs.FileInfo) bool {
 	return stamp(now).Sub(stamp(d.seen.info)) > max(coarseTick, unfinished*w.cfg.Rest)
 }
 
-// confirm reports whether the file still says what the draft says. Its metadata
-// are the same; they tell enough, unless the text was read too soon after it was
-// written.
+// confirm reports whether the file still says what the draft says. Its metadata are the
+// same, which is enough unless the text was read too soon after it was written.
 func (w *watch) confirm(d *draft) bool {
 	shows := w.wouldShow(time.Now())
 	if !w.File.confirm(d) {

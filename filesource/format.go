@@ -33,9 +33,8 @@ func (e *FormatError) Error() string {
 	return b.String()
 }
 
-// A LineError says what is wrong with one line, or what was skipped. It holds
-// nothing of the line but a valid name: what stands in a mistyped line may be a
-// secret or a hash.
+// A LineError says what is wrong with one line, or what was skipped. It holds nothing of
+// the line but a valid name: a mistyped line may have a secret or a hash anywhere.
 type LineError struct {
 	Line  int    // physical, from 1
 	Token string // the qualified name if the line has a valid one, or empty
@@ -71,7 +70,7 @@ func (l *list) add(number int, name, line string, err error) {
 	if err == errName {
 		name, _, _ := strings.Cut(line, ":")
 		_, err := tokencache.ParseTokenID(name)
-		if e, ok := errors.AsType[*tokencache.NameError](err); ok { // whose text has the name
+		if e, ok := errors.AsType[*tokencache.NameError](err); ok { // its text would have the name
 			rule = fmt.Sprintf("the %s before the colon %s", e.Field, e.Rule)
 		}
 	}
@@ -143,8 +142,8 @@ var (
 )
 
 // add adds a trimmed token line, and returns its qualified name, or nothing if the line
-// is bad. A hash that is to be skipped is a warning, and leaves an earlier good line in
-// force. Nothing of the line is kept but a copy.
+// is bad. A line whose hash is skipped is a warning, and leaves an earlier good line in
+// force. The document keeps a copy of the line, not the line.
 func (d *document) add(number int, line string) (name string) {
 	colon, err := checkName(line)
 	if err != nil {
@@ -192,8 +191,8 @@ func (d *document) addBad(number int, name, line string, err error) {
 	d.tokens = nil // none will be used
 }
 
-// checkName returns where in a trimmed token line the colon is, below which a valid
-// qualified name stands.
+// checkName returns where the colon is in a trimmed token line, or an error if there is
+// no valid qualified name before it.
 func checkName(line string) (colon int, err error) {
 	if !utf8.ValidString(line) {
 		return 0, errNotUTF8
@@ -211,8 +210,8 @@ func checkName(line string) (colon int, err error) {
 	}
 }
 
-// isQualified reports whether tokencache.ParseTokenID takes the name. It makes no
-// error: a file may have a bad name each two bytes.
+// isQualified reports whether tokencache.ParseTokenID takes the name. It allocates no
+// error: a file may have a bad name every two bytes.
 func isQualified(name string) bool {
 	parts := 0
 	for part := range strings.SplitSeq(name, "/") {

@@ -9,17 +9,17 @@ import (
 )
 
 // A file system may hang: a hard NFS mount whose server has gone, a FUSE daemon that is
-// stopped. No call can be taken back from it. So whatever asks the file system runs on a
-// goroutine of its own, and the one that wants the answer waits for as long as it likes.
+// stopped. A call to it cannot be cancelled. So each call runs on a goroutine of its own,
+// and the caller can stop waiting for the answer.
 
 const (
 	leastHang = 2 * time.Second        // the shortest time after which a look counts as one that hangs
-	grace     = 500 * time.Millisecond // for how long a call goes on after its context is done, to end in order
+	grace     = 500 * time.Millisecond // how long a call may take to end in order after its context is done
 )
 
 var errHangs = errors.New("the file system does not answer")
 
-// calls are the calls of the file system by which this File looks at the file.
+// calls are this File's calls to the file system that are under way.
 type calls struct {
 	mu    sync.Mutex // guards the fields below
 	began map[int]time.Time
@@ -62,14 +62,14 @@ func (c *calls) lastEnded() time.Time {
 	return c.ended
 }
 
-// tooLong is for how long a call may take. It is as long as a file that never rests is
-// waited for.
+// tooLong is how long a call may take: as long as a File waits for a file that never
+// rests.
 func (f *File) tooLong() time.Duration { return max(leastHang, hopeless*f.span()) }
 
 // hang returns the error for a file system that does not answer.
 func (f *File) hang() error { return fmt.Errorf("filesource: %s: %w", f.shown, errHangs) }
 
-// A result is what a call that runs on a goroutine of its own ends with.
+// A result is the outcome of a call that runs on a goroutine of its own.
 type result[T any] struct {
 	value    T
 	err      error
@@ -94,7 +94,8 @@ func start[T any](call func() (T, error)) <-chan result[T] {
 	return done
 }
 
-// get returns what the call ended with, on the caller's goroutine: a panic too.
+// get returns the call's outcome. If the call panicked, get panics, on the caller's
+// goroutine.
 func (r result[T]) get() (T, error) {
 	if r.panicked != nil {
 		panic(r.panicked)
@@ -102,9 +103,9 @@ func (r result[T]) get() (T, error) {
 	return r.value, r.err
 }
 
-// await waits for a call. It gives up, and says so, when the context is done and the
-// call does not end within grace, or when slow says so, which is asked whenever a call
-// of the file system takes too long.
+// await waits for a call. It gives up, with an error, if the context is done and the call
+// does not end within grace, or if slow returns true; slow is asked each time a call to
+// the file system takes too long.
 func await[T any](ctx context.Context, f *File, done <-chan result[T], slow func() (giveUp bool)) (value T, err error, gaveUp bool) {
 	timer := time.NewTimer(f.tooLong())
 	defer timer.Stop()

@@ -6,27 +6,27 @@ import (
 	"strings"
 )
 
-// A layout is a file with all its lines, for editing. It refers to the file's text: an
-// edit of a sorted file copies nothing but what it writes.
+// A layout is a file with all its lines, for editing. It refers to the file's text, so
+// that an edit of a sorted file copies only what it writes.
 type layout struct {
 	text   string // without a BOM; every line ends with \n
-	header int    // where the first token's block begins, below the comments on top
-	footer int    // where what is below the last token begins
+	header int    // where the first token's block begins, after the comments at the top
+	footer int    // where the text after the last token begins
 	blocks []tokenBlock
 
 	added   string // a new token's line
-	addedAt int    // the block that it stands above
+	addedAt int    // the index of the block that it goes before
 }
 
-// A tokenBlock is a token's line with the comments and blank lines above it, which
-// move with it.
+// A tokenBlock is a token's line and the comments and blank lines above it, which move
+// with it.
 type tokenBlock struct {
 	name             string
-	start, line, end int // in the text: of the comments above, of the line, and of what follows
+	start, line, end int // offsets in the text: of the comments above, of the line, and of what follows
 }
 
-// shortestLine is the length of "a/b/c:" and a bcrypt hash: no text has more tokens than
-// this allows, whatever else is in it.
+// shortestLine is the length of "a/b/c:" and a bcrypt hash. It bounds how many tokens a
+// text can have.
 const shortestLine = 66
 
 // newLayout returns the layout of a text, without its blocks.
@@ -85,7 +85,7 @@ func (l *layout) insert(name, line string) {
 	l.addedAt, _ = slices.BinarySearchFunc(l.blocks, name, tokenBlock.compare)
 }
 
-// replace replaces every line of a token by another, below the comments above it. The
+// replace replaces every line of a token by another; the comments above it stay. The
 // layout is sorted.
 func (l *layout) replace(name, line string) {
 	l.remove(name)
@@ -103,7 +103,7 @@ func (l *layout) remove(name string) (found bool) {
 	return found
 }
 
-// writeTo writes the file's content: one blank line at least: an empty file
+// writeTo writes the file's content, which is at least one blank line: an empty file
 // looks like one that is being truncated.
 func (l *layout) writeTo(w io.StringWriter) error {
 	p := pieces{text: l.text, to: w}
@@ -125,16 +125,16 @@ func (l *layout) writeTo(w io.StringWriter) error {
 	return p.err
 }
 
-// A pieces writes pieces of a text: those that follow each other there as one.
+// A pieces writes pieces of a text, and joins pieces that follow each other there.
 type pieces struct {
 	text       string
-	to         io.StringWriter // which fails again once it has failed, as those of bufio do
-	start, end int             // of what remains to be written
+	to         io.StringWriter // once it has failed, each later write fails too, as with bufio
+	start, end int             // of the piece that is still to be written
 	written    bool            // whether anything was written
 	err        error
 }
 
-// add has a piece of the text written.
+// add writes a piece of the text, now or with a later one.
 func (p *pieces) add(start, end int) {
 	if start != p.end {
 		p.insert("")
@@ -143,7 +143,7 @@ func (p *pieces) add(start, end int) {
 	p.end = end
 }
 
-// insert writes what remains to be written, and then something else.
+// insert writes the piece that is still to be written, and then a text from elsewhere.
 func (p *pieces) insert(other string) {
 	for _, s := range []string{p.text[p.start:p.end], other} {
 		if s != "" {

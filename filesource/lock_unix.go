@@ -10,10 +10,10 @@ import (
 	"syscall"
 )
 
-// tryLock takes the lock of the file's writers, or returns errLocked. The lock is
-// on a file of its own, which stays: the tokens file is replaced with each write,
-// and every user who may read a folder can lock it. The lock file is open to those
-// who may write the tokens file, and to nobody else.
+// tryLock takes the lock of the file's writers, or returns errLocked. The lock is on a
+// file of its own, which stays: the tokens file is replaced with each write, and a folder
+// can be locked by every user who may read it. Only users who may write the tokens file
+// may open the lock file.
 func tryLock(path string, like original) (*held, error) {
 	const flags = os.O_RDWR | syscall.O_NOFOLLOW | syscall.O_NONBLOCK
 	made := true
@@ -38,7 +38,7 @@ func tryLock(path string, like original) (*held, error) {
 	h := &held{stamped: stampLock(file)}
 	h.unlock = func(keep bool) {
 		if made && !keep {
-			os.Remove(path) // writers that have opened it find that it has gone: see flock
+			os.Remove(path) // writers that have opened it notice that it has gone: see flock
 		}
 		file.Close() // which unlocks
 	}
@@ -59,16 +59,16 @@ func flock(file *os.File, path string) error {
 		}
 		return &os.PathError{Op: "flock", Path: path, Err: err}
 	}
-	// Somebody may have removed the file: others lock a new one then.
+	// Somebody may have removed the file; then others lock a new one.
 	if now, err := os.Lstat(path); err != nil || !os.SameFile(now, info) {
 		return errLocked
 	}
 	return nil
 }
 
-// isLock reports whether the file is one that was made to be a lock. One that says
-// something, or has another name too, was not: otherwise a user who may write to the
-// folder could make the superuser give away, or change, a file of somebody else.
+// isLock reports whether the file was made to be a lock. A file with content or a second
+// name was not: without this check, a user who may write to the folder could make the
+// superuser change somebody else's file, or give it away.
 func isLock(file *os.File) bool {
 	info, err := file.Stat()
 	if err != nil {
@@ -78,8 +78,8 @@ func isLock(file *os.File) bool {
 	return ok && st.Nlink == 1 && st.Size == 0
 }
 
-// shareLock gives the lock to those who may write the tokens file. Only its owner and
-// the superuser can; if they have done so, there is nothing to do.
+// shareLock opens the lock to users who may write the tokens file. Only its owner and the
+// superuser can do that; for others there is nothing to do.
 func shareLock(file *os.File, like original) {
 	mode := fs.FileMode(0o600)
 	if like.info != nil {
@@ -107,9 +107,9 @@ func shareLock(file *os.File, like original) {
 	file.Chmod(mode)
 }
 
-// stampLock makes the file system stamp the lock file with its own time, and returns
-// what that looks like then. To truncate an empty file changes nothing else, and every
-// user who may write to it can do so.
+// stampLock makes the file system stamp the lock file with its own time, and returns the
+// file's info. It truncates the file, which is empty: that changes nothing else, and
+// every user who may write to it can do so.
 func stampLock(file *os.File) fs.FileInfo {
 	if !isLock(file) || file.Truncate(0) != nil {
 		return nil

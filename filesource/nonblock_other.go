@@ -2,5 +2,6 @@
 
 package filesource
 
-// nonBlocking is no flag here: js and wasip1 do not have it, and no opening waits.
+// nonBlocking is zero on js and wasip1: they have no such flag, and opening a file does
+// not wait there.
 const nonBlocking = 0

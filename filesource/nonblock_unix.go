@@ -4,5 +4,5 @@ package filesource
 
 import "syscall"
 
-// nonBlocking is the flag of an opening that does not wait for the writer of a FIFO.
+// nonBlocking is the flag with which opening a FIFO does not wait for a writer.
 const nonBlocking = syscall.O_NONBLOCK

@@ -9,15 +9,15 @@ import (
 	"time"
 )
 
-// A notifier is how a File tells others of a change: first the caches, then the logger,
-// then the host. It holds no lock while it calls any of them, so that they may call the
-// File; and it knows what the poller is at, so that Close can wait for it, but not for
-// what the poller calls: Close may be called there.
+// A notifier tells others of a change: first the caches, then the logger, then the host.
+// It holds no lock while it calls any of them, so that they may call the File. It knows
+// what the poller is doing, so that Close can wait for the poller, but not for what the
+// poller calls: Close may be called there.
 type notifier struct {
 	log  func(notice) // immutable
 	host func(Status) // immutable; nil: the host is not called
 
-	underWay atomic.Pointer[notification] // of the caches; nil: none is under way
+	underWay atomic.Pointer[notification] // nil: the caches are not being told of anything
 
 	mu      sync.Mutex // guards the fields below; never held while anything is called
 	changed sync.Cond  // of the next two
@@ -42,8 +42,8 @@ func (n *notifier) set(field *bool, value bool) {
 	n.changed.Broadcast()
 }
 
-// untilPollerEnds waits until the poller has ended, or calls the caches, the logger or
-// the host.
+// untilPollerEnds waits until the poller has ended, or is in the middle of a call to the
+// caches, the logger or the host.
 func (n *notifier) untilPollerEnds() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -52,25 +52,25 @@ func (n *notifier) untilPollerEnds() {
 	}
 }
 
-// A notification is under way while the caches are told of a change. Their observers
-// may call the File, which holds its locks meanwhile: a call that needs them would wait
-// for itself.
+// A notification exists while the caches are told of a change. Their observers may call
+// the File, which holds its locks meanwhile: a call that needs those would wait for
+// itself.
 type notification struct {
 	over chan struct{} // closed when it is
 }
 
-// notificationKey is the key of a notification in the context that this notifier gave
-// it.
+// notificationKey is the key of a notification in the context that the caches get.
 type notificationKey struct{ *notifier }
 
-// notificationLimit is how long a notification takes at most, unless a call from within
-// waits for its end: a cache waits for no source.
+// notificationLimit bounds how long a call waits for the end of a notification. Caches
+// wait for no source, so one that takes longer waits for that very call.
 const notificationLimit = 10 * time.Second
 
 var errNotifying = errors.New("the caches are being told of a change; make another one afterwards")
 
-// begin returns the context for the caches, and what to call when they have been told.
-// One notification is under way at a time: it is called with File.applying held.
+// begin returns the context for the caches, and the function to call when they have been
+// told. It is called with File.applying held, so that there is one notification at a
+// time.
 func (n *notifier) begin(ctx context.Context, poller bool) (told context.Context, end func()) {
 	t := &notification{make(chan struct{})}
 	n.underWay.Store(t)
@@ -86,10 +86,10 @@ func (n *notifier) begin(ctx context.Context, poller bool) (told context.Context
 	}
 }
 
-// untilTold waits until the caches have been told of what they are being told now. The
-// error is errNotifying if this is called from within, or the context's. A call from
-// within has the notification's own context; with any other, it would wait for itself,
-// hence the time limit.
+// untilTold waits for the end of the notification that is under way. The error is the
+// context's, or errNotifying if this is called from within the notification. A call from
+// within has the notification's own context; with any other context it would wait for
+// itself, hence the time limit.
 func (n *notifier) untilTold(ctx context.Context) error {
 	t := n.underWay.Load()
 	if t == nil {
@@ -108,15 +108,15 @@ func (n *notifier) untilTold(ctx context.Context) error {
 	}
 }
 
-// add notes a notice for report.
+// add keeps a notice for report.
 func (n *notifier) add(what notice) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.news = append(n.news, what)
 }
 
-// report tells the logger and the host what is new. One goroutine at a time reports, all
-// that there is, in order, until its context is done.
+// report tells the logger and the host what is new. One goroutine at a time reports
+// everything, in order, until its context is done.
 func (n *notifier) report(ctx context.Context, poller bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()

@@ -5,7 +5,8 @@ import (
 	"path/filepath"
 )
 
-// An original is a file that is about to be replaced, with what its successor keeps.
+// An original is a file that is about to be replaced, with the attributes that the new
+// one keeps.
 type original struct {
 	info       fs.FileInfo // nil: there is none
 	attributes []attribute
@@ -17,11 +18,11 @@ type attribute struct {
 	value []byte
 }
 
-// original returns the file that the target names.
+// original returns the file at the target.
 func (f *File) original(target string) (original, error) {
 	info, err := f.sys.stat(target)
 	if err != nil || !info.Mode().IsRegular() {
-		return original{}, nil // what is wrong shows when it is read
+		return original{}, nil // reading it says what is wrong
 	}
 	file, err := f.sys.open(target)
 	if err != nil {
@@ -35,9 +36,10 @@ func (f *File) original(target string) (original, error) {
 	return o, err
 }
 
-// dress gives a file the owner, the attributes and the mode of the one that it
-// replaces, before its first byte: it is for its owner alone until then. What cannot be
-// kept is left out so that no class of users gains a right that it did not have.
+// dress gives a new file the owner, the attributes and the mode of the one that it
+// replaces. It does so before the first byte is written; until then the file is open to
+// its owner alone. If something cannot be kept, rights are left out, so that no class of
+// users gains one.
 func (f *File) dress(file handle, o original) error {
 	mode := o.info.Mode().Perm()
 	groupKept := keepOwner(file, o.info)
@@ -57,15 +59,15 @@ func (f *File) dress(file handle, o original) error {
 		}
 	}
 	switch {
-	case !hasACL && f.sys.dropACL(file) != nil: // what the folder gives to new files
+	case !hasACL && f.sys.dropACL(file) != nil: // inherited from the folder
 		mode &^= 0o070
 	case !hasACL && !groupKept:
-		mode &^= 0o070 // they were meant for another
+		mode &^= 0o070 // these rights were meant for another group
 	}
 	return file.Chmod(mode)
 }
 
-// share lets the group read a new file, if the folder says that its files are the
+// share lets the group read a new file, if the folder's mode says that its files are the
 // group's.
 func (f *File) share(file handle, folder string) error {
 	dir, err := f.sys.statFolder(folder)

@@ -6,19 +6,19 @@ import (
 	"strings"
 )
 
-// A parser takes the text of a file apart, piece by piece as it is written to it. It keeps
-// nothing of it but the tokens, and no more than a line that has begun.
+// A parser takes the text of a file apart, piece by piece as it is written to it. It
+// keeps only the tokens, and a line whose end is still to come.
 type parser struct {
 	doc    *document
-	size   int                               // about what the text has
-	each   func(start, end int, name string) // called for every token's line, with where that begins, where the next one does, and its name; may be nil
+	size   int                               // of the text, approximately
+	each   func(start, end int, name string) // called for every token's line with its beginning, the beginning of the next line, and its name; may be nil
 	begun  []byte                            // a line whose end is still to come
 	number int                               // of lines so far
-	at     int                               // how much of the text they are, without its BOM
+	at     int                               // how many bytes of the text those lines are, without the BOM
 }
 
-// newParser returns a parser of a text of about this size, whose tokens share the lines of
-// others, which may be nil: those are not checked again.
+// newParser returns a parser of a text of about this size. Its tokens share the lines
+// that known has, which are not checked again; known may be nil.
 func newParser(known *tokens, size int) *parser {
 	return &parser{doc: &document{tokens: newTokens(known)}, size: size}
 }
@@ -42,7 +42,7 @@ func (p *parser) Write(piece []byte) (int, error) {
 		p.take(textOf(p.begun))
 		p.begun = p.begun[:0]
 	}
-	if len(p.begun) > mostWaste { // one line may be all that there is: not to be copied again and again
+	if len(p.begun) > mostWaste { // the text may be one long line, which must not be copied again and again
 		p.begun = slices.Grow(p.begun, max(p.size-len(p.begun), 0))
 	}
 	p.begun = append(p.begun, piece[whole:]...)
@@ -58,7 +58,7 @@ func (p *parser) end() *document {
 	return p.doc
 }
 
-// take takes whole lines, of which nothing is kept.
+// take parses whole lines. It keeps no reference to the text.
 func (p *parser) take(text string) {
 	if p.number == 0 {
 		text = strings.TrimPrefix(text, bom)

@@ -16,20 +16,21 @@ import (
 //
 // A file whose modification time is equal too was just created.
 //
-// What was last changed before a link in the path was made was complete then, by the
-// clock of the one file system that has both. That the path leads elsewhere than before
-// is not enough: a file may have taken the link's place, or somebody may be writing to
-// the file behind a link that is new to this reader alone (TestFaults found both).
+// If the file was last changed before a link in the path was made, it was complete then;
+// both times come from one file system's clock. It is not enough that the path leads
+// elsewhere than before: a file may have taken the link's place, or somebody may be
+// writing to the file behind a link that is new only to this reader (TestFaults found
+// both).
 
 // setBack is by how much edits of this package put the modification time back, so that
-// readers in other processes never take what they renamed for what was just created.
+// readers in other processes never take the renamed file for one that was just created.
 const setBack = 50 * time.Millisecond
 
 // placed reports whether the file seems to have been put in place as a whole: by a
 // rename, or by a swap of a link in the path.
 func (f *File) placed(known *knowledge, seen sighting) bool {
 	if seen.info == nil || known.seen.info != nil && os.SameFile(known.seen.info, seen.info) {
-		return false // the latter is written to where it is, and its mode may be set in the middle (TestModeSetDuringAWrite)
+		return false // the latter is written in place, and its mode may be set in the middle (TestModeSetDuringAWrite)
 	}
 	changed := changeTime(seen.info)
 	if link := f.newestLink(); link != nil && onOneDevice(link, seen.info) && stamp(seen.info).Before(changeTime(link)) {
@@ -39,7 +40,7 @@ func (f *File) placed(known *knowledge, seen sighting) bool {
 	return err == nil && folder.ModTime().Equal(changed) && !seen.info.ModTime().Equal(changed)
 }
 
-// newestLink returns the symbolic link in the path that was made last, or nil.
+// newestLink returns the symbolic link in the path that was made most recently, or nil.
 func (f *File) newestLink() (newest fs.FileInfo) {
 	path := f.path
 	for range mostLinks {
@@ -49,7 +50,7 @@ func (f *File) newestLink() (newest fs.FileInfo) {
 		}
 		to, err := f.sys.readLink(link)
 		if err != nil {
-			return nil // it changes at this moment
+			return nil // the path is being changed
 		}
 		if newest == nil || changeTime(info).After(changeTime(newest)) {
 			newest = info
@@ -62,8 +63,8 @@ func (f *File) newestLink() (newest fs.FileInfo) {
 	return nil
 }
 
-// firstLink returns the beginning of the path up to its first symbolic link, and what that
-// is; or nothing.
+// firstLink returns the beginning of the path up to its first symbolic link, and the
+// link's info; or nothing.
 func (f *File) firstLink(path string) (link string, info fs.FileInfo) {
 	for i := 1; i <= len(path); i++ {
 		if i < len(path) && !os.IsPathSeparator(path[i]) {

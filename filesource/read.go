@@ -13,26 +13,26 @@ import (
 	"time"
 )
 
-// A sighting is what a look at the file found, by which the next look tells
-// whether it has changed.
+// A sighting is what a look at the file found. The next look compares itself with it to
+// tell whether the file has changed.
 type sighting struct {
 	info fs.FileInfo // nil: there is no file, or it cannot be seen
 	err  error       // why the file cannot be seen, or must not be opened
 
-	// What only a look that read the file knows:
+	// Known only to a look that has read the file:
 
 	unread    error  // why the file could not be read
-	folder    string // the folder that the file is in, links followed
+	folder    string // the file's folder, with links followed
 	length    int64  // of the text
 	content   uint64 // a hash of the text, with the File's own seed
-	grown     bool   // whether the text begins with the earlier one that it was compared with
+	grown     bool   // whether the text begins with the earlier one
 	wouldShow bool   // whether another text would show in info
 }
 
 // missing reports whether there is no file.
 func (s sighting) missing() bool { return s.info == nil && s.err == nil }
 
-// failure returns why there is no text.
+// failure returns why there is no text, or nil.
 func (s sighting) failure() error { return cmp.Or(s.err, s.unread) }
 
 // size returns the file's size, or zero.
@@ -87,9 +87,9 @@ func (f *File) look() sighting {
 	return sighting{info: info}
 }
 
-// admit returns an error for a file that is not to be read. To open a device may
-// have effects, and to read a FIFO may never end. What has no name any more can never
-// change by a rename again.
+// admit returns an error for a file that must not be read: opening a device may have
+// effects, reading a FIFO may never end, and a file without a name is never replaced by a
+// rename.
 func (f *File) admit(info fs.FileInfo) error {
 	if !info.Mode().IsRegular() {
 		return fmt.Errorf("filesource: %s is not a regular file, but %s", f.shown, kind(info.Mode()))
@@ -123,9 +123,9 @@ func kind(mode fs.FileMode) string {
 }
 
 // read reads the file into a writer that does not fail, and hashes it on the way. It
-// reports false if the file was not the same all the time, from the open descriptor before
-// to the path afterwards: the text may then be of no one state. The text is compared with
-// an earlier one, of which the sighting may be empty.
+// reports false if the file was not the same all the time, from the open descriptor
+// before to the path afterwards: the text may then mix two states. It compares the text
+// with an earlier one, whose sighting may be empty.
 func (f *File) read(to io.Writer, earlier sighting) (s sighting, same bool) {
 	s = f.readOnce(to, earlier)
 	s.folder = f.folder()
@@ -149,11 +149,11 @@ func (f *File) readOnce(to io.Writer, earlier sighting) sighting {
 	end := f.calls.begin()
 	file, err := f.sys.open(f.path)
 	end()
-	if err != nil { // it may have gone, which the next look sees
+	if err != nil { // the file may have gone; the next look sees that
 		return f.unreadable(err)
 	}
 	defer file.Close()
-	info, err := file.Stat() // of the descriptor: the path may name another file by now
+	info, err := file.Stat() // by the descriptor: the path may lead to another file by now
 	if err != nil {
 		return f.unreadable(err)
 	}
@@ -172,13 +172,13 @@ func (f *File) unreadable(err error) sighting {
 	return s
 }
 
-// maxGrow bounds what is allocated on the word of a file's metadata.
+// maxGrow bounds what is allocated because a file's metadata say that it is large.
 const maxGrow = 1 << 28
 
 // readText reads a file into a writer that does not fail, and hashes it on the way.
 func (f *File) readText(file io.Reader, to io.Writer, earlier sighting) (*textHash, error) {
 	hash := f.newTextHash(earlier)
-	if f.cfg.MaxBytes > 0 && f.cfg.MaxBytes < math.MaxInt64 { // else one more would be less than none
+	if f.cfg.MaxBytes > 0 && f.cfg.MaxBytes < math.MaxInt64 { // adding one must not overflow
 		file = io.LimitReader(file, f.cfg.MaxBytes+1)
 	}
 	_, err := io.Copy(io.MultiWriter(to, hash), timedReader{file, &f.calls})
@@ -192,8 +192,8 @@ func (f *File) readText(file io.Reader, to io.Writer, earlier sighting) (*textHa
 	}
 }
 
-// A textHash hashes a text that is written to it, and finds out whether that begins with an
-// earlier one.
+// A textHash hashes the text that is written to it, and finds out whether it begins with
+// an earlier text.
 type textHash struct {
 	*maphash.Hash
 	length  int64
@@ -206,7 +206,7 @@ func (f *File) newTextHash(earlier sighting) *textHash {
 }
 
 func (h *textHash) Write(piece []byte) (int, error) {
-	first := h.earlier.length - h.length // bytes that are the last of the earlier one
+	first := h.earlier.length - h.length // so many more bytes make the length of the earlier text
 	h.length += int64(len(piece))
 	if 0 < first && first <= int64(len(piece)) {
 		h.Hash.Write(piece[:first])
@@ -229,8 +229,8 @@ func (r timedReader) Read(b []byte) (int, error) {
 	return r.Reader.Read(b)
 }
 
-// newHash returns a hash by which texts are told apart. Cryptography would not trust
-// it, but nobody knows its seed, and it takes a tenth of the time.
+// newHash returns a hash that tells texts apart. It is not cryptographic, but nobody
+// knows its seed, and it takes a tenth of the time.
 func (f *File) newHash() *maphash.Hash {
 	hash := new(maphash.Hash)
 	hash.SetSeed(f.seed)

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// A tempFile is a file that was written to take the place of another.
+// A tempFile is a file that will take the place of another.
 type tempFile struct {
 	name     string
 	info     fs.FileInfo
@@ -64,7 +64,7 @@ func (f *File) writeTemp(d *draft, target string) (temp tempFile, err error) {
 	if temp.info, err = file.Stat(); err != nil {
 		return temp, err
 	}
-	if f.cfg.MaxBytes > 0 && temp.info.Size() > f.cfg.MaxBytes { // nobody could read it
+	if f.cfg.MaxBytes > 0 && temp.info.Size() > f.cfg.MaxBytes { // no reader would accept it
 		return temp, fmt.Errorf("%s would have more than %d bytes (Config.MaxBytes)", printable(target), f.cfg.MaxBytes)
 	}
 	if err := file.Close(); err != nil {

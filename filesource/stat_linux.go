@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// changeTime returns when the file's metadata last changed, which, unlike the
-// modification time, no writer can set back.
+// changeTime returns when the file's metadata last changed. Unlike the modification time,
+// no writer can set it back.
 func changeTime(info fs.FileInfo) time.Time {
 	if st, ok := info.Sys().(*syscall.Stat_t); ok {
 		return time.Unix(st.Ctim.Unix())
@@ -22,7 +22,7 @@ func unlinked(info fs.FileInfo) bool {
 	return ok && st.Nlink == 0
 }
 
-// onOneDevice reports whether both are of one file system, and so stamped by one clock.
+// onOneDevice reports whether both files are on one file system, whose clock stamps both.
 func onOneDevice(a, b fs.FileInfo) bool {
 	first, ok := a.Sys().(*syscall.Stat_t)
 	second, ok2 := b.Sys().(*syscall.Stat_t)
@@ -36,8 +36,8 @@ func keepOwner(file handle, replaced fs.FileInfo) (group bool) {
 	return !ok || file.Chown(int(st.Uid), int(st.Gid)) == nil || file.Chown(-1, int(st.Gid)) == nil
 }
 
-// groupMayRead reports whether a new file in the folder is for its group to read: it is
-// given to the folder's group, which may enter it, and others may not.
+// groupMayRead reports whether the group may read a new file in the folder: the file
+// belongs to the folder's group, which may enter the folder, and others may not.
 func groupMayRead(folder, file fs.FileInfo) bool {
 	dir, ok := folder.Sys().(*syscall.Stat_t)
 	st, ok2 := file.Sys().(*syscall.Stat_t)

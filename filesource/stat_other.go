@@ -7,17 +7,17 @@ import (
 	"time"
 )
 
-// changeTime is not known here: the modification time must do.
+// changeTime is not known on this system: the modification time must do.
 func changeTime(fs.FileInfo) time.Time { return time.Time{} }
 
-// unlinked is not known here.
+// unlinked cannot be known on this system.
 func unlinked(fs.FileInfo) bool { return false }
 
-// onOneDevice is not known here.
+// onOneDevice cannot be known on this system.
 func onOneDevice(_, _ fs.FileInfo) bool { return false }
 
-// keepOwner keeps no owner here: the file has the process's own.
+// keepOwner does nothing on this system: the file belongs to the process's user.
 func keepOwner(handle, fs.FileInfo) (group bool) { return true }
 
-// groupMayRead is for Linux alone.
+// groupMayRead is false on this system.
 func groupMayRead(_, _ fs.FileInfo) bool { return false }

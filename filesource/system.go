@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// A system is every call of the operating system that this package makes, so that
-// tests can make each of them fail.
+// A system is every call of the operating system that this package makes, so that tests
+// can make each of them fail.
 type system struct {
 	replacesOpen bool // whether a file that is open can be replaced by a rename
 
@@ -72,12 +72,12 @@ func realSystem() *system {
 	}
 }
 
-// openToRead opens a file without waiting: the opening of a FIFO waits for a writer
-// otherwise, for ever perhaps.
+// openToRead opens a file without waiting: otherwise opening a FIFO waits for a writer,
+// perhaps for ever.
 func openToRead(path string) (handle, error) {
 	f, err := os.OpenFile(path, os.O_RDONLY|nonBlocking, 0)
 	if err != nil {
-		return nil, err // not f, which would be a handle that is not nil
+		return nil, err // not f: a handle with a nil *os.File is not nil
 	}
 	return f, nil
 }

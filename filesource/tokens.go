@@ -7,12 +7,12 @@ import (
 	"unsafe"
 )
 
-// A tokens is a set of token lines, each found by its qualified name. It is changed until
-// it is part of a view, and never again. A nil one is empty.
+// A tokens is a set of token lines, each found by its qualified name. Once it is part of
+// a view it is never changed. A nil one is empty.
 //
 // It holds the text of the lines in blocks. A set that is made from it shares the lines
-// that both have: a reload takes the memory of what has changed, and of the table, not
-// that of the whole text once more.
+// that both have: a reload takes memory for what has changed, and for the table, not for
+// the whole text once more.
 //
 //   - INVARIANT: the bytes of a line do not change once it is in the table.
 //   - INVARIANT: a set is made from one other at most: from is nil once it is finished.
@@ -21,7 +21,7 @@ type tokens struct {
 	from    *tokens      // the set that this one is made from, or nil
 	blocks  [][]byte     // of lines that end with \n; those of from first
 	filling bool         // whether the last block is this set's own
-	table   []slot       // its length is a power of two; three quarters are taken at most
+	table   []slot       // its length is a power of two; at most three quarters of it are taken
 	count   int
 	used    int // bytes of the lines in the table
 	written int // bytes of this set's own blocks
@@ -40,7 +40,7 @@ const (
 	leastBlock = 1 << 10
 	mostBlock  = 1 << 20 // a longer line has a block of its own
 	leastTable = 8
-	mostWaste  = 1 << 16 // bytes that blocks may take beside half as much as the lines
+	mostWaste  = 1 << 16 // bytes of garbage that blocks may hold beside half of what the lines take
 )
 
 func newSlot(block, place int, hash uint64) slot {
@@ -55,7 +55,7 @@ func newTokens(from *tokens) *tokens {
 	if from == nil {
 		return &tokens{seed: maphash.MakeSeed(), table: make([]slot, leastTable)}
 	}
-	blocks := from.blocks[:len(from.blocks):len(from.blocks)] // to append to it copies it
+	blocks := from.blocks[:len(from.blocks):len(from.blocks)] // appending to it copies it
 	return &tokens{seed: from.seed, from: from, blocks: blocks, held: from.held, table: make([]slot, len(from.table))}
 }
 
@@ -105,7 +105,7 @@ func (t *tokens) all() iter.Seq2[string, string] {
 	}
 }
 
-// missing returns how many of the tokens another set has not, or has with another hash.
+// missing returns how many of the tokens another set lacks, or has with another hash.
 func (t *tokens) missing(other *tokens) (n int) {
 	for name, hash := range t.all() {
 		if now, _ := other.get(name); now != hash {
@@ -118,8 +118,8 @@ func (t *tokens) missing(other *tokens) (n int) {
 // equal reports whether both sets have the same tokens with the same hashes.
 func (t *tokens) equal(other *tokens) bool { return t.len() == other.len() && t.missing(other) == 0 }
 
-// share adds a line of the set that this one is made from, if that has the very same one.
-// It reports whether it has, and whether this set had the token already.
+// share adds a line if the set that this one is made from has the very same line. It
+// reports whether it does, and whether this set had the token already.
 func (t *tokens) share(line string, colon int) (name string, shared, again bool) {
 	if t.from == nil {
 		return "", false, false
@@ -165,7 +165,7 @@ func (t *tokens) put(s slot, colon int, hash uint64) (name string, again bool) {
 	return line[:colon], false
 }
 
-// remove removes a token, if there is such a one.
+// remove removes a token, if the set has it.
 func (t *tokens) remove(name string) {
 	at, line := t.find(name, maphash.String(t.seed, name))
 	if line == "" {
@@ -175,7 +175,7 @@ func (t *tokens) remove(name string) {
 	t.used -= len(line) + 1
 	t.table[at] = 0
 	mask := len(t.table) - 1
-	for i := (at + 1) & mask; t.table[i] != 0; i = (i + 1) & mask { // what would not be found behind a free slot moves there
+	for i := (at + 1) & mask; t.table[i] != 0; i = (i + 1) & mask { // a line that would not be found behind the free slot moves into it
 		if home := t.home(t.table[i]); (i-home)&mask >= (i-at)&mask {
 			t.table[at], t.table[i] = t.table[i], 0
 			at = i
@@ -238,6 +238,6 @@ func (t *tokens) line(s slot) string {
 	return rest[:strings.IndexByte(rest, '\n')]
 }
 
-// textOf returns bytes as a string, without a copy: they must not change as long as it is
-// used.
+// textOf returns bytes as a string without a copy. They must not change as long as the
+// string is used.
 func textOf(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }

@@ -20,8 +20,8 @@ func printable(path string) string {
 	return path
 }
 
-// A trouble is what the system said, in words that a log can hold and that say what to
-// look for. It wraps what the system said.
+// A trouble is an error of the system in words that fit into a log and say what to look
+// for. It wraps that error.
 type trouble struct {
 	text string
 	err  error
@@ -34,7 +34,7 @@ func (t *trouble) Unwrap() error { return t.err }
 // explain returns the trouble for an error of the system.
 func explain(err error) error { return &trouble{describe(err), err} }
 
-// explainEdit is explain for an error of an edit, with advice.
+// explainEdit is explain with advice, for an error of an edit.
 func explainEdit(err error) error { return &trouble{describe(err) + advice(err), err} }
 
 func describe(err error) string {
@@ -47,7 +47,7 @@ func describe(err error) string {
 	return err.Error()
 }
 
-// advice says what an error of a few letters is likely to mean here.
+// advice says what the system's short word for an error is likely to mean here.
 func advice(err error) string {
 	switch {
 	case errors.Is(err, syscall.EBUSY):

@@ -4,11 +4,11 @@ import (
 	"time"
 )
 
-// A watch is a row of looks at the file. A file has rested for as long as it was
-// watched, from the first look that saw it as it is to the last one. What was known of
-// it before counts as a look. Times that the file system stamps prove nothing: they are
-// old while the kernel truncates a file, a change of the mode sets them as a rename does,
-// and they come from a clock that may be another machine's.
+// A watch is a series of looks at the file. How long a file has rested is the time from
+// the first look that saw it as it is to the last one. What was known of it before counts
+// as a look. Times that the file system stamps prove nothing: they are old while the
+// kernel truncates a file, a change of the mode sets them as a rename does, and they may
+// come from another machine's clock.
 type watch struct {
 	*File
 	known *knowledge
@@ -17,11 +17,10 @@ type watch struct {
 	asked time.Time // right before the last look
 	since time.Time // right after the first look that saw the file as it is
 
-	// For how long the file has been watched. The time in which the process was kept
-	// from running does not count: what looks restless after it may be a save that has
-	// just begun.
+	// For how long the watch has lasted. Time in which the process did not run does not
+	// count: a file that looks restless after it may be in a save that has just begun.
 	restless time.Duration
-	hurried  sighting // what the last hurriedDraft read
+	hurried  sighting // what the last call of hurriedDraft read
 }
 
 // look looks once more, and reports whether the file has changed since the last look.
@@ -39,14 +38,14 @@ func (w *watch) look() (changed bool) {
 		return false
 	}
 	w.last, w.since = now, time.Now()
-	if first && w.known.loaded && now.info != nil && now.same(w.known.seen) { // what is missing, or odd, leaves no trace when it was another way meanwhile
+	if first && w.known.loaded && now.info != nil && now.same(w.known.seen) { // a file that is missing, or is not a regular one, leaves no trace of what it was meanwhile
 		w.since = w.known.since
 	}
 	return true
 }
 
-// rested returns for how long the file had been as it was seen when the last look
-// began: the process may have been kept from running since.
+// rested returns how long the file had been as it was seen when the last look began. It
+// counts to that moment, not to now, since the process may not have run meanwhile.
 func (w *watch) rested() time.Duration { return max(0, w.asked.Sub(w.since)) }
 
 // File systems stamp with the time of the last clock tick, or in whole seconds,
