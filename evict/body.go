@@ -6,7 +6,7 @@ import (
 	"github.com/svctoken/svctoken/internal/eswire"
 )
 
-// A clearBody is the answer to a request that was carried out.
+// A clearBody is the answer to a request that has evicted.
 type clearBody struct {
 	Nodes   nodesBody           `json:"_nodes"`
 	Cluster string              `json:"cluster_name"`
@@ -36,7 +36,8 @@ type causeBody struct {
 	Reason string `json:"reason"`
 }
 
-// reason says why the node may not have evicted, and until when that matters.
+// reason says why the node may not have evicted, and until when it may answer from
+// before.
 func (n Node) reason() string {
 	reason := eswire.Plain(n.Err)
 	if !n.UnconfirmedUntil.IsZero() {

@@ -37,8 +37,8 @@ var _ Evictor = (*Local)(nil)
 // It is safe for concurrent use by multiple goroutines, and starts none.
 type Local struct{ group *tokencache.Group }
 
-// New returns an evictor for the group. Caches that are added to the group later
-// are included.
+// New returns an evictor for the group. It includes caches that are added to the group
+// later.
 func New(group *tokencache.Group) *Local { return &Local{group} }
 
 // Evict parses the names, see [Parse], and forgets those tokens of the account in

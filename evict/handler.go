@@ -126,7 +126,7 @@ func NewHandler(
 	}
 	if cfg.NodeID == "" {
 		var b [16]byte
-		rand.Read(b[:]) // documented never to fail
+		rand.Read(b[:]) // never fails, as its documentation says
 		cfg.NodeID = base64.RawURLEncoding.EncodeToString(b[:])
 	}
 	if cfg.NodeName == "" {
@@ -215,7 +215,7 @@ func (h *Handler) evict(w http.ResponseWriter, r *http.Request, user User, sel t
 		ctx = limited
 	}
 	report, err := h.ev.EvictSelector(ctx, sel)
-	report.Selector = sel // if it failed, the Evictor may not say
+	report.Selector = sel // after a failure the Evictor may leave it out
 	if h.cfg.Audit != nil {
 		h.cfg.Audit(context.WithoutCancel(ctx), user, report)
 	}
@@ -229,8 +229,7 @@ func (h *Handler) evict(w http.ResponseWriter, r *http.Request, user User, sel t
 	eswire.Reply(w, r, http.StatusOK, h.body(report))
 }
 
-// selector reads what to evict, and checks that the request asks for nothing
-// else.
+// selector reads what to evict, and refuses a request that asks for anything else.
 func (h *Handler) selector(w http.ResponseWriter, r *http.Request, route route) (tokencache.Selector, *eswire.Error) {
 	if err := eswire.Check(w, r); err != nil {
 		return tokencache.Selector{}, err

@@ -31,7 +31,7 @@ func (e *SelectorError) Error() string {
 	return fmt.Sprintf("evict: token names %s: %s", quote.Short(e.Input), e.reason())
 }
 
-// reason is Error without what a response repeats anyway.
+// reason is Error without the input, which a response repeats anyway.
 func (e *SelectorError) reason() string {
 	rule := e.Rule
 	if e.Err != nil {
@@ -57,7 +57,7 @@ const everything = "*"
 func Parse(namespace, service, names string) (tokencache.Selector, error) {
 	sel, err := parse(namespace, service, names)
 	if err != nil {
-		return tokencache.Selector{}, err // a nil *SelectorError would be an error that is not nil
+		return tokencache.Selector{}, err // as an error, a nil *SelectorError is not nil
 	}
 	return sel, nil
 }
@@ -76,9 +76,8 @@ func parse(namespace, service, names string) (tokencache.Selector, *SelectorErro
 	return parseList(account, names, strings.Split(names, ","))
 }
 
-// parseWire is Parse with the grammar of the wire, which is the reference's:
-// nothing at all and _all mean every token, and empty names at the end are
-// dropped.
+// parseWire is Parse with Elasticsearch's grammar: an empty list and _all mean every
+// token, and empty names at the end are dropped.
 func parseWire(namespace, service, names string) (tokencache.Selector, *SelectorError) {
 	account, err := parseAccount(namespace, service)
 	if err != nil {
@@ -103,12 +102,12 @@ func parseAccount(namespace, service string) (tokencache.Account, *SelectorError
 	return account, wrap(err)
 }
 
-// bearerRule is about what begins as every bearer does: somebody has pasted a token in
-// the place of a name. The error does not repeat it.
+// bearerRule is broken by a name that begins as every bearer does: somebody has pasted a
+// token in the place of a name. The error does not repeat it.
 const bearerRule = "it holds what begins as a bearer does; a token's name is asked for, not the token"
 
-// holdsBearer reports whether a name begins as a bearer does. One that is invalid, as err
-// says, may have it after a space, a quote or the word Bearer.
+// holdsBearer reports whether a name begins as a bearer does. If err says that the name
+// is invalid, the bearer may follow a space, a quote or the word Bearer.
 func holdsBearer(name string, err error) bool {
 	return eswire.IsBearer(name) || err != nil && eswire.Redact(name) != name
 }
