@@ -12,12 +12,12 @@
 //
 // # Adapters
 //
-// An adapter for a real engine implements [Index], which has two methods: one
-// gets a document, the other passes on the engine's changes, by calling
-// [Source.DocumentChanged], [Source.EverythingChanged] and
-// [Source.StateChanged]. An engine that tells nothing can leave the second
-// method empty, and the host calls these three when it hears of a change in
-// another way.
+// An adapter for a real engine implements [Index], which has two methods: one gets a
+// document, the other passes on the engine's changes, by calling
+// [Source.DocumentChanged], [Source.AccountChanged], [Source.EverythingChanged] and
+// [Source.StateChanged]. If an engine reports no changes, the second method does nothing,
+// and the host calls these four when it hears of a change in another way. docs/sources.md
+// shows an adapter.
 //
 // # Concurrency
 //

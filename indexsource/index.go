@@ -11,11 +11,10 @@ import (
 // An Index holds the documents. All methods must be safe for concurrent
 // use by multiple goroutines.
 type Index interface {
-	// Get returns the document of a token, or false if there is none. The
-	// document is the caller's. Get may fail, and should return soon after the
-	// context is done, which has a deadline. What it returns must be what the
-	// engine has acknowledged: a read from a replica that lags brings back what
-	// was evicted.
+	// Get returns the document of a token, or false if there is none. The document is the
+	// caller's. Get may fail, and should return soon after the context, which has a
+	// deadline, is done. What it returns must be what the engine has acknowledged: a read
+	// from a replica that lags brings back what was evicted.
 	Get(ctx context.Context, id tokencache.TokenID) (Document, bool, error)
 
 	// Watch makes the index tell the source of every change from now on: after the
@@ -27,8 +26,7 @@ type Index interface {
 	Watch(source *Source) (cancel func())
 }
 
-// A Document is what the index knows of a token. A zero Time says that something
-// does not happen, or has not happened.
+// A Document is what the index knows of a token. A zero Time means never.
 //
 // As the record of a verdict it has neither Hash nor Previous.
 type Document struct {

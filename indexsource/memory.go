@@ -16,9 +16,9 @@ import (
 // A Memory is an index in memory. It is lost with the process. The zero Memory is
 // an empty index, ready to use, whose state is the zero [State] until SetState.
 //
-// It is safe for concurrent use by multiple goroutines. A change has reached every
-// cache when the method that makes it returns. Its methods take a context as those of
-// other indexes do, and do not use it.
+// It is safe for concurrent use by multiple goroutines. A change has reached every cache
+// when the method that makes it returns. Its methods take a context like those of other
+// indexes, but do not use it.
 type Memory struct {
 	mu       sync.Mutex // guards the field below
 	accounts map[tokencache.Account]map[string]*stored
@@ -32,7 +32,7 @@ type Memory struct {
 // A stored document.
 type stored struct {
 	Document
-	used time.Time // zero: not since it was created
+	used time.Time // zero: never since it was created
 }
 
 var (
@@ -155,7 +155,7 @@ func (m *Memory) SetEnabled(_ context.Context, id tokencache.TokenID, enabled bo
 	return m.change(id, func(doc *Document) { doc.Enabled = enabled })
 }
 
-// change changes a document, and then tells.
+// change changes a document, and then tells the sources.
 func (m *Memory) change(id tokencache.TokenID, change func(*Document)) error {
 	m.mu.Lock()
 	doc := m.accounts[id.Account][id.Name]
@@ -179,7 +179,8 @@ func (m *Memory) Delete(_ context.Context, id tokencache.TokenID) error {
 	return m.changed(id, ok)
 }
 
-// changed tells of a change, if there was something to change.
+// changed tells the sources of a change, or returns tokencache.ErrNotFound if nothing was
+// found.
 func (m *Memory) changed(id tokencache.TokenID, found bool) error {
 	if !found {
 		return fmt.Errorf("%w: %s", tokencache.ErrNotFound, id)
@@ -238,8 +239,8 @@ func (m *Memory) SetState(state State) {
 	}
 }
 
-// tell makes the sources evict a token. The change is visible by now: the other way
-// round, a load in between would store the old document.
+// tell makes the sources evict a token. It is called once the change is visible: in the
+// other order, a load in between would store the old document.
 func (m *Memory) tell(id tokencache.TokenID) {
 	for source := range m.watchers.All() {
 		source.DocumentChanged(id)

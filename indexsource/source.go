@@ -14,11 +14,11 @@ type Source struct {
 	index Index
 
 	changing sync.Mutex // one change of state at a time
-	reading  sync.Mutex // guards state; nothing is called under it, so that an observer may ask for the state
+	reading  sync.Mutex // guards state; no foreign code runs under it, so that an observer may ask for the state
 	state    State
 
-	// watching is held while the index is called to watch or to end it. The hooks
-	// do not take it, so that an index may call them meanwhile.
+	// watching is held while the index begins or ends to watch. The hooks do not take it,
+	// so that an index may call them meanwhile.
 	watching sync.Mutex
 	unwatch  func() // guarded by watching; nil: nobody subscribes
 
@@ -74,9 +74,9 @@ func (s *Source) unsubscribe(remove func()) {
 	}
 }
 
-// DocumentChanged is the hook for a document that was created, replaced,
-// disabled or deleted: the caches of the index forget its token, and have done so
-// when it returns. Creation counts, as a load that found nothing may be in flight.
+// DocumentChanged is the hook for a document that was created, replaced, disabled or
+// deleted: the caches of the index forget its token, and have done so when it returns.
+// Call it for a creation too: a load that found nothing may be in flight.
 func (s *Source) DocumentChanged(id tokencache.TokenID) {
 	sel, err := id.Select()
 	if err != nil {
@@ -122,7 +122,7 @@ func (s *Source) StateChanged(next State) bool {
 	return true
 }
 
-// State returns the state that StateChanged was last told.
+// State returns the last state that StateChanged was given.
 func (s *Source) State() State {
 	s.reading.Lock()
 	defer s.reading.Unlock()

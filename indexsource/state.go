@@ -1,7 +1,7 @@
 package indexsource
 
-// A State is what matters of an index's condition. The zero State is that of an
-// index that is not there.
+// A State is the part of an index's condition that decides whether caches are cleared.
+// The zero State means that there is no index.
 type State struct {
 	Health   Health
 	UUID     string // the index's identity: another one means another index

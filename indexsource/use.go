@@ -11,7 +11,7 @@ import (
 )
 
 // A UseStore keeps when tokens were last used, apart from their documents: a use is no
-// change, and forgets nothing. [Memory] is one. Its methods must be safe for concurrent
+// change, and clears nothing. [Memory] is one. Its methods must be safe for concurrent
 // use by multiple goroutines.
 type UseStore interface {
 	// NoteUses notes when tokens were last used. Of two times for a token the later
@@ -26,13 +26,13 @@ type UseStore interface {
 // useInterval is how often uses are noted.
 const useInterval = time.Minute
 
-// KeepUses notes in the store, once a minute, which tokens were used since it did so
-// last: used is [tokencache.Cache.Used] of the cache of the index. What cannot be noted
-// is tried again a minute later. A process that is killed loses a minute at most.
+// KeepUses notes in the store, once a minute, which tokens have been used since the last
+// time: used is [tokencache.Cache.Used] of the index's cache. If the store fails, the
+// uses are noted a minute later. A process that is killed loses at most a minute of uses.
 //
-// It starts a goroutine, which stop ends after it has noted once more. Stop returns
-// within five seconds, and may be called more than once. The logger is told when noting
-// begins to fail; nil: nobody.
+// It starts a goroutine, which notes once more and ends when stop is called. Stop returns
+// within five seconds, and may be called more than once. The logger gets a line when
+// noting begins to fail; nil: silent.
 func KeepUses(store UseStore, used func() iter.Seq2[tokencache.TokenID, time.Time], logger *slog.Logger) (stop func()) {
 	if logger == nil {
 		logger = slog.New(slog.DiscardHandler)
@@ -50,12 +50,12 @@ func KeepUses(store UseStore, used func() iter.Seq2[tokencache.TokenID, time.Tim
 	}
 }
 
-// A useKeeper belongs to one goroutine.
+// A useKeeper notes uses. It belongs to one goroutine.
 type useKeeper struct {
 	store   UseStore
 	used    func() iter.Seq2[tokencache.TokenID, time.Time]
 	logger  *slog.Logger
-	pending map[tokencache.TokenID]time.Time // what the store does not have yet
+	pending map[tokencache.TokenID]time.Time // not in the store yet
 	failing bool
 }
 
@@ -74,7 +74,7 @@ func (k *useKeeper) run(ctx context.Context) {
 	}
 }
 
-// note hands what was used to the store.
+// note gives the pending uses to the store.
 func (k *useKeeper) note(ctx context.Context, timeout time.Duration) {
 	for id, at := range k.used() {
 		if at.After(k.pending[id]) {

@@ -7,8 +7,8 @@ import (
 	"sync"
 )
 
-// Watchers are the sources that watch an index, for programs that are one: Watch adds a
-// source, and each change is told to all. The zero Watchers are empty. They are safe
+// Watchers is the list of sources that watch an index, for implementations of [Index]:
+// Watch calls Add, and each change is told to All. The zero Watchers is empty. It is safe
 // for concurrent use by multiple goroutines.
 type Watchers struct {
 	mu  sync.Mutex
@@ -34,15 +34,15 @@ func (w *Watchers) Add(source *Source) (cancel func()) {
 	}
 }
 
-// Len returns how many there are.
+// Len returns how many sources there are.
 func (w *Watchers) Len() int {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return len(w.set)
 }
 
-// All yields those that are there when it is called, in no order. No lock is held
-// meanwhile, so that what is told may add or cancel.
+// All yields the sources that the list has when it is called, in no order. It holds no
+// lock meanwhile, so that the caller may add and cancel.
 func (w *Watchers) All() iter.Seq[*Source] {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -39,8 +39,8 @@ func (d Dialect) recovering() string {
 }
 
 // triggers is an expression: how many of the schema's triggers are in force. On
-// PostgreSQL, that for replicated rows must run in replication's workers alone, two
-// everywhere, and the others everywhere except in replication's workers.
+// PostgreSQL, the one for replicated rows must run only in replication's workers, two
+// must run everywhere, and the others everywhere except in replication's workers.
 func (d Dialect) triggers() string {
 	if d == PostgreSQL {
 		return `(SELECT count(*) FROM pg_trigger WHERE tgrelid IN ('svctoken_tokens'::regclass, 'svctoken_meta'::regclass) AND tgname LIKE 'svctoken\_%'

@@ -49,9 +49,9 @@
 // # SQLite
 //
 // Use a file, in WAL mode, with a busy timeout; each connection to a database in memory
-// has a database of its own. A poll asks PRAGMA data_version first, which reads no table.
-// Replacing the file of a running process, or deleting -wal and -shm beside it, is noticed,
-// and ends the index; see [ErrReplaced].
+// has a database of its own. A poll first asks PRAGMA data_version, which reads no table.
+// Replacing the file of a running process, or deleting -wal and -shm beside it, is
+// noticed, and ends the index; see [ErrReplaced].
 //
 // The tests and the example use the driver github.com/ncruces/go-sqlite3, as it is pure
 // Go and small: 4 modules with 20 MB of source; modernc.org/sqlite has 8 with 259 MB.

@@ -12,7 +12,7 @@ import (
 // documentColumns are the columns of a document, without its hashes.
 const documentColumns = `t.created, t.creator, t.enabled, t.expires, t.rotated, t.rotated_by, t.previous_expires`
 
-// The columns of a document, which are all NULL if there is no document.
+// columns are the columns of a document. All are NULL if there is no document.
 type columns struct {
 	created, expires, rotated, previousExpires sql.NullInt64
 	creator, rotatedBy                         sql.NullString

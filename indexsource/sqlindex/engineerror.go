@@ -43,8 +43,8 @@ var knownErrors = []error{
 	driver.ErrBadConn, io.ErrUnexpectedEOF, io.EOF,
 }
 
-// wrap turns an error of the driver into an EngineError. The secrets are texts that
-// must not show.
+// wrap turns an error of the driver into an EngineError whose text has none of the
+// secrets.
 func wrap(op string, err error, secrets ...string) error {
 	if err == nil {
 		return nil
@@ -72,8 +72,8 @@ func wrap(op string, err error, secrets ...string) error {
 	return e
 }
 
-// isNoSchema reports whether tables or columns are not there: there is no schema, or one
-// of another version.
+// isNoSchema reports whether tables or columns are missing: there is no schema, or it has
+// another version.
 func isNoSchema(err error) bool {
 	e, ok := errors.AsType[*EngineError](err)
 	if !ok {

@@ -17,12 +17,12 @@ import (
 // ask for.
 //
 // When a call of its Evict or EvictSelector returns, this process has forgotten what it
-// selects. Every other node has once Config.Poll and the time of one read have passed,
-// or at once with package pglisten: that bound is all that is known of the others, and
-// the report has this process alone, and says so in Others. The error says that the
-// others may not have been told: it wraps [ErrUnconfirmed] or tokencache.ErrClosed, or
-// is an [*EngineError]; of Evict it may be an *evict.SelectorError, and then nothing
-// was evicted.
+// selects. Every other node has once Config.Poll and the time of one read have passed, or
+// at once with package pglisten: nothing more is known of the others, so the report
+// covers this process alone, and says so in Others. The error says that the others may
+// not have been told: it wraps [ErrUnconfirmed] or tokencache.ErrClosed, or is an
+// [*EngineError]; of Evict it may be an *evict.SelectorError, and then nothing was
+// evicted.
 func (ix *Index) Evictor(group *tokencache.Group) evict.Evictor {
 	ix.mu.Lock()
 	defer ix.mu.Unlock()
@@ -58,7 +58,7 @@ func (e evictor) EvictSelector(ctx context.Context, sel tokencache.Selector) (ev
 	return report, err
 }
 
-// publish writes an eviction into the log of changes.
+// publish writes an eviction into the table of changes.
 func (ix *Index) publish(ctx context.Context, sel tokencache.Selector) error {
 	account := sel.Account()
 	names := strings.TrimPrefix(sel.String(), account.String()+"/")
@@ -66,14 +66,14 @@ func (ix *Index) publish(ctx context.Context, sel tokencache.Selector) error {
 		op: "evict", by: indexsource.Actor(ctx), bump: true,
 		query: "INSERT INTO svctoken_changes (rev, kind, namespace, service, name) SELECT rev, '" + kindEvict + "', $1, $2, $3 FROM svctoken_meta",
 		args:  []any{account.Namespace, account.Service, names},
-		tell:  func(*indexsource.Source) {}, // the group has been told
+		tell:  func(*indexsource.Source) {}, // the group has evicted already
 	})
 	return err
 }
 
-// applyEvictions forgets in the groups what was asked for on any node since the last
-// poll. This node's own evictions are among it: they happen once more, to what was
-// loaded in between.
+// applyEvictions makes the groups forget what any node has evicted since the last poll.
+// That includes this node's own evictions, which happen once more, to what was loaded in
+// between.
 func (ix *Index) applyEvictions(n news, seen position) {
 	ix.mu.Lock()
 	groups := ix.groups

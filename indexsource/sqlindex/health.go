@@ -13,7 +13,7 @@ import (
 type Status struct {
 	State    indexsource.State // as the sources were told
 	Rev      int64             // of the last poll that succeeded
-	Polled   time.Time         // when that poll began: every change committed before has been told. Zero: none has succeeded
+	Polled   time.Time         // when that poll began: the caches know of every change committed before. Zero: none has succeeded
 	Duration time.Duration     // from then until the sources were told
 	Err      error             // of the last poll, nil if it succeeded
 }
@@ -26,7 +26,7 @@ func (ix *Index) Status() Status {
 	return ix.status
 }
 
-// succeeded takes the new position, and then tells the sources. The other way round, a
+// succeeded takes the new position, and then tells the sources. In the other order, a
 // read that began after they were told could come from a replica that is behind the
 // change, and be remembered.
 func (ix *Index) succeeded(began time.Time, n news) {
@@ -57,7 +57,7 @@ func (ix *Index) succeeded(began time.Time, n news) {
 	}
 }
 
-// advance takes the new position, and returns what was before.
+// advance takes the new position, and returns the one before.
 func (ix *Index) advance(n news) (seen position, status Status, failing time.Time) {
 	ix.mu.Lock()
 	defer ix.mu.Unlock()
@@ -80,8 +80,8 @@ func (ix *Index) formatOf(n news) error {
 	return nil
 }
 
-// stateOf returns the state of an index that answers. One that this program cannot read
-// is not there for it.
+// stateOf returns the state of an index that answers. An index that this program cannot
+// read counts as missing.
 func (ix *Index) stateOf(n news) indexsource.State {
 	if n.format.check() != nil {
 		return indexsource.State{}
@@ -119,7 +119,7 @@ func (ix *Index) failed(began time.Time, err error) {
 	}
 }
 
-// vanish tells the sources that the index is not there any more.
+// vanish tells the sources that the index is gone.
 func (ix *Index) vanish() {
 	ix.notifying.Lock()
 	defer ix.notifying.Unlock()
@@ -131,7 +131,7 @@ func (ix *Index) vanish() {
 	}
 }
 
-// stateLocked returns the state after failures that have lasted for some time.
+// stateLocked returns the state after polls have failed for so long.
 func (ix *Index) stateLocked(err error, lasted time.Duration) indexsource.State {
 	state := ix.status.State
 	ix.gone = ix.cfg.GoneAfter > 0 && lasted >= ix.cfg.GoneAfter

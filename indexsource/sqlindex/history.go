@@ -22,9 +22,9 @@ type Event struct {
 	By string
 }
 
-// History returns the last events of an account's tokens, or of the one of this name if
-// it is not empty; of all accounts for the zero Account. The newest come first, and there
-// are limit at most; zero: 1000. The error is an [*EngineError].
+// History returns the last events of an account's tokens, newest first. If name is not
+// empty, it returns those of that token; for the zero Account, those of all accounts.
+// There are at most limit; zero: 1000. The error is an [*EngineError].
 func (ix *Index) History(ctx context.Context, account tokencache.Account, name string, limit int) ([]Event, error) {
 	if _, err := ix.ready(); err != nil {
 		return nil, err

@@ -64,7 +64,8 @@ type Config struct {
 	// was seen.
 	AllowReplicas bool
 
-	// Logger is told when polls begin to fail and when they succeed again. Nil: nobody.
+	// Logger gets a line when polls begin to fail and when they succeed again. Nil:
+	// silent.
 	Logger *slog.Logger
 }
 
@@ -121,9 +122,9 @@ type Index struct {
 	status  Status
 	failing time.Time           // when polls began to fail, or zero
 	gone    bool                // they have failed for Config.GoneAfter
-	groups  []*tokencache.Group // of the Evictors
+	groups  []*tokencache.Group // of the calls of Evictor
 	stop    context.CancelFunc  // ends the poller, nil if there is none
-	pollers sync.WaitGroup      // the poller, and one that ends
+	pollers sync.WaitGroup      // the poller, and an earlier one that is ending
 
 	watchers indexsource.Watchers
 	tidying  daily // of svctoken_used
@@ -143,10 +144,10 @@ type position struct {
 
 var _ indexsource.Index = (*Index)(nil)
 
-// New returns the index in the database. It does not ask it anything yet, so the
-// database may be down; see [Index.Migrate] for an empty one. The handle stays the
-// caller's, to close after the index. The error is for a dialect that is not known
-// or a Config that makes no sense, and names the field.
+// New returns the index in the database. It asks the database nothing yet, so that may be
+// down; for an empty one see [Index.Migrate]. The caller keeps the handle, and closes it
+// after the index. The error is for an unknown dialect or for a Config that makes no
+// sense, and names the field.
 func New(db *sql.DB, dialect Dialect, cfg Config) (*Index, error) {
 	if dialect != SQLite && dialect != PostgreSQL {
 		return nil, fmt.Errorf("sqlindex: %v", dialect)
@@ -165,17 +166,16 @@ func New(db *sql.DB, dialect Dialect, cfg Config) (*Index, error) {
 		&ix.poll:    fmt.Sprintf(pollQuery, dialect.recovering(), dialect.triggers()),
 		&ix.glances: fmt.Sprintf(glanceQuery, dialect.recovering(), dialect.triggers()),
 	} {
-		// PostgreSQL's drivers prepare what they are asked for again, in ways that a pooler
-		// may need them not to.
+		// PostgreSQL's drivers prepare repeated statements themselves, and a pooler may
+		// need them not to.
 		stmt.query, stmt.prepares = dialect.bind(query), dialect == SQLite
 	}
 	return ix, nil
 }
 
-// Close ends what the index has started, and waits for it. Its methods fail afterwards
-// with tokencache.ErrClosed, and its health is HealthNone: the caches forget
-// everything, as nobody would tell them of changes any more. It does not close the
-// database handle.
+// Close ends the poller, and waits for it. Afterwards the index's methods fail with
+// tokencache.ErrClosed, and its health is HealthNone: the caches forget everything, since
+// nobody would tell them of changes. It does not close the database handle.
 func (ix *Index) Close() {
 	ix.mu.Lock()
 	ix.closed = true
@@ -194,8 +194,8 @@ func (ix *Index) Close() {
 	ix.glances.close()
 }
 
-// getQuery returns one row even if there is no document: which database answers, and at
-// which point of its history, belongs to the answer.
+// getQuery returns one row even if there is no document: the answer must say which
+// database it is from, and from which point of its history.
 const getQuery = `SELECT m.uuid, m.format, m.readable_by, m.rev, %s, ` + documentColumns + `, t.hash, t.previous
 FROM svctoken_meta m LEFT JOIN svctoken_tokens t ON t.namespace = $1 AND t.service = $2 AND t.name = $3`
 
@@ -228,7 +228,7 @@ func (ix *Index) getOnce(ctx context.Context, id tokencache.TokenID) (indexsourc
 		return indexsource.Document{}, false, err
 	}
 	if ix.watchers.Len() == 0 {
-		seen = position{} // nobody polls, and nobody remembers: whatever the database says now is right
+		seen = position{} // no source watches, so no cache remembers: whatever the database says now is right
 	}
 	var at position
 	var f format
@@ -249,7 +249,8 @@ func (ix *Index) getOnce(ctx context.Context, id tokencache.TokenID) (indexsourc
 	return doc, err == nil, err
 }
 
-// ready returns what was seen last: a read that begins now must not be behind it.
+// ready returns the last position that was seen: a read that begins now must not be
+// behind it.
 func (ix *Index) ready() (position, error) {
 	ix.mu.Lock()
 	defer ix.mu.Unlock()
@@ -261,7 +262,7 @@ func (ix *Index) ready() (position, error) {
 
 var errClosed = fmt.Errorf("sqlindex: %w", tokencache.ErrClosed)
 
-// replaced fails if the file was replaced: what is written to the old one is lost.
+// replaced returns an error if the file was replaced: a write to the old one is lost.
 func (ix *Index) replaced() error {
 	ix.mu.Lock()
 	defer ix.mu.Unlock()
@@ -271,8 +272,8 @@ func (ix *Index) replaced() error {
 	return nil
 }
 
-// present fails if the file was replaced, or if polls have failed for so long that the
-// index is gone: what a read found, nobody would evict.
+// present returns an error if the file was replaced, or if polls have failed for so long
+// that the index is gone: no poll would evict what a read finds.
 func (ix *Index) present() error {
 	if err := ix.replaced(); err != nil {
 		return err
@@ -285,8 +286,8 @@ func (ix *Index) present() error {
 	return nil
 }
 
-// accept decides whether an answer counts, and makes the poller look if the answer
-// is from a point of the history that it has not seen.
+// accept decides whether an answer counts, and makes the poller look if the answer is
+// from a later point of the history than it has seen.
 func (ix *Index) accept(at, seen position, f format, replica bool) error {
 	if replica && !ix.cfg.AllowReplicas {
 		return ErrReplica

@@ -18,9 +18,9 @@ func (ix *Index) List(ctx context.Context, account tokencache.Account) ([]indexs
 // page is how many documents All reads at once.
 const page = 1000
 
-// All yields the documents of all accounts, in the order of the bytes of their namespaces,
-// services and names, as List returns them. What is created or deleted meanwhile may be
-// missing or not. After an error it ends.
+// All yields the documents of all accounts, in the order of the bytes of their
+// namespaces, services and names, as List returns them. A token that is created or
+// deleted meanwhile may be there or not. It ends after an error.
 func (ix *Index) All(ctx context.Context) iter.Seq2[indexsource.Document, error] {
 	return func(yield func(indexsource.Document, error) bool) {
 		var last tokencache.TokenID

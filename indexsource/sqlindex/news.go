@@ -10,8 +10,8 @@ import (
 	"github.com/svctoken/svctoken/tokencache"
 )
 
-// manyChanges is how many changed documents a poll reads at most. Of more, the caches
-// forget everything, which costs less.
+// manyChanges is how many changed documents a poll reads at most. If there are more, the
+// caches forget everything, which costs less.
 const manyChanges = 4096
 
 // glanceQuery finds out whether anything has changed. It has no list to plan, and so
@@ -19,14 +19,14 @@ const manyChanges = 4096
 const glanceQuery = `SELECT m.uuid, m.format, m.readable_by, m.rev, m.swept, COALESCE(b.mark, ''), %s, %s
 FROM svctoken_meta m LEFT JOIN svctoken_revs b ON b.rev = $1`
 
-// pollQuery is one statement, hence one snapshot: no change can be between its parts.
+// pollQuery is one statement, and so one snapshot: no change falls between its parts.
 const pollQuery = `SELECT m.uuid, m.format, m.readable_by, m.rev, m.swept, COALESCE(a.mark, ''), COALESCE(b.mark, ''), %s, %s, c.kind, c.namespace, c.service, c.name
 FROM svctoken_meta m
 LEFT JOIN svctoken_revs a ON a.rev = m.rev
 LEFT JOIN svctoken_revs b ON b.rev = $1
 LEFT JOIN (SELECT * FROM svctoken_changes WHERE rev > $1 ORDER BY rev LIMIT $2) c ON TRUE`
 
-// News is what a poll has read.
+// A news is what a poll has read.
 type news struct {
 	position
 	format   format
@@ -34,7 +34,7 @@ type news struct {
 	thenMark string // at the rev that was seen last
 	replica  bool
 	triggers int
-	blind    bool // some of the schema's triggers are not in force: there may be changes of which it says nothing
+	blind    bool // some of the schema's triggers are not in force: there may be changes that it does not list
 	same     bool // nothing was written since the last poll
 
 	changed []tokencache.TokenID
@@ -55,7 +55,7 @@ func (ix *Index) look(ctx context.Context) (news, error) {
 		return news{}, err
 	}
 	if ix.dialect == SQLite {
-		if ix.db.Stats().MaxOpenConnections == 1 { // else there would be none left
+		if ix.db.Stats().MaxOpenConnections == 1 { // the poller would keep the only connection
 			defer ix.pinned.drop()
 		}
 		return ix.pinned.look(ctx, ix, seen)
@@ -72,9 +72,8 @@ func (ix *Index) look(ctx context.Context) (news, error) {
 	return ix.readNews(rows, seen)
 }
 
-// glance reads where the index is. Its news have no changes: unless the position is the
-// one that was seen last, pollQuery says what has happened, in a snapshot of its own,
-// and what was read here does not count.
+// glance reads the position of the index, and no changes. If it is another position than
+// the last one, pollQuery reads everything again, in a snapshot of its own.
 func (ix *Index) glance(ctx context.Context, seen position) (news, error) {
 	var n news
 	err := ix.glances.queryRow(ctx, ix.db, []any{seen.rev}, &n.uuid, &n.format.version, &n.format.readableBy, &n.rev, &n.swept, &n.thenMark, &n.replica, &n.triggers)
@@ -116,7 +115,7 @@ func (ix *Index) readNews(rows *sql.Rows, seen position) (news, error) {
 	return n, ix.check(n, seen)
 }
 
-// add takes a row of svctoken_changes.
+// add adds a row of svctoken_changes.
 func (n *news) add(kind string, account tokencache.Account, name string) {
 	switch kind {
 	case kindToken:
@@ -124,7 +123,7 @@ func (n *news) add(kind string, account tokencache.Account, name string) {
 	case kindEvict:
 		sel, err := evict.Parse(account.Namespace, account.Service, name)
 		if err != nil {
-			n.unknown = true // a later version may take more than this one
+			n.unknown = true // a later version may accept more names than this one
 			return
 		}
 		n.evicted = append(n.evicted, sel)
@@ -133,10 +132,10 @@ func (n *news) add(kind string, account tokencache.Account, name string) {
 	}
 }
 
-// errNoIndex: the tables are there, and the row that identifies the index is missing.
+// errNoIndex says that the tables exist, but not the row that identifies the index.
 var errNoIndex = errors.New("sqlindex: poll: svctoken_meta is empty")
 
-// check refuses what a poll must not believe.
+// check returns an error for an answer that a poll must not believe.
 func (ix *Index) check(n news, seen position) error {
 	switch {
 	case n.replica && !ix.cfg.AllowReplicas:
@@ -148,9 +147,9 @@ func (ix *Index) check(n news, seen position) error {
 	}
 }
 
-// doubtful reports whether the list of changes says too little: the index went
-// another way since the last poll, the list is cut, some of it is gone, this program does
-// not know what it says, or nobody may have written it.
+// doubtful reports whether the list of changes may leave something out: the index has
+// another history than at the last poll, the list was cut, some of it has expired, this
+// program does not know a kind of change in it, or triggers were off.
 func (n news) doubtful(seen position) bool {
 	return n.uuid != seen.uuid || n.rev < seen.rev || n.thenMark != seen.mark || n.swept > seen.rev ||
 		len(n.changed)+len(n.evicted) > manyChanges || n.unknown || n.blind

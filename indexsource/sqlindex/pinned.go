@@ -9,8 +9,8 @@ import (
 	"strings"
 )
 
-// A pinned is the connection on which an index on SQLite polls. SQLite counts, for
-// each connection, the commits of all others: while the count stays, nothing has
+// A pinned is the connection on which an index on SQLite polls. SQLite counts, for each
+// connection, the commits of all others: while the count stays the same, nothing has
 // changed, and the poll reads no table. The zero pinned has no connection yet.
 type pinned struct {
 	conn    *sql.Conn
@@ -36,7 +36,7 @@ func (p *pinned) look(ctx context.Context, ix *Index, seen position) (news, erro
 	n, err := p.read(ctx, ix, seen)
 	switch {
 	case errors.Is(err, ErrReplaced):
-		p.version = -1 // the file may come back, and is then read
+		p.version = -1 // if the file comes back, it must be read
 	case err != nil:
 		p.drop() // the connection may be broken
 	}
@@ -93,14 +93,14 @@ func (p *pinned) read(ctx context.Context, ix *Index, seen position) (news, erro
 	}
 	n, err := ix.readNews(rows, seen)
 	if err == nil {
-		p.version = version // read before the rows: what was committed in between is read twice
+		p.version = version // read before the rows: a commit in between is read twice, not missed
 		p.lookBeside()
 	}
 	return n, err
 }
 
-// lookBeside notes which files are beside the database's. The connection keeps them from
-// being removed by SQLite itself.
+// lookBeside notes which files are beside the database's. As long as the connection is
+// open, SQLite itself does not remove them.
 func (p *pinned) lookBeside() {
 	if p.beside != nil || p.file == nil {
 		return
@@ -113,8 +113,8 @@ func (p *pinned) lookBeside() {
 	}
 }
 
-// checkFiles fails if a file is not the one that was opened. Every connection
-// that is open would go on reading that one, deleted as it is.
+// checkFiles returns an error if a file is not the one that was opened: every open
+// connection would go on reading the old one, although it is deleted.
 func (p *pinned) checkFiles() error {
 	if p.file == nil {
 		return nil
@@ -136,7 +136,8 @@ func checkFile(path string, was os.FileInfo) error {
 	return nil
 }
 
-// checkJournal fails if a crash could lose or break what SQLite has acknowledged.
+// checkJournal returns an error if a crash could lose or break what SQLite has
+// acknowledged.
 func checkJournal(ctx context.Context, conn *sql.Conn) error {
 	var mode string
 	if err := conn.QueryRowContext(ctx, "PRAGMA journal_mode").Scan(&mode); err != nil {

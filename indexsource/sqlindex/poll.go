@@ -21,8 +21,9 @@ const (
 	// enough for many changes, and so that nodes which hear of one do not ask together.
 	debounce = 50 * time.Millisecond
 
-	// again is how long a poll that failed is not repeated. Config.Poll may be longer,
-	// and the notification that asked for the poll does not come twice.
+	// again is how long the poller waits after a poll that failed. It does not wait for
+	// Config.Poll, which may be longer: the notification that asked for the poll does not
+	// come twice.
 	again = time.Second
 )
 
@@ -41,7 +42,7 @@ func (ix *Index) rest(ctx context.Context, interval time.Duration) {
 		case <-ix.nudge:
 			return
 		case <-soon:
-			soon = nil // the poll that the first one asks for is late enough for the others
+			soon = nil // the poll that the first signal asks for covers later ones
 			if wait := rand.N(debounce); wait < interval-time.Since(began) {
 				timer.Reset(wait)
 			}
@@ -50,7 +51,7 @@ func (ix *Index) rest(ctx context.Context, interval time.Duration) {
 }
 
 // interval returns how long to wait for the next poll: up to a tenth less than
-// configured, so that nodes which have started together do not ask together.
+// configured, so that nodes which started together do not ask together.
 func (ix *Index) interval(err error) time.Duration {
 	interval := ix.cfg.Poll
 	if interval < 0 {
@@ -71,9 +72,9 @@ func (ix *Index) Poll(ctx context.Context) error {
 	return ix.pollLocked(ctx)
 }
 
-// catchUp polls after a write of this process, so that a later poll does not tell the
-// change again, to caches that have read it by then. If one runs already, that one
-// or the next will tell it.
+// catchUp polls after a write of this process. Otherwise a later poll would tell the
+// caches of the change again, when they have read it already. If a poll is running, that
+// one or the next covers the change.
 func (ix *Index) catchUp(ctx context.Context) {
 	if ix.watchers.Len() == 0 || !ix.polling.TryLock() {
 		ix.Nudge()
@@ -93,7 +94,7 @@ func (ix *Index) pollLocked(ctx context.Context) error {
 	news, err := ix.look(limited)
 	if err != nil {
 		if ctx.Err() != nil {
-			return err // the caller gave up, which says nothing of the database
+			return err // the caller gave up, which says nothing about the database
 		}
 		ix.failed(began, err)
 		return err

@@ -78,8 +78,8 @@ func Migrations(dialect Dialect) ([]Migration, error) {
 	return all, nil
 }
 
-// statements takes a script apart, at lines that hold two dashes alone. Semicolons
-// would not do: triggers contain some.
+// statements splits a script at lines that hold two dashes alone. Semicolons would not
+// do: triggers contain some.
 func statements(script string) []string {
 	var list []string
 	for part := range strings.SplitSeq(script, "\n--\n") {
@@ -88,10 +88,10 @@ func statements(script string) []string {
 	return list
 }
 
-// Migrate creates the schema, or brings an older one up to date. Any number of
-// processes may call it at once. A schema that is newer than this package is left alone;
-// if this package cannot read it, the error wraps [ErrFormat]. A program of before the
-// schema's version that still runs fails from then on, and confirms nothing.
+// Migrate creates the schema, or brings an older one up to date. Any number of processes
+// may call it at once. It leaves a schema alone that is newer than this package; if this
+// package cannot read that, the error wraps [ErrFormat]. Programs that know only earlier
+// versions of the schema fail from then on, and confirm nothing.
 func (ix *Index) Migrate(ctx context.Context) error {
 	all, err := Migrations(ix.dialect)
 	if err != nil {
@@ -120,14 +120,14 @@ func (ix *Index) Migrate(ctx context.Context) error {
 		end = "ROLLBACK"
 	}
 	if endErr := execAll(context.WithoutCancel(ctx), conn, []string{end}); endErr != nil {
-		conn.Raw(func(any) error { return driver.ErrBadConn }) // it may still be in the transaction
+		conn.Raw(func(any) error { return driver.ErrBadConn }) // the connection may still be in the transaction
 		err = cmp.Or(err, endErr)
 	}
 	ix.Nudge()
 	return err
 }
 
-// migrate runs, in a transaction, those migrations that the schema does not have.
+// migrate runs, in one transaction, the migrations that the schema lacks.
 func (ix *Index) migrate(ctx context.Context, conn *sql.Conn, all []Migration) error {
 	version, err := ix.version(ctx, conn)
 	if err != nil {

@@ -6,8 +6,8 @@ import (
 	"sync"
 )
 
-// A statement is what an index asks again and again. If it prepares, it does so when it is
-// first needed: the database may be down before. The fields prepares and query are
+// A statement is a query that an index repeats. If it is to be prepared, that happens at
+// its first use: the database may be down before. The fields prepares and query are
 // immutable after New.
 type statement struct {
 	query    string
@@ -52,7 +52,7 @@ func (s *statement) prepare(ctx context.Context, db *sql.DB) (*sql.Stmt, error) 
 	if closed {
 		return nil, errClosed
 	}
-	stmt, err := db.PrepareContext(ctx, s.query) // not under mu: it takes as long as the database does
+	stmt, err := db.PrepareContext(ctx, s.query) // not under mu: the database may take its time
 	if err != nil {
 		return nil, err
 	}
@@ -69,7 +69,7 @@ func (s *statement) prepare(ctx context.Context, db *sql.DB) (*sql.Stmt, error) 
 	return s.prepared, nil
 }
 
-// close ends the statement, and keeps others from being prepared.
+// close closes the statement, and no other is prepared from then on.
 func (s *statement) close() {
 	s.mu.Lock()
 	defer s.mu.Unlock()

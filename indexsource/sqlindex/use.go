@@ -13,18 +13,18 @@ import (
 
 var _ indexsource.UseStore = (*Index)(nil)
 
-// early is by how much a use may be dated before the token's creation: the times of uses
-// are coarse, and the clocks of nodes differ.
+// early is how long before the token's creation a use may be dated: the times of uses are
+// coarse, and the clocks of nodes differ.
 const early = 2 * time.Minute
 
 // NoteUses notes when tokens were last used, in one statement, in a table without
-// triggers; see indexsource.KeepUses. Once a day it removes what is noted of tokens that are
-// no more. The error is an [*EngineError].
+// triggers; see indexsource.KeepUses. Once a day it removes the uses of tokens that no
+// longer exist. The error is an [*EngineError].
 func (ix *Index) NoteUses(ctx context.Context, uses map[tokencache.TokenID]time.Time) error {
 	if _, err := ix.ready(); err != nil {
 		return err
 	}
-	list := [][4]any{} // no array would be null
+	list := [][4]any{} // not nil, which would be null in JSON
 	for id, at := range uses {
 		list = append(list, [4]any{id.Account.Namespace, id.Account.Service, id.Name, at.UnixMilli()})
 	}
@@ -32,7 +32,7 @@ func (ix *Index) NoteUses(ctx context.Context, uses map[tokencache.TokenID]time.
 	if err != nil {
 		return wrap("note uses", err)
 	}
-	// In order, so that two nodes which write at once do not wait for each other.
+	// In order, so that two nodes which write at once do not deadlock.
 	_, err = ix.db.ExecContext(ctx, `INSERT INTO svctoken_used AS u (namespace, service, name, used)
 SELECT n.namespace, n.service, n.name, n.used FROM (`+ix.dialect.uses()+`) n
 WHERE EXISTS (SELECT 1 FROM svctoken_tokens t WHERE t.namespace = n.namespace AND t.service = n.service AND t.name = n.name)
@@ -45,7 +45,7 @@ SELECT 1 FROM svctoken_tokens t WHERE t.namespace = svctoken_used.namespace AND 
 	return wrap("note uses", err)
 }
 
-// A daily is something that is done once a day, and soon after the start.
+// A daily says when to do something that is due soon after the start, and once a day.
 type daily struct {
 	mu   sync.Mutex
 	last time.Time // guarded by mu

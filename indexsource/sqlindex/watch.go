@@ -13,7 +13,7 @@ import (
 // that runs from the first Watch to the last cancel or to Close. The state is the zero
 // State until the first poll has succeeded, and the caches are cleared then.
 func (ix *Index) Watch(source *indexsource.Source) (cancel func()) {
-	ix.notifying.Lock() // no poll is about to tell a state
+	ix.notifying.Lock() // no poll may tell a state in between
 	defer ix.notifying.Unlock()
 	remove := ix.watchers.Add(source)
 	ix.mu.Lock()
@@ -39,15 +39,15 @@ func (ix *Index) unwatch(remove func()) {
 	}
 }
 
-// Nudge makes the poller look for changes now, and returns at once. Call it on hearing of
-// changes in another way. Nudges that come while it looks are one.
+// Nudge makes the poller look for changes now, and returns at once. Call it when you hear
+// of a change in another way. Several calls while it looks make it look once more.
 func (ix *Index) Nudge() { signal(ix.nudge) }
 
 // Notified takes one of PostgreSQL's notifications: pglisten.Listen calls it. When it
-// returns, the caches have forgotten the tokens that the notification
-// names, and the poller will look for changes soon; if it names none, now. The
-// names are not relied on: they may be too few, or wrong, which forgets a token too
-// many, and the polls find every change.
+// returns, the caches have forgotten the tokens that the notification names, and the
+// poller will look for changes soon; if it names none, now. Nothing depends on the names:
+// if they are too few, the polls find every change; if they are wrong, a token is
+// forgotten needlessly.
 func (ix *Index) Notified(payload string) {
 	_, names, _ := strings.Cut(payload, " ") // before them is the rev
 	if names == "" {

@@ -143,15 +143,15 @@ func (ix *Index) DeleteAccount(ctx context.Context, account tokencache.Account) 
 // A change is what one transaction does.
 type change struct {
 	op, by string
-	texts  []string // that must be valid, beside by
+	texts  []string // that must be valid UTF-8, like by
 	hashes []tokenhash.Hash
-	bump   bool // rev goes up, though the statement changes no token
+	bump   bool // rev goes up although the statement changes no token
 	query  string
 	args   []any
-	tell   func(*indexsource.Source) // what has changed, or may have
+	tell   func(*indexsource.Source) // of what has changed, or may have
 }
 
-// changeThat changes a token that must be there.
+// changeThat changes a token, which must exist.
 func (ix *Index) changeThat(ctx context.Context, id tokencache.TokenID, c change) error {
 	rows, err := ix.changeToken(ctx, id, c)
 	if err == nil && rows == 0 {
@@ -160,8 +160,9 @@ func (ix *Index) changeThat(ctx context.Context, id tokencache.TokenID, c change
 	return err
 }
 
-// changeToken makes a change whose first three parameters are the token's id. One that
-// breaks the rules of names may be there, from outside, and may be changed.
+// changeToken makes a change whose first three parameters are the token's id. The id may
+// break the rules of names: others may have written such a row, and it can be changed
+// too.
 func (ix *Index) changeToken(ctx context.Context, id tokencache.TokenID, c change) (int64, error) {
 	c.tell = func(source *indexsource.Source) { source.DocumentChanged(id) }
 	c.args = append([]any{id.Account.Namespace, id.Account.Service, id.Name}, c.args...)
@@ -192,9 +193,9 @@ func (ix *Index) change(ctx context.Context, c change) (int64, error) {
 	return rows, nil
 }
 
-// transact runs a transaction. It writes to svctoken_meta before all else, so that all
-// writers wait there for one another, even if it changes no token: then its commit
-// waits for what was committed before to be on the standby.
+// transact runs a transaction. It first writes to svctoken_meta, even if it changes no
+// token, so that all writers wait there for one another, and so that its commit waits
+// until the standby has what was committed before.
 func (ix *Index) transact(ctx context.Context, c change) (rows int64, err error) {
 	var secrets []string
 	for _, hash := range c.hashes {
@@ -226,8 +227,9 @@ func (ix *Index) transact(ctx context.Context, c change) (rows int64, err error)
 	return rows, ix.commit(ctx, c.op, tx)
 }
 
-// commit commits. A success that comes after the context has ended does not count: the wait
-// for the standby may have been cancelled, and PostgreSQL then says that it has committed.
+// commit commits. A success after the context has ended does not count: the driver may
+// have cancelled the wait for the standby, and PostgreSQL then answers that it has
+// committed.
 func (ix *Index) commit(ctx context.Context, op string, tx *sql.Tx) error {
 	err := tx.Commit()
 	if err == nil {
@@ -254,12 +256,12 @@ func (ix *Index) Renew(ctx context.Context) error {
 	return err
 }
 
-// milli returns what the database keeps of a time: NULL for the zero Time.
+// milli returns a time as the database keeps it: NULL for the zero Time.
 func milli(t time.Time) sql.NullInt64 {
 	return sql.NullInt64{Int64: t.UnixMilli(), Valid: !t.IsZero()}
 }
 
-// timeOf returns the time that milli made a column of.
+// timeOf returns the time of a column that milli has made.
 func timeOf(ms sql.NullInt64) time.Time {
 	if !ms.Valid {
 		return time.Time{}

@@ -18,12 +18,13 @@ const channel = "svctoken"
 // Config has the optional settings of a [Listener]. The zero Config is the recommended
 // one.
 type Config struct {
-	// CheckEvery is how often the connection is checked while nothing comes; zero:
-	// 15 s. A check that is not answered within this time again ends the connection.
+	// CheckEvery is how long the listener waits without a notification before it checks
+	// the connection; zero: 15 s. If the check is not answered within the same time, the
+	// connection ends.
 	CheckEvery time.Duration
 
-	// Logger is told when the connection is lost and when it is back, and at level
-	// debug of each attempt that fails meanwhile. Nil: nobody.
+	// Logger gets a line when the connection is lost and when it is back, and one at
+	// level debug for each attempt that fails meanwhile. Nil: silent.
 	Logger *slog.Logger
 }
 
@@ -85,7 +86,7 @@ func (l *Listener) run(ctx context.Context) {
 		level = slog.LevelDebug
 		select {
 		case <-ctx.Done():
-		case <-time.After(wait/2 + rand.N(wait/2)): // many listeners lose a database at one time
+		case <-time.After(wait/2 + rand.N(wait/2)): // many listeners lose a database at once
 		}
 		wait = min(2*wait, maxWait)
 	}
@@ -117,8 +118,8 @@ func (l *Listener) listen(ctx context.Context) error {
 	}
 }
 
-// next waits for a notification, or checks the connection: one that was cut without a
-// word would be waited on for ever.
+// next waits for a notification, or checks the connection: it would wait for ever on one
+// that was cut without a word.
 func (l *Listener) next(ctx context.Context, conn *pgx.Conn) error {
 	wait, cancel := context.WithTimeout(ctx, l.cfg.CheckEvery)
 	defer cancel()
