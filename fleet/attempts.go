@@ -9,13 +9,13 @@ import (
 	"github.com/svctoken/svctoken/fleet/fleetlog"
 )
 
-// errUnsure is wrapped by the error of an append if an earlier attempt may have
-// been written. What the log has then said of a later attempt is in its text alone: a
-// conflict may be with the earlier one, or with what came after that.
+// errUnsure is wrapped by the error of an append if an earlier attempt may have been
+// written. The error then only quotes what the log said to a later attempt: a conflict
+// may be with the earlier attempt, or with a message after that.
 var errUnsure = errors.New("fleet: an earlier attempt may have been written")
 
-// concludeAppend reports whether another attempt to append is of no use, and with which error.
-// Earlier: an attempt before this one has ended without an answer.
+// concludeAppend reports whether the append is over, and with which error. Earlier says
+// that an attempt before this one has ended without an answer.
 func concludeAppend(err error, earlier bool) (final bool, result error) {
 	switch {
 	case err == nil:
@@ -29,8 +29,8 @@ func concludeAppend(err error, earlier bool) (final bool, result error) {
 	}
 }
 
-// untouched reports whether an append that has ended with this error has certainly
-// written nothing.
+// untouched reports whether an append that ended with this error has certainly written
+// nothing.
 func untouched(err error) bool {
 	return errors.Is(err, fleetlog.ErrConflict) || errors.Is(err, fleetlog.ErrUnfit)
 }
@@ -38,11 +38,11 @@ func untouched(err error) bool {
 // patience is how long one attempt may take.
 func patience(lease time.Duration) time.Duration { return max(lease/5, 100*time.Millisecond) }
 
-// doubled is the pause after another failure: twice the one before, up to a limit.
+// doubled returns the pause after another failure: twice the one before, within limits.
 func doubled(pause, least, most time.Duration) time.Duration { return max(least, min(2*pause, most)) }
 
-// ended says why a call ended with its context: what the log said last, if that was
-// anything but the end of an attempt.
+// ended returns the error of a call that ended with its context. It has what the log said
+// last, unless that was only the end of an attempt.
 func ended(ctx context.Context, last error) error {
 	if last == nil || errors.Is(last, context.DeadlineExceeded) || errors.Is(last, context.Canceled) {
 		return context.Cause(ctx)
@@ -51,8 +51,8 @@ func ended(ctx context.Context, last error) error {
 }
 
 // append appends, and tries again until the outcome is known. Each attempt has the
-// entry's ID, so that at most one is written. Failed is told of each attempt that fails;
-// it may be nil.
+// entry's ID, so that at most one is written. Failed, which may be nil, is called for
+// each attempt that fails.
 func (n *Node) append(ctx context.Context, entry fleetlog.Entry, failed func(error)) (fleetlog.Position, error) {
 	var last error
 	for earlier := false; ; earlier = true {

@@ -45,17 +45,17 @@ var (
 	errLost     = errors.New("fleet: the log does not have the change any more")
 )
 
-// ErrFewNodes is wrapped by an [*UnconfirmedError] of a change that is in force on every
-// node of the log while the log has fewer nodes than Config.Nodes: the others are stopped,
-// or they share another log, and go on there.
+// ErrFewNodes is wrapped by the [*UnconfirmedError] of a change that is in force on every
+// node of the log, if these are fewer than Config.Nodes: the others are stopped, or share
+// another log and go on there.
 var ErrFewNodes = errors.New("fleet: fewer nodes share the log than Config.Nodes says")
 
-// Evict parses the names as evict.Parse does and forgets those tokens on every node
-// of the fleet. When it returns without an error, no authentication that starts
-// afterwards on any node gets an answer which a source gave before Evict was called, nor
-// one from before a change that the log had by then, whether that was confirmed or not.
-// It returns when each node has answered, or cannot be serving any more: at the
-// latest a lease, and 0.2 % for the clocks' drift, after the log took the eviction.
+// Evict parses the names as evict.Parse does and forgets those tokens on every node of
+// the fleet. When it returns without an error, no authentication that starts afterwards
+// on any node gets an answer which a source gave before Evict was called. The same holds
+// for changes that the log had before, whether they were confirmed or not. It returns
+// when each node has answered, or cannot be serving any more: at the latest a lease, and
+// 0.2 % for the clocks' drift, after the log took the eviction.
 //
 // The error is a *evict.SelectorError, and then nothing was evicted; or an
 // [*UnconfirmedError]: this node has evicted, and goes on to tell the others, even
@@ -87,16 +87,16 @@ func (n *Node) EvictSelector(ctx context.Context, sel tokencache.Selector) (evic
 
 var _ evict.Evictor = (*Node)(nil)
 
-// A change is what waits for answers.
+// A change is an entry of the log that waits for the nodes' answers.
 type change struct {
 	entry fleetlog.Entry
 
 	// These are guarded by the node's mu.
 	answers map[sessionID]letter
-	log     metaRecord // once this node has applied the change itself: which log has it
+	log     metaRecord // which log has the change; set once this node has applied it
 	failed  error      // what the log said last
 
-	news   chan struct{}            // has room for one: something has come in
+	news   chan struct{}            // holds one: something has arrived
 	latest atomic.Pointer[progress] // nil: the log has not acknowledged it
 }
 
@@ -127,8 +127,8 @@ func (n *Node) spread(ctx context.Context, entry fleetlog.Entry) ([]evict.Node, 
 	}
 }
 
-// unconfirmed says how the nodes stand with a change that nobody waits for any more, and
-// what the log said last.
+// unconfirmed returns the nodes and the error of a change that the caller stops waiting
+// for.
 func (n *Node) unconfirmed(c *change, why error) ([]evict.Node, error) {
 	if c == nil {
 		return nil, &UnconfirmedError{nil, why}
@@ -145,7 +145,7 @@ func (n *Node) unconfirmed(c *change, why error) ([]evict.Node, error) {
 	return nodes, &UnconfirmedError{nodes, why}
 }
 
-// carry appends, and appends anew what a log that was replaced has lost.
+// carry appends the entry, and appends it again if a log that was replaced has lost it.
 func (n *Node) carry(ctx context.Context, entry fleetlog.Entry, current *atomic.Pointer[change]) ([]evict.Node, error) {
 	for {
 		entry.TTL = keptFor(entry, n.lease())
@@ -165,7 +165,7 @@ func (n *Node) carry(ctx context.Context, entry fleetlog.Entry, current *atomic.
 	}
 }
 
-// keptFor returns for how long the log has to keep a change; zero: without end.
+// keptFor returns how long the log has to keep a change; zero: for ever.
 func keptFor(entry fleetlog.Entry, lease time.Duration) time.Duration {
 	switch {
 	case entry.Delete:
@@ -177,8 +177,8 @@ func keptFor(entry fleetlog.Entry, lease time.Duration) time.Duration {
 	}
 }
 
-// lease returns the longest lease that a log was seen to have, or the configured one,
-// if that is longer.
+// lease returns the longest lease that a log had so far, or the configured one if that is
+// longer.
 func (n *Node) lease() time.Duration {
 	return max(time.Duration(n.longest.Load()), n.cfg.Lease)
 }
@@ -199,14 +199,14 @@ func (n *Node) attempt(ctx context.Context, c *change) ([]evict.Node, error) {
 	}
 }
 
-// note notes what the log said last of a change; nil: it has done what it was asked for.
+// note keeps the log's last error for a change; nil: the log did what it was asked for.
 func (n *Node) note(c *change, err error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	c.failed = err
 }
 
-// expect registers a change for answers, before it is appended.
+// expect registers a change for answers. It must be called before the change is appended.
 func (n *Node) expect(entry fleetlog.Entry) *change {
 	c := &change{entry: entry, answers: make(map[sessionID]letter), news: make(chan struct{}, 1)}
 	n.mu.Lock()
@@ -221,8 +221,8 @@ func (n *Node) forget(c *change) {
 	delete(n.changes, c.entry.ID)
 }
 
-// marked notes a heartbeat of this node that was delivered, and makes the changes that
-// wait look at it.
+// marked keeps a heartbeat of this node that was delivered, and wakes the changes that
+// wait.
 func (n *Node) marked(mark watermark) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -232,7 +232,7 @@ func (n *Node) marked(mark watermark) {
 	}
 }
 
-// received takes a letter of another node from the log.
+// received handles a letter of another node that the log has delivered.
 func (n *Node) received(data []byte) {
 	var l letter
 	switch {
@@ -244,8 +244,8 @@ func (n *Node) received(data []byte) {
 	}
 }
 
-// applied notes that a session has applied a change; this node's own says which log has
-// the change as well.
+// applied notes that a session has applied a change. If it is this node's own session,
+// log says which log has the change.
 func (n *Node) applied(a letter, log metaRecord) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -263,12 +263,12 @@ func (n *Node) applied(a letter, log metaRecord) {
 func (c *change) wake() {
 	select {
 	case c.news <- struct{}{}:
-	default: // it is awake already
+	default: // it will look already
 	}
 }
 
-// know returns what the node knows now that bears on a change, and what the log said
-// last of it.
+// know returns what the node knows now that matters for a change, and the log's last
+// error.
 func (n *Node) know(c *change) (knowledge, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -281,8 +281,8 @@ func (n *Node) know(c *change) (knowledge, error) {
 	return k, c.failed
 }
 
-// confirm waits until every session that may serve has applied the change, or must
-// have lapsed.
+// confirm waits until every session that may serve has applied the change or must have
+// lapsed.
 func (n *Node) confirm(ctx context.Context, c *change, p *progress) ([]evict.Node, error) {
 	n.note(c, nil)
 	polls, stop := n.poll(ctx, c, p.pos)
@@ -290,7 +290,7 @@ func (n *Node) confirm(ctx context.Context, c *change, p *progress) ([]evict.Nod
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
 	for {
-		if p.lease == 0 { // the membership was not read: this node's own session knows it
+		if p.lease == 0 { // the membership was not read: ask this node's own session
 			p = &progress{p.id, p.ttl, p.pos, p.t1, n.logOf(c).Lease, p.read}
 		}
 		c.latest.Store(p)
@@ -339,7 +339,8 @@ type polled struct {
 }
 
 // poll reads the membership at once, and every fifth of a lease, in case answers are
-// lost. If the log cannot answer, what was heard and the deadline have to do.
+// lost. If the log cannot answer, the change relies on the heartbeats that were heard,
+// and on the deadline.
 func (n *Node) poll(ctx context.Context, c *change, pos fleetlog.Position) (polls chan polled, stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	polls = make(chan polled)
@@ -347,7 +348,7 @@ func (n *Node) poll(ctx context.Context, c *change, pos fleetlog.Position) (poll
 		for {
 			r, err := n.readMembership(ctx, c, pos)
 			if err != nil && !errors.Is(err, errLost) {
-				return // the context ended, or there are more nodes than the log can tell of at once
+				return // the context ended, or there are more nodes than the log can list at once
 			}
 			select {
 			case polls <- polled{r, err}:
@@ -362,7 +363,7 @@ func (n *Node) poll(ctx context.Context, c *change, pos fleetlog.Position) (poll
 	return polls, cancel
 }
 
-// readMembership reads who may be serving, from a view that has the change.
+// readMembership reads which sessions may be serving, from a view that has the change.
 func (n *Node) readMembership(ctx context.Context, c *change, pos fleetlog.Position) (*membership, error) {
 	valid := func(v fleetlog.View) error { return covers(v, c.entry, pos, n.logOf(c)) }
 	failed := func(err error) { n.note(c, err) }

@@ -6,13 +6,13 @@ import (
 	"github.com/svctoken/svctoken/internal/suspend"
 )
 
-// A clock is what a node reads the time from; a test makes it run fast or slow.
+// A clock gives a node the time; a test makes it run fast or slow.
 type clock interface {
 	Now() time.Time
 	// Real returns how long d takes when this clock measures it.
 	Real(d time.Duration) time.Duration
-	// Suspended returns how long this machine has slept since it started, as far as
-	// the clock of Now did not count it.
+	// Suspended returns how long this machine has been suspended since it started, as far
+	// as the clock of Now did not count that time.
 	Suspended() time.Duration
 }
 

@@ -7,15 +7,15 @@ import (
 	"github.com/svctoken/svctoken/fleet/fleetlog"
 )
 
-// A feed passes on a follower's messages to a session's loop.
+// A feed passes a follower's messages on to a session's loop.
 type feed struct {
 	messages chan fleetlog.Message
 	failed   chan error // receives once
 	stop     context.CancelFunc
 }
 
-// openFeed follows from a position on. Failed says if the follower cannot be opened, or
-// ends, after a pause, so that the session does not spin.
+// openFeed follows from a position on. If the follower cannot be opened, or ends, failed
+// receives the error after a pause, so that the session does not spin.
 func (n *Node) openFeed(ctx context.Context, from fleetlog.Position, pause time.Duration) *feed {
 	ctx, stop := context.WithCancel(ctx)
 	f := &feed{messages: make(chan fleetlog.Message), failed: make(chan error, 1), stop: stop}
@@ -46,6 +46,6 @@ func (f *feed) pass(ctx context.Context, log fleetlog.Log, from fleetlog.Positio
 	}
 }
 
-// close does not wait for the log: a client that is about to reconnect may not look
-// at its context for seconds, and a session has to end when its lease does.
+// close does not wait for the log: a client that is reconnecting may ignore its context
+// for seconds, and a session has to end when its lease does.
 func (f *feed) close() { f.stop() }

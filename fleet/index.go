@@ -40,13 +40,14 @@ func (x Index) Get(ctx context.Context, id tokencache.TokenID) (indexsource.Docu
 	return parseDoc(view.Messages[key], id)
 }
 
-// view reads keys, not before what this node has seen.
+// view reads keys from a view that is not older than what this node has seen.
 func (x Index) view(ctx context.Context, keys ...string) (fleetlog.View, error) {
 	s := x.n.current.Load()
 	if s == nil {
 		return fleetlog.View{}, ErrNotServing
 	}
-	// Nobody may be told what is read after the session, so nobody need wait for it.
+	// What is read after the session has ended must not be used, so the read ends with
+	// it.
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	defer context.AfterFunc(s.life, func() { cancel(ErrNotServing) })()
@@ -59,8 +60,8 @@ func (x Index) view(ctx context.Context, keys ...string) (fleetlog.View, error) 
 	return view, nil
 }
 
-// recent checks that a view is not older than least, and of the session's log: the
-// one that has the session's own heartbeat.
+// recent checks that a view is not older than least, and that it is of the session's log,
+// the one with the session's own heartbeat.
 func (s *session) recent(v fleetlog.View, least, anchor fleetlog.Position) error {
 	if v.Position < least {
 		return errBehind
@@ -71,8 +72,8 @@ func (s *session) recent(v fleetlog.View, least, anchor fleetlog.Position) error
 	return nil
 }
 
-// parseDoc reads a document. One with fields that this version does not know cannot be
-// read: they may say that the token is not good.
+// parseDoc parses a document. It fails if there are fields that this version does not
+// know: they may say that the token is not good.
 func parseDoc(m fleetlog.Message, id tokencache.TokenID) (indexsource.Document, bool, error) {
 	if m.Position == 0 || m.Deleted {
 		return indexsource.Document{}, false, nil
@@ -151,7 +152,8 @@ func (x Index) Put(ctx context.Context, doc indexsource.Document) error {
 		if err != nil {
 			return err
 		}
-		// On a condition, so that an attempt which arrives late overwrites nothing.
+		// The condition keeps an attempt that arrives late from overwriting a later
+		// change.
 		if err = x.put(ctx, doc, last.Position); !errors.Is(err, fleetlog.ErrConflict) {
 			return err
 		}
@@ -213,7 +215,7 @@ func (x Index) last(ctx context.Context, id tokencache.TokenID) (fleetlog.Messag
 	return view.Messages[docKey(id)], err
 }
 
-// existing is last for a token that there must be.
+// existing is last for a token that must exist.
 func (x Index) existing(ctx context.Context, id tokencache.TokenID) (fleetlog.Message, error) {
 	last, err := x.last(ctx, id)
 	if err == nil && (last.Position == 0 || last.Deleted) {
@@ -222,7 +224,7 @@ func (x Index) existing(ctx context.Context, id tokencache.TokenID) (fleetlog.Me
 	return last, err
 }
 
-// edit changes a document that there must be.
+// edit changes a document, which must exist.
 func (x Index) edit(ctx context.Context, id tokencache.TokenID, change func(*indexsource.Document)) error {
 	last, err := x.existing(ctx, id)
 	if err != nil {
@@ -236,14 +238,14 @@ func (x Index) edit(ctx context.Context, id tokencache.TokenID, change func(*ind
 	return x.put(ctx, doc, last.Position)
 }
 
-// put writes a document, if the last message of its key is that at a position.
+// put writes a document, if the last message of its key is the one at a position.
 func (x Index) put(ctx context.Context, doc indexsource.Document, last fleetlog.Position) error {
 	return x.write(ctx, fleetlog.Entry{Key: docKey(doc.Token), Value: marshal(newDocRecord(doc, x.n.address)), If: &last})
 }
 
-// List returns the documents of an account's tokens, sorted by token name. Documents
-// that cannot be read are left out. The error is that of the log, which may be unable to
-// tell of so many tokens at once: then it wraps fleetlog.ErrUnfit.
+// List returns the documents of an account's tokens, sorted by token name. Documents that
+// cannot be read are left out. The error is that of the log. It wraps fleetlog.ErrUnfit
+// if the log cannot list so many tokens at once.
 func (x Index) List(ctx context.Context, account tokencache.Account) ([]indexsource.Document, error) {
 	if err := account.Validate(); err != nil {
 		return nil, err

@@ -9,14 +9,15 @@ import (
 	"github.com/svctoken/svctoken/fleet/fleetlog"
 )
 
-// A Member is a node of the fleet, as another one has last heard of it.
+// A Member is a node of the fleet, as its last heartbeat has described it to another
+// node.
 type Member struct {
 	ID, Name string
 	Session  int               // which of its sessions this is, from 1
 	Applied  fleetlog.Position // up to which it had applied the log when it sent its last heartbeat; zero: that was its first
-	Version  int               // up to which it knows what may stand in a log
+	Version  int               // of logs: the highest that it can read
 	Heard    time.Time         // when that heartbeat was delivered
-	Until    time.Time         // if it sends no other one, it answers nothing after this, by this node's clock
+	Until    time.Time         // it answers nothing after this, by this node's clock, unless it sends another heartbeat
 }
 
 // Members returns the nodes whose heartbeats were delivered, this one included, sorted
@@ -36,8 +37,8 @@ func (n *Node) Members() []Member {
 	return list
 }
 
-// hear notes a heartbeat that was delivered to one of this node's sessions. Its sender has
-// read the clock before it was sent, so its lease ends within a lease from now.
+// hear keeps a heartbeat that was delivered to one of this node's sessions. Its sender
+// read the clock before sending it, so the sender's lease ends within a lease from now.
 func (n *Node) hear(message fleetlog.Message, lease time.Duration, by int) {
 	m, ok := parseMember(message.Key, message)
 	if !ok {
@@ -46,11 +47,11 @@ func (n *Node) hear(message fleetlog.Message, lease time.Duration, by int) {
 	now := n.cfg.clock.Now()
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if m.id.process == n.id { // five times a lease: with each heartbeat it would cost what all nodes cost, for each
+	if m.id.process == n.id { // only five times a lease: at each node's heartbeat the work would grow with the square of the nodes
 		maps.DeleteFunc(n.heard, func(_ string, known hearing) bool { return now.Sub(known.heard) > keep*lease })
 	}
 	switch known := n.heard[m.id.process]; {
-	case m.id.n < known.id.n: // it is delivered late
+	case m.id.n < known.id.n: // delivered late
 	case m.left:
 		delete(n.heard, m.id.process)
 	default:

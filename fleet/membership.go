@@ -9,16 +9,16 @@ import (
 	"github.com/svctoken/svctoken/fleet/fleetlog"
 )
 
-// A membership is the sessions that may be serving without a change: what was read after
-// the change, and what was heard.
+// A membership is the set of sessions that may be serving without a change: those that
+// were read after the change, and those that were heard.
 type membership struct {
 	meta    metaRecord
-	settled bool // the log is older than a lease, so nobody has a lease from the one before
+	settled bool // the log is older than a lease, so no lease from an earlier log is left
 	members []member
 }
 
-// A member is the last session of a process that is known: it began after those before
-// it had ended.
+// A member is the last known session of a process: it began after the earlier ones had
+// ended.
 type member struct {
 	id     sessionID
 	beat   heartbeat
@@ -28,7 +28,7 @@ type member struct {
 	viewed bool              // it was read in the log, at or after the change
 }
 
-// joined returns the position of the session's first heartbeat; zero: nobody can tell.
+// joined returns the position of the session's first heartbeat; zero: unknown.
 func (m member) joined() fleetlog.Position {
 	if m.beat.First {
 		return m.at
@@ -44,8 +44,8 @@ type hearing struct {
 	by    int       // which of this node's sessions has heard it
 }
 
-// parseMember reads a heartbeat. What is not JSON is a member without a name: if it is a
-// node, it has to be waited for.
+// parseMember parses a heartbeat. If it is not JSON, the result is a member without a
+// name: it may be a node, so changes have to wait for it.
 func parseMember(key string, m fleetlog.Message) (member, bool) {
 	id, ok := parseNodeKey(key)
 	if !ok {
@@ -58,8 +58,8 @@ func parseMember(key string, m fleetlog.Message) (member, bool) {
 	return member{id: id, beat: beat, at: m.Position, append: m.ID, left: m.Deleted}, true
 }
 
-// readMembership returns what a view says, together with what was heard: a view that
-// leaves a node out must not make anybody forget it before its lease is over.
+// readMembership returns the sessions of a view together with those that were heard: if a
+// view leaves out a node, changes must wait for it until its lease is over.
 func readMembership(view fleetlog.View, heard map[string]hearing) *membership {
 	r := &membership{}
 	json.Unmarshal(view.Messages[metaKey].Value, &r.meta) // of nothing: nothing
@@ -84,12 +84,11 @@ func readMembership(view fleetlog.View, heard map[string]hearing) *membership {
 	return r
 }
 
-// covers returns why a view does not tell who may be serving without a change that was
-// appended at a position: it must reach the position, and be of the log that has the
-// change. That is the log in which the change has its ID. If a later message has taken
-// its key, only a node that has applied the change can tell which log that is. A view of
-// a log that was replaced tells of sessions at higher positions, which seem to have
-// joined later.
+// covers returns why a view does not show which sessions may be serving without a change
+// that was appended at a position. The view must reach the position, and be of the log
+// that has the change, under the change's ID. If a later message has taken the change's
+// key, only a node that has applied the change knows which log that is. A log that was
+// replaced may show sessions at higher positions, which seem to have joined later.
 func covers(v fleetlog.View, entry fleetlog.Entry, pos fleetlog.Position, log metaRecord) error {
 	var meta metaRecord
 	json.Unmarshal(v.Messages[metaKey].Value, &meta) // of nothing: nothing
@@ -105,7 +104,7 @@ func covers(v fleetlog.View, entry fleetlog.Entry, pos fleetlog.Position, log me
 	return nil
 }
 
-// later reports whether a heartbeat of the same process is a later one.
+// later reports whether m is a later heartbeat of the same process than other.
 func (m member) later(other member) bool {
 	if m.id.n != other.id.n {
 		return m.id.n > other.id.n

@@ -15,11 +15,11 @@ import (
 	"github.com/svctoken/svctoken/tokencache"
 )
 
-// caches is what a node keeps in step with the fleet: a *tokencache.Group, and
-// something simpler in tests.
+// caches is what a node keeps in step with the fleet: a *tokencache.Group, or something
+// simpler in tests.
 type caches interface {
-	// Evict and Clear forget, loads in flight included, before they return, and say
-	// how many entries went from each cache.
+	// Evict and Clear forget before they return, loads in flight included, and return how
+	// many entries went from each cache.
 	Evict(ctx context.Context, why tokencache.Cause, sels ...tokencache.Selector) map[string]int
 	Clear(ctx context.Context, why tokencache.Cause) map[string]int
 	// Lease lets the caches answer until this instant, and not after it: every
@@ -30,34 +30,33 @@ type caches interface {
 // Config holds the options of a [Node]. The zero value is the recommended
 // production setting.
 type Config struct {
-	// Lease is for how long a node may answer without having heard of the log, and
-	// so how long an eviction may have to wait for a node that is cut off. It is a
-	// property of the log: the first node writes it there, and for all others what
-	// is written there counts. Zero: 15 s. Less than 100 ms is an error. Below
-	// what the log needs to elect a new leader, each election stops the fleet.
+	// Lease is how long a node may answer without hearing from the log, and so how long
+	// an eviction may have to wait for a node that is cut off. It is a property of the
+	// log: the first node writes it there, and all others take it from there. Zero: 15 s.
+	// Less than 100 ms is an error. With less than the log needs to elect a leader, each
+	// election stops the fleet.
 	Lease time.Duration
 
-	// Name is what reports call this node. Empty: the host name.
+	// Name is this node's name in reports. Empty: the host name.
 	Name string
 
-	// Log is the identity that the log must have, as [Status] tells it. A node does
-	// not join another log, nor one that is new: so two logs are not taken for one,
-	// as they would be if a NATS leaf node has a JetStream of its own, or a database's
-	// search path leads to another schema. Empty: any log.
+	// Log is the identity that the log must have, as [Status] shows it. The node joins no
+	// other log, and no new one. That prevents two logs from being taken for one, for
+	// example if a NATS leaf node has a JetStream of its own, or if a database's search
+	// path leads to another schema. Empty: any log.
 	Log string
 
-	// Nodes is how many nodes share the log, this one included, as far as the host
-	// knows; less, if some may be stopped. A change that is in force on fewer returns
-	// an [*UnconfirmedError] which wraps [ErrFewNodes]: the others may share another
-	// log. Zero: any number.
+	// Nodes is how many nodes share the log at least, this one included. If a change is
+	// in force on fewer, it returns an [*UnconfirmedError] that wraps [ErrFewNodes]: the
+	// others may share another log. Zero: any number.
 	Nodes int
 
-	// Answer answers the questions of [Node.Ask], in goroutines of the node's, at
-	// most eight at a time. Close waits for it. Nil: this node does not answer.
+	// Answer answers the questions of [Node.Ask], in the node's goroutines, at most eight
+	// at a time. Close waits for it. Nil: this node does not answer.
 	Answer func(question string) string
 
-	// Observer is called at each event, from the node's goroutines, one call at a
-	// time from each, and delays what it is told of. Nil: nobody is told.
+	// Observer is called for each event, from the node's goroutines: several calls may
+	// run at once, and each delays its goroutine. Nil: events are dropped.
 	Observer func(Event)
 
 	clock   clock         // nil: the system's
@@ -81,23 +80,23 @@ type Node struct {
 	cfg     Config
 	id      string
 
-	address    string // where other nodes' letters are delivered
+	address    string // to which other nodes send letters
 	stopListen func()
 	ctx        context.Context // ends with Close
 	cancel     context.CancelCauseFunc
 	running    sync.WaitGroup
 	watchers   indexsource.Watchers // of the documents
 
-	waits time.Duration // see patient; it belongs to the goroutine of run
+	waits time.Duration // see patient; used by the goroutine of run alone
 
 	current atomic.Pointer[session] // nil: not serving
-	longest atomic.Uint64           // lease that a log was seen to have, in nanoseconds
+	longest atomic.Uint64           // lease that a log had so far, in nanoseconds
 
 	mu        sync.Mutex             // guards the fields below
 	changes   map[string]*change     // that wait for answers, by ID
 	mark      watermark              // the own heartbeat that was delivered last
 	serving   chan struct{}          // closed while serving
-	since     time.Time              // since when the node serves, or does not
+	since     time.Time              // when serving last changed
 	heard     map[string]hearing     // by process
 	questions map[string]chan letter // that wait for answers, by ID
 	answering int
@@ -128,7 +127,7 @@ func New(log fleetlog.Log, group *tokencache.Group, cfg Config) (*Node, error) {
 	return n, nil
 }
 
-// claimed is a group that a node has claimed.
+// A claimed is a group that a node has claimed.
 type claimed struct {
 	*tokencache.Group
 	claim *tokencache.Claim
@@ -231,23 +230,23 @@ func (n *Node) Ready(ctx context.Context) error {
 	}
 }
 
-// A Status is how a node stands.
+// A Status is a node's condition.
 type Status struct {
 	ID, Name string
 	Address  string            // where the other nodes send their answers
-	Serving  bool              // whether it has a session; its lease may have run out even so
-	Since    time.Time         // since when it has been serving, or has not been
-	Err      error             // why it does not serve, as far as that is known, the log's own error included
+	Serving  bool              // whether it has a session; its lease may still have run out
+	Since    time.Time         // when Serving last changed
+	Err      error             // why it does not serve, with the log's own error; nil if that is not known
 	Until    time.Time         // until when it may answer
-	Renewed  time.Time         // when the heartbeat was sent from which its lease runs; zero: it does not serve
+	Renewed  time.Time         // when the heartbeat of its present lease was sent; zero: it does not serve
 	Lease    time.Duration     // the log's: how long a heartbeat lets a node answer
 	Applied  fleetlog.Position // up to which it has applied the log
 	Log      string            // the log's identity
 	Members  int               // how many nodes it has heard of within three leases, itself included
-	Pending  int               // how many changes of this node's are being appended or wait for other nodes
+	Pending  int               // how many of this node's changes are being appended or wait for other nodes
 }
 
-// Status returns how this node stands.
+// Status returns this node's condition.
 func (n *Node) Status() Status {
 	st := Status{ID: n.id, Name: n.cfg.Name, Address: n.address}
 	if s := n.current.Load(); s != nil {
@@ -264,7 +263,7 @@ func (n *Node) Status() Status {
 	return st
 }
 
-// run has one session after the other.
+// run runs one session after the other.
 func (n *Node) run() {
 	ended := n.cfg.clock.Now()
 	for number := 1; ; number++ {
@@ -283,7 +282,7 @@ func (n *Node) run() {
 		}
 		pause := n.cfg.Lease / 50
 		if errors.Is(err, errWrongLog) || errors.Is(err, ErrVersion) {
-			s.leave() // nobody need wait for it, and it will not be better soon
+			s.leave() // no change need wait for it, and the next session may be far off
 			pause = n.cfg.Lease / 2
 		}
 		if n.sleep(n.ctx, n.backoff(pause)) != nil {
@@ -293,7 +292,7 @@ func (n *Node) run() {
 	}
 }
 
-// doubt notes why the node does not serve.
+// doubt keeps the reason why the node does not serve.
 func (n *Node) doubt(err error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()

@@ -6,7 +6,7 @@ import (
 	"github.com/svctoken/svctoken/fleet/fleetlog"
 )
 
-// An EventKind is what happened to a node.
+// An EventKind says what happened to a node.
 type EventKind int
 
 const (
@@ -35,7 +35,7 @@ func (k EventKind) String() string {
 	return names[k]
 }
 
-// An Event is what an observer is told.
+// An Event is passed to Config.Observer.
 type Event struct {
 	Kind     EventKind
 	Node     string            // the node's ID

@@ -8,9 +8,9 @@ import (
 	"github.com/svctoken/svctoken/fleet/fleetlog"
 )
 
-// A progress is how far a change has come. It is not changed once it is published. All
-// of its methods are pure: what they decide follows from the progress and from what the
-// node knows.
+// A progress says how far a change has come. It is immutable once it is published. Its
+// methods are pure: what they decide follows from the progress and from what the node
+// knows.
 type progress struct {
 	id    string // of the change's append
 	ttl   time.Duration
@@ -33,13 +33,13 @@ type knowledge struct {
 type decision int
 
 const (
-	waits  decision = iota // until an answer, a heartbeat, or the deadline
-	done                   // each member has answered, or was over before
-	lapsed                 // those that have not answered cannot be serving on a lease from before the change
-	lost                   // the log does not have the change any more, or will not have it for long enough
+	waits  decision = iota // for an answer, a heartbeat, or the deadline
+	done                   // each member has answered, or its lease was over before
+	lapsed                 // members that have not answered cannot be serving on a lease from before the change
+	lost                   // the log no longer has the change, or will not keep it for long enough
 )
 
-// decide decides.
+// decide says what to do with the change now.
 func (p *progress) decide(k knowledge) decision {
 	deadline, known := p.deadline()
 	switch {
@@ -54,10 +54,10 @@ func (p *progress) decide(k knowledge) decision {
 	}
 }
 
-// deadline returns when no lease from before the change can be valid: no lease that is
-// valid a lease's length after the acknowledgement was sent before it, and any that was
-// sent after it covers the change. False: the lease is not known, or the change goes
-// from the log before every node must have read it.
+// deadline returns the time after which no lease from before the change can be valid. If
+// a lease is still valid a lease's length after the acknowledgement, its heartbeat was
+// sent after the acknowledgement, and so it covers the change. It returns false if the
+// lease is not known, or if the change could expire before every node has read it.
 func (p *progress) deadline() (time.Time, bool) {
 	return p.t1.Add(allow(p.lease)), p.lease > 0 && !p.fleeting()
 }
@@ -66,21 +66,21 @@ func (p *progress) deadline() (time.Time, bool) {
 // could expire before every node has read it.
 func (p *progress) fleeting() bool { return p.ttl > 0 && p.ttl < keep*p.lease }
 
-// gone reports whether the log has given a heartbeat which this node sent after the
-// change was acknowledged a position before the change's: it is another log, or was
-// rolled back. Its views would not reach the position for long.
+// gone reports whether the log has lost the change: this node sent a heartbeat after the
+// change was acknowledged, and the log gave it a lower position. So it is another log, or
+// was rolled back, and its views may not reach the change's position for long.
 func (p *progress) gone(mark watermark) bool { return mark.t0.After(p.t1) && mark.pos < p.pos }
 
-// complete reports whether no session serves that has not applied the change. While
-// the log is younger than a lease, a session of the log before it may serve.
+// complete reports whether every session that may serve has applied the change. While the
+// log is younger than a lease, a session of an earlier log may serve.
 func (p *progress) complete(k knowledge) bool {
 	return p.read != nil && p.read.settled &&
 		!slices.ContainsFunc(p.read.members, func(m member) bool { return p.awaits(k, m) })
 }
 
-// awaits reports whether a session may serve without having applied the change. This
-// node's own is no exception: it has evicted, and still its reads may be from before a
-// change that the log had by then.
+// awaits reports whether a session may serve without having applied the change. That
+// includes this node's own session: it has evicted, but its reads may still be from
+// before an earlier change in the log.
 func (p *progress) awaits(k knowledge, m member) bool {
 	h := k.heard[m.id.process]
 	return !m.left && !p.applied(k, m) && !p.joinedLater(k, m, h) && !k.mark.over(h, m)
@@ -94,16 +94,15 @@ func (p *progress) applied(k knowledge, m member) bool {
 	return answered || slices.Contains(m.beat.Changes, p.id)
 }
 
-// joinedLater reports whether a session began after the change, in the same log: it is
-// in a view that has the change, or was heard by the session of this node that has
-// applied the change before.
+// joinedLater reports whether a session began after the change, in the same log: it is in
+// a view that has the change, or this node's session heard it after applying the change.
 func (p *progress) joinedLater(k knowledge, m member, h hearing) bool {
 	_, before := k.answers[sessionID{k.own, h.by}]
 	return m.joined() > p.pos && (m.viewed || before && h.id == m.id)
 }
 
-// report says how each other node stands, sorted by ID. Of nodes that are awaited it says
-// until when they may serve, or since when they cannot.
+// report returns the other nodes, sorted by ID. A node that has not answered has the time
+// until which it may serve, or since which it cannot.
 func (p *progress) report(k knowledge, lapsed bool) []evict.Node {
 	members := p.members(k)
 	var nodes []evict.Node
@@ -129,7 +128,8 @@ func (p *progress) report(k knowledge, lapsed bool) []evict.Node {
 	return nodes
 }
 
-// members returns the sessions that are known: those that were read, or else heard.
+// members returns the known sessions: those that were read, or else those that were
+// heard.
 func (p *progress) members(k knowledge) []member {
 	if p.read == nil {
 		return readMembership(fleetlog.View{}, k.heard).members
@@ -137,7 +137,7 @@ func (p *progress) members(k knowledge) []member {
 	return p.read.members
 }
 
-// nodes returns how many processes are known, this one included.
+// nodes returns how many processes are known, including this one.
 func (p *progress) nodes(k knowledge) int {
 	n := 1
 	for _, m := range p.members(k) {

@@ -7,23 +7,24 @@ import (
 	"time"
 )
 
-// An Answer is what a node has said to a question.
+// An Answer is a node's answer to a question.
 type Answer struct {
 	ID, Name string // of the node
 	Text     string
-	Err      error // it has not answered in time, or takes no questions; nil: Text is its answer
+	Err      error // why there is no answer: the node has not answered in time, or takes no questions. Nil: Text is its answer
 }
 
-// asked is how long a question waits until it is sent again: a letter may be lost.
+// asked is how long to wait for an answer before the question is sent again: a letter may
+// be lost.
 const asked = 250 * time.Millisecond
 
-// Ask sends a question to every node of which this one has heard, itself included, and
-// returns their answers, sorted by name, when all have answered, the context ends, or
-// the node is closed: the Err of the others is then tokencache.ErrClosed. What a
-// question means is up to Config.Answer; the log does not keep it, and the answers say
-// how things stood on each node at some time since Ask was called. The context should
-// have a deadline: a node that is dead is a member for three leases, and one whose
-// Config.Answer is nil never answers.
+// Ask sends a question to every node that this one has heard of, itself included, and
+// returns their answers, sorted by name. It returns when all have answered, when the
+// context ends, or when the node is closed; then the Err of the others is
+// tokencache.ErrClosed. What a question means is up to Config.Answer. The log does not
+// keep it, and an answer shows a node's condition at some time since Ask was called. The
+// context should have a deadline: a node that is dead is a member for three leases, and
+// one whose Config.Answer is nil never answers.
 func (n *Node) Ask(ctx context.Context, question string) []Answer {
 	id := n.cfg.newID()
 	replies := make(chan letter, 16)
@@ -62,7 +63,7 @@ func (n *Node) Ask(ctx context.Context, question string) []Answer {
 	return sorted(answers, nil)
 }
 
-// audience returns the nodes to ask, with no answer yet, and where each is asked.
+// audience returns the nodes to ask, with no answer yet, and their addresses.
 func (n *Node) audience() (map[string]Answer, map[string]string) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -87,8 +88,8 @@ func sorted(answers map[string]Answer, why error) []Answer {
 	return list
 }
 
-// discuss answers a question, or hands on the answer to one. Config.Answer may take its
-// time, so it gets a goroutine; a node is asked by operators, not by tokens.
+// discuss answers a question, or passes on an answer. Config.Answer may be slow, so it
+// gets a goroutine: operators ask questions, clients do not.
 func (n *Node) discuss(l letter) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -97,7 +98,7 @@ func (n *Node) discuss(l letter) {
 	}
 	if l.Answer == "" {
 		select {
-		case n.questions[l.Question] <- l: // of a question that nobody waits for: a nil channel
+		case n.questions[l.Question] <- l: // if nobody waits for the answer, the channel is nil
 		default:
 		}
 		return
@@ -119,6 +120,6 @@ func (n *Node) discuss(l letter) {
 	})
 }
 
-// mostAnswering bounds the questions that are answered at a time; more are lost, and
+// mostAnswering bounds how many questions are answered at a time; others are dropped, and
 // sent again.
 const mostAnswering = 8

@@ -17,7 +17,7 @@ import (
 	"github.com/svctoken/svctoken/tokencache/tokenhash"
 )
 
-// This file is what stands in the log: JSON under these keys.
+// This file has the records of the log: JSON under these keys.
 //
 //	meta                    the log's identity, version and lease; written once
 //	settled                 the same identity, once the log is older than a lease
@@ -26,9 +26,9 @@ import (
 //	doc.NAMESPACE.SERVICE.NAME   a token's document
 //	note.KIND...            what concerns no token's verdict: a node that does not know the kind skips it
 //
-// A later version may add others. What a node does not know may be a revocation, so it
-// clears its caches, says that it has applied it, and goes on: kinds of keys, and
-// fields of an eviction or a document. It ignores fields that it does not know in a
+// A later version may add others. A kind of key that a node does not know, or such a
+// field of an eviction or a document, may be a revocation: so the node clears its caches,
+// says that it has applied the record, and goes on. It ignores unknown fields of a
 // heartbeat or a note, and does not join a log whose meta has one.
 const (
 	metaKey     = "meta"
@@ -39,22 +39,23 @@ const (
 	notePrefix  = "note."
 )
 
-// version is of what stands in the log, as this package writes it. A log has the
-// version of the node that made it, and each node says in its heartbeats up to which
-// version it knows. A later version writes nothing of its own into a log until an
-// operator has raised the log's version, once all heartbeats say that they know it.
+// version is the version of the records that this package writes. A log has the version
+// of the node that made it, and each node's heartbeats name the highest version that it
+// can read. A later version writes nothing new into a log until an operator has raised
+// the log's version, once all heartbeats say that their nodes can read it.
 const version = 1
 
-// keep is how many leases a heartbeat and an eviction stay in the log. One would
-// do: nobody with a valid lease has been away for longer.
+// keep is how many leases a heartbeat and an eviction stay in the log. One would be
+// enough: no node with a valid lease has been away for longer.
 const keep = 3
 
-// keepDeleted is how long the log keeps at least the record that a document was deleted.
-// Without an end, it would count against what a log can read at once of an account.
+// keepDeleted is how long the log keeps, at least, the record that a document was
+// deleted. If it stayed for ever, it would count against what a log can read of an
+// account at once.
 const keepDeleted = time.Hour
 
-// metaRecord says which log this is. The servers' own notion is not enough: a stream that was
-// deleted and made anew has the same name, and may have the same positions.
+// metaRecord identifies the log. The name that the servers know is not enough: a stream
+// that was deleted and made anew has the same name, and may have the same positions.
 type metaRecord struct {
 	Version int           `json:"version"` // of what may stand in the log
 	Log     string        `json:"log"`
@@ -91,8 +92,8 @@ type docRecord struct {
 	Answer          string    `json:"answer,omitempty"`
 }
 
-// A letter is what one node sends another: the answer to a change, a question, or the
-// answer to a question.
+// A letter is a message from one node to another, outside the log: that a change was
+// applied, a question, or the answer to a question.
 type letter struct {
 	Change  string         `json:"change,omitempty"` // the ID of its append
 	Process string         `json:"process"`
@@ -105,7 +106,7 @@ type letter struct {
 	Answer   string `json:"answer,omitempty"`   // where to answer; empty: it is an answer
 }
 
-// A sessionID is a process, and which of its sessions.
+// A sessionID names a process, and one of its sessions.
 type sessionID struct {
 	process string
 	n       int
@@ -124,7 +125,7 @@ func docKey(id tokencache.TokenID) string {
 	return docPrefix + id.Account.Namespace + "." + id.Account.Service + "." + id.Name
 }
 
-// parseDocKey reads a key that any tool may have written.
+// parseDocKey parses a key that any tool may have written.
 func parseDocKey(key string) (tokencache.TokenID, bool) {
 	parts := strings.Split(strings.TrimPrefix(key, docPrefix), ".")
 	if !strings.HasPrefix(key, docPrefix) || len(parts) != 3 {
@@ -164,19 +165,20 @@ func (r docRecord) document(id tokencache.TokenID) (indexsource.Document, error)
 	return doc, err
 }
 
-// An effect is what a message demands of the caches.
+// An effect is what a message makes the caches do.
 type effect struct {
-	clear    bool                // everything: it may mean anything
-	selector tokencache.Selector // these tokens; the zero Selector: none
-	document tokencache.TokenID  // this document has changed; zero: none has
+	clear    bool                // clear everything: the message may mean anything
+	selector tokencache.Selector // evict these tokens; the zero Selector: none
+	document tokencache.TokenID  // of the document that has changed; zero: none
 }
 
-// takesEffect reports whether the node that appended a message waits until it is in force.
+// takesEffect reports whether the node that appends a message waits until it is in force.
 func takesEffect(key string) bool {
 	return key != metaKey && key != settledKey && !strings.HasPrefix(key, nodePrefix) && !strings.HasPrefix(key, notePrefix)
 }
 
-// effectOf returns what a message demands. What cannot be understood may mean anything.
+// effectOf returns the effect of a message. One that cannot be understood may mean
+// anything.
 func effectOf(m fleetlog.Message) effect {
 	switch {
 	case !takesEffect(m.Key), strings.HasPrefix(m.Key, evictPrefix) && m.Deleted:
@@ -199,7 +201,7 @@ func effectOf(m fleetlog.Message) effect {
 
 var errUnknownRecord = errors.New("it is malformed, or has fields that this version does not know")
 
-// decode reads a record, and fails for a field that it does not know.
+// decode parses a record, and fails if there is a field that it does not know.
 func decode(data []byte, record any) error {
 	d := json.NewDecoder(bytes.NewReader(data))
 	d.DisallowUnknownFields()
@@ -212,7 +214,7 @@ func decode(data []byte, record any) error {
 	return nil
 }
 
-// marshal is for records, which cannot fail to marshal.
+// marshal marshals a record, which cannot fail.
 func marshal(record any) []byte {
 	data, err := json.Marshal(record)
 	if err != nil {

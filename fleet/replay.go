@@ -6,18 +6,18 @@ import (
 	"github.com/svctoken/svctoken/fleet/fleetlog"
 )
 
-// A replay is what a session remembers of the messages that it has applied since its
-// own last heartbeat. A follower that is opened anew starts at that heartbeat, and
-// what it delivers must be what was delivered then: after the log was rolled back, or
-// replaced, the same positions hold other messages.
+// A replay remembers the messages that a session has applied since its own last
+// heartbeat. A follower that is opened anew starts at that heartbeat, and must deliver
+// the same messages again: after the log was rolled back, or replaced, the same positions
+// hold other messages.
 //
 // The heartbeat vouches for all before it. Only this session writes its key, and each
 // heartbeat is accepted only if the one before is the key's last message, so a log
 // that lost it refuses the next.
 //
-// A message may have gone since because a later one of the same key took its place.
-// That one is either delivered as well, or its place is before the applied position, and
-// then it must be known, too.
+// A message may have gone since, if a later one of the same key took its place. Either
+// that one is delivered too, or its position is before the applied one, and then it must
+// be known as well.
 type replay struct {
 	seed maphash.Seed
 	seen map[fleetlog.Position]uint64
@@ -33,7 +33,7 @@ func (r *replay) restart(m fleetlog.Message) {
 	r.add(m)
 }
 
-// matches reports whether the message is what was there before.
+// matches reports whether the message is the one that was delivered there before.
 func (r *replay) matches(m fleetlog.Message) bool {
 	print, ok := r.seen[m.Position]
 	return ok && print == r.print(m)

@@ -19,15 +19,15 @@ import (
 // the followed order and the caches are clear, and ends at the first doubt.
 //
 // Each heartbeat that was acknowledged and delivered extends the lease, to a lease's
-// length after its *first sending*: whatever was acknowledged before that has a lower
-// position, and so has been applied. See docs/fleet-proof.md for the proof. Delivery is not
-// enough: a PostgreSQL that has lost its standby shows what it could not acknowledge.
+// length after its *first sending*: whatever was acknowledged before has a lower
+// position, and so has been applied. See docs/fleet-proof.md for the proof. Delivery is
+// not enough: a PostgreSQL that has lost its standby shows what it could not acknowledge.
 //
-// A log keeps one message of each key, so a follower that lags misses those which a
-// later one has superseded, and that one may be behind the heartbeat. So a heartbeat
-// counts only if nothing was skipped between its sending and its delivery. What was
-// skipped before was superseded by something that stood in the log by then, before
-// the heartbeat.
+// A log keeps one message of each key, so a follower that lags misses messages that a
+// later one has superseded, and the later one may come after the heartbeat. So a
+// heartbeat counts only if nothing was skipped between its sending and its delivery. A
+// message that was skipped earlier was superseded by one that was in the log by then,
+// before the heartbeat.
 //
 // Everything but the atomic fields belongs to the goroutine of run.
 type session struct {
@@ -39,12 +39,12 @@ type session struct {
 	life  context.Context // ends with the session; immutable once it serves
 
 	applied atomic.Uint64 // everything up to here is in force
-	seen    atomic.Uint64 // applied, or a higher position that a read was of
-	anchor  atomic.Uint64 // last, for other goroutines
+	seen    atomic.Uint64 // applied, or the higher position of a view that was read
+	anchor  atomic.Uint64 // copy of last for other goroutines
 	until   atomic.Pointer[time.Time]
 
-	beat     *beat             // sent, and not acknowledged or not seen yet
-	last     fleetlog.Position // of the own heartbeat that was seen last, or of the first one
+	beat     *beat             // sent, but not acknowledged or not delivered yet
+	last     fleetlog.Position // of the session's heartbeat that was delivered last, or of its first one
 	replay   *replay
 	settled  bool // the log is known to be older than a lease
 	metaSeen time.Time
@@ -53,7 +53,7 @@ type session struct {
 	changes  [2][]string // that were applied since the last heartbeat, and since the one before
 	follower *feed
 	fresh    bool              // the follower has delivered nothing yet
-	pause    time.Duration     // after the last failure of a follower; zero: it has delivered something since
+	pause    time.Duration     // after the last failure of a follower; zero: one has delivered something since
 	first    fleetlog.Position // of the session's first heartbeat
 }
 
@@ -69,8 +69,8 @@ type beat struct {
 	fail  chan error             // receives once, in acked's place
 	known bool                   // it was acknowledged
 	at    fleetlog.Position      // where it was delivered; zero: not yet
-	void  bool                   // something was skipped between its sending and its delivery
-	owed  time.Time              // when it was acknowledged, or the follower opened since
+	void  bool                   // something was skipped between its sending and its delivery, so it does not count
+	owed  time.Time              // when it was acknowledged, or when the follower was opened since
 }
 
 var (
@@ -85,15 +85,15 @@ var (
 	errWrongLog  = errors.New("fleet: this is not a log to join")
 )
 
-// ErrVersion is wrapped by the reason why a node does not join, or has left: the log is of
-// a later version than this node knows. Upgrade the node.
+// ErrVersion is wrapped by the reason why a node does not join, or has left: the log has
+// a later version than this node can read. Upgrade the node.
 var ErrVersion = errors.New("fleet: the log is of a later version")
 
 func newSession(n *Node, id sessionID, ended time.Time) *session {
 	return &session{n: n, id: id, ended: ended, replay: newReplay(), asleep: n.cfg.clock.Suspended()}
 }
 
-// run joins, and serves until something is in doubt, which is its error.
+// run joins, and serves until something is in doubt. Its error says what.
 func (s *session) run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -114,8 +114,8 @@ func (s *session) join(ctx context.Context) error {
 	now := s.n.cfg.clock.Now()
 	s.until.Store(&now)
 	var pos fleetlog.Position
-	// Twice if the log's lease is longer than was known: if a heartbeat went from the
-	// log before its lease is over, no other node would wait for this one.
+	// Twice if the log's lease is longer than was known: if a heartbeat expired before
+	// its lease was over, no other node would wait for this one.
 	for s.beat == nil || s.beat.entry.TTL < keep*s.meta.Lease {
 		var err error
 		s.beat = s.newBeat(heartbeat{First: true}, pos)
@@ -132,8 +132,9 @@ func (s *session) join(ctx context.Context) error {
 	return nil
 }
 
-// learnLog reads the log's identity beside the heartbeat at pos, so that it is the
-// identity of the log which has that heartbeat, and writes it if it is missing.
+// learnLog reads the log's identity, and writes it if it is missing. It reads the
+// identity in one view with the heartbeat at pos, so that it is of the log that has this
+// heartbeat.
 func (s *session) learnLog(ctx context.Context, pos fleetlog.Position) error {
 	key := s.id.key()
 	tied := func(v fleetlog.View) error {
@@ -179,11 +180,11 @@ func (s *session) adopt(meta, settled fleetlog.Message) error {
 	return nil
 }
 
-// joins reads a log's identity, and says whether a node with this configuration may join
-// the log: it must know everything that may stand there.
+// joins parses a log's identity, and returns an error if a node with this configuration
+// must not join the log: it must be able to read every record there.
 func (c Config) joins(meta []byte) (metaRecord, error) {
 	var record metaRecord
-	json.Unmarshal(meta, &record) // of what is malformed: no version
+	json.Unmarshal(meta, &record) // if it is malformed, there is no version
 	switch strict := decode(meta, new(metaRecord)); {
 	case record.Version > c.version:
 		return record, fmt.Errorf("%w: the log's is %d, this node knows %d", ErrVersion, record.Version, c.version)
@@ -235,7 +236,7 @@ func (s *session) follow(ctx context.Context) error {
 		case err := <-failed:
 			return fmt.Errorf("%w: %w", errRefused, err)
 		case <-overdue.C:
-			// Clients take 10 to 20 seconds to notice that a consumer is dead.
+			// Clients of NATS take 10 to 20 seconds to notice that a consumer is dead.
 			if s.owed() {
 				s.reopen(ctx, errUnseen)
 				s.n.waits = patient(s.n.waits, lease)
@@ -267,7 +268,7 @@ func (s *session) real(d time.Duration) time.Duration { return s.n.cfg.clock.Rea
 
 func (s *session) timer(d time.Duration) *time.Timer { return time.NewTimer(s.real(d)) }
 
-// newBeat makes a heartbeat and notes the time: before it is sent for the first time.
+// newBeat makes a heartbeat, and takes the time before it is sent for the first time.
 func (s *session) newBeat(h heartbeat, last fleetlog.Position) *beat {
 	h.Version, h.Name, h.Address = s.n.cfg.version, s.n.cfg.Name, s.n.address
 	t0 := s.n.cfg.clock.Now()
@@ -276,8 +277,8 @@ func (s *session) newBeat(h heartbeat, last fleetlog.Position) *beat {
 	return &beat{entry: entry, t0: t0, acked: make(chan fleetlog.Position, 1), fail: make(chan error, 1)}
 }
 
-// renew sends a heartbeat, unless one is on its way: that one's time is the one that
-// counts, however often it is sent.
+// renew sends a heartbeat, unless one is on its way: its lease counts from the first
+// sending, however often it is sent.
 func (s *session) renew(ctx context.Context) {
 	if s.beat != nil || !s.began {
 		return
@@ -297,8 +298,8 @@ func (s *session) renew(ctx context.Context) {
 	})
 }
 
-// settle notes in the log that it is older than a lease, so that nobody has a lease
-// from before it was made.
+// settle writes into the log that it is older than a lease, so that no lease from an
+// earlier log is left.
 func (s *session) settle(ctx context.Context) {
 	if s.settled || s.n.cfg.clock.Now().Sub(s.metaSeen) < allow(s.meta.Lease) {
 		return
@@ -307,8 +308,8 @@ func (s *session) settle(ctx context.Context) {
 	s.n.running.Go(func() { s.n.log.Append(ctx, entry) }) // the next renewal tries again
 }
 
-// acknowledged checks the position of a heartbeat: a log that was rolled back gives
-// one that has been passed, unless the heartbeat itself was delivered already.
+// acknowledged checks the position of a heartbeat: if it is one that the session has
+// passed, the log was rolled back, unless the heartbeat itself was delivered already.
 func (s *session) acknowledged(pos fleetlog.Position) error {
 	if pos != s.beat.at && (s.beat.at > 0 || pos <= fleetlog.Position(s.applied.Load())) {
 		return fmt.Errorf("%w: it gave a position that was passed", errLog)
@@ -317,12 +318,12 @@ func (s *session) acknowledged(pos fleetlog.Position) error {
 	return nil
 }
 
-// owed reports whether the follower owes a heartbeat: it is in the log, and was not
+// owed reports whether the follower owes a heartbeat: it is in the log, and has not been
 // delivered.
 func (s *session) owed() bool { return s.beat != nil && s.beat.known && s.beat.at == 0 }
 
-// open starts to follow at the session's last heartbeat, so that what was applied since
-// is delivered again, for the replay.
+// open begins to follow at the session's last heartbeat, so that everything that was
+// applied since is delivered again, for the replay.
 func (s *session) open(ctx context.Context) {
 	s.pause = doubled(s.pause, s.n.cfg.Lease/100, s.n.cfg.Lease/10)
 	s.follower, s.fresh = s.n.openFeed(ctx, s.last, s.pause), true
@@ -364,7 +365,7 @@ func (s *session) handle(ctx context.Context, m fleetlog.Message) error {
 	return nil
 }
 
-// overlap checks that the log goes on from the position that was read last.
+// overlap checks that the log continues from the last position that was delivered.
 func (s *session) overlap(m fleetlog.Message) error {
 	first := s.fresh
 	s.fresh = false
@@ -380,8 +381,8 @@ func (s *session) overlap(m fleetlog.Message) error {
 	return nil
 }
 
-// own ends the session if somebody else wrote what only this session writes, or
-// another identity.
+// own returns an error, which ends the session, if somebody else wrote what only this
+// session writes, or if the log's identity has changed.
 func (s *session) own(m fleetlog.Message) error {
 	switch m.Key {
 	case s.id.key():
@@ -399,7 +400,7 @@ func (s *session) own(m fleetlog.Message) error {
 	return nil
 }
 
-// apply puts a message in force, and returns what it evicted.
+// apply puts a message in force, and returns how many entries it evicted from each cache.
 func (s *session) apply(ctx context.Context, m fleetlog.Message) map[string]int {
 	s.n.hear(m, s.meta.Lease, s.id.n)
 	switch e := effectOf(m); {
@@ -418,7 +419,7 @@ func (s *session) advance(pos fleetlog.Position) {
 	raise(&s.seen, uint64(pos))
 }
 
-// raise stores a value, unless there is a higher one.
+// raise stores a value, unless the present one is higher.
 func raise(to *atomic.Uint64, value uint64) {
 	for known := to.Load(); known < value && !to.CompareAndSwap(known, value); {
 		known = to.Load()
@@ -446,8 +447,8 @@ func (s *session) answer(m fleetlog.Message, counts map[string]int) {
 	}
 }
 
-// extend extends the lease: all that was acknowledged before the heartbeat was sent
-// has been applied.
+// extend extends the lease: everything that was acknowledged before the heartbeat was
+// sent has been applied.
 func (s *session) extend() error {
 	b := s.beat
 	s.beat = nil
@@ -473,7 +474,7 @@ func (s *session) extend() error {
 	return nil
 }
 
-// begin clears, and then serves. The other way round, what was remembered before the
+// begin clears, and then serves. In the other order, what was remembered before the
 // session would be good again for a moment.
 func (s *session) begin(until time.Time) {
 	s.n.stateChanged(s.state(indexsource.HealthGreen))
@@ -492,8 +493,8 @@ func (s *session) state(health indexsource.Health) indexsource.State {
 	return indexsource.State{Health: health, UUID: s.meta.Log, UpToDate: true}
 }
 
-// end stops answering, and then clears. The next session has another key, which is
-// how the other nodes know that this one is over.
+// end stops answering, and then clears. The next session has another key, from which the
+// other nodes know that this one is over.
 func (s *session) end() {
 	if !s.began {
 		return
@@ -507,7 +508,7 @@ func (s *session) end() {
 	s.n.serving, s.n.since = make(chan struct{}), s.n.cfg.clock.Now()
 }
 
-// leave takes the heartbeat away when the node closes, so that nobody waits for it.
+// leave deletes the heartbeat when the node closes, so that no change waits for the node.
 func (s *session) leave() {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()

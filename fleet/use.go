@@ -14,12 +14,12 @@ import (
 	"github.com/svctoken/svctoken/tokencache"
 )
 
-// usePrefix is before the account, in a key of its own for each: the last uses of its
-// tokens, by name, in seconds since 1970. It is a note, so no cache forgets anything
-// for it.
+// usePrefix begins the keys of uses, one for each account: the last uses of its tokens,
+// by name, in seconds since 1970. They are notes, so they clear no cache.
 const usePrefix = notePrefix + "used."
 
-// mostUses bounds what stands under one key; of more tokens the latest uses are kept.
+// mostUses bounds how many tokens one key lists; if there are more, the latest uses are
+// kept.
 const mostUses = 10_000
 
 var _ indexsource.UseStore = Index{}
@@ -28,10 +28,10 @@ func useKey(account tokencache.Account) string {
 	return usePrefix + account.Namespace + "." + account.Service
 }
 
-// NoteUses notes when tokens were last used, to the second, for indexsource.KeepUses:
-// one message for each account, which clears no cache. Of two times for a token the
-// later one counts, whichever node has noted it. Of an account the 10 000 tokens that
-// were used last are known. The error is that of the log, or wraps [ErrNotServing].
+// NoteUses notes when tokens were last used, to the second, for indexsource.KeepUses: one
+// message for each account, which clears no cache. Of two times for a token the later one
+// counts, whichever node has noted it. Of an account the 10 000 tokens that were used
+// last are kept. The error is that of the log, or wraps [ErrNotServing].
 func (x Index) NoteUses(ctx context.Context, uses map[tokencache.TokenID]time.Time) error {
 	accounts := make(map[tokencache.Account]map[string]int64)
 	for id, at := range uses {
@@ -61,7 +61,7 @@ func (x Index) noteUses(ctx context.Context, account tokencache.Account, names m
 		}
 		entry := fleetlog.Entry{Key: key, Value: marshal(known), ID: x.n.cfg.newID(), If: &last.Position}
 		_, err = x.n.append(ctx, entry, nil)
-		if !errors.Is(err, fleetlog.ErrConflict) && !errors.Is(err, errUnsure) { // else another node has noted uses meanwhile
+		if !errors.Is(err, fleetlog.ErrConflict) && !errors.Is(err, errUnsure) { // otherwise another node has noted uses meanwhile
 			return err
 		}
 	}
@@ -84,7 +84,7 @@ func (x Index) LastUses(ctx context.Context, account tokencache.Account) (map[st
 	return uses, nil
 }
 
-// parseUses reads what any tool may have written: of what is malformed nothing is known.
+// parseUses parses what any tool may have written. If it is malformed, there are no uses.
 func parseUses(m fleetlog.Message) map[string]int64 {
 	uses := make(map[string]int64)
 	if m.Deleted || json.Unmarshal(m.Value, &uses) != nil || uses == nil {
@@ -93,8 +93,8 @@ func parseUses(m fleetlog.Message) map[string]int64 {
 	return uses
 }
 
-// later adds uses that are later than those that are known, keeps the latest, and
-// reports whether there was any.
+// later adds to the known uses those that are later, keeps the latest, and reports
+// whether it added any.
 func later(known, uses map[string]int64) bool {
 	news := false
 	for name, at := range uses {

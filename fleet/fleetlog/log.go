@@ -18,9 +18,9 @@ type Message struct {
 	Deleted  bool   // the key has no value from here on; Value may still say something
 	ID       string // of the append that wrote it; empty if another tool did
 
-	// Skipped reports, of a message that a Follower delivers, that the log had
-	// others between it and the one delivered before, or the position asked for,
-	// which were left out.
+	// Skipped says, of a message that a Follower delivers, that the log had others before
+	// it, since the last one that was delivered or since the position asked for, which
+	// were left out.
 	Skipped bool
 }
 
@@ -28,7 +28,7 @@ type Message struct {
 type Entry struct {
 	Key    string
 	Value  []byte
-	Delete bool // the message takes the key's value away
+	Delete bool // the message deletes the key's value
 
 	// ID is random, the same for every attempt to append this message.
 	ID string
@@ -37,31 +37,31 @@ type Entry struct {
 	// no value. Nil: the append does not depend on it.
 	If *Position
 
-	// TTL is how long the message must be kept, unless a later one of the same key
-	// takes its place; the log may keep it longer. Zero: without end.
+	// TTL is how long the log must keep the message, unless a later one of the same key
+	// takes its place; the log may keep it longer. Zero: for ever.
 	TTL time.Duration
 }
 
-// A View is what some keys hold at one position.
+// A View shows what some keys hold at one position.
 type View struct {
-	Position Position           // it shows every message up to here; zero: it cannot tell
+	Position Position           // it shows every message up to here; zero: unknown
 	Messages map[string]Message // the last message of each key that has one
 }
 
 var (
-	// ErrConflict is wrapped by the error of an append whose condition does not
-	// hold. This attempt has written nothing. An earlier attempt with the same ID may
-	// have: the caller of a repeated append must take it for an unknown outcome.
+	// ErrConflict is wrapped by the error of an append whose condition does not hold.
+	// This attempt has written nothing, but an earlier attempt with the same ID may have:
+	// to a caller that repeats an append, the outcome is unknown.
 	ErrConflict = errors.New("fleetlog: the key has changed")
 
-	// ErrGap is wrapped by the error of a follower that cannot go on without leaving
-	// out a message which it ought to deliver.
+	// ErrGap is wrapped by the error of a follower that cannot continue without leaving
+	// out a message that it must deliver.
 	ErrGap = errors.New("fleetlog: messages are missing from the log")
 
-	// ErrUnfit is wrapped by the error of an append or a read which the log can never
-	// carry out as it is asked for: the message is larger than the log takes, or more
-	// keys are asked for than it answers for at once. This attempt has written
-	// nothing, and repeating it is of no use.
+	// ErrUnfit is wrapped by the error of an append or a read that the log can never
+	// carry out: the message is larger than the log takes, or the read asks for more keys
+	// than the log answers for at once. This attempt has written nothing, and repeating
+	// it is of no use.
 	ErrUnfit = errors.New("fleetlog: the log cannot carry this out")
 )
 
@@ -77,46 +77,43 @@ var (
 // return soon after their context is done. Package fleet/fleettest has a suite of
 // tests for logs.
 type Log interface {
-	// Append writes the message and returns its position once it is committed:
-	// once no fault that the log is meant to survive can take it away. Whatever
-	// was acknowledged before the call began has a lower position; that makes an append
-	// a barrier, and an answer by a server that has lost its majority must not be
-	// possible.
+	// Append writes the message and returns its position once it is committed: once no
+	// fault that the log is meant to survive can undo it. Whatever was acknowledged
+	// before the call began has a lower position. So an append is a barrier, and a server
+	// that has lost its majority must not be able to answer.
 	//
 	// The error wraps ErrConflict if the condition does not hold, and ErrUnfit if no
-	// attempt can succeed. After any other error the outcome is unknown; so it is
-	// after an acknowledgement that arrives when the context has ended, if ending the
-	// context may have cut short what the acknowledgement stands for.
+	// attempt can succeed. After any other error the outcome is unknown. It is also
+	// unknown if the acknowledgement arrives after the context has ended, in case that
+	// has cut short what the acknowledgement stands for.
 	//
-	// An append of an ID that was committed within the last minutes writes nothing.
-	// It returns the position of the first, even if the condition does not hold any
-	// more because of the first; if a later message has taken the key since, it may
-	// return ErrConflict instead.
+	// An append of an ID that was committed within the last minutes writes nothing. It
+	// returns the position of the first one, even if the condition no longer holds
+	// because of that one; if a later message has taken the key since, it may return
+	// ErrConflict instead.
 	Append(ctx context.Context, entry Entry) (Position, error)
 
-	// Follow delivers the log's messages from this position on, in order: those
-	// that are there and those to come, committed ones alone. Messages in whose
-	// place a later one of the same key has come may be left out, and so may
-	// messages past their TTL; the next message says so. Nothing else may: if it
-	// cannot be avoided, or if the log may have been replaced or reset under the
-	// follower, Next has to return an error.
+	// Follow delivers the log's committed messages from this position on, in order,
+	// present and future ones. It may leave out messages that a later one of the same key
+	// has superseded, and messages past their TTL; the next message says so. It must not
+	// leave out anything else: if it must, or if the log may have been replaced or reset
+	// under the follower, Next returns an error.
 	Follow(ctx context.Context, from Position) (Follower, error)
 
-	// Read returns the last messages of the keys. A key that ends in .* stands for
-	// all keys that begin with what is before the *. Its answer may be old: the view
-	// has the position that it shows, and must be complete for that position, as the
-	// log itself has it: a copy of the log which may have left something out must not
-	// answer. It must contain at least one key that has a message for the position to
-	// be known. Deleted keys may be left out. The error wraps ErrUnfit if there is more
-	// to read than the log can answer at once.
+	// Read returns the last messages of the keys. A key that ends in .* stands for all
+	// keys that begin with what is before the *. The answer may be old: the view has the
+	// position that it shows, and must be complete for that position. A copy of the log
+	// that may lack something must not answer. The position is known only if at least one
+	// of the keys has a message. Deleted keys may be left out. The error wraps ErrUnfit
+	// if there is more to read than the log can answer at once.
 	Read(ctx context.Context, keys ...string) (View, error)
 
 	// Listen calls deliver with what other nodes send to the address, until stop is
-	// called. It starts before the log is connected, if it must.
+	// called. It also works while the log is not connected yet.
 	Listen(deliver func(data []byte)) (address string, stop func(), err error)
 
-	// Send passes data to an address of another node's Listen. It does not block,
-	// and may lose, repeat and reorder. Nothing but speed depends on it.
+	// Send passes data to an address of another node's Listen. It does not block, and may
+	// lose, repeat and reorder data: only speed depends on it.
 	Send(address string, data []byte)
 }
 
