@@ -191,8 +191,8 @@ func (d *document) addBad(number int, name, line string, err error) {
 	d.tokens = nil // none will be used
 }
 
-// checkName returns where the colon is in a trimmed token line, or an error if there is
-// no valid qualified name before it.
+// checkName returns the index of the colon in a trimmed token line, or an error if there
+// is no valid qualified name before it.
 func checkName(line string) (colon int, err error) {
 	if !utf8.ValidString(line) {
 		return 0, errNotUTF8
