@@ -6,8 +6,9 @@
 //	log, err := fleetnats.Open(ctx, nc, fleetnats.Config{})
 //	node, err := fleet.New(log, group, fleet.Config{})
 //
-// TLS, credentials and all other options of the connection are the host's. It must
-// not give up reconnecting, since a connection that is closed ends the node's service.
+// The host chooses TLS, credentials and all other options of the connection. The
+// connection must never give up reconnecting: once it is closed, the node does not serve
+// again.
 //
 // The log is a stream with one message a subject, laid out like a key-value bucket,
 // so that nats kv reads it: nats kv get svctoken doc.NAMESPACE.SERVICE.NAME. Servers

@@ -13,25 +13,24 @@ import (
 )
 
 const (
-	// idle is how long a follower may be silent until it is taken for dead. It is
-	// the fastest that the client offers; a node notices by itself that a heartbeat is
-	// not delivered.
+	// idle is how long a follower may be silent before it counts as dead: the shortest
+	// time that the client offers. A node also notices by itself that a heartbeat is not
+	// delivered.
 	pullExpiry = 10 * time.Second
 	idle       = 2 * time.Second
 
-	// inactive is after how long the server forgets a consumer of a node that died.
+	// inactive is how long the server keeps the consumer of a node that died.
 	inactive = 30 * time.Second
 
-	// recheck is how often a follower looks whether the stream is still configured as
-	// a log has to be.
+	// recheck is how often a follower checks that the stream is still configured as a log
+	// must be.
 	recheck = 10 * time.Second
 )
 
-// Follow implements fleetlog.Log. Its consumer lives in the memory of one server, so
-// that it ends when the stream is deleted, and begins anew, counting from one, when
-// its server is restarted: either way the follower fails, and never goes on in a log
-// that was replaced. It has a name, so that a request which is sent again makes no
-// second one.
+// Follow implements fleetlog.Log. Its consumer lives in the memory of one server. It ends
+// when the stream is deleted, and counts from one again when its server is restarted:
+// either way the follower fails, and never continues in a log that was replaced. The
+// consumer has a name, so that a request which is sent again creates no second one.
 func (l *Log) Follow(ctx context.Context, from fleetlog.Position) (fleetlog.Follower, error) {
 	if err := l.verify(ctx); err != nil {
 		return nil, err
@@ -74,8 +73,8 @@ func (f *follower) Next(ctx context.Context) (fleetlog.Message, error) {
 	if err != nil {
 		return fleetlog.Message{}, fmt.Errorf("fleetnats: follow: %w", err)
 	}
-	// The client drops messages if this program is slow, and says so elsewhere; and a
-	// consumer that lost its state with its server begins anew.
+	// The client drops messages if this program is slow, and reports that elsewhere. A
+	// consumer that lost its state with its server counts from one again.
 	if f.delivered++; meta.Sequence.Consumer != f.delivered {
 		return fleetlog.Message{}, fmt.Errorf("fleetnats: follow: message %d of the consumer came as its %d", meta.Sequence.Consumer, f.delivered)
 	}
@@ -86,7 +85,7 @@ func (f *follower) Next(ctx context.Context) (fleetlog.Message, error) {
 	if time.Since(f.checked) > recheck {
 		f.checked = time.Now()
 		if err := f.log.verify(ctx); errors.Is(err, ErrStream) {
-			return fleetlog.Message{}, err // of another error the node hears soon enough
+			return fleetlog.Message{}, err // the node notices any other error soon enough
 		}
 	}
 	m.Skipped = m.Position != f.last+1
@@ -94,8 +93,8 @@ func (f *follower) Next(ctx context.Context) (fleetlog.Message, error) {
 	return m, nil
 }
 
-// Close implements fleetlog.Follower. The server forgets the consumer at once if it can
-// be told, and otherwise after a while.
+// Close implements fleetlog.Follower. The server deletes the consumer at once if the
+// request reaches it, and otherwise after a while.
 func (f *follower) Close() {
 	f.messages.Stop()
 	go func() {

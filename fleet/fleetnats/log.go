@@ -23,9 +23,9 @@ type Config struct {
 	Bucket string
 
 	// Domain is the JetStream domain that has the log. A leaf node with a JetStream of
-	// its own has a domain of its own, and answers for that unless it is told; nodes
-	// that are connected to the hub and to the leaf node then have two logs. Empty: the
-	// one that the connection leads to.
+	// its own answers for its own domain unless a request names another; nodes at the hub
+	// and nodes at the leaf node then have two logs. Empty: the domain of the server that
+	// the connection leads to.
 	Domain string
 
 	// Replicas is how many servers keep the log, if Open creates it. Zero: 3.
@@ -44,16 +44,16 @@ type Log struct {
 	nc      *nats.Conn
 	js      jetstream.JetStream
 	bucket  string
-	api     string        // what subjects of the JetStream API begin with
-	target  string        // what is before the subjects of appends: nothing, or the domain's API
-	sending chan struct{} // a place for each Send that is on its way
+	api     string        // prefix of the JetStream API's subjects
+	target  string        // prefix of the subjects of appends: empty, or the domain's API
+	sending chan struct{} // one element for each Send that is on its way
 }
 
 var _ fleetlog.Log = (*Log)(nil)
 
-// Open opens the log, and creates it if it is missing. It returns an error if
-// the stream is configured in a way that breaks the contract of fleetlog.Log. The connection
-// remains the host's.
+// Open opens the log, and creates it if it is missing. The error wraps [ErrStream] if the
+// stream's configuration breaks the contract of fleetlog.Log. The host closes the
+// connection, after the node.
 func Open(ctx context.Context, nc *nats.Conn, cfg Config) (*Log, error) {
 	if cfg.Bucket == "" {
 		cfg.Bucket = "svctoken"
@@ -73,13 +73,13 @@ func Open(ctx context.Context, nc *nats.Conn, cfg Config) (*Log, error) {
 	}
 	target := ""
 	if cfg.Domain != "" {
-		target = api // servers take it away, in that domain alone
+		target = api // servers in that domain remove this prefix
 	}
 	l := &Log{target: target, nc: nc, js: js, api: api, bucket: cfg.Bucket, sending: make(chan struct{}, 256)}
 	return l, l.prepare(ctx, cfg)
 }
 
-// connect returns the client of a domain, and what subjects of its API begin with.
+// connect returns the client of a domain, and the prefix of its API's subjects.
 func connect(nc *nats.Conn, domain string) (jetstream.JetStream, string, error) {
 	if domain == "" {
 		js, err := jetstream.New(nc)
@@ -107,7 +107,7 @@ func (l *Log) prepare(ctx context.Context, cfg Config) error {
 	return l.check(stream.CachedInfo().Config)
 }
 
-// verify checks the stream again: somebody may have changed it since.
+// verify checks the stream again: somebody may have changed its configuration.
 func (l *Log) verify(ctx context.Context) error {
 	stream, err := l.js.Stream(ctx, l.stream())
 	if err != nil {
@@ -129,7 +129,7 @@ func (l *Log) config(replicas int) jetstream.StreamConfig {
 		AllowDirect:       true,
 		AllowMsgTTL:       true,
 		DenyDelete:        true,
-		DenyPurge:         true, // a purge takes documents away and tells nobody
+		DenyPurge:         true, // a purge removes documents, and no node hears of it
 	}
 }
 
@@ -139,7 +139,8 @@ func (l *Log) config(replicas int) jetstream.StreamConfig {
 // node serves again.
 var ErrStream = errors.New("fleetnats: the stream cannot keep a log")
 
-// check refuses a stream that loses messages, or cannot be read as the log needs it.
+// check returns an error for a stream that loses messages, or that cannot be read as the
+// log needs.
 func (l *Log) check(c jetstream.StreamConfig) error {
 	for _, rule := range []struct {
 		broken bool
@@ -220,15 +221,15 @@ func wrongLast(err *jetstream.APIError) bool {
 	return err.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence || err.ErrorCode == 10164
 }
 
-// tooLarge reports whether a message is larger than the servers or the stream take.
+// tooLarge reports whether a message is larger than the servers or the stream accept.
 func tooLarge(err error) bool {
 	api, ok := errors.AsType[*jetstream.APIError](err)
 	return errors.Is(err, nats.ErrMaxPayload) || ok && api.ErrorCode == 10054
 }
 
-// wrote looks whether it was an earlier attempt to append this entry that changed the
-// key: the server looks at the condition before it looks at the ID. The leader
-// answers, as only it has refused.
+// wrote finds out whether an earlier attempt to append this entry has changed the key:
+// the server checks the condition before the ID. It asks the leader, which has refused
+// the append.
 func (l *Log) wrote(ctx context.Context, entry fleetlog.Entry, refused error) (fleetlog.Position, error) {
 	request, err := json.Marshal(map[string]string{"last_by_subj": l.subject(entry.Key)})
 	if err != nil {
@@ -258,9 +259,9 @@ func (l *Log) wrote(ctx context.Context, entry fleetlog.Entry, refused error) (f
 	return 0, fmt.Errorf("%w: %w", fleetlog.ErrConflict, refused)
 }
 
-// Read implements fleetlog.Log. Any replica answers, and says which position its
-// answer is of. A server makes mirrors of the stream answer as well, which may leave out
-// what they like; their answers name their own stream, and are refused.
+// Read implements fleetlog.Log. Any replica answers, and names the position of its
+// answer. Mirrors of the stream answer as well, and may leave messages out; their answers
+// name their own stream, and are refused.
 func (l *Log) Read(ctx context.Context, keys ...string) (fleetlog.View, error) {
 	subjects := make([]string, len(keys))
 	for i, key := range keys {
@@ -285,10 +286,10 @@ func (l *Log) Read(ctx context.Context, keys ...string) (fleetlog.View, error) {
 	return l.collect(ctx, sub)
 }
 
-// collect receives one message for each key, and then one that says where the
-// replica stands. Each names the position of the one before: some are lost if a
-// connection is made anew meanwhile, and a membership without a member would make
-// nobody wait for that.
+// collect receives one message for each key, and then one with the replica's position.
+// Each names the position of the one before, which shows if one is lost because the
+// connection was made anew: with a member missing from the membership, no change would
+// wait for that node.
 func (l *Log) collect(ctx context.Context, sub *nats.Subscription) (fleetlog.View, error) {
 	view := fleetlog.View{Messages: make(map[string]fleetlog.Message)}
 	last := "0"
@@ -312,7 +313,7 @@ func (l *Log) collect(ctx context.Context, sub *nats.Subscription) (fleetlog.Vie
 			return fleetlog.View{}, fmt.Errorf("%w: read: %s %s", fleetlog.ErrUnfit, status, msg.Header.Get("Description"))
 		case "204":
 			if len(view.Messages) == 0 {
-				return fleetlog.View{}, nil // nothing names the stream that has answered
+				return fleetlog.View{}, nil // no message names the stream that has answered
 			}
 			if pending := msg.Header.Get("Nats-Num-Pending"); pending != "0" {
 				return fleetlog.View{}, fmt.Errorf("fleetnats: read: the answer is not complete, %s are missing", pending)
@@ -331,7 +332,7 @@ func (l *Log) collect(ctx context.Context, sub *nats.Subscription) (fleetlog.Vie
 	}
 }
 
-// stored reads a message of a direct get.
+// stored parses a message of a direct get.
 func (l *Log) stored(msg *nats.Msg) (fleetlog.Message, error) {
 	if stream := added(msg.Header, "Nats-Stream"); stream != l.stream() {
 		return fleetlog.Message{}, fmt.Errorf("fleetnats: read: stream %.100q has answered for %s", stream, l.stream())
@@ -343,8 +344,8 @@ func (l *Log) stored(msg *nats.Msg) (fleetlog.Message, error) {
 	return l.message(added(msg.Header, "Nats-Subject"), seq, msg.Header, msg.Data), nil
 }
 
-// added returns a header that the server adds: behind those that the writer of the
-// message gave it, which may have the same name.
+// added returns a header that the server has added. It is the last one of its name: the
+// writer of the message may have set others before it.
 func added(header nats.Header, name string) string {
 	values := header.Values(name)
 	if len(values) == 0 {
@@ -371,8 +372,8 @@ func (l *Log) Listen(deliver func([]byte)) (address string, stop func(), err err
 	return address, func() { sub.Unsubscribe() }, nil
 }
 
-// Send implements fleetlog.Log. While too many messages wait to be sent, further
-// ones are lost.
+// Send implements fleetlog.Log. While too many messages wait to be sent, further ones are
+// dropped.
 func (l *Log) Send(address string, data []byte) {
 	if !strings.HasPrefix(address, "_FLEET."+l.bucket+".") {
 		return // an address of another fleet, or one that a forged question names

@@ -10,13 +10,14 @@ import (
 	"time"
 )
 
-// This file is what nodes send to one another: it stands in a table until the next look.
+// This file is about messages between nodes: each stays in a table until its receiver's
+// next look.
 
 const (
 	addressPrefix = "sql."
 
-	// sendTimeout is how long a look, or a batch of answers, may take, and sentFor how
-	// long what nobody has read stays in the table.
+	// sendTimeout is how long a look, or a batch of answers, may take. SentFor is how
+	// long an unread message stays in the table.
 	sendTimeout = 5 * time.Second
 	sentFor     = time.Minute
 
@@ -25,7 +26,7 @@ const (
 	mostAddress = 64 // bytes: a notification of PostgreSQL, with a batch's addresses, has 8000 at most
 )
 
-// An answer is what Send was called with.
+// An answer is a message that Send was called with.
 type answer struct {
 	address string
 	data    []byte
@@ -60,15 +61,15 @@ func (l *Log) Listen(deliver func([]byte)) (address string, stop func(), err err
 	}, nil
 }
 
-// receive takes what was sent to the address. Of an error it returns nothing: the next
-// look finds what there is.
+// receive takes the messages to the address. After an error it returns none: the next
+// look finds them.
 func (l *Log) receive(ctx context.Context, address string) (all [][]byte) {
 	ctx, cancel := context.WithTimeout(ctx, sendTimeout)
 	defer cancel()
 	var n int
 	err := l.db.QueryRowContext(ctx, l.sql("SELECT count(*) FROM svctoken_fleet_sent WHERE address = $1"), address).Scan(&n)
 	if err != nil || n == 0 {
-		return nil // without a write, which SQLite has one of at a time
+		return nil // without a write, since SQLite has one writer at a time
 	}
 	rows, err := l.db.QueryContext(ctx, l.sql("DELETE FROM svctoken_fleet_sent WHERE address = $1 RETURNING data"), address)
 	if err != nil {
@@ -85,11 +86,11 @@ func (l *Log) receive(ctx context.Context, address string) (all [][]byte) {
 	return all
 }
 
-// Send implements fleetlog.Log. What waits is sent together; while too many messages
-// wait, further ones are lost.
+// Send implements fleetlog.Log. Messages that wait are sent together; while too many
+// wait, further ones are dropped.
 func (l *Log) Send(address string, data []byte) {
 	if !strings.HasPrefix(address, addressPrefix) || len(address) > mostAddress || strings.Contains(address, " ") {
-		return // an address of another log, or of nobody: it comes from the log, which other tools may write
+		return // not an address of this log: it comes from the log, which other tools may write to
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -108,11 +109,12 @@ func (l *Log) sendAll() {
 	for batch := l.nextBatch(); batch != nil; batch = l.nextBatch() {
 		if l.send(batch) == nil {
 			l.ringFor(batch)
-		} // else they are lost: nothing but speed depends on them
+		} // otherwise they are lost: only speed depends on them
 	}
 }
 
-// nextBatch takes answers that wait; nil, and nobody sends any more: there are none.
+// nextBatch takes answers that wait. If there are none it returns nil, and the caller
+// stops sending.
 func (l *Log) nextBatch() []answer {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -137,7 +139,7 @@ func (l *Log) ringFor(batch []answer) {
 	}
 }
 
-// send puts answers into the table, and takes out a few that nobody has read.
+// send puts answers into the table, and deletes a few old ones that nobody has read.
 func (l *Log) send(batch []answer) error {
 	ctx, cancel := context.WithTimeout(context.Background(), sendTimeout)
 	defer cancel()

@@ -32,9 +32,9 @@ func (d Dialect) String() string {
 	}
 }
 
-// sql writes a statement as the dialect has it: $1 for a parameter, {now} for the
-// milliseconds since 1970, {server} for a text that another server process changes,
-// {durable} for whether a commit waits until it is durable.
+// sql returns a statement in the dialect. It replaces $1 by a parameter, {now} by the
+// milliseconds since 1970, {server} by a text that differs after the server was
+// restarted, and {durable} by whether a commit waits until it is durable.
 func (d Dialect) sql(statement string) string {
 	if d == SQLite {
 		return inSQLite.Replace(statement)
@@ -57,7 +57,7 @@ type querier interface {
 	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
 }
 
-// write runs do in a transaction that nobody else's writes come between, and commits it
+// write runs do in a transaction that no other writer can interrupt, and commits it
 // unless do returns an error.
 func (l *Log) write(ctx context.Context, do func(querier) error) error {
 	if l.dialect == SQLite {
@@ -77,10 +77,10 @@ func (l *Log) write(ctx context.Context, do func(querier) error) error {
 	return committed(ctx)
 }
 
-// committed returns an error if the context had ended when a commit was answered. Some
-// drivers cancel at the server what they wait for when their context ends, and PostgreSQL
-// answers a commit whose wait for its synchronous standby was cancelled with success: the
-// outcome is unknown, and another attempt waits again.
+// committed returns an error if the context had ended when a commit was answered. When
+// their context ends, some drivers cancel at the server what they wait for; and if the
+// wait of a commit for its synchronous standby is cancelled, PostgreSQL answers with
+// success. So the outcome is unknown, and another attempt waits again.
 func committed(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("a commit whose context ended may not have reached the standby: %w", err)
@@ -88,8 +88,8 @@ func committed(ctx context.Context) error {
 	return nil
 }
 
-// writeSQLite begins as a writer: a transaction that has read cannot become one after
-// somebody else has written.
+// writeSQLite begins as a writer: a transaction that has read cannot become a writer
+// after somebody else has written.
 func (l *Log) writeSQLite(ctx context.Context, do func(querier) error) error {
 	conn, err := l.db.Conn(ctx)
 	if err != nil {
@@ -105,13 +105,13 @@ func (l *Log) writeSQLite(ctx context.Context, do func(querier) error) error {
 		}
 	}
 	if _, rollbackErr := conn.ExecContext(context.WithoutCancel(ctx), "ROLLBACK"); rollbackErr != nil {
-		conn.Raw(func(any) error { return driver.ErrBadConn }) // it may still be in the transaction
+		conn.Raw(func(any) error { return driver.ErrBadConn }) // the connection may still be in the transaction
 	}
 	return err
 }
 
-// A databaseError has the text of what the driver answered. It unwraps to errors of the
-// standard library alone: PostgreSQL's driver quotes rows in its own.
+// A databaseError has the text of the driver's error. It unwraps to errors of the
+// standard library alone: those of PostgreSQL's drivers quote rows.
 type databaseError struct {
 	text  string
 	known error
@@ -120,7 +120,7 @@ type databaseError struct {
 func (e *databaseError) Error() string { return e.text }
 func (e *databaseError) Unwrap() error { return e.known }
 
-// wrap says what was being done.
+// wrap adds what was being done.
 func wrap(op string, err error) error {
 	if err == nil {
 		return nil

@@ -10,14 +10,14 @@ import (
 	"sync"
 )
 
-// ErrReplaced is wrapped by the errors of a log on SQLite while another file stands in
-// the place of the one that it opened, as after a restore, or once the files -wal and
-// -shm beside it were deleted: connections that are open go on in the old ones, which
-// nobody else sees. Put the file back, or restart the process.
+// ErrReplaced is wrapped by the errors of a log on SQLite while another file is in the
+// place of the one that it opened, for example after a restore, or once the files -wal
+// and -shm beside it were deleted: open connections go on in the old files, which nobody
+// else sees. Put the file back, or restart the process.
 var ErrReplaced = errors.New("another file stands in the place of the log's")
 
-// An openedFile is the file of SQLite that a log has opened, and those that stand beside
-// it in WAL mode.
+// An openedFile is the file of SQLite that a log has opened, with the files beside it in
+// WAL mode.
 type openedFile struct {
 	path string // without symbolic links
 	info os.FileInfo
@@ -50,7 +50,7 @@ func (l *Log) noteFile(ctx context.Context) error {
 	return f.check()
 }
 
-// check fails if a file is not the one that was opened.
+// check returns an error if a file is not the one that was opened.
 func (f *openedFile) check() error {
 	if f == nil {
 		return nil
@@ -68,7 +68,7 @@ func (f *openedFile) check() error {
 		case known != nil && os.SameFile(known, now):
 		case known != nil && holdsUnlinked(f.path+suffix):
 			return fmt.Errorf("fleetsql: its %s was deleted: %w", suffix, ErrReplaced)
-		case err == nil: // the last connection takes it away when it closes, and the next one makes another
+		case err == nil: // the last connection removes it when it closes, and the next one makes another
 			f.beside[suffix] = now
 		default:
 			delete(f.beside, suffix)

@@ -10,9 +10,8 @@ import (
 	"github.com/svctoken/svctoken/fleet/fleetlog"
 )
 
-// newsStatement reads, as of one moment, which log this is, the last position, the id of
-// its append, the id of the append that was the last one before, and the messages after
-// a position.
+// newsStatement reads, all at one moment, which log this is, the last position, the id of
+// its append, the id of the append at a position, and the messages after that position.
 const newsStatement = `SELECT l.uuid, l.readers, {server}, l.rev, c.id, b.id, m.position, m.key, m.value, m.deleted, m.id FROM svctoken_fleet_log l
 	LEFT JOIN svctoken_fleet_appends c ON c.position = l.rev
 	LEFT JOIN svctoken_fleet_appends b ON b.position = $1
@@ -33,8 +32,8 @@ func (l *Log) Follow(ctx context.Context, from fleetlog.Position) (fleetlog.Foll
 	return f, nil
 }
 
-// A follower has an identity of the log: when it is another one, or the log has gone
-// back, or has gone another way since the follower looked last, the follower fails.
+// A follower remembers the log's identity and last append. It fails if the identity has
+// changed, or if the log was rolled back or replaced since the last look.
 type follower struct {
 	log   *Log
 	last  fleetlog.Position // delivered last
@@ -42,7 +41,7 @@ type follower struct {
 	seen  sight
 }
 
-// A sight is what a log was seen to be. The server is one that has not been restarted:
+// A sight is what a look has found the log to be. It includes the server's start, since
 // restoring files takes a restart.
 type sight struct {
 	uuid, server string
@@ -74,12 +73,12 @@ func (f *follower) Next(ctx context.Context) (fleetlog.Message, error) {
 // Close implements fleetlog.Follower.
 func (f *follower) Close() {}
 
-// look reads what is new, and checks that it is new in the same log.
+// look reads new messages, and checks that they are of the same log.
 func (f *follower) look(ctx context.Context) error {
 	if err := f.log.file.check(); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, lookTimeout) // a connection that was cut without a word is waited on for ever
+	ctx, cancel := context.WithTimeout(ctx, lookTimeout) // otherwise it would wait for ever on a connection that was cut without a word
 	defer cancel()
 	rows, err := f.log.db.QueryContext(ctx, f.log.news, int64(f.seen.rev), int64(f.last))
 	if err != nil {
@@ -113,8 +112,8 @@ func (f *follower) look(ctx context.Context) error {
 	return nil
 }
 
-// followedBy returns an error if a later sight is not of the same log further on:
-// before is the id that it has at the earlier one's position.
+// followedBy returns an error unless a later sight is of the same log, further on. Before
+// is the id that the later one has at the position of the earlier one.
 func (s sight) followedBy(now sight, before string) error {
 	switch {
 	case now.rev < s.rev:

@@ -19,9 +19,9 @@ import (
 type Config struct {
 	// Poll is how often a node looks for what others have written; zero: 100
 	// milliseconds. An eviction takes about that long, unless something calls
-	// [Log.Notified]; while that tells of everything, a node looks a tenth as often,
-	// but at least once a second. From a millisecond to a minute; keep it well below
-	// the fleet's lease, or evictions wait for that instead.
+	// [Log.Notified]; as long as that reports everything, a node looks a tenth as often,
+	// but at least once a second. Poll must be from a millisecond to a minute. Keep it
+	// well below the fleet's lease, or each eviction takes a lease.
 	Poll time.Duration
 
 	// Schema is PostgreSQL's schema that has the tables. Empty: the first one on the
@@ -47,7 +47,7 @@ type Log struct {
 	db      *sql.DB
 	dialect Dialect
 	cfg     Config
-	file    *openedFile // of SQLite; nil: there is none
+	file    *openedFile // of SQLite; nil on PostgreSQL
 	append  appendStatements
 	news    string
 	written bell // for followers
@@ -55,8 +55,8 @@ type Log struct {
 	mu        sync.Mutex // guards the fields below
 	listeners map[string]*bell
 	answers   []answer // to be sent
-	hears     bool     // a notification told of what was found last
-	sending   bool     // somebody sends them
+	hears     bool     // a notification has reported what the last look found
+	sending   bool     // a goroutine is sending them
 }
 
 var _ fleetlog.Log = (*Log)(nil)
@@ -89,9 +89,9 @@ func Open(ctx context.Context, db *sql.DB, dialect Dialect, cfg Config) (*Log, e
 	return l, l.noteFile(ctx)
 }
 
-// Notified is for a host that listens to PostgreSQL's notifications: pglisten.Listen calls
-// it. The log looks at once for what the notification is about, instead of waiting for
-// [Config.Poll] to pass, and for everything if the notification is empty. Notified
+// Notified is for a host that listens to PostgreSQL's notifications: pglisten.Listen
+// calls it. The log then looks at once for what the notification is about, instead of
+// after [Config.Poll]; if the notification is empty, it looks for everything. Notified
 // returns without waiting.
 func (l *Log) Notified(payload string) {
 	about, addresses, _ := strings.Cut(payload, " ")
@@ -111,8 +111,8 @@ func (l *Log) Notified(payload string) {
 	}
 }
 
-// channelWord is what the payload of a log's notification begins with. Behind it are
-// the addresses of answers; without any it is about messages.
+// channelWord begins the payload of a log's notification. The addresses of answers follow
+// it; without any, the notification is about messages.
 const channelWord = "fleet"
 
 // A bell wakes the goroutines that wait for it. The zero bell is ready.
@@ -155,8 +155,8 @@ func (l *Log) rest(ctx context.Context, rung <-chan struct{}) (passed bool, err 
 	}
 }
 
-// poll returns how long to wait until the next look. While notifications tell of what
-// there is, a look is only for the one that is lost.
+// poll returns how long to wait until the next look. While notifications arrive, a look
+// is only needed in case one is lost.
 func (l *Log) poll() time.Duration {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -166,7 +166,7 @@ func (l *Log) poll() time.Duration {
 	return max(l.cfg.Poll, min(10*l.cfg.Poll, time.Second))
 }
 
-// missed notes that a look has found what no notification told of.
+// missed notes that a look has found something that no notification has reported.
 func (l *Log) missed() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -178,8 +178,8 @@ type appendStatements struct {
 	next, look, put, note, purgeAppends, purgeMessages, notify string
 }
 
-// keptAppends is how many of the last appends are known by their ids in any case, and
-// keptFor how long all of them are.
+// keptAppends is how many of the last appends keep their ids in any case, and keptFor how
+// long every append keeps its id.
 const (
 	keptAppends = 1000
 	keptFor     = 10 * time.Minute
@@ -187,7 +187,7 @@ const (
 
 func (l *Log) newAppendStatements() appendStatements {
 	s := appendStatements{
-		// The first one holds the row until its commit.
+		// The first statement holds the row until the commit.
 		next: l.sql("UPDATE svctoken_fleet_log SET rev = rev + 1 RETURNING rev, readers, {durable}"),
 		look: l.sql(`SELECT (SELECT position FROM svctoken_fleet_appends WHERE id = $1),
 			(SELECT position FROM svctoken_fleet_messages WHERE key = $2 AND (expires IS NULL OR expires > {now}))`),
@@ -195,7 +195,7 @@ func (l *Log) newAppendStatements() appendStatements {
 			VALUES ($1, $2, $3, $4, $5, {now} + CAST($6 AS BIGINT)) ON CONFLICT (key) DO UPDATE SET
 			position = excluded.position, value = excluded.value, deleted = excluded.deleted, id = excluded.id, expires = excluded.expires`),
 		note: l.sql("INSERT INTO svctoken_fleet_appends (position, id, written) VALUES ($1, $2, {now})"),
-		// A few at a time, and more than come.
+		// A few at a time, but more than are added.
 		purgeAppends: l.sql(fmt.Sprintf(`DELETE FROM svctoken_fleet_appends WHERE position IN
 			(SELECT position FROM svctoken_fleet_appends WHERE position <= $1 - %d AND written < {now} - %d ORDER BY position LIMIT 4)`, keptAppends, keptFor.Milliseconds())),
 		purgeMessages: l.sql(`DELETE FROM svctoken_fleet_messages WHERE key IN
@@ -216,7 +216,7 @@ func (l *Log) Append(ctx context.Context, entry fleetlog.Entry) (fleetlog.Positi
 		return err
 	})
 	if err == nil {
-		err = l.file.check() // in a file that nobody sees any more, it is not committed
+		err = l.file.check() // a commit to a file that nobody else sees does not count
 	}
 	if err != nil {
 		return 0, wrap("append", err)
@@ -247,9 +247,9 @@ func (l *Log) appendIn(ctx context.Context, q querier, entry fleetlog.Entry) (fl
 		return 0, err
 	}
 	if before.Valid {
-		// Written even so: only a commit that has something to write waits until
-		// a standby has what is before it. The first attempt may have ended while it
-		// waited for that, and is then in the log without having been acknowledged.
+		// Write something even so: only a commit that writes waits until a standby has
+		// everything before it. The first attempt may have ended while it waited for
+		// that, and is then in the log without having been acknowledged.
 		_, err := q.ExecContext(ctx, l.sql("UPDATE svctoken_fleet_log SET rev = rev - 1"))
 		return fleetlog.Position(before.Int64), err
 	}
@@ -265,7 +265,7 @@ func (l *Log) appendIn(ctx context.Context, q querier, entry fleetlog.Entry) (fl
 		deleted = 1
 	}
 	if entry.TTL > 0 {
-		ttl = sql.NullInt64{Int64: entry.TTL.Milliseconds() + 2, Valid: true} // both ends are cut to the millisecond
+		ttl = sql.NullInt64{Int64: entry.TTL.Milliseconds() + 2, Valid: true} // both times are cut to the millisecond
 	}
 	for _, step := range []struct {
 		statement string
@@ -295,9 +295,9 @@ func notNull(data []byte) []byte {
 	return data
 }
 
-// checkSynchronous returns an error if SQLite would not sync a commit, or would not take
-// back what a crash has left of one: only FULL and EXTRA sync, and a journal in memory
-// is lost with the process.
+// checkSynchronous returns an error if SQLite would not sync a commit, or could not undo
+// what a crash has left of one: only FULL and EXTRA sync, and a journal in memory is lost
+// with the process.
 func (l *Log) checkSynchronous(ctx context.Context, q querier) error {
 	if l.dialect != SQLite {
 		return nil
@@ -329,7 +329,7 @@ func (l *Log) Read(ctx context.Context, keys ...string) (fleetlog.View, error) {
 	}
 	for _, key := range keys {
 		if prefix, ok := strings.CutSuffix(key, "*"); ok {
-			// All that begins with "x." is from "x." to before "x/", by bytes.
+			// By bytes, the keys that begin with "x." are those from "x." up to "x/".
 			where = append(where, "key >= "+param(prefix)+" AND key < "+param(strings.TrimSuffix(prefix, ".")+"/"))
 		} else {
 			where = append(where, "key = "+param(key))
@@ -338,7 +338,7 @@ func (l *Log) Read(ctx context.Context, keys ...string) (fleetlog.View, error) {
 	if len(where) == 0 {
 		where = []string{"FALSE"}
 	}
-	// One statement, so that all of it is of one moment.
+	// One statement, so that the view is of one moment.
 	rows, err := l.db.QueryContext(ctx, l.sql(`SELECT l.rev, m.position, m.key, m.value, m.deleted, m.id FROM svctoken_fleet_log l
 		LEFT JOIN (SELECT * FROM svctoken_fleet_messages WHERE (`+strings.Join(where, " OR ")+`) AND (expires IS NULL OR expires > {now})) m ON TRUE`), args...)
 	if err != nil {
@@ -361,7 +361,7 @@ func (l *Log) Read(ctx context.Context, keys ...string) (fleetlog.View, error) {
 	return view, l.file.check()
 }
 
-// A storedMessage is a row of messages, or of nulls.
+// A storedMessage is a row of messages, all NULL if there is none.
 type storedMessage struct {
 	position, deleted sql.NullInt64
 	key, id           sql.NullString

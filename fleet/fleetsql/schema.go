@@ -15,14 +15,14 @@ var schemas embed.FS
 // format is the version of the schema that this package reads and writes.
 const format = 1
 
-// ErrFormat is wrapped by the error of [Open] for a log whose tables this version of the
-// package cannot use, and by the reason why a node does not serve, once a later version
-// has changed them so. The tables say which versions still can.
+// ErrFormat is wrapped by the error of [Open] if this version of the package cannot use
+// the tables, and by the reason why a node does not serve after a later version has
+// changed them. The tables say which versions may use them.
 var ErrFormat = errors.New("the tables are of another version")
 
-// Schema returns the statements that [Open] runs, in one transaction, for hosts that
-// run them themselves. They do nothing if the tables are there. The error is for a
-// dialect that is not known.
+// Schema returns the statements that [Open] runs, in one transaction, for hosts that run
+// them themselves. They do nothing if the tables exist. The error is for an unknown
+// dialect.
 func Schema(d Dialect) ([]string, error) {
 	if d != SQLite && d != PostgreSQL {
 		return nil, fmt.Errorf("fleetsql: %v is not known", d)
@@ -31,7 +31,7 @@ func Schema(d Dialect) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	// Lines of two dashes alone stand between the statements.
+	// Lines that hold two dashes alone separate the statements.
 	statements := strings.Split(string(script), "\n--\n")
 	for i, s := range statements {
 		statements[i] = strings.TrimSpace(s)
@@ -39,10 +39,10 @@ func Schema(d Dialect) ([]string, error) {
 	return statements, nil
 }
 
-// tables are the names of the tables, and not those of the indexes, which begin alike.
+// tables matches the names of the tables, not those of the indexes, which begin alike.
 var tables = regexp.MustCompile(`\bsvctoken_fleet_(log|messages|appends|sent)\b`)
 
-// qualify names the tables with their schema.
+// qualify puts the schema before the names of tables.
 func (l *Log) qualify(statement string) string {
 	if l.cfg.Schema == "" {
 		return statement
@@ -50,7 +50,7 @@ func (l *Log) qualify(statement string) string {
 	return tables.ReplaceAllString(statement, `"`+l.cfg.Schema+`".$0`)
 }
 
-// sql writes a statement as the dialect has it, and names the tables with their schema.
+// sql returns a statement in the dialect, with the tables' schema.
 func (l *Log) sql(statement string) string { return l.qualify(l.dialect.sql(statement)) }
 
 // create creates the tables that are missing. Any number of processes may do so at once.
@@ -72,7 +72,7 @@ func (l *Log) create(ctx context.Context) error {
 	}))
 }
 
-// check returns an error if the tables are not those that the package knows.
+// check returns an error if the package does not know these tables.
 func (l *Log) check(ctx context.Context) error {
 	var found, readers int
 	if err := l.db.QueryRowContext(ctx, l.sql("SELECT format, readers FROM svctoken_fleet_log")).Scan(&found, &readers); err != nil {
@@ -84,8 +84,8 @@ func (l *Log) check(ctx context.Context) error {
 	return checkReaders(readers)
 }
 
-// checkReaders returns an error if a later version of the package has left the tables
-// to later versions.
+// checkReaders returns an error if a later version of the package has made the tables
+// unusable for this one.
 func checkReaders(readers int) error {
 	if readers > format {
 		return fmt.Errorf("fleetsql: %w: they are for versions from %d on, the package has %d", ErrFormat, readers, format)

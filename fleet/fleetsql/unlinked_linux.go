@@ -5,8 +5,8 @@ import (
 	"path/filepath"
 )
 
-// holdsUnlinked reports whether this process has a file open that stood at the path and
-// was deleted.
+// holdsUnlinked reports whether this process has a file open that was at the path and was
+// deleted.
 func holdsUnlinked(path string) bool {
 	open, err := filepath.Glob("/proc/self/fd/*")
 	if err != nil {

@@ -1,8 +1,8 @@
 // Package fleettest has a log in memory, for tests of what runs on package fleet,
 // and a suite of tests for logs of one's own.
 //
-// A [Log] is shared by the nodes of one process. Each has a [Conn], which is its
-// connection, and which can be cut off, slowed down and healed:
+// The nodes of one process share a [Log]. Each has a connection, a [Conn], which a test
+// can cut, slow down and heal:
 //
 //	log := fleettest.NewLog()
 //	node, err := fleet.New(log.Connect(), group, fleet.Config{})

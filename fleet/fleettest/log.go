@@ -20,8 +20,8 @@ import (
 type Log struct {
 	mu        sync.Mutex // guards the fields below
 	history   *history   // the present one
-	past      []*history // those that were replaced
-	deleted   []*history // those of them that were not rolled back
+	past      []*history // histories that were replaced, oldest first
+	deleted   []*history // those of them that Recreate has ended
 	listeners map[string]func([]byte)
 	addresses int
 	down      bool          // no leader: appends wait
@@ -30,10 +30,10 @@ type Log struct {
 
 // A history is what a log held between two replacements.
 type history struct {
-	all   []stored // by position, superseded ones as well
+	all   []stored // by position, with superseded messages
 	last  map[string]int
 	ids   map[string]fleetlog.Position
-	first fleetlog.Position // a follower from before it has missed something
+	first fleetlog.Position // a follower that starts before it has missed something
 }
 
 type stored struct {
@@ -73,7 +73,7 @@ func (h *history) end() fleetlog.Position { return fleetlog.Position(len(h.all))
 // Stop makes appends wait until Start, as they do while the servers elect a leader.
 func (l *Log) Stop() { l.setDown(true) }
 
-// Start ends what Stop began.
+// Start lets appends continue after Stop.
 func (l *Log) Start() { l.setDown(false) }
 
 func (l *Log) setDown(down bool) {
@@ -91,8 +91,8 @@ func (l *Log) Recreate() {
 	l.replace(newHistory())
 }
 
-// RollBack takes away all messages after a position, as if the store had been
-// restored from a backup.
+// RollBack removes all messages after a position, as if the store had been restored from
+// a backup.
 func (l *Log) RollBack(to fleetlog.Position) {
 	l.mu.Lock()
 	old := l.history
@@ -113,15 +113,15 @@ func (l *Log) replace(h *history) {
 	l.changedLocked()
 }
 
-// Compact forgets what was before the present end, so that a follower which starts
-// there has missed something.
+// Compact forgets everything before the present end, so that a follower which starts
+// before it has missed something.
 func (l *Log) Compact() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.history.first = l.history.end() + 1
 }
 
-// add appends a message, which has its position already or gets it.
+// add appends a message, and gives it a position if it has none.
 func (h *history) add(m stored) fleetlog.Position {
 	m.Position = h.end() + 1
 	if i, ok := h.last[m.Key]; ok {
@@ -190,25 +190,25 @@ func covers(pattern, key string) bool {
 	return pattern == key
 }
 
-// A Replica is which past of the log a read is answered from.
+// A Replica says which past of the log answers a read.
 type Replica struct {
 	Past   int               // 0: the present log; 1: the one that was there before the last Recreate, and so on
-	Behind fleetlog.Position // how many of its last messages it does not know
+	Behind fleetlog.Position // how many of the last messages it lacks
 }
 
 // A Conn is one node's connection to a [Log]. Its hooks are for simulations; set them
 // before it is used.
 type Conn struct {
-	// Delay is how long a message is on its way: "request", "reply", "deliver",
-	// "send", or "break", which is how long a follower takes to notice that its log
-	// was replaced. Nil: not at all.
+	// Delay returns how long a message is on its way: "request", "reply", "deliver" or
+	// "send". For "break" it returns how long a follower takes to notice that its log was
+	// replaced. Nil: no delay.
 	Delay func(what string) time.Duration
-	// Replica says what a read is answered from. Nil: the present.
+	// Replica says which past of the log answers a read. Nil: the present.
 	Replica func() Replica
 	// Repeat reports whether an unconditional append is committed again although its
 	// ID is known. Nil: never.
 	Repeat func() bool
-	// Copies is how often a Send arrives. Nil: once.
+	// Copies returns how often a Send arrives. Nil: once.
 	Copies func() int
 
 	log *Log
@@ -221,11 +221,11 @@ type Conn struct {
 
 var _ fleetlog.Log = (*Conn)(nil)
 
-// Cut cuts the connection: requests do not arrive, or answers and deliveries do not
-// come back, or both. What is on its way waits, as TCP has it, until Heal.
+// Cut cuts the connection: requests do not arrive, or answers and deliveries do not come
+// back, or both. Messages on their way wait until Heal, as with TCP.
 func (c *Conn) Cut(requests, answers bool) { c.set(func() { c.out, c.in = requests, answers }) }
 
-// Heal ends what Cut began.
+// Heal undoes Cut.
 func (c *Conn) Heal() { c.Cut(false, false) }
 
 // Break makes the followers fail.
@@ -279,7 +279,7 @@ func (c *Conn) deaf() bool {
 	return c.in
 }
 
-// leader waits until there is one.
+// leader waits until there is a leader.
 func (l *Log) leader(ctx context.Context) error {
 	for {
 		l.mu.Lock()
@@ -356,7 +356,7 @@ func (c *Conn) Listen(deliver func([]byte)) (address string, stop func(), err er
 	}, nil
 }
 
-// Send implements fleetlog.Log. While the connection is cut, what is sent is lost.
+// Send implements fleetlog.Log. While the connection is cut, messages are lost.
 func (c *Conn) Send(address string, data []byte) {
 	l := c.log
 	l.mu.Lock()
@@ -487,9 +487,9 @@ func (l *Log) Histories() [][]fleetlog.Message {
 	return all
 }
 
-// Settle marks the log as older than a lease, as the nodes do once it is, so that a
-// test need not wait. A node must have joined. Nobody may have a lease from an
-// earlier log.
+// Settle marks the log as older than a lease, as the nodes do once it is, so that a test
+// need not wait. A node must have joined, and no node may have a lease from an earlier
+// log.
 func (l *Log) Settle() {
 	l.mu.Lock()
 	meta := l.history.view(l.history.end(), []string{"meta"}).Messages["meta"]

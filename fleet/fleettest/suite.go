@@ -15,14 +15,14 @@ import (
 	"github.com/svctoken/svctoken/tokencache"
 )
 
-// A Bench is an empty log for [Suite], and what can be done to it. The tests of what
-// is nil are skipped.
+// A Bench is an empty log for [Suite], with functions that disturb it. If a function is
+// nil, the tests that need it are skipped.
 type Bench struct {
 	// Connect returns the log, with a connection of its own.
 	Connect func(t *testing.T) fleetlog.Log
 
 	Cut, Heal func(log fleetlog.Log) // the connection of one node
-	Restart   func()                 // every server, so that the log goes on
+	Restart   func()                 // restarts every server; the log stays
 	Recreate  func()                 // deletes the log and makes it anew
 	RollBack  func(meanwhile func()) // restores the log as it was before meanwhile was called
 }
@@ -77,8 +77,8 @@ func mustAppend(t *testing.T, e fleetlog.Log, entry fleetlog.Entry) fleetlog.Pos
 	}
 }
 
-// collect follows until a message of this key is delivered. A follower may fail, as it
-// does if the log is slow; another one goes on after what was delivered.
+// collect follows until a message of this key is delivered. If a follower fails, as it
+// does if the log is slow, another one continues after the last message.
 func collect(t *testing.T, e fleetlog.Log, from fleetlog.Position, last string) []fleetlog.Message {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -196,7 +196,7 @@ func repeated(t *testing.T, b Bench) {
 }
 
 // superseded repeats an append whose answer may have been lost, after somebody else has
-// changed the key: writing it again would bring back what was taken away.
+// changed the key: a second write would bring back what was deleted.
 func superseded(t *testing.T, b Bench) {
 	e := b.Connect(t)
 	none := new(fleetlog.Position)
@@ -231,7 +231,7 @@ func barrier(t *testing.T, b Bench) {
 	}
 }
 
-// reads reads keys as of a position or later.
+// reads reads keys until the view is at a position or later.
 func reads(t *testing.T, e fleetlog.Log, least fleetlog.Position, keys ...string) fleetlog.View {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
@@ -394,7 +394,7 @@ func rolledBack(t *testing.T, b Bench) {
 	})
 }
 
-// notices replaces the log under a follower, which must not go on in the new one.
+// notices replaces the log under a follower, which must not continue in the new one.
 func notices(t *testing.T, b Bench, replace func(fleetlog.Log)) {
 	e := b.Connect(t)
 	pos := mustAppend(t, e, fleetlog.Entry{Key: "start", ID: "start"})
@@ -416,7 +416,7 @@ func notices(t *testing.T, b Bench, replace func(fleetlog.Log)) {
 	for {
 		m, err := f.Next(ctx)
 		if ctx.Err() != nil {
-			return // silence is allowed, too: the node opens it anew
+			return // it may also deliver nothing: the node then opens another follower
 		}
 		if err != nil {
 			return
@@ -431,7 +431,7 @@ const suiteLease = 3 * time.Second
 
 var suiteAccount = tokencache.Account{Namespace: "elastic", Service: "fleet-server"}
 
-// A station is a node with a group of one cache, which notes what the group forgets.
+// A station is a node with a group of one cache. It records what the group forgets.
 type station struct {
 	*fleet.Node
 	group *tokencache.Group
