@@ -8,15 +8,15 @@ import (
 	"github.com/svctoken/svctoken/tokencache"
 )
 
-// Credentials returns what a client sends the token with, for
-// grpc.WithPerRPCCredentials or grpc.PerRPCCredentials. It refuses to send it over a
-// connection without TLS.
+// Credentials returns the credentials with which a client sends the token, for
+// grpc.WithPerRPCCredentials or grpc.PerRPCCredentials. They refuse a connection without
+// TLS.
 func Credentials(token tokencache.Token) credentials.PerRPCCredentials {
 	return tokenCredentials{token, true}
 }
 
 // InsecureCredentials is like Credentials, but sends the token over any connection, in
-// the clear: for tests, and for servers of the same machine.
+// the clear: for tests, and for servers on the same machine.
 func InsecureCredentials(token tokencache.Token) credentials.PerRPCCredentials {
 	return tokenCredentials{token, false}
 }

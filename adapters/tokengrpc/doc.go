@@ -1,4 +1,4 @@
-// Package tokengrpc puts a tokencache.Group before the methods of a gRPC server.
+// Package tokengrpc authenticates the calls of a gRPC server with a tokencache.Group.
 //
 // For most uses, give both interceptors to the server, and ask the context of a
 // method who called it:
@@ -10,7 +10,7 @@
 //
 //	verdict, _ := tokengrpc.Verdict(ctx)
 //
-// What becomes of a call, by its metadata authorization:
+// What happens to a call depends on its metadata authorization:
 //
 //	its token is confirmed          the method, with the verdict in the context
 //	it has no service token         Config.Other; without it, Unauthenticated

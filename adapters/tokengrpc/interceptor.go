@@ -21,16 +21,17 @@ type Config struct {
 	// credentials, a health check for example. Nil: such calls are Unauthenticated.
 	Other func(ctx context.Context, fullMethod string) (context.Context, error)
 
-	// Report is called for each call that is turned away, for the host's log: the
-	// error says more than the client is told, and has no secret. Nil: nobody is told.
+	// Report is called for each call that is turned away, for the host's log: the error
+	// says more than the client learns, and has no secret. It may be called concurrently.
+	// Nil: it is not called.
 	Report func(ctx context.Context, fullMethod string, err error)
 }
 
 const authorization = "authorization"
 
-// An Authenticator answers for the metadata authorization, as
-// tokencache.Group.Authenticate does: a *tokencache.Group, or what stands before one,
-// such as a tokenotel.Traced. It must be safe for concurrent use by multiple goroutines.
+// An Authenticator judges the metadata authorization, as tokencache.Group.Authenticate
+// does. It is a *tokencache.Group, or something that wraps one, such as a
+// tokenotel.Traced. It must be safe for concurrent use by multiple goroutines.
 type Authenticator interface {
 	Authenticate(ctx context.Context, authorization string) (tokencache.Verdict[any], error)
 }
@@ -48,8 +49,8 @@ func Unary(group Authenticator, cfg Config) grpc.UnaryServerInterceptor {
 	}
 }
 
-// Stream returns an interceptor which authenticates each stream by its metadata, when
-// it begins. What is evicted later does not end it.
+// Stream returns an interceptor which authenticates each stream by its metadata, when it
+// begins. A later eviction does not end it.
 func Stream(group Authenticator, cfg Config) grpc.StreamServerInterceptor {
 	return func(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
 		ctx, err := authenticate(stream.Context(), group, cfg, info.FullMethod, stream.SetTrailer)
@@ -99,7 +100,7 @@ func authenticate(ctx context.Context, group Authenticator, cfg Config, method s
 	case errors.Is(err, tokencache.ErrRefused):
 		return report(errRefused, err)
 	case ctx.Err() != nil:
-		return report(status.FromContextError(ctx.Err()).Err(), err) // the caller's doing, no outage
+		return report(status.FromContextError(ctx.Err()).Err(), err) // the caller's doing, not an outage
 	default:
 		wait := retryAfter(err)
 		trailer(metadata.Pairs("grpc-retry-pushback-ms", strconv.FormatInt(max(1, wait.Milliseconds()), 10)))

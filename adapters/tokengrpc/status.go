@@ -29,13 +29,13 @@ func statusError(code codes.Code, reason, text string, more ...protoadapt.Messag
 	details := append([]protoadapt.MessageV1{&errdetails.ErrorInfo{Reason: reason, Domain: Domain}}, more...)
 	st, err := status.New(code, text).WithDetails(details...)
 	if err != nil {
-		panic(err) // details of OK, or ones that cannot be encoded: neither is possible here
+		panic(err) // for details of OK, or that cannot be encoded: neither is possible here
 	}
 	return st.Err()
 }
 
-// noAnswer returns the status for a call that nobody could answer, with the time after
-// which to try again. It says nothing of what a source said.
+// noAnswer returns the status for a call that got no answer, with the time after which to
+// try again. It has nothing of what a source said.
 func noAnswer(err error, wait time.Duration) error {
 	reason := "NO_ANSWER"
 	if errors.Is(err, tokencache.ErrOverloaded) {
@@ -45,8 +45,8 @@ func noAnswer(err error, wait time.Duration) error {
 		&errdetails.RetryInfo{RetryDelay: durationpb.New(wait)})
 }
 
-// retryAfter returns after which time a client should try again: one second, if it is
-// not known.
+// retryAfter returns how long a client should wait before it tries again: one second if
+// that is not known.
 func retryAfter(err error) time.Duration {
 	if e, ok := errors.AsType[*tokencache.NoAnswerError](err); ok && e.RetryAfter > 0 {
 		return e.RetryAfter

@@ -14,18 +14,19 @@ import (
 // Config holds the options of [New] and [Webhook]. The zero value is the recommended production
 // setting.
 type Config struct {
-	// User says who a confirmed token is. It must not hand out names that begin with
-	// system:, which Kubernetes keeps for itself. Nil: svctoken:namespace/service,
-	// without groups, with the token's name as the extra svctoken/token-name.
+	// User returns the user of a confirmed token. Its name must not begin with system:,
+	// which Kubernetes reserves. Nil: svctoken:namespace/service, without groups, with
+	// the token's name as the extra svctoken/token-name.
 	User func(tokencache.Verdict[any]) user.Info
 
-	// Audiences are what the tokens are good for: a review for others alone gets
-	// false, and one for some of them is told which. Nil: audiences are left
-	// alone, and the tokens are good for the API server.
+	// Audiences are those for which the tokens are good. A review that names none of them
+	// gets false; one that names some gets those. Nil: audiences are ignored, and the
+	// tokens are good for the API server.
 	Audiences []string
 }
 
-// New returns an authenticator for the group's tokens. It says of a bearer
+// New returns an authenticator for the group's tokens. For a bearer that is ..., it
+// returns
 //
 //	confirmed             true, and who it is
 //	not a service token   false, and no error: another authenticator may know it

@@ -7,6 +7,6 @@
 //	tokens := union.New(tokenkube.New(group, tokenkube.Config{}), others)
 //	request := bearertoken.New(tokens)
 //
-// It needs no token cache around it: the group is one, and forgets what it is told
-// to.
+// Put no token cache around it: the group is one, and that other cache would not hear of
+// evictions.
 package tokenkube

@@ -13,24 +13,24 @@ import (
 	"github.com/svctoken/svctoken/tokencache"
 )
 
-// versions are those of TokenReview, which differ in nothing that matters here. An API
-// server sends the older one unless --authentication-token-webhook-version=v1 is set.
+// versions are those of TokenReview. Their differences do not matter here. An API server
+// sends the older one unless --authentication-token-webhook-version=v1 is set.
 var versions = []string{"authentication.k8s.io/v1", "authentication.k8s.io/v1beta1"}
 
-// maxReview is how many bytes a review may have. A token has some hundred.
+// maxReview is how many bytes a review may have. A token has some hundred bytes.
 const maxReview = 1 << 20
 
-// What the API server is told of a token that is not good. It may log this.
+// What the API server learns of a token that is not good. It may log this.
 const (
 	textRefused = "the service token was refused"
 	textOutage  = "the token cannot be verified at present"
 )
 
 // Webhook returns a handler for the reviews that an API server sends to the server that
-// its --authentication-token-webhook-config-file names. Serve it with TLS, and let nobody
-// in but the API server. With --authentication-token-webhook-cache-ttl=0s the API server
-// asks each time, so that an eviction is in force at once; else it remembers for two
-// minutes.
+// its --authentication-token-webhook-config-file names. Serve it with TLS, and let only
+// the API server connect. With --authentication-token-webhook-cache-ttl=0s the API server
+// asks each time, so that an eviction is in force at once; otherwise it remembers answers
+// for two minutes.
 //
 // The answer to a TokenReview, of version v1 or v1beta1, is a TokenReview:
 //
@@ -40,8 +40,8 @@ const (
 //	no answer             500, for which the API server's client asks again, up to five
 //	                      times in four seconds; it would take 503 for the last word
 //
-// Anything else than a POST is answered 405, and a body that is no TokenReview 400, 413
-// if it is too long. No answer repeats the token.
+// Any method other than POST gets 405, a body that is not a TokenReview 400, and one that
+// is too long 413. No answer repeats the token.
 //
 // It is safe for concurrent use by multiple goroutines.
 func Webhook(group *tokencache.Group, cfg Config) http.Handler {
@@ -70,7 +70,7 @@ func (h webhook) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, textOutage, http.StatusInternalServerError)
 		return
 	}
-	review.Spec = authenticationv1.TokenReviewSpec{} // the token goes no further
+	review.Spec = authenticationv1.TokenReviewSpec{} // the answer must not repeat the token
 	review.Status = statusOf(response, ok, err)
 	w.Header().Set("Content-Type", "application/json")
 	json.NewEncoder(w).Encode(review)
@@ -82,7 +82,7 @@ func readReview(w http.ResponseWriter, r *http.Request) (review authenticationv1
 	if _, tooLong := errors.AsType[*http.MaxBytesError](err); tooLong {
 		return review, http.StatusRequestEntityTooLarge, "the review is too long"
 	}
-	// What the decoder says may quote the body, and so the token.
+	// The decoder's error is not used: it may quote the body, and so the token.
 	if err != nil || json.Unmarshal(body, &review) != nil {
 		return review, http.StatusBadRequest, "the body is no JSON object of the kind TokenReview"
 	}

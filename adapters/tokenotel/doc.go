@@ -11,11 +11,11 @@
 //
 // # Metrics
 //
-// The metrics are those of package tokenmetrics: svctoken.cache.hits is what Prometheus
-// has as svctoken_cache_hits_total, with the same attributes. So the alerts and the
+// The metrics are those of package tokenmetrics, with the same attributes:
+// svctoken.cache.hits is svctoken_cache_hits_total in Prometheus. So the alerts and the
 // dashboard beside tokenprom also serve hosts that export to Prometheus through
-// OpenTelemetry. One has an attribute more: a load that failed has error.type in
-// svctoken.load.duration, as the conventions of OpenTelemetry want it.
+// OpenTelemetry. One metric has one more attribute: in svctoken.load.duration, a load
+// that failed has error.type, as the conventions of OpenTelemetry require.
 //
 // # Spans
 //
@@ -23,11 +23,11 @@
 // span of the caller that caused them. A load that got no answer has an error status and
 // error.type, the reason; a refusal is no error. An authentication that was turned away
 // is an event, svctoken.turned_away, of its caller's span. A hit has no span and costs
-// nothing more: its counter is read when the metrics are collected.
+// nothing extra: its counter is read when the metrics are collected.
 //
-// Many callers may share a load, which is a span of the first one's trace alone. Give
-// [Telemetry.Trace] of the group to the middleware in the group's place, and each of
-// them has a span svctoken.wait of its own.
+// Many callers may share a load, whose span is in the first caller's trace alone. Give
+// [Telemetry.Trace] of the group to the middleware in the group's place: then each caller
+// has a span svctoken.wait of its own.
 //
 // No attribute has a secret. Spans name the token; metrics do not, as what clients
 // send must not multiply them.

@@ -16,19 +16,19 @@ func errorType(r tokencache.Reason) attribute.KeyValue {
 	return attribute.String("error.type", r.String())
 }
 
-// about returns what a span says of a load or an overload.
+// about returns the attributes of a span for a load or an overload.
 func about(ev tokencache.Event) []attribute.KeyValue {
 	attrs := []attribute.KeyValue{
 		attribute.String("svctoken.cache", ev.Cache), attribute.String("svctoken.reason", ev.Reason.String()),
 		attribute.String("svctoken.token", ev.Token.String()),
 	}
-	if ev.Err != nil { // a refusal is no error of ours
+	if ev.Err != nil { // a refusal is not an error of this program
 		attrs = append(attrs, errorType(ev.Reason))
 	}
 	return attrs
 }
 
-// loaded records a load that has just ended, and makes its span.
+// loaded records the duration of a load that has just ended, and makes its span.
 func (t *Telemetry) loaded(ctx context.Context, ev tokencache.Event) {
 	outcome := "confirmed"
 	switch {
@@ -49,7 +49,7 @@ func (t *Telemetry) loaded(ctx context.Context, ev tokencache.Event) {
 	span.End(trace.WithTimestamp(end))
 }
 
-// fail notes on a span that there was no answer, if there was none.
+// fail marks a span as failed if there was no answer.
 func fail(span trace.Span, reason tokencache.Reason, err error) {
 	if err != nil {
 		span.RecordError(err)
@@ -57,7 +57,7 @@ func fail(span trace.Span, reason tokencache.Reason, err error) {
 	}
 }
 
-// evicted makes the span of an eviction, which takes no time worth telling.
+// evicted makes the span of an eviction, whose duration is too short to matter.
 func (t *Telemetry) evicted(ctx context.Context, ev tokencache.Event) {
 	const most = 10
 	attrs := []attribute.KeyValue{attribute.String("svctoken.cause", ev.Cause.String())}

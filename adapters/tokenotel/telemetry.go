@@ -26,8 +26,8 @@ type Config struct {
 // A Telemetry has the instruments and the tracer for a group. [New] makes one. It is
 // safe for concurrent use by multiple goroutines.
 type Telemetry struct {
-	// Observer is embedded for its methods: Watch and its like say what the metrics
-	// are of.
+	// Observer is embedded for its methods: Watch and the like choose what the metrics
+	// show.
 	*tokenmetrics.Observer
 
 	tracer   trace.Tracer
@@ -35,9 +35,9 @@ type Telemetry struct {
 	stop     func()
 }
 
-// New returns a Telemetry. Its Observe is for GroupConfig.Observer. The metrics are
-// read whenever the provider collects, until Close. The error is what the provider
-// says of an instrument.
+// New returns a Telemetry. Its Observe is for GroupConfig.Observer. The metrics are read
+// whenever the provider collects, until Close. The error is the provider's, for an
+// instrument that it refuses.
 func New(cfg Config) (*Telemetry, error) {
 	if cfg.MeterProvider == nil {
 		cfg.MeterProvider = otel.GetMeterProvider()
@@ -62,16 +62,16 @@ func New(cfg Config) (*Telemetry, error) {
 	return t, nil
 }
 
-// Close ends the reading of metrics. It may be called again.
+// Close stops the reading of metrics. It may be called more than once.
 func (t *Telemetry) Close() { t.stop() }
 
-// instruments are what the metrics are observed by, by the metric's name.
+// instruments are those by which the metrics are observed, by the metric's name.
 type instruments struct {
 	byName map[string]metric.Float64Observable
 	all    []metric.Observable
 }
 
-// instruments makes one instrument for each metric that there is.
+// instruments makes one instrument for each metric.
 func (t *Telemetry) instruments(meter metric.Meter) (instruments, error) {
 	in := instruments{byName: make(map[string]metric.Float64Observable)}
 	var errs []error
@@ -97,7 +97,7 @@ func (t *Telemetry) instruments(meter metric.Meter) (instruments, error) {
 	return in, errors.Join(errs...)
 }
 
-// units are what OpenTelemetry calls the units of tokenmetrics.
+// units maps the units of tokenmetrics to OpenTelemetry's.
 var units = map[string]string{"seconds": "s"}
 
 // read observes every metric as it is now.
@@ -117,7 +117,7 @@ func (t *Telemetry) read(o metric.Observer, in instruments) {
 	}
 }
 
-// Observe notes an event, for GroupConfig.Observer.
+// Observe records an event, for GroupConfig.Observer.
 func (t *Telemetry) Observe(ctx context.Context, ev tokencache.Event) {
 	t.Observer.Observe(ctx, ev)
 	switch ev.Kind {

@@ -20,8 +20,8 @@ type Traced struct {
 }
 
 // Trace returns the group with a span, svctoken.wait, for each authentication that was
-// confirmed by a load or got no answer. Many callers may share a load, which is a span
-// of the first one's trace alone.
+// confirmed by a load or got no answer. Many callers may share a load, whose span is in
+// the first caller's trace alone.
 func (t *Telemetry) Trace(group *tokencache.Group) Traced { return Traced{t, group} }
 
 // Authenticate is tokencache.Group.Authenticate.

@@ -16,8 +16,8 @@ type Config = tokenmetrics.Config
 //
 // For labels on each metric, register it through prometheus.WrapRegistererWith.
 type Collector struct {
-	// Observer is embedded for its methods: Observe is for GroupConfig.Observer, and
-	// Watch says which group that is.
+	// Observer is embedded for its methods: give Observe to GroupConfig.Observer, and the
+	// group to Watch.
 	*tokenmetrics.Observer
 }
 
@@ -26,8 +26,8 @@ var _ prometheus.Collector = (*Collector)(nil)
 // New returns a collector.
 func New(cfg Config) *Collector { return &Collector{tokenmetrics.New(cfg)} }
 
-// Describe sends nothing: which labels there are is known when something is watched,
-// which may be after the registration.
+// Describe sends nothing: the labels depend on what is watched, and Watch may be called
+// after the registration.
 func (c *Collector) Describe(chan<- *prometheus.Desc) {}
 
 // Collect sends the metrics as they are now. It waits for no source, no file and no

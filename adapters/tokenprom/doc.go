@@ -12,6 +12,6 @@
 // registry can use as it is.
 //
 // The file dashboard.json is a dashboard for Grafana, and alerts.yml are rules for
-// Prometheus; docs/operations.md says what to do about each. docs/dashboard.svg shows
+// Prometheus; docs/operations.md says what to do when one fires. docs/dashboard.svg shows
 // what the dashboard's queries return.
 package tokenprom
