@@ -7,13 +7,13 @@ import (
 	"github.com/hashicorp/golang-lru/v2/simplelru"
 )
 
-// Costs are how long the turns of accounts take. What is not known counts as cheap.
+// A costs remembers how long the turns of accounts take. An account that it does not know
+// counts as cheap.
 type costs[K comparable] struct {
 	classes *simplelru.LRU[K, *class]
 }
 
-// A class of turns takes less than 1<<class milliseconds, and not less than half of
-// that.
+// A turn of a class takes less than 1<<class milliseconds, and at least half of that.
 type class int8
 
 const (
@@ -26,7 +26,7 @@ const (
 )
 
 func newCosts[K comparable]() *costs[K] {
-	known, _ := simplelru.NewLRU[K, *class](maxCosts, nil) // fails for sizes below 1 only
+	known, _ := simplelru.NewLRU[K, *class](maxCosts, nil) // fails only for sizes below 1
 	return &costs[K]{known}
 }
 
@@ -36,12 +36,12 @@ func (c *costs[K]) of(account K) *class {
 	return known
 }
 
-// note notes that a turn of the account took so long, and changes the class that is known
-// of it. Work takes longer on a busy machine, so a shorter time counts at once, and a
-// longer one step by step.
+// note records how long a turn of the account took, and changes the account's class. Work
+// takes longer on a busy machine, so a shorter time counts at once, and a longer one step
+// by step.
 func (c *costs[K]) note(account K, known *class, took time.Duration) *class {
 	now := class(min(bits.Len64(uint64(took/classUnit)), anyClass))
-	if known == nil { // cheap ones are kept too: one slow turn must not make them expensive
+	if known == nil { // cheap accounts are kept too: one slow turn must not make them expensive
 		known = new(class)
 		c.classes.Add(account, known)
 	} else {

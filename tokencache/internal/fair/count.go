@@ -1,7 +1,6 @@
 package fair
 
-// A Count is how many things there are, in all and by account, against a limit for
-// both.
+// A Count counts things, in total and by account, and compares both numbers with limits.
 type Count[K comparable] struct {
 	Limit, PerAccount int
 
@@ -9,7 +8,7 @@ type Count[K comparable] struct {
 	of  map[K]int
 }
 
-// Add counts one of the account's.
+// Add adds one for the account.
 func (c *Count[K]) Add(account K) {
 	if c.of == nil {
 		c.of = make(map[K]int)
@@ -18,7 +17,7 @@ func (c *Count[K]) Add(account K) {
 	c.of[account]++
 }
 
-// Remove takes it back.
+// Remove removes one for the account.
 func (c *Count[K]) Remove(account K) {
 	c.all--
 	if c.of[account]--; c.of[account] == 0 {
@@ -26,14 +25,14 @@ func (c *Count[K]) Remove(account K) {
 	}
 }
 
-// All returns how many there are.
+// All returns the total.
 func (c *Count[K]) All() int { return c.all }
 
-// Accounts returns how many accounts have any.
+// Accounts returns how many accounts have at least one.
 func (c *Count[K]) Accounts() int { return len(c.of) }
 
-// Full reports whether the limit is reached.
+// Full reports whether the total has reached its limit.
 func (c *Count[K]) Full() bool { return c.all >= c.Limit }
 
-// FullFor reports whether it is, or the account's.
+// FullFor reports whether the total or the account's number has reached its limit.
 func (c *Count[K]) FullFor(account K) bool { return c.Full() || c.of[account] >= c.PerAccount }

@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// Ended is how many turns have ended within about the last second, and how long a turn
-// takes.
+// An ended counts the turns that have ended within about the last second, and knows how
+// long a turn takes.
 type ended struct {
 	counts [endedParts]int
 	at     time.Duration // when the last one ended
@@ -18,14 +18,14 @@ const (
 	endedPart  = time.Second / endedParts
 )
 
-// note notes that a turn has ended at this time, after so long.
+// note records a turn that has ended at this time, and how long it took.
 func (e *ended) note(took, now time.Duration) {
 	e.mean += (took - e.mean) / 8
 	e.turnTo(now)
 	e.counts[now/endedPart%endedParts]++
 }
 
-// turnTo forgets what ended more than a second before.
+// turnTo forgets turns that ended more than a second before.
 func (e *ended) turnTo(now time.Duration) {
 	from, to := e.at/endedPart, now/endedPart
 	for part := from + 1; part <= min(to, from+endedParts); part++ {
@@ -34,8 +34,8 @@ func (e *ended) turnTo(now time.Duration) {
 	e.at = max(e.at, now)
 }
 
-// forNext returns how long the next n turns should take: as many have ended in the last
-// second, or if none has, as long as turns take on average.
+// forNext returns how long the next n turns should take: at the rate of the last second,
+// or, if no turn has ended in it, at the average time of a turn.
 func (e *ended) forNext(n, turns int, now time.Duration) time.Duration {
 	e.turnTo(now)
 	inSecond := 0

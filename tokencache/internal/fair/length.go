@@ -1,15 +1,15 @@
 package fair
 
-// byLength is the flows that wait, by how much, so that to find one which waits with
-// the most takes no look at each: there may be thousands.
+// byLength sorts the flows that wait by their number of waiters, so that the longest can
+// be found without a scan: there may be thousands.
 type byLength[K comparable, V any] struct {
 	first []*flow[K, V] // first[n] begins a list of the flows with n+1 waiters; the last is not nil
 }
 
-// most returns a flow that waits with the most. There is one that waits.
+// most returns a flow with the most waiters. At least one flow must wait.
 func (b *byLength[K, V]) most() *flow[K, V] { return b.first[len(b.first)-1] }
 
-// move has the flow wait with one more, or one less.
+// move changes the number of the flow's waiters by one.
 func (b *byLength[K, V]) move(f *flow[K, V], change int) {
 	if f.waiting > 0 {
 		b.unlink(f)
@@ -19,10 +19,10 @@ func (b *byLength[K, V]) move(f *flow[K, V], change int) {
 		b.link(f)
 	}
 	if b.most() == nil {
-		b.first = b.first[:len(b.first)-1] // the next is not nil: the flow is there, if nothing else is
+		b.first = b.first[:len(b.first)-1] // the next list is not empty: it has at least this flow
 	}
 	if len(b.first) == 0 {
-		b.first = nil // it may be long
+		b.first = nil // give the memory back: the slice may be long
 	}
 }
 

@@ -1,9 +1,9 @@
-// Package fair shares a bounded number of turns among accounts, so that none of them
-// can hold up the others.
+// Package fair shares a bounded number of turns among accounts, so that no account can
+// hold up the others.
 //
-// A [Queue] gives turns to the accounts in rotation, within an account to its names,
-// and within a name first come, first served. It runs nothing and reads no clock: the
-// caller says when a turn begins and ends, and asks what is next.
+// A [Queue] gives turns to the accounts in rotation, within an account to its names, and
+// within a name first come, first served. It runs nothing and reads no clock: the caller
+// says when a turn begins and ends, and asks which work is next.
 //
 // Nothing here is safe for concurrent use.
 package fair
@@ -14,19 +14,19 @@ import (
 	"time"
 )
 
-// A Queue of work that waits for turns. K is an account.
+// A Queue holds work that waits for turns. K is an account.
 //
 // Urgent work goes before all other. While all turns are taken, an account that has
 // none gets an extra one if every turn in use is known to take more than twice as long
 // as the account's own do: cheap work does not wait for the expensive work of others,
 // and there are at most classes/clearly such turns.
 //
-// All waiters may be of one account while no other account needs to wait; after that a
-// newcomer displaces a waiter of the account with the most. No share of the queue binds
-// sooner, and no work, however urgent, is safe from that.
+// One account may fill the queue while no other account needs to wait; after that a
+// newcomer displaces a waiter of the account with the most. There is no earlier limit for
+// an account, and urgent work can be displaced too.
 //
-// INVARIANT: whatever waits could not have a turn when Next last reported false. So the
-// caller calls Next, until it reports false, after whatever may free a turn.
+// INVARIANT: when Next last reported false, no work that waits could have a turn. So
+// after anything that may free a turn, the caller calls Next until it reports false.
 type Queue[K comparable, V any] struct {
 	limits  Limits[K]
 	running int
@@ -43,7 +43,7 @@ type Queue[K comparable, V any] struct {
 	spare   *flow[K, V]           // one that was freed
 }
 
-// Limits are what a Queue admits.
+// Limits bound what a Queue admits.
 type Limits[K comparable] struct {
 	Turns      int // at once
 	PerAccount int
@@ -61,11 +61,11 @@ const (
 	priorities
 )
 
-// A flow is what one account has of a queue.
+// A flow is the part of a queue that belongs to one account.
 type flow[K comparable, V any] struct {
 	account          K
 	class            class  // how expensive its turns are, for byClass
-	known            *class // what costs know of it; nil: nothing, and class is 0
+	known            *class // the account's entry in costs; nil: unknown, and class is 0
 	running, waiting int
 	prev, next       *flow[K, V] // in byLength
 	byPriority       [priorities]struct {
@@ -75,13 +75,13 @@ type flow[K comparable, V any] struct {
 	}
 }
 
-// A nameQueue is the work for one name that waits, the first one first.
+// A nameQueue is the work that waits for one name, the first one first.
 type nameQueue struct {
 	name string
 	work list.List // of *Waiter
 }
 
-// A Waiter is one piece of work, which its owner embeds.
+// A Waiter is one piece of work. Its owner embeds it.
 type Waiter[K comparable, V any] struct {
 	Account K
 	Name    string
@@ -106,14 +106,14 @@ func New[K comparable, V any](limits Limits[K]) *Queue[K, V] {
 // Running returns how many turns are in use.
 func (q *Queue[K, V]) Running() int { return q.running }
 
-// Waiting returns how many wait for one.
+// Waiting returns how many pieces of work wait for a turn.
 func (q *Queue[K, V]) Waiting() int { return q.waiting }
 
-// Accounts returns how many accounts the queue keeps something for.
+// Accounts returns for how many accounts the queue holds memory.
 func (q *Queue[K, V]) Accounts() int { return len(q.flows) + cap(q.longest.first) }
 
-// Wait returns how long it should take, as turns have ended lately, until all that waits
-// at this time has had its turn.
+// Wait returns how long it should take until everything that waits now has had its turn,
+// at the rate at which turns have ended lately.
 func (q *Queue[K, V]) Wait(now time.Duration) time.Duration {
 	return q.ended.forNext(q.waiting, q.limits.Turns, now)
 }
@@ -129,7 +129,7 @@ func (q *Queue[K, V]) Take(account K) bool {
 	return true
 }
 
-// GiveBack gives back, at this time, a turn that the account has had for so long.
+// GiveBack gives back a turn of the account. Took is how long the account has had it.
 func (q *Queue[K, V]) GiveBack(account K, took, now time.Duration) {
 	q.ended.note(took, now)
 	f := q.flows[account]
@@ -141,9 +141,9 @@ func (q *Queue[K, V]) GiveBack(account K, took, now time.Duration) {
 	q.free(f)
 }
 
-// Add lets the work wait, and reports whether there was a place. If all are taken, it
-// takes the place of the last work of the account that waits with the most; displaced is
-// that work, which has left the queue.
+// Add puts the work into the queue, and reports whether there was a place. If all places
+// are taken, it takes the place of the last work of the account with the most waiters;
+// displaced is that work, which has left the queue.
 func (q *Queue[K, V]) Add(w *Waiter[K, V]) (displaced *Waiter[K, V], ok bool) {
 	f, p := q.flow(w.Account), ordinary
 	if w.Urgent {
@@ -204,8 +204,8 @@ func (w *Waiter[K, V]) Leave() {
 	q.free(f)
 }
 
-// Next takes a turn for the work that is next, and takes it out of the queue; false:
-// nothing that waits can have one.
+// Next takes a turn for the work that is next, and removes that from the queue. It
+// returns false if no work that waits can have a turn.
 func (q *Queue[K, V]) Next() (v V, ok bool) {
 	costliest := q.costliest()
 	if !q.waits(costliest) || q.limits.Blocked != nil && q.limits.Blocked.Full() {
@@ -253,11 +253,11 @@ func (q *Queue[K, V]) flow(account K) *flow[K, V] {
 	return f
 }
 
-// smallFlood is how many accounts there may have been at once without their memory
-// being given back afterwards.
+// smallFlood is how many accounts may have been in the queue at once without making free
+// give their memory back.
 const smallFlood = 64
 
-// free forgets a flow that has nothing.
+// free forgets a flow that has no turn and no waiter.
 func (q *Queue[K, V]) free(f *flow[K, V]) {
 	if f.running > 0 || f.waiting > 0 {
 		return
@@ -271,8 +271,8 @@ func (q *Queue[K, V]) free(f *flow[K, V]) {
 	}
 }
 
-// costliest returns the most expensive class whose work may have a turn now, of accounts that
-// have none.
+// costliest returns the most expensive class whose work may have a turn now, if its
+// account has none.
 func (q *Queue[K, V]) costliest() class {
 	switch {
 	case q.running < q.limits.Turns+q.limits.Extra:
@@ -306,7 +306,7 @@ func (q *Queue[K, V]) begin(f *flow[K, V]) {
 	q.running++
 }
 
-// note notes what a turn of the account cost.
+// note records what a turn of the account cost.
 func (q *Queue[K, V]) note(f *flow[K, V], took time.Duration) {
 	q.byClass[f.class] -= f.waiting
 	f.known = q.costs.note(f.account, f.known, took)
@@ -328,10 +328,10 @@ func (q *Queue[K, V]) waits(costliest class) bool {
 	return false
 }
 
-// makeRoom reports whether work of the flow may wait, and which has to go for it: the
-// last waiter of the flow with the most, if that is two more than the newcomer's.
-// Urgent work displaces ordinary work of that account whatever the difference, or else
-// of its own.
+// makeRoom reports whether work of the flow may wait, and which work has to leave for it:
+// the last waiter of the flow with the most, if that has at least two more than this
+// flow. Urgent work displaces ordinary work of that flow whatever the difference, or else
+// ordinary work of its own.
 func (q *Queue[K, V]) makeRoom(f *flow[K, V], priority int) (displaced *Waiter[K, V], ok bool) {
 	if q.waiting < q.limits.Waiters {
 		return nil, true
@@ -359,7 +359,7 @@ func (q *Queue[K, V]) makeRoom(f *flow[K, V], priority int) (displaced *Waiter[K
 	return displaced, true
 }
 
-// last returns what waits last with this priority; nil: nothing.
+// last returns the last waiter with this priority, or nil.
 func (f *flow[K, V]) last(priority int) *Waiter[K, V] {
 	names := &f.byPriority[priority].names
 	if names.Len() == 0 {
