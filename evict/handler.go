@@ -126,7 +126,7 @@ func NewHandler(
 	}
 	if cfg.NodeID == "" {
 		var b [16]byte
-		rand.Read(b[:]) // never fails, as its documentation says
+		rand.Read(b[:]) // documented never to fail
 		cfg.NodeID = base64.RawURLEncoding.EncodeToString(b[:])
 	}
 	if cfg.NodeName == "" {

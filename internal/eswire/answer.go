@@ -35,7 +35,7 @@ type Error struct {
 // Error returns the reason.
 func (e *Error) Error() string { return e.Reason }
 
-// Illegal returns the error for a request that is wrong by itself.
+// Illegal returns the error for a request that is malformed.
 func Illegal(reason string) *Error {
 	return &Error{http.StatusBadRequest, IllegalArgument, reason}
 }
@@ -46,8 +46,9 @@ func Denied(action, caller string, privileges ...string) *Error {
 		", this action is granted by the cluster privileges " + Bracket(strings.Join(privileges, ","))}
 }
 
-// RunAs returns the user as whom the sender of a request asks to act, and reports whether
-// it asks so. Several names are joined by commas, which is the name of nobody.
+// RunAs returns the name of the user that the sender of a request asks to act as, and
+// reports whether it asks for that. Several names are joined by commas, which is no
+// user's name.
 func RunAs(r *http.Request) (name string, asked bool) {
 	values, asked := r.Header["Es-Security-Runas-User"]
 	if !asked {
@@ -62,8 +63,8 @@ func RunAsDenied(action, caller, name string) *Error {
 		", which is unauthorized to run as " + Bracket(name)}
 }
 
-// Challenges returns what a client may authenticate with by default (RFC 9110, section
-// 11.6.1): basic credentials, and bearers.
+// Challenges returns the default challenges (RFC 9110, section 11.6.1): for basic
+// credentials, and for bearers.
 func Challenges(realm string) []string {
 	return []string{`Basic realm="` + realm + `", charset="UTF-8"`, `Bearer realm="` + realm + `"`}
 }
@@ -88,9 +89,10 @@ func Fail(w http.ResponseWriter, r *http.Request, err *Error) {
 	fail(w, r, err.Status, cause{Type: err.Type, Reason: err.Reason})
 }
 
-// Unauthorized answers a request whose credentials are missing, wrong, or of no use
-// here. The challenges name the schemes that are taken. User is how the answer names the
-// user whose basic credentials were refused; empty: as the request does.
+// Unauthorized answers a request whose credentials are missing, wrong, or of a scheme
+// that is not accepted here. The challenges name the accepted schemes. User is the
+// answer's name for the user whose basic credentials were refused; empty: the name in the
+// request.
 func Unauthorized(w http.ResponseWriter, r *http.Request, challenges []string, user string) {
 	c := refusal(r, challenges, user)
 	w.Header()["Www-Authenticate"] = challenges
@@ -98,8 +100,8 @@ func Unauthorized(w http.ResponseWriter, r *http.Request, challenges []string, u
 	fail(w, r, http.StatusUnauthorized, c)
 }
 
-// refusal says what is wrong with the credentials, by their kind: which rule refused them
-// is not a client's business.
+// refusal says what is wrong with the credentials, by their kind. It does not say which
+// rule refused them: that would help an attacker.
 func refusal(r *http.Request, challenges []string, user string) cause {
 	sent := ReadCredentials(r)
 	takesBearers := slices.ContainsFunc(challenges, func(c string) bool {
@@ -128,8 +130,8 @@ func cutLast(s, sep string) (before, after string, found bool) {
 	return s, "", false
 }
 
-// CannotTell answers a request whose sender cannot be told at present. It says when to
-// try again if the error knows, and nothing else of it.
+// CannotTell answers a request whose sender cannot be authenticated at present. Of the
+// error it tells only when to try again, if that is known.
 func CannotTell(w http.ResponseWriter, r *http.Request, err error) {
 	if e, ok := errors.AsType[*tokencache.NoAnswerError](err); ok && e.RetryAfter > 0 {
 		RetryAfter(w, e.RetryAfter)
@@ -153,29 +155,28 @@ func newErrorBody(status int, c cause) errorBody {
 	return body
 }
 
-// ErrorBody returns the body with which Fail answers, for a request that no handler is
-// called for.
+// ErrorBody returns the body of Fail's answer, for a request that reaches no handler.
 func ErrorBody(err *Error) []byte {
 	b, wrong := json.Marshal(newErrorBody(err.Status, cause{Type: err.Type, Reason: err.Reason}))
 	if wrong != nil {
-		panic(wrong) // of this module's own values: a mistake in the code
+		panic(wrong) // the values are this module's own: a mistake in the code
 	}
 	return b
 }
 
-// leaveBody sees to it that an answer does not wait for a body which nobody will
-// read: the server would read on to use the connection again.
+// leaveBody makes an answer not wait for a body that no handler reads: the server would
+// read it, to use the connection again.
 func leaveBody(w http.ResponseWriter, r *http.Request) {
 	if r.Body == nil || r.ContentLength == 0 {
 		return
 	}
-	if r.ProtoMajor == 1 { // later ones end the stream by themselves
+	if r.ProtoMajor == 1 { // later versions end the stream by themselves
 		w.Header().Set("Connection", "close")
 	}
-	http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTimeout)) // if the server can
+	http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTimeout)) // if the server supports it
 }
 
-// Reply answers with a body, as far as the request's filter_path lets it through.
+// Reply answers with the part of a body that the request's filter_path selects.
 func Reply(w http.ResponseWriter, r *http.Request, status int, body any) {
 	write(w, r, status, body, r.URL.Query().Get(filterPath))
 }
@@ -184,7 +185,7 @@ func Reply(w http.ResponseWriter, r *http.Request, status int, body any) {
 func write(w http.ResponseWriter, r *http.Request, status int, body any, filter string) {
 	b, err := json.Marshal(body)
 	if err != nil {
-		panic(err) // of this module's own values: a mistake in the code
+		panic(err) // the values are this module's own: a mistake in the code
 	}
 	b = apply(filter, b)
 	if on, err := flag(r.URL.Query(), "pretty"); on && err == nil {
@@ -200,12 +201,12 @@ func write(w http.ResponseWriter, r *http.Request, status int, body any, filter 
 func pretty(b json.RawMessage) []byte {
 	indented, err := json.MarshalIndent(b, "", "  ")
 	if err != nil {
-		panic(err) // of what was just marshalled
+		panic(err) // the value was just marshalled
 	}
 	return append(indented, '\n')
 }
 
-// echo repeats the id by which the client finds the answer to a request.
+// echo repeats the id by which the client matches the answer with its request.
 func echo(w http.ResponseWriter, r *http.Request) {
 	const header = "X-Opaque-Id"
 	if id := r.Header.Get(header); id != "" {
@@ -213,8 +214,8 @@ func echo(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// Plain returns an error's text without the names of this module's packages, which
-// stand in front.
+// Plain returns an error's text without the names of this module's packages at its
+// beginning.
 func Plain(err error) string {
 	text := err.Error()
 	for {

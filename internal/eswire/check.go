@@ -14,8 +14,7 @@ import (
 )
 
 // The query parameters that every route takes. The flags are booleans; human and
-// error_trace have nothing to act on here: there are no figures to write for humans,
-// and no stack traces.
+// error_trace change nothing here: there are no figures for humans, and no stack traces.
 const (
 	filterPath = "filter_path"
 	format     = "format"
@@ -28,8 +27,8 @@ const maxFilterPath = 4 << 10
 
 var flags = []string{"error_trace", "human", "pretty"}
 
-// Check returns what is wrong with a request that should have no body, and no query
-// parameters but these and those that every route takes. It returns nil if all is well.
+// Check returns what is wrong with a request, or nil. The request must have no body, and
+// no query parameters except these and those that every route takes.
 func Check(w http.ResponseWriter, r *http.Request, params ...string) *Error {
 	if err := CheckQuery(r, params...); err != nil {
 		return err
@@ -40,8 +39,7 @@ func Check(w http.ResponseWriter, r *http.Request, params ...string) *Error {
 	return checkNoBody(w, r)
 }
 
-// CheckQuery is Check without a look at the body and at what the client accepts,
-// for a route that is not of the wire.
+// CheckQuery is Check for the query alone, for a route that Elasticsearch does not have.
 func CheckQuery(r *http.Request, params ...string) *Error {
 	query, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil {
@@ -77,7 +75,7 @@ func unrecognized(path string, names []string) *Error {
 	if len(names) > 1 {
 		plural = "s"
 	}
-	const few = 10 // of many, as the reason must stay short
+	const few = 10 // so many are listed: the reason must stay short
 	shown := make([]string, min(len(names), few))
 	for i := range shown {
 		shown[i] = Bracket(names[i])
@@ -100,7 +98,7 @@ func flag(query url.Values, name string) (bool, *Error) {
 	}
 }
 
-// versions of the API that answers can be in.
+// versions are those of the API in which answers can be written.
 var versions = []string{"8", "9"}
 
 const (
@@ -110,11 +108,11 @@ const (
 	compatible = "compatible-with"
 )
 
-// otherFormats are those that Elasticsearch offers, and this package does not.
+// otherFormats are those that Elasticsearch offers but this package does not.
 var otherFormats = []string{"application/yaml", "application/cbor", "application/smile", vendor + "yaml", vendor + "cbor", vendor + "smile"}
 
-// checkAccept looks at a single media type. A list is a wish, in which json can
-// always be found.
+// checkAccept checks a single media type. A list is only a preference, and JSON always
+// satisfies it.
 func checkAccept(r *http.Request) *Error {
 	accept := strings.Join(r.Header.Values("Accept"), ",")
 	if accept == "" || strings.Contains(accept, ",") {
@@ -131,8 +129,8 @@ func checkAccept(r *http.Request) *Error {
 	return nil
 }
 
-// contentType returns the vendor's type if the client asks for it, in the
-// version of the API that it asks for, and plain JSON otherwise.
+// contentType returns the vendor's type, in the version of the API that the client asks
+// for, if it asks for that type, and plain JSON otherwise.
 func contentType(r *http.Request) string {
 	for accept := range strings.SplitSeq(strings.Join(r.Header.Values("Accept"), ","), ",") {
 		kind, params, err := mime.ParseMediaType(accept)
@@ -146,8 +144,8 @@ func contentType(r *http.Request) string {
 // bodyTimeout is how long a body without a length may take to turn out empty.
 const bodyTimeout = 5 * time.Second
 
-// checkNoBody looks at the length first: a client that announces a body may never
-// send it. Without a length there is no way but to read.
+// checkNoBody checks the length first: a client that announces a body may never send it.
+// Without a length it has to read.
 func checkNoBody(w http.ResponseWriter, r *http.Request) *Error {
 	if r.Body == nil || r.ContentLength == 0 {
 		return nil

@@ -26,7 +26,7 @@ const (
 
 const unusable = "unable to authenticate with provided credentials and anonymous access is not allowed for this request"
 
-// Credentials are what a request has sent to prove its sender, as far as it may be
+// Credentials describe how a request proves its sender, without anything that must not be
 // shown.
 type Credentials struct {
 	Kind Kind
@@ -35,8 +35,8 @@ type Credentials struct {
 	Name string
 }
 
-// Ambiguous returns the error for a request with several Authorization headers, or nil: a
-// proxy may have looked at another one than this server would.
+// Ambiguous returns an error for a request with several Authorization headers, or nil: a
+// proxy may have checked another one than this server would.
 func Ambiguous(r *http.Request) *Error {
 	if len(r.Header.Values("Authorization")) < 2 {
 		return nil
@@ -44,7 +44,7 @@ func Ambiguous(r *http.Request) *Error {
 	return Illegal("multiple values for single-valued header [Authorization]")
 }
 
-// ReadCredentials says what credentials a request has.
+// ReadCredentials returns the credentials of a request.
 func ReadCredentials(r *http.Request) Credentials {
 	header := r.Header.Get("Authorization")
 	scheme, _, _ := strings.Cut(header, " ")
@@ -84,7 +84,7 @@ func TokenName(text string) (string, bool) {
 	if end := strings.IndexFunc(text, func(c rune) bool { return !isBase64(c) }); end >= 0 {
 		text = text[:end]
 	}
-	if len(text)%4 == 1 { // six bits are no byte
+	if len(text)%4 == 1 { // six bits are not a byte
 		text = text[:len(text)-1]
 	}
 	plain, err := base64.RawStdEncoding.DecodeString(text)

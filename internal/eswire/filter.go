@@ -17,8 +17,8 @@ type filter struct {
 
 const anyDepth = "**"
 
-// apply returns the fields of a JSON object that the filter_path lets through. What
-// has lost all its fields goes too, except the object itself.
+// apply returns the fields of a JSON object that the filter_path lets through. An inner
+// object that has lost all its fields is removed too.
 func apply(filterPath string, body json.RawMessage) json.RawMessage {
 	include, exclude := filter{}, filter{exclude: true}
 	for path := range strings.SplitSeq(filterPath, ",") {
@@ -51,7 +51,7 @@ func (f *filter) add(path string) {
 	f.paths = append(f.paths, slices.CompactFunc(parts, func(a, b string) bool { return a == anyDepth && b == anyDepth }))
 }
 
-// splitPath cuts at the dots that no backslash precedes.
+// splitPath splits at the dots that have no backslash before them.
 func splitPath(path string) []string {
 	const escaped = "\x00" // which is in no name
 	parts := strings.Split(strings.ReplaceAll(path, `\.`, escaped), ".")
@@ -61,8 +61,8 @@ func splitPath(path string) []string {
 	return parts
 }
 
-// value returns what is left of a value that some path leads into, and reports
-// whether anything is.
+// value returns what is left of a value that some path leads into, and reports whether
+// anything is left.
 func (f filter) value(raw json.RawMessage) (json.RawMessage, bool) {
 	const empty = len("{}") // what was empty from the start has lost nothing
 	switch {
@@ -73,7 +73,7 @@ func (f filter) value(raw json.RawMessage) (json.RawMessage, bool) {
 	case raw[0] == '[':
 		return f.array(raw)
 	default:
-		return raw, f.exclude // paths lead on, and there is nothing more
+		return raw, f.exclude // the paths go deeper than the value
 	}
 }
 
@@ -93,7 +93,7 @@ func (f filter) object(raw json.RawMessage) (json.RawMessage, bool) {
 func (f filter) array(raw json.RawMessage) (json.RawMessage, bool) {
 	var out bytes.Buffer
 	dec := json.NewDecoder(bytes.NewReader(raw))
-	dec.Token() // of what was marshalled here: no step fails
+	dec.Token() // no step fails: the value was marshalled here
 	for dec.More() {
 		var value json.RawMessage
 		dec.Decode(&value)
@@ -105,7 +105,7 @@ func (f filter) array(raw json.RawMessage) (json.RawMessage, bool) {
 	return end(&out, ']')
 }
 
-// field returns what is left of a field's value, and reports whether anything is.
+// field returns what is left of a field's value, and reports whether anything is left.
 func (f filter) field(name string, value json.RawMessage) (json.RawMessage, bool) {
 	next := filter{exclude: f.exclude}
 	for _, path := range f.paths {
@@ -119,8 +119,7 @@ func (f filter) field(name string, value json.RawMessage) (json.RawMessage, bool
 	return next.value(value)
 }
 
-// follow adds what is left of a path after the name, and reports whether the path
-// ends there.
+// follow adds the rest of a path after the name, and reports whether the path ends there.
 func (f *filter) follow(path []string, name string) bool {
 	if path[0] == anyDepth {
 		if len(path) == 1 {
@@ -163,7 +162,7 @@ func glob(pattern, name string) bool {
 // fields calls f for each field of an object.
 func fields(raw json.RawMessage, f func(name string, key, value json.RawMessage)) {
 	dec := json.NewDecoder(bytes.NewReader(raw))
-	dec.Token() // of what was marshalled here: no step fails
+	dec.Token() // no step fails: the value was marshalled here
 	for dec.More() {
 		token, _ := dec.Token()
 		name, _ := token.(string)

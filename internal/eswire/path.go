@@ -21,7 +21,7 @@ func Segments(u *url.URL) []string {
 	return strings.Split(path, "/")
 }
 
-// spelling returns the path as the client has spelt it. EscapedPath would spell it anew
+// spelling returns the path as the client has spelt it. EscapedPath would encode it again
 // if it has a character that should have been encoded.
 func spelling(u *url.URL) string {
 	if u.RawPath != "" {
@@ -32,8 +32,8 @@ func spelling(u *url.URL) string {
 	return u.EscapedPath()
 }
 
-// A Pattern is the parts of a route's path. A part in braces, such as {name}, stands for
-// any; all others stand for themselves, as they are spelt.
+// A Pattern is the parts of a route's path. A part in braces, such as {name}, matches any
+// part; every other one matches only itself, as it is spelt.
 type Pattern []string
 
 // NewPattern returns the pattern of a path such as /a/{name}.
@@ -41,8 +41,8 @@ func NewPattern(path string) Pattern {
 	return Segments(&url.URL{RawPath: path, Path: path})
 }
 
-// Match reports whether the parts of a path, see [Segments], are those of the pattern,
-// and returns what stands for its parts in braces, decoded.
+// Match reports whether the parts of a path, see [Segments], match the pattern, and
+// returns those that match its parts in braces, decoded.
 func (p Pattern) Match(parts []string) (map[string]string, bool) {
 	if len(parts) != len(p) {
 		return nil, false
@@ -65,7 +65,7 @@ func (p Pattern) Match(parts []string) (map[string]string, bool) {
 	return values, true
 }
 
-// NotFound answers a request that no route is for.
+// NotFound answers a request for which there is no route.
 func NotFound(w http.ResponseWriter, r *http.Request) {
 	if r.Method == http.MethodOptions {
 		options(w, r)
@@ -74,8 +74,8 @@ func NotFound(w http.ResponseWriter, r *http.Request) {
 	Fail(w, r, &Error{http.StatusNotFound, ResourceNotFound, "no handler found for uri " + Bracket(r.URL.Path) + " and method " + Bracket(r.Method)})
 }
 
-// MethodNotAllowed answers a request whose path there is for these methods alone.
-// OPTIONS asks for them, and needs no credentials.
+// MethodNotAllowed answers a request for a path that takes only these methods. OPTIONS
+// asks for the methods, and needs no credentials.
 func MethodNotAllowed(w http.ResponseWriter, r *http.Request, allowed ...string) {
 	w.Header().Set("Allow", strings.Join(allowed, ","))
 	if r.Method == http.MethodOptions {

@@ -5,8 +5,8 @@ import (
 	"unicode/utf8"
 )
 
-// bearerStart is what every bearer of a service token begins with. A text that has it
-// may have the secret after it.
+// bearerStart begins every bearer of a service token. In a text that has it, a secret may
+// follow.
 const bearerStart = "AAEAA"
 
 const most = 256 // bytes of a request that a reason repeats
@@ -16,7 +16,7 @@ const most = 256 // bytes of a request that a reason repeats
 // every field.
 func Bracket(s string) string { return "[" + cut(Redact(s)) + "]" }
 
-// Redact returns s without what follows the beginning of a bearer.
+// Redact returns s, cut after the beginning of a bearer if there is one.
 func Redact(s string) string {
 	if before, _, ok := strings.Cut(s, bearerStart); ok {
 		return before + bearerStart + "..."
@@ -34,7 +34,7 @@ func cut(s string) string {
 // IsBearer reports whether a name begins as a bearer does.
 func IsBearer(name string) bool { return strings.HasPrefix(name, bearerStart) }
 
-// Shorten returns the beginning of a name that nobody knows: a person may have typed a
+// Shorten returns the beginning of an unknown user's name: a person may have typed a
 // password there. It is at most three characters, and at most a quarter of the name.
 func Shorten(name string) string {
 	name = strings.ToValidUTF8(name, "")

@@ -183,7 +183,7 @@ func verifyPBKDF2(rest, password string) bool {
 func derive(password string, salt []byte, iterations, length int) []byte {
 	key, err := pbkdf2.Key(sha512.New, password, salt, iterations, length)
 	if err != nil {
-		// Only for FIPS 140-only mode, in which short salts and keys are refused.
+		// Only in FIPS 140-only mode, which refuses short salts and keys.
 		panic(fmt.Sprintf("passhash: pbkdf2: %v", err))
 	}
 	return key
@@ -219,7 +219,7 @@ func verifySSHA256(rest, plain string) bool {
 	return subtle.ConstantTimeCompare(got[:], decode(rest[sshaSalt:])) == 1
 }
 
-// decode decodes base64 that Check has been through.
+// decode decodes base64 that Check has accepted.
 func decode(s string) []byte {
 	b, err := base64.StdEncoding.DecodeString(s)
 	if err != nil {

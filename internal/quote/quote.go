@@ -1,5 +1,4 @@
-// Package quote quotes input for messages, which a hostile input must not be able
-// to flood.
+// Package quote quotes input for messages, so that hostile input cannot flood them.
 package quote
 
 import "fmt"

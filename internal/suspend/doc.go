@@ -1,3 +1,3 @@
-// Package suspend tells how long the machine has slept, which the clock of
+// Package suspend tells how long the machine has been suspended, which the clock of
 // [time.Now] does not count.
 package suspend

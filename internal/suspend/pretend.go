@@ -5,12 +5,12 @@ import (
 	"time"
 )
 
-// pretended is what a test adds to what the system's clocks say.
+// pretended is what a test adds to the system's clocks.
 var pretended struct{ ahead, slept atomic.Int64 }
 
-// Pretend lets [Ahead] return this, and adds to what [Slept] returns. It is for tests,
-// which cannot set the system's clocks or let the machine sleep, and it is for the whole
-// process.
+// Pretend makes [Ahead] return ahead, and adds slept to the result of [Slept]. It is for
+// tests, which cannot set the system's clocks or suspend the machine, and affects the
+// whole process.
 func Pretend(ahead, slept time.Duration) {
 	pretended.ahead.Store(int64(ahead))
 	pretended.slept.Store(int64(slept))

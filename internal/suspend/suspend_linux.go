@@ -8,11 +8,11 @@ import (
 
 // The numbers of clock_gettime(2).
 const (
-	monotonic = 1 // what time.Now reads: it stands still while the machine is suspended
-	boottime  = 7 // it does not
+	monotonic = 1 // as time.Now reads it: it stands still while the machine is suspended
+	boottime  = 7 // it runs on meanwhile
 )
 
-// slept is Slept by the system's clocks.
+// slept returns the difference of the system's two clocks.
 func slept() time.Duration {
 	boot, ok := read(boottime)
 	now, ok2 := read(monotonic)
@@ -22,8 +22,8 @@ func slept() time.Duration {
 	return boot - now
 }
 
-// read reads one of the system's clocks. It uses unsafe to hand the system call a
-// pointer, as package syscall has no function for it.
+// read reads one of the system's clocks. It uses unsafe to give the system call a
+// pointer, since package syscall has no function for it.
 func read(id uintptr) (time.Duration, bool) {
 	var ts syscall.Timespec
 	_, _, errno := syscall.RawSyscall(syscall.SYS_CLOCK_GETTIME, id, uintptr(unsafe.Pointer(&ts)), 0)

@@ -4,5 +4,5 @@ package suspend
 
 import "time"
 
-// slept returns 0: it cannot tell on this system.
+// slept returns 0: this system does not tell.
 func slept() time.Duration { return 0 }
