@@ -1,6 +1,6 @@
-// Command embedded is a server that had a mux and a table of tokens before, with
-// svctoken put before its handlers: middleware, metrics for Prometheus, a log, and
-// its own table as the source. See docs/embedding.md.
+// Command embedded is a server with a mux and a table of tokens of its own, to which
+// svctoken was added: middleware, metrics for Prometheus, a log, and its table as the
+// source. See docs/embedding.md.
 //
 //	go run -C examples/embedded .
 package main
@@ -22,7 +22,7 @@ import (
 	"github.com/svctoken/svctoken/tokencache/tokenlog"
 )
 
-// A table is the tokens that the host had before, with their roles.
+// A table is the host's own table of tokens, with their roles.
 type table struct {
 	mu     sync.Mutex // guards rows
 	rows   map[tokencache.TokenID]row
@@ -60,7 +60,7 @@ func (t *table) set(ctx context.Context, id tokencache.TokenID, r *row) error {
 	return nil
 }
 
-// newServer is the host: what was there, with the group before it.
+// newServer returns the host's handler, with the group before it.
 func newServer(source tokencache.Source[string]) (http.Handler, *tokencache.Group, evict.Evictor, error) {
 	metrics, logs := tokenprom.New(tokenprom.Config{}), tokenlog.New(tokenlog.Config{})
 	group := tokencache.NewGroup(tokencache.GroupConfig{Observer: func(ctx context.Context, ev tokencache.Event) { metrics.Observe(ctx, ev); logs.Observe(ctx, ev) }})

@@ -119,7 +119,7 @@ func (d *demo) create(ctx context.Context) ([]tokencache.Token, error) {
 	return append(tokens, token), err
 }
 
-// authenticate authenticates each token, and prints who confirms it.
+// authenticate authenticates each token, and prints which cache confirms it.
 func (d *demo) authenticate(ctx context.Context, tokens []tokencache.Token) {
 	for _, token := range tokens {
 		start := time.Now()

@@ -7,13 +7,13 @@ import (
 	"github.com/svctoken/svctoken/tokencache"
 )
 
-// An attack is what the attackers do while the good callers call.
+// An attack says what the attackers do while the good callers call.
 type attack struct {
 	name       string
 	send       func(ctx context.Context, w *world, n int) // one request, the n-th of all; nil: nobody attacks
-	hang       bool                                       // reads of the account that hangs do so
+	hang       bool                                       // reads of one account hang
 	outage     bool                                       // the index is down, so that first uses have no answer
-	flapping   bool                                       // it is down every other tenth of a second
+	flapping   bool                                       // the index is down every other tenth of a second
 	everything bool                                       // all attacks at once
 	clears     bool                                       // good callers use tokens that are cleared again and again, not fresh ones
 }

@@ -13,7 +13,7 @@ import (
 	"github.com/svctoken/svctoken/tokencache"
 )
 
-// A result is what the good callers met during one attack.
+// A result says how the good callers fared during one attack.
 type result struct {
 	attack     attack
 	rate       float64 // requests of the attackers, a second
@@ -24,7 +24,7 @@ type result struct {
 	wrong      int64
 	megabytes  uint64
 	goroutines int
-	left       int // loads, a second after the attack and the hashes that it had begun
+	left       int // loads that were left a second after the attack and the hashes that it had begun
 }
 
 const header = "| attack | sent/s | cached tokens: p50, p99, p99.9 | first uses: p50, p99, p99.9 | hashes of one account before it: p99, most | failed | wrong | MB | goroutines | left 1 s after |\n" +
@@ -39,10 +39,10 @@ func (r result) String() string {
 		waited, r.failed, r.failed+len(r.first), r.wrong, r.megabytes, r.goroutines, r.left)
 }
 
-// ok reports whether what is promised was kept: no wrong verdict, an answer for every
-// good token unless its source is down, at most one hash of each attacked account
-// before its own, and nothing left. Where attackers' hashes of all prices run at once, the
-// cheap ones may be more: they run beside the expensive ones, and nobody waits for them.
+// ok reports whether the promises were kept: no wrong verdict, an answer for every good
+// token unless its source is down, at most one hash of each attacked account before its
+// own, and nothing left. In an attack with hashes of all prices, more cheap ones may come
+// first: they run beside the expensive ones, and nobody waits for them.
 func (r result) ok() bool {
 	mayFail := r.attack.outage || r.attack.flapping
 	turns := len(r.waited) == 0 || r.attack.everything || quantile(r.waited, 1) <= 1
@@ -62,7 +62,7 @@ func quantile[T int | time.Duration](values []T, q float64) T {
 	return values[int(q*float64(len(values)-1))]
 }
 
-// endure has the attackers attack and the good callers call for a while.
+// endure runs the attackers and the good callers for a while.
 func (w *world) endure(ctx context.Context, a attack, d time.Duration, attackers int) result {
 	if a.clears {
 		for i := range regulars {
@@ -128,8 +128,8 @@ func (w *world) useCached(ctx context.Context, r *result) {
 	})
 }
 
-// useFresh sends good tokens for the first time, ten a second. While the index is down
-// nothing may be said of them.
+// useFresh sends good tokens for the first time, ten a second. While the index is down,
+// they must get an error.
 func (w *world) useFresh(ctx context.Context, r *result) {
 	each(ctx, 100*time.Millisecond, func(int) {
 		i := int(w.fresh.Add(1))
@@ -163,7 +163,7 @@ func (w *world) measure(ctx context.Context, r *result, id tokencache.TokenID) {
 	case err != nil:
 		r.failed++
 	case r.attack.outage:
-		w.tally.wrong.Add(1) // nobody can know it
+		w.tally.wrong.Add(1) // no source could answer, so any verdict is wrong
 	default:
 		r.first = append(r.first, took)
 		if waited, ok := w.waited.Load(id); ok {

@@ -46,9 +46,9 @@ func (r *rotation) rotate(ctx context.Context) {
 	})
 }
 
-// use sends one of the last secrets. One whose revocation had returned before it was
-// sent must not be confirmed, and one whose revocation had not begun when the answer
-// was there must not be refused, if it had been made before it was sent.
+// use sends one of the last secrets. A secret whose revocation had returned before it was
+// sent must not be confirmed. A secret that had been made before it was sent, and whose
+// revocation had not begun when the answer came, must not be refused.
 func (r *rotation) use(ctx context.Context, w *world) {
 	each(ctx, 5*time.Millisecond, func(int) {
 		ended, made := r.ended.Load(), r.made.Load()

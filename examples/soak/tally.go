@@ -8,7 +8,7 @@ import (
 	"github.com/svctoken/svctoken/tokencache"
 )
 
-// A tally counts what authentications ended with, as their callers see it.
+// A tally counts the outcomes of authentications, as their callers see them.
 type tally struct {
 	confirmed, refused, overloaded, gaveUp, noAnswer atomic.Uint64
 	wrong                                            atomic.Int64
@@ -18,7 +18,7 @@ func (t *tally) all() uint64 {
 	return t.confirmed.Load() + t.refused.Load() + t.overloaded.Load() + t.gaveUp.Load() + t.noAnswer.Load()
 }
 
-// stats is what the group must have counted.
+// stats returns what the group must have counted.
 func (t *tally) stats() tokencache.GroupStats {
 	return tokencache.GroupStats{
 		Confirmed: t.confirmed.Load(), Refused: t.refused.Load(),
@@ -46,14 +46,14 @@ func gaveUp(err error) bool {
 	return ok && noAnswer.Reason == tokencache.ReasonGaveUp
 }
 
-// Expectations of a token that is sent. That there is no answer is never wrong.
+// What to expect of a token that is sent. An error is never wrong.
 const (
 	good     = iota // it must not be refused
 	bad             // it must not be confirmed
 	changing        // the caller knows
 )
 
-// authenticate sends a token, and counts and checks what comes back.
+// authenticate sends a token, and counts and checks the answer.
 func (w *world) authenticate(ctx context.Context, id tokencache.TokenID, secret tokencache.Secret, want int) error {
 	token, err := tokencache.NewToken(id, secret)
 	if err != nil {

@@ -6,18 +6,18 @@ import (
 	"github.com/svctoken/svctoken/tokencache"
 )
 
-// Turns counts the hashes of attacked accounts that got their turn while a good token
+// A turns counts the hashes of attacked accounts that got their turn while a good token
 // waited for its own.
 //
 // Only the group knows when a load gets a turn, or begins to wait for one: here it is
 // seen when a hash begins, and when a read has ended. On a busy machine hundreds of
-// milliseconds may lie between, in which others hash. So a moment counts as clear if
+// milliseconds may pass in between, in which others hash. So a moment counts as clear if
 // all loads of the group that read or hash are in a source's code, as the group's
-// counters say: no load is on its way from its read to its place in the queue, and
-// none has a turn that it has not begun to use. A hash is counted if it begins at
-// a clear moment, after another clear moment since the read: then it got its turn
-// after the token had begun to wait, and the token has none yet. Some are missed;
-// none is counted that does not count.
+// counters say: no load is on its way from its read to its place in the queue, and none
+// has a turn that it has not begun to use. A hash is counted if it begins at a clear
+// moment, after another clear moment since the read: then it got its turn after the token
+// had begun to wait, and the token has none yet. So some are missed, but none is counted
+// wrongly.
 type turns struct {
 	group *tokencache.Group
 
@@ -27,10 +27,10 @@ type turns struct {
 	last   [1 << 12]moment // of n, the last
 }
 
-// A moment is one at which a read, or a hash, began.
+// A moment is when a read, or a hash, began.
 type moment struct {
 	clear  bool
-	hashes tokencache.Account // the zero Account: it was a read, or not an attacked account's
+	hashes tokencache.Account // the zero Account: a read, or the hash of an account that is not attacked
 }
 
 func attacked(a tokencache.Account) bool { return a.Namespace == victim.Namespace || a == regular }
@@ -58,8 +58,8 @@ func (t *turns) end() int {
 }
 
 // clearLocked reports whether all loads that read or hash are in a source's code. The
-// hashes are counted last: a load that goes on from its read meanwhile is counted
-// twice, and not missed.
+// hashes are counted last: a load that continues after its read meanwhile is counted
+// twice, but not missed.
 func (t *turns) clearLocked() bool {
 	loads, strays := t.countLocked()
 	loads += t.group.Stats().Hashing
@@ -75,8 +75,8 @@ func (t *turns) countLocked() (loads, strays int) {
 	return loads, strays
 }
 
-// waited returns how many hashes of one attacked account, the most, got their turns
-// while a load waited for its own, between its read and this moment.
+// waited returns the highest number of hashes of one attacked account that got their
+// turns while a load waited for its own, between its read and this moment.
 func (t *turns) waited(read, own int) (most int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

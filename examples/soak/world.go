@@ -22,7 +22,7 @@ import (
 	"github.com/svctoken/svctoken/tokencache/tokenhash"
 )
 
-// A world is a group of two caches with good tokens and with victims.
+// A world is a group of two caches, with good tokens and attacked accounts.
 type world struct {
 	group      *tokencache.Group
 	indexCache *tokencache.Cache[indexsource.Document]
@@ -93,7 +93,7 @@ func newWorld(bcryptCost int) (*world, error) {
 	for i := range regulars {
 		put(w.index, regular.TokenID(fmt.Sprintf("r-%d", i)), w.hash)
 	}
-	hashes, err := dearHashes(bcryptCost)
+	hashes, err := expensiveHashes(bcryptCost)
 	errs = append(errs, err)
 	for i := range expensiveAccounts * 10 {
 		put(w.index, expensive(i).TokenID(fmt.Sprintf("t-%d", i/expensiveAccounts)), hashes[i%expensiveAccounts%2])
@@ -110,8 +110,8 @@ func newWorld(bcryptCost int) (*world, error) {
 	return w, w.warm()
 }
 
-// dearHashes makes hashes that no secret here matches, of both kinds.
-func dearHashes(bcryptCost int) (hashes [2]tokenhash.Hash, err error) {
+// expensiveHashes makes hashes of both kinds that no secret here matches.
+func expensiveHashes(bcryptCost int) (hashes [2]tokenhash.Hash, err error) {
 	bc, err := bcrypt.GenerateFromPassword([]byte(rand.Text()), bcryptCost)
 	if err != nil {
 		return hashes, err
@@ -131,7 +131,7 @@ func dearHashes(bcryptCost int) (hashes [2]tokenhash.Hash, err error) {
 	return hashes, nil
 }
 
-// warm has the cached tokens remembered, which takes a hash each.
+// warm puts the cached tokens into the caches, which takes a hash each.
 func (w *world) warm() error {
 	var warming errgroup.Group
 	warming.SetLimit(runtime.GOMAXPROCS(0))
@@ -166,8 +166,8 @@ func (w *world) close(ctx context.Context) error {
 	return w.group.Wait(ctx)
 }
 
-// drain waits until nothing runs or waits, for a second at most after the last hash,
-// which nobody can stop, and returns how much is left.
+// drain waits until nothing runs or waits, and returns how much is left. It waits a
+// second at most after the last hash, which cannot be stopped.
 func (w *world) drain() (left int) {
 	const patience = time.Second
 	deadline, most := time.Now().Add(patience), time.Now().Add(time.Minute)
@@ -187,7 +187,7 @@ func (w *world) drain() (left int) {
 	}
 }
 
-// A counted source notes when reads and hashes begin, and what came before those of
+// A counted source records when reads and hashes begin, and how many came before those of
 // good tokens.
 type counted struct {
 	*indexsource.Source
@@ -213,14 +213,14 @@ func (c counted) Lookup(ctx context.Context, id tokencache.TokenID) (tokencache.
 	return a, err
 }
 
-// A flaky is an index whose reads of one account's tokens can hang, every tenth
-// whatever its context says, and all of whose reads can fail.
+// A flaky is an index whose reads can fail, and whose reads of one account's tokens can
+// hang; every tenth of these ignores its context.
 type flaky struct {
 	indexsource.Memory
 	fail atomic.Bool
 
 	mu   sync.Mutex
-	hang chan struct{} // closed when reads do not hang any more; nil: they do not
+	hang chan struct{} // closed when reads no longer hang; nil: they do not hang
 }
 
 func newFlaky() *flaky { return new(flaky) }

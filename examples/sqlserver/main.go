@@ -60,7 +60,7 @@ func run(ctx context.Context, o server.Options, name string, cfg sqlindex.Config
 	return server.Run(ctx, o, index{store})
 }
 
-// An index is what the server needs of one.
+// An index is a store as the server needs it.
 type index struct{ *dsn.Store }
 
 var _ server.Index = index{}

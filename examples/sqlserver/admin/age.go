@@ -10,7 +10,7 @@ import (
 // An age is a duration on a command line, which may be in days: 90d.
 type age time.Duration
 
-// String returns the age, in days if it is so many.
+// String returns the age, in days if it is a whole number of them.
 func (a *age) String() string {
 	d := time.Duration(*a)
 	if d != 0 && d%(24*time.Hour) == 0 {
@@ -37,7 +37,7 @@ func (a *age) Set(text string) error {
 	return nil
 }
 
-// expiry returns the time that the flag -expires says; the zero Time: never.
+// expiry returns the time of the flag -expires; the zero Time: never.
 func expiry(text string, now time.Time) (time.Time, error) {
 	if text == "" || text == "never" {
 		return time.Time{}, nil

@@ -46,16 +46,16 @@ const (
 	anyOrNone // a token, an account or nothing
 )
 
-// String returns how the help shows it.
+// String returns the argument as the help shows it.
 func (a argument) String() string {
 	return [...]string{"", "NAMESPACE/SERVICE/TOKEN", "NAMESPACE/SERVICE", "[NAMESPACE/SERVICE]", "[NAMESPACE/SERVICE[/TOKEN]]"}[a]
 }
 
-// A verb is a command's name, with what it takes.
+// A verb is a command's name, with the argument and the flags that it takes.
 type verb struct {
 	name  string
 	takes argument
-	flags []string // beside those of all: store, by and timeout
+	flags []string // besides store, by and timeout, which all commands have
 	help  string
 }
 
@@ -75,7 +75,7 @@ var verbs = []verb{
 	{"migrations", noArgument, nil, "print the statements that migrate runs"},
 }
 
-// parse reads a command line, whose flags may stand anywhere.
+// parse parses a command line, which may have flags anywhere.
 func parse(args []string) (*command, error) {
 	c := &command{}
 	flags := c.flagSet()
@@ -174,10 +174,11 @@ func (c *command) checkFlags() (err error) {
 	return nil
 }
 
-// isBearer reports whether a text begins as every bearer does, and no name.
+// isBearer reports whether a text begins as every bearer does, and as no name may.
 func isBearer(text string) bool { return strings.HasPrefix(text, "AAEAA") }
 
-// checkFile checks what a file can do. It says of a token its id and its hash, no more.
+// checkFile refuses what a file cannot do: a file has only the id and the hash of a
+// token.
 func (c *command) checkFile() error {
 	switch {
 	case !slices.Contains([]string{"create", "rotate", "delete", "list", "whois"}, c.name):

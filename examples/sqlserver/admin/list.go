@@ -12,7 +12,7 @@ import (
 	"github.com/svctoken/svctoken/tokencache"
 )
 
-// A token is a document, with when it was last used.
+// A token is a document and the time of its last use.
 type token struct {
 	indexsource.Document
 	used time.Time // zero: never
@@ -27,7 +27,7 @@ func (t token) unusedFor(d time.Duration) bool {
 	return time.Since(last) >= d
 }
 
-// state says in a word whether the token is accepted.
+// state returns one word that says whether the token is accepted.
 func (t token) state() string {
 	switch {
 	case !t.Enabled:
@@ -79,8 +79,8 @@ func (c *command) list(ctx context.Context, index sqlStore) error {
 	return c.eachUnused(ctx, index, c.printToken)
 }
 
-// eachUnused does something with each token that nobody has used for the time of -unused,
-// and then says if uses may not have been kept for so long.
+// eachUnused calls do with each token that nobody has used for the time of -unused, and
+// then prints a warning if uses may not have been kept for so long.
 func (c *command) eachUnused(ctx context.Context, index sqlStore, do func(token) error) error {
 	never, kept := 0, false
 	for t, err := range index.tokens(ctx, c.account) {
@@ -117,7 +117,7 @@ func (c *command) printToken(t token) error {
 }
 
 func (c *command) listFile(file fileStore) error {
-	for _, text := range file.warnings() { // which the list lacks
+	for _, text := range file.warnings() { // lines that the list lacks
 		fmt.Fprintf(c.stderr, "admin: %s\n", text)
 	}
 	for _, id := range file.List() {
@@ -145,7 +145,7 @@ func (c *command) history(ctx context.Context, index sqlStore) error {
 	return nil
 }
 
-// A line is what -json prints on one.
+// A line is an object that -json prints on one line.
 type line map[string]any
 
 // print prints a line: with -json the object, else the columns, with tabs.

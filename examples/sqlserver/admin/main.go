@@ -47,7 +47,7 @@ const (
 // errUsage is wrapped by the errors of a wrong command line.
 var errUsage = errors.New("")
 
-// bearers are what no message repeats, wherever somebody has pasted one.
+// bearers matches bearers, which no message repeats, wherever somebody has pasted one.
 var bearers = regexp.MustCompile(`AAEAA[\w+/=-]*`)
 
 // run returns the exit status.

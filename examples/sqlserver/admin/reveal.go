@@ -11,8 +11,8 @@ import (
 	"github.com/svctoken/svctoken/tokencache"
 )
 
-// reveal makes a token, and shows its bearer once. The place to show it is made first: a
-// secret that cannot be shown would be lost.
+// reveal makes a token, and shows its bearer once. It first opens the file to show it in:
+// a secret that cannot be shown would be lost.
 func (c *command) reveal(create func() (tokencache.Token, error)) error {
 	if c.out == "" {
 		if !isTerminal(c.stdout) {
@@ -41,7 +41,7 @@ func (c *command) reveal(create func() (tokencache.Token, error)) error {
 	return errors.Join(err, writeErr)
 }
 
-// shown is the bearer, with -json in an object.
+// shown returns the bearer, in an object with -json.
 func (c *command) shown(token tokencache.Token) string {
 	if !c.json {
 		return token.RevealBearer()
@@ -53,5 +53,6 @@ func (c *command) shown(token tokencache.Token) string {
 	return string(b)
 }
 
-// isTerminal reports whether somebody reads what is written: /dev/null is a device, too.
+// isTerminal reports whether the file is a terminal. That it is a device is not enough:
+// so is /dev/null.
 func isTerminal(file *os.File) bool { return term.IsTerminal(int(file.Fd())) }

@@ -59,7 +59,7 @@ func (c *command) do(ctx context.Context, s store) error {
 	}
 }
 
-// doFile does what a file can do.
+// doFile runs the commands that a file supports.
 func (c *command) doFile(ctx context.Context, file fileStore) error {
 	switch c.name {
 	case "create":
@@ -98,7 +98,8 @@ func (c *command) revoke(ctx context.Context, index sqlStore) error {
 	return nil
 }
 
-// disableUnused disables what is enabled and was not used for long.
+// disableUnused disables tokens that are enabled and have not been used for the time of
+// -unused.
 func (c *command) disableUnused(ctx context.Context, index sqlStore) error {
 	return c.eachUnused(ctx, index, func(t token) error {
 		if !t.Enabled {

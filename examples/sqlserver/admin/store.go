@@ -16,9 +16,9 @@ import (
 // A store is where tokens are administered.
 type store interface{ Close() }
 
-// openStore opens the store of that name. An SQL index must be there, with its tables,
-// unless it is opened for migrate, and a file for what reads its tokens: the path may be
-// mistyped, and a file that is missing has none.
+// openStore opens the store of that name. An SQL index must have its tables, except for
+// migrate. A file must exist for a command that reads its tokens: a mistyped path would
+// look like a file without tokens.
 func openStore(ctx context.Context, name, verb string) (store, error) {
 	if path, ok := strings.CutPrefix(name, "file:"); ok {
 		if _, err := os.Stat(path); err != nil && verb != "create" {
@@ -44,7 +44,7 @@ func openStore(ctx context.Context, name, verb string) (store, error) {
 	}
 	err = s.Poll(ctx)
 	if err == nil {
-		err = s.Status().Err // of a schema that is not up to date
+		err = s.Status().Err // the schema is not up to date
 	}
 	if err != nil {
 		s.Close()
@@ -75,10 +75,10 @@ func printMigrations(w io.Writer, name string) error {
 // A sqlStore is an SQL index.
 type sqlStore struct{ *dsn.Store }
 
-// A fileStore is a service_tokens file, which says of a token its id and its hash.
+// A fileStore is a service_tokens file, which has the id and the hash of each token.
 type fileStore struct{ *filesource.File }
 
-// warnings returns what the file says that is not in force.
+// warnings returns the lines of the file that are not in force.
 func (s fileStore) warnings() (lines []string) {
 	st := s.Status()
 	for _, w := range st.Warnings {

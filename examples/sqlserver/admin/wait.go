@@ -18,7 +18,7 @@ import (
 const again = 200 * time.Millisecond
 
 // await waits until each server that -wait names has applied the store's last change, and
-// says for each when it has.
+// prints a line for each when it has.
 func (c *command) await(ctx context.Context, s store) error {
 	index, ok := s.(sqlStore)
 	if !ok {

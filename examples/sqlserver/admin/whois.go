@@ -13,11 +13,11 @@ import (
 	"github.com/svctoken/svctoken/tokencache"
 )
 
-// A leaked is what can be read of a bearer, or of its beginning.
+// A leaked is the readable part of a bearer, or of its beginning.
 type leaked struct {
 	name  string           // of the token, or its beginning
-	whole bool             // the name is whole
-	token tokencache.Token // of a whole bearer
+	whole bool             // whether name is complete
+	token tokencache.Token // if the bearer is complete
 }
 
 // readLeaked reads standard input: a command line would keep it in the shell's history.
@@ -44,7 +44,7 @@ func readLeaked(r io.Reader) (leaked, error) {
 	return leaked{name: name, whole: whole}, nil
 }
 
-// matches reports whether it may be a token of this name.
+// matches reports whether the bearer may be a token of this name.
 func (l leaked) matches(id tokencache.TokenID) bool {
 	if l.whole {
 		return id.String() == l.name
@@ -52,7 +52,7 @@ func (l leaked) matches(id tokencache.TokenID) bool {
 	return strings.HasPrefix(id.String(), l.name)
 }
 
-// secret says what is known of the secret.
+// secret returns, in words, whether the secret matches.
 func (l leaked) secret(verify func(tokencache.Secret) bool) string {
 	switch {
 	case l.token.ID() == (tokencache.TokenID{}):
@@ -64,8 +64,8 @@ func (l leaked) secret(verify func(tokencache.Secret) bool) string {
 	}
 }
 
-// secretOf is secret for a document. Of the secret before the last rotation it says until
-// when that is good.
+// secretOf is secret for a document. If the secret is the one before the last rotation,
+// it says until when that is good.
 func (l leaked) secretOf(doc indexsource.Document) string {
 	switch text := l.secret(doc.Hash.Verify); {
 	case text == "not whole", text == "matches", !doc.Previous.Verify(l.token.Secret()):
@@ -127,7 +127,7 @@ func (c *command) whoisFile(ctx context.Context, file fileStore) error {
 	return l.unlessFound(found)
 }
 
-// account returns the account, if the beginning has it whole, or the zero Account.
+// account returns the account if it is complete in the text, or the zero Account.
 func (l leaked) account() tokencache.Account {
 	parts := strings.SplitN(l.name, "/", 3)
 	if len(parts) < 3 {

@@ -71,7 +71,7 @@ func openSQLite(path string) (*Store, error) {
 	if file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600); err == nil {
 		file.Close()
 	}
-	// WAL lets readers go on while somebody writes; FULL keeps a revocation through a
+	// WAL lets readers continue while somebody writes; FULL keeps a revocation through a
 	// loss of power.
 	db, err := sql.Open("sqlite3", "file:"+(&url.URL{Path: path}).EscapedPath()+"?_pragma=busy_timeout(5000)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)")
 	return &Store{Name: "SQLite " + path, db: db}, err
@@ -83,11 +83,12 @@ func openPostgres(name string) (*Store, error) {
 		return nil, errors.New("the URL of PostgreSQL cannot be read; it must be postgres://USER@HOST/DATABASE") // it may have a password
 	}
 	db := stdlib.OpenDB(*cfg)
-	db.SetMaxIdleConns(8) // a new one for each statement takes longer than the statement
+	db.SetMaxIdleConns(8) // opening a connection takes longer than a statement
 	return &Store{Name: fmt.Sprintf("PostgreSQL %s/%s", cfg.Host, cfg.Database), db: db, postgres: cfg}, nil
 }
 
-// Listen makes PostgreSQL notify of changes at once. SQLite is asked often enough.
+// Listen makes PostgreSQL notify of changes at once. It does nothing for SQLite, where
+// polls are enough.
 func (s *Store) Listen(cfg pglisten.Config) {
 	if s.postgres != nil && s.listener == nil {
 		s.listener = pglisten.Listen(s.postgres, s.Notified, cfg)
