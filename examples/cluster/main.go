@@ -1,21 +1,21 @@
-// Command cluster shows that an eviction which has returned holds on every server of a
-// fleet, whatever breaks meanwhile.
+// Command cluster shows that an eviction holds on every server of a fleet once it has
+// returned, whatever breaks meanwhile.
 //
 //	go run -C examples/cluster .
 //
-// It starts three NATS servers and three auth servers, those of examples/authserver
-// with their index and their evictions in a log that NATS keeps. It creates tokens on
-// one, authenticates on all, evicts and revokes; ends the NATS server that leads, cuts
-// an auth server off, heals it, lets one die, and cuts two off one way each: what one
-// sends is lost, and the other hears nothing. It prints what each auth server
-// answered and when, and exits with 0 if none confirmed anything that a revocation or
-// an eviction which had returned had revoked. That takes about a minute.
+// It starts three NATS servers and three auth servers, those of examples/authserver with
+// their index and their evictions in a log that NATS keeps. It creates tokens on one,
+// authenticates on all, evicts and revokes; ends the NATS server that leads, cuts an auth
+// server off, heals it, lets one die, and cuts two off one way each: what one sends is
+// lost, and the other hears nothing. It prints what each auth server answered and when.
+// It exits with 0 if no request was confirmed that was sent after the revocation or the
+// eviction of its token had returned. That takes about a minute.
 //
 //	go run -C examples/cluster . -serve
 //
-// leaves the servers up, for curl and for the page. To make a fleet by hand, start an
-// auth server each on terminals of their own, with NATS servers of your own, or those
-// that -serve has printed:
+// leaves the servers up, for curl and for the page. To make a fleet by hand, start auth
+// servers on terminals of their own, with NATS servers of yours, or with those that
+// -serve has printed:
 //
 //	go run -C examples/cluster . -join nats://127.0.0.1:4222 -listen 127.0.0.1:9201 -name node1
 //
@@ -46,7 +46,7 @@ func main() {
 	})
 }
 
-// A config is what the flags of this program set.
+// A config has the values of this program's flags.
 type config struct {
 	join    string
 	serve   bool
@@ -55,7 +55,7 @@ type config struct {
 	lease   time.Duration
 	nats    natsConfig
 
-	at func(scene string, s *show) // called during the scenes, by tests; nil: it is not
+	at func(scene string, s *show) // called during the scenes; set by tests
 }
 
 func (c *config) register(flags *flag.FlagSet) {

@@ -16,7 +16,7 @@ import (
 	"github.com/svctoken/svctoken/fleet/fleetnats"
 )
 
-// A natsConfig is how to reach NATS, and which log of it.
+// A natsConfig says how to reach NATS, and which log to use there.
 type natsConfig struct {
 	creds, ca, cert, key string
 	log                  fleetnats.Config
@@ -50,8 +50,8 @@ func (c natsConfig) options() ([]nats.Option, error) {
 	return opts, nil
 }
 
-// reconnecting are the options with which a connection never gives up, and notices
-// within seconds that it leads nowhere.
+// reconnecting returns options for a connection that never gives up, and that notices
+// within seconds that it is dead.
 func reconnecting() []nats.Option {
 	return []nats.Option{
 		nats.MaxReconnects(-1), nats.ReconnectWait(100 * time.Millisecond), nats.ReconnectJitter(100*time.Millisecond, 100*time.Millisecond),
@@ -59,7 +59,7 @@ func reconnecting() []nats.Option {
 	}
 }
 
-// runNode is one auth server in a log that exists, or that it makes.
+// runNode runs one auth server with a log, which it creates if it is missing.
 func (c *config) runNode(ctx context.Context, o server.Options) error {
 	urls, err := fromFile(c.join)
 	if err != nil {
@@ -89,8 +89,8 @@ func openLog(ctx context.Context, nc *nats.Conn, cfg fleetnats.Config) (*fleetna
 	return fleetnats.Open(ctx, nc, cfg)
 }
 
-// fromFile returns a text, or, if it is @ and a path, what the file holds: a URL may
-// hold a password, and other users of the machine can read a process's arguments.
+// fromFile returns the text, or the content of a file if the text is @ and its path: a
+// URL may hold a password, and other users of the machine can read a process's arguments.
 func fromFile(text string) (string, error) {
 	path, ok := strings.CutPrefix(text, "@")
 	if !ok {

@@ -60,7 +60,8 @@ func newStage(c *config, o server.Options, told func(string, fleet.Event)) (*sta
 
 func (st *stage) name(i int) string { return fmt.Sprintf("%s%d", st.o.Name, i+1) }
 
-// listen returns the address at which a node listens: one port after the other, if any is given.
+// listen returns the address at which a node listens. If a port is given, the nodes take
+// it and the next ones.
 func (st *stage) listen(i int) (string, error) {
 	if st.urls[i] != "" { // the address that it had before it died
 		return hostOf(st.urls[i]), nil
@@ -75,7 +76,7 @@ func (st *stage) listen(i int) (string, error) {
 	return net.JoinHostPort(host, port), nil
 }
 
-// start starts an auth server, which prefers the NATS server of its number.
+// start starts an auth server, which prefers the NATS server with its number.
 func (st *stage) start(i int) (err error) {
 	n := &node{ended: make(chan error, 1)}
 	n.proxy, err = natstest.NewProxy(func() []string {
@@ -102,7 +103,7 @@ func (st *stage) start(i int) (err error) {
 	}
 	o := st.o
 	if o.Name = st.name(i); i > 0 {
-		o.MaxWait = st.c.lease / 4 // so that the show has answers that do not wait for a lease
+		o.MaxWait = st.c.lease / 4 // so that some answers come before a lease has passed
 	}
 	if o.Listen, err = st.listen(i); err != nil {
 		return err
@@ -127,7 +128,7 @@ func (st *stage) start(i int) (err error) {
 	}
 }
 
-// close stops the auth server, and what connects it.
+// close stops the auth server and its connections.
 func (n *node) close() (err error) {
 	if n.stop != nil {
 		n.stop()
@@ -143,15 +144,15 @@ func (n *node) close() (err error) {
 // cut cuts a node off from NATS: nothing that it sends arrives, and nothing reaches it.
 func (st *stage) cut(i int) { st.nodes[i].proxy.Cut(true, true) }
 
-// cutSending cuts what a node sends, and cutHearing what it is sent.
+// cutSending cuts the direction from a node, and cutHearing the one to it.
 func (st *stage) cutSending(i int) { st.nodes[i].proxy.Cut(true, false) }
 func (st *stage) cutHearing(i int) { st.nodes[i].proxy.Cut(false, true) }
 
 func (st *stage) heal(i int) { st.nodes[i].proxy.Heal() }
 
-// kill ends an auth server that cannot take leave of the others any more, and
-// returns at once: a server may need seconds to end, more than is left of its lease.
-// The function that it returns waits for the end.
+// kill ends an auth server so that it cannot tell the others, and returns at once: a
+// server may need seconds to end, more than is left of its lease. The function that it
+// returns waits for the end.
 func (st *stage) kill(i int) (wait func() error) {
 	st.cut(i)
 	ended := make(chan error, 1)
@@ -161,7 +162,7 @@ func (st *stage) kill(i int) (wait func() error) {
 	return func() error { return <-ended }
 }
 
-// leader returns which NATS server leads the log, waiting for one.
+// leader waits until a NATS server leads the log, and returns its number.
 func (st *stage) leader(ctx context.Context) (int, error) {
 	for {
 		if i := st.nats.StreamLeader("KV_" + st.c.nats.log.Bucket); i >= 0 {

@@ -6,15 +6,15 @@ import (
 	"time"
 )
 
-// A violation is an answer that confirmed what a revocation had revoked which had
-// returned before the request was sent.
+// A violation is an answer that confirmed a token although its revocation had returned
+// before the request was sent.
 type violation struct {
 	answer
 	revocation
 	node string // that answered
 }
 
-// violations holds every answer against every revocation.
+// violations compares every answer with every revocation.
 func (s *show) violations() []violation {
 	var list []violation
 	for _, r := range s.revoked {
@@ -27,9 +27,10 @@ func (s *show) violations() []violation {
 	return list
 }
 
-// violations returns those of one probe. After a deletion nothing may be confirmed.
-// After an eviction a verdict must come from a later reading than the eviction; an
-// answer from memory does, if an answer since the call came from a reading.
+// violations returns the violations among one probe's answers. After a deletion nothing
+// may be confirmed. After an eviction a verdict must come from a later read of the
+// source; an answer from memory does, if an earlier answer since the call came from a
+// read.
 func (r revocation) violations(p *probe) (list []violation) {
 	for _, a := range p.all() {
 		if a.status != 200 {
@@ -45,7 +46,7 @@ func (r revocation) violations(p *probe) (list []violation) {
 	return list
 }
 
-// lastConfirmed returns which node confirmed a token last, and when it was asked.
+// lastConfirmed returns the node that confirmed a token last, and when it was asked.
 func (s *show) lastConfirmed(token string) (node string, at time.Time) {
 	for i := range servers {
 		if name := s.stage.name(i); s.lastConfirmedBy(name, token).After(at) {
@@ -55,7 +56,8 @@ func (s *show) lastConfirmed(token string) (node string, at time.Time) {
 	return node, at
 }
 
-// lastConfirmedBy returns when a node was asked that confirmed a token last, or zero.
+// lastConfirmedBy returns when the node's last request was sent that confirmed a token,
+// or zero.
 func (s *show) lastConfirmedBy(node, token string) (at time.Time) {
 	for _, p := range s.probes {
 		for _, a := range p.all() {
@@ -67,13 +69,14 @@ func (s *show) lastConfirmedBy(node, token string) (at time.Time) {
 	return at
 }
 
-// bound is what the protocol states: a lease, and 0.2 % for the drift of clocks, from
-// when the log has taken a change.
+// bound returns the protocol's bound: a lease, and 0.2 % for the drift of clocks, from
+// the moment when the log has taken a change.
 func (s *show) bound() time.Duration {
 	return s.c.lease + s.c.lease/500 + s.c.lease/100000
 }
 
-// summary prints what was revoked, and what held. Complete: the show came to its end.
+// summary prints the revocations, and whether they held. Complete says whether all scenes
+// were played.
 func (s *show) summary(complete bool) {
 	var b strings.Builder
 	var longest time.Duration
@@ -115,7 +118,7 @@ func (s *show) summary(complete bool) {
 	s.title("What was revoked\n" + strings.TrimSuffix(b.String(), "\n"))
 }
 
-// invite prints how to go on by hand.
+// invite prints how to continue by hand.
 func (s *show) invite() {
 	var b strings.Builder
 	fmt.Fprintf(&b, "The servers stay up until they are interrupted. The operator is %s\n", s.operator)

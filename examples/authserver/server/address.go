@@ -39,12 +39,12 @@ func (p proxies) contain(addr netip.Addr) bool {
 	return false
 }
 
-// client returns the address that a request came from. If a proxy sent it that is
-// trusted, that is the last address in X-Forwarded-For which is not such a proxy's:
-// what stands before it may be invented.
+// client returns the address that a request came from. If a trusted proxy sent it, that
+// is the last address in X-Forwarded-For that is not a trusted proxy's: the client may
+// have invented those before it.
 //
-// Of an IPv6 address it returns the network of 64 bits, since one client has all of
-// that network's addresses.
+// For an IPv6 address it returns the network of 64 bits, since one client has all of that
+// network's addresses.
 func (p proxies) client(r *http.Request) string {
 	peer, err := netip.ParseAddrPort(r.RemoteAddr)
 	if err != nil {

@@ -29,7 +29,7 @@ type authority struct {
 const authorityFile = "ca-key.pem"
 
 // openAuthority returns an authority. One that stays is read from the folder, or written
-// there, so that clients can go on to trust its fingerprint; the key of any other is
+// there, so that clients can keep trusting its fingerprint. The key of any other is
 // forgotten, so that it signs nothing else.
 func openAuthority(dir string, stays bool) (authority, error) {
 	if !stays {
@@ -46,7 +46,8 @@ func openAuthority(dir string, stays bool) (authority, error) {
 	if ca, err = newAuthority(time.Now().AddDate(10, 0, 0)); err != nil {
 		return authority{}, err
 	}
-	// Another server may be at it too: what is first in place is the authority of both.
+	// Another server may do the same now: the file that is first in place is the
+	// authority of both.
 	if err := ca.save(path); err != nil && !errors.Is(err, fs.ErrExist) {
 		return authority{}, err
 	}
@@ -87,8 +88,8 @@ func readAuthority(path string) (authority, error) {
 	return authority{pair.Leaf, key}, nil
 }
 
-// save writes the authority to a file that is there as a whole, or not at all. The error
-// wraps fs.ErrExist if there is one already.
+// save writes the authority to a file, as a whole or not at all. The error wraps
+// fs.ErrExist if the file exists already.
 func (ca authority) save(path string) error {
 	key, err := x509.MarshalPKCS8PrivateKey(ca.key)
 	if err != nil {

@@ -11,7 +11,7 @@ import (
 	"github.com/svctoken/svctoken/tokencache"
 )
 
-// A caller is who sent a request: an operator, or a service account.
+// A caller is the sender of a request: an operator, or a service account.
 type caller struct {
 	evict.User
 	verdict *tokencache.Verdict[any] // of a service account; nil: an operator
@@ -23,17 +23,17 @@ func (c caller) may(privileges ...string) bool {
 	return len(privileges) == 0 || slices.ContainsFunc(privileges, func(p string) bool { return slices.Contains(c.Privileges, p) })
 }
 
-// identify says who sent the request, or false if the credentials are missing or wrong.
-// The error means that nobody can tell at present. For a service account this is what the
-// library is for; what is not a service token may be another kind of credentials.
+// identify returns the sender of the request, or false if the credentials are missing or
+// wrong. An error means that there is no answer at present. The library judges service
+// tokens; everything else may be another kind of credentials.
 //
-// A user who was refused keeps the name by which answers may call it.
+// A refused user keeps the name that answers may show.
 func (s *server) identify(r *http.Request) (caller, bool, error) {
 	if login, ok := r.Context().Value(loginKey{}).(basicLogin); ok {
 		return s.identifyUser(r, login)
 	}
 	if eswire.ReadCredentials(r).Kind == eswire.NoCredentials {
-		return caller{}, false, nil // a browser's first request is no authentication
+		return caller{}, false, nil // a browser's first request is not an authentication
 	}
 	verdict, err := s.group.Authenticate(r.Context(), r.Header.Get("Authorization"))
 	switch {
@@ -54,7 +54,8 @@ func (s *server) identifyUser(r *http.Request, login basicLogin) (caller, bool, 
 		s.failedLogin(r)
 		return caller{User: evict.User{Name: s.shownName(eswire.ReadCredentials(r))}}, false, nil
 	}
-	// A user with all privileges may act as another. Everybody else is refused: see denied.
+	// A user with all privileges may act as another user. Everybody else is refused: see
+	// denied.
 	if name, asked := eswire.RunAs(r); asked && slices.Contains(login.user.Privileges, "all") {
 		if as, ok := s.users.named(name); ok {
 			return caller{User: as}, true, nil
@@ -69,9 +70,8 @@ func (s *server) authenticateUser(r *http.Request) (evict.User, bool, error) {
 	return c.User, ok, err
 }
 
-// authenticated lets those requests through whose sender is known, and otherwise
-// answers them. It says which cache knew a service account, and whether from
-// memory.
+// authenticated lets a request through if its sender is known, and otherwise answers it.
+// Headers of the answer say which cache knew a service account, and whether from memory.
 func (s *server) authenticated(w http.ResponseWriter, r *http.Request) (caller, bool) {
 	c, ok, err := s.identify(r)
 	switch {

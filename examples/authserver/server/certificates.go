@@ -12,16 +12,16 @@ import (
 	"time"
 )
 
-// certificates are the pair of files that a certificate and its key are read from. They
-// are read again when they change. A pair that is bad changes nothing: while the one file
-// has been renewed and the other has not, the server goes on with what it had.
+// certificates are the two files of a certificate and its key. They are read again when
+// they change. A bad pair changes nothing: while only one of the files has been renewed,
+// the server keeps the old certificate.
 type certificates struct {
 	cert, key string // paths
 	logger    *slog.Logger
 	current   atomic.Pointer[tls.Certificate]
 
 	mu   sync.Mutex // guards the field below
-	seen string     // what the files were like when they were last read
+	seen string     // stamp of the files when they were last read
 }
 
 // load reads the files.
@@ -37,7 +37,7 @@ func (c *certificates) load() error {
 	return nil
 }
 
-// stamp returns what differs after a change.
+// stamp returns a text that changes with the files.
 func (c *certificates) stamp() string {
 	var stamp strings.Builder
 	for _, path := range []string{c.cert, c.key} {
@@ -66,8 +66,8 @@ func (c *certificates) renew(always bool) {
 	c.logger.Info("certificate read", "expires", c.current.Load().Leaf.NotAfter)
 }
 
-// watch renews until the context is done. What comes on hup makes it read the files
-// without a look at whether they have changed.
+// watch renews until the context is done. A signal on hup makes it read the files even if
+// they have not changed.
 func (c *certificates) watch(ctx context.Context, hup <-chan os.Signal) {
 	ticker := time.NewTicker(certificatesEvery)
 	defer ticker.Stop()

@@ -13,10 +13,10 @@ import (
 	"github.com/svctoken/svctoken/tokencache"
 )
 
-// words are what the metrics call the changes.
+// words are the metrics' names of the changes.
 var words = map[string]string{"created": "create", "deleted": "delete", "evicted": "evict"}
 
-// changed notes that somebody has created or deleted a token.
+// changed logs and counts the creation or deletion of a token.
 func (s *server) changed(ctx context.Context, user, verb string, id tokencache.TokenID) {
 	what := eswire.Redact(id.String()) // an old token's name may be a bearer that somebody has pasted
 	s.metrics.ObserveChange(words[verb], nil)
@@ -24,8 +24,8 @@ func (s *server) changed(ctx context.Context, user, verb string, id tokencache.T
 	s.journal.add(deed{User: user, Verb: verb, What: what})
 }
 
-// changeFailed notes a change that somebody has asked for, and that is not known to be in
-// force on every node. It may be in force here.
+// changeFailed logs and counts a change that somebody has asked for, and that is not
+// known to be in force on every node. It may be in force here.
 func (s *server) changeFailed(ctx context.Context, user, verb, what string, err error) {
 	s.metrics.ObserveChange(words[verb], err)
 	message := "a change has failed"
@@ -35,12 +35,12 @@ func (s *server) changeFailed(ctx context.Context, user, verb, what string, err 
 	s.logger.WarnContext(ctx, message, "user", user, "change", verb, "what", eswire.Redact(what), "error", err)
 }
 
-// evict evicts for the context's user, and notes what became of it. An error is plain: the
-// log has all of it.
+// evict evicts for the context's user, and records the outcome. Its error is for clients:
+// the log has the full one.
 func (s *server) evict(ctx context.Context, sel tokencache.Selector) (number int, report evict.Report, err error) {
 	user, _ := evict.UserFrom(ctx)
 	report, err = s.evictor.EvictSelector(indexsource.WithActor(ctx, user.Name), sel)
-	report.Selector = sel // if it failed, the evictor may not say
+	report.Selector = sel // after a failure the evictor may leave it out
 	number = s.journal.add(deed{User: user.Name, Verb: "evicted", What: sel.String(), Report: &report})
 	s.logEviction(ctx, user.Name, report)
 	if err != nil {
@@ -74,7 +74,7 @@ func (s *server) logEviction(ctx context.Context, user string, report evict.Repo
 	s.logger.InfoContext(ctx, "evicted", attrs...)
 }
 
-// An audited is the server's evictor, which notes who has asked for an eviction.
+// An audited is the server's evictor. It records the user who has asked for an eviction.
 type audited struct{ s *server }
 
 func (a audited) Evict(ctx context.Context, namespace, service, names string) (evict.Report, error) {
@@ -94,8 +94,8 @@ var errHere = errors.New("the eviction is in force on this server; it is not kno
 
 var errUnavailable = errors.New("the index cannot be read or changed at present")
 
-// plainError returns what clients are told of an error. What an engine says of itself is
-// for the log.
+// plainError returns the part of an error that clients see. An engine's own words are for
+// the log.
 func plainError(err error) error {
 	if e, ok := unconfirmedError(err); ok {
 		return errors.New(strings.TrimSuffix(eswire.Plain(err), ": "+e.Err.Error()))
@@ -106,7 +106,7 @@ func plainError(err error) error {
 	return errUnavailable
 }
 
-// failed answers a request that the index cannot do at present.
+// failed answers a request that the index cannot carry out at present.
 func failed(w http.ResponseWriter, r *http.Request, err error) {
 	eswire.Fail(w, r, &eswire.Error{Status: http.StatusServiceUnavailable, Type: eswire.Unspecified, Reason: plainError(err).Error()})
 }

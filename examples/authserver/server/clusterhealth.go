@@ -10,8 +10,8 @@ import (
 	"github.com/svctoken/svctoken/internal/eswire"
 )
 
-// healthParams are those that clients of the cluster's health send. Those that say what
-// else to wait for have nothing to wait for here.
+// healthParams are the parameters that clients of the cluster's health send. Most of
+// those that ask to wait have no effect here.
 var healthParams = []string{
 	"expand_wildcards", "level", "local", "master_timeout", "timeout", "wait_for_active_shards", "wait_for_events", "wait_for_nodes",
 	"wait_for_no_initializing_shards", "wait_for_no_relocating_shards", "wait_for_status",
@@ -20,7 +20,7 @@ var healthParams = []string{
 // healths are the values of the status, from bad to good.
 var healths = []string{"red", "yellow", "green"}
 
-// checkHealth checks the parameters that mean something here.
+// checkHealth checks the parameters that have an effect here.
 func checkHealth(_ http.ResponseWriter, r *http.Request) *eswire.Error {
 	query := r.URL.Query()
 	if want := query.Get("wait_for_status"); want != "" && !slices.Contains(healths, want) {
@@ -79,7 +79,8 @@ func (s *server) awaitHealth(ctx context.Context, want string) (status string, o
 	}
 }
 
-// status returns how the index and the node stand.
+// status returns the health of the index: red if it cannot be asked, or if the node has
+// no lease.
 func (s *server) status(ctx context.Context) string {
 	view := s.fleetView()
 	switch state := s.indexState(); {

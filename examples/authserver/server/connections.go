@@ -25,8 +25,8 @@ const (
 	memoryForConnection = 32 << 10 // connections may use half of the process's memory
 )
 
-// connectionsOfMemory returns how many connections there may be at once, by the memory
-// that the process may use: as its control group or GOMEMLIMIT says.
+// connectionsOfMemory returns how many connections may be open at once with the memory
+// that the process may use, by its control group or GOMEMLIMIT.
 func connectionsOfMemory() int {
 	limit := debug.SetMemoryLimit(-1)
 	for _, path := range []string{"/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"} {
@@ -42,7 +42,8 @@ func connectionsOfMemory() int {
 	return int(max(16, min(mostConnections, limit/2/memoryForConnection)))
 }
 
-// A boundListener accepts so many connections at once. It says when it turns one away.
+// A boundListener limits how many connections are open at once. It logs when it turns one
+// away.
 type boundListener struct {
 	net.Listener
 	tls    *tls.Config // nil: without
@@ -53,8 +54,8 @@ type boundListener struct {
 	lines lineLimit
 }
 
-// Accept returns the next connection, with TLS if there is any. The handshake is done
-// when it is first read from.
+// Accept returns the next connection, with TLS if that is configured. The first read does
+// the handshake.
 func (l *boundListener) Accept() (net.Conn, error) {
 	for {
 		c, err := l.Listener.Accept()
@@ -85,8 +86,8 @@ func (l *boundListener) turnAway(c net.Conn) {
 	c.Close()
 }
 
-// A conn is a connection that counts, and on which even what net/http refuses by itself
-// has the form of all answers.
+// A conn is a connection that the limit counts. On it, even refusals by net/http have the
+// form of all other answers.
 type conn struct {
 	net.Conn
 	release func()
@@ -97,8 +98,8 @@ func (c *conn) Close() error {
 	return c.Conn.Close()
 }
 
-// CloseWrite is what net/http looks for: it lets a client read an answer to a request that
-// was not read to its end.
+// CloseWrite exists because net/http looks for it: it lets a client read the answer to a
+// request that was not read to its end.
 func (c *conn) CloseWrite() error {
 	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
 		return half.CloseWrite()
@@ -120,11 +121,12 @@ func looksLikeHTTP(header [5]byte) bool {
 	return slices.Contains([]string{"GET /", "HEAD ", "POST ", "PUT /", "OPTIO", "DELET", "PATCH"}, string(header[:]))
 }
 
-// refusedHeader is what net/http writes after the status line of its own refusals, with
-// all of an answer in one call. An answer of a handler has a date.
+// refusedHeader is what net/http writes after the status line of its own refusals, each
+// in one call of Write. A handler's answer has a date, and so another header.
 const refusedHeader = "\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n"
 
-// Write writes b, or in place of a refusal of net/http an answer as clients expect it.
+// Write writes b. If b is a refusal by net/http, it writes an answer in the usual form
+// instead.
 func (c *conn) Write(b []byte) (int, error) {
 	const status = "HTTP/1.1 "
 	line, text, ok := bytes.Cut(b, []byte(refusedHeader))
@@ -141,8 +143,7 @@ func (c *conn) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// rawError returns an answer with an error, for a connection on which no handler is
-// called.
+// rawError returns an answer with an error, for a connection that reaches no handler.
 func rawError(status int, reason, header string) []byte {
 	body := eswire.ErrorBody(&eswire.Error{Status: status, Type: eswire.IllegalArgument, Reason: eswire.Redact(reason)})
 	return append([]byte("HTTP/1.1 "+strconv.Itoa(status)+" "+http.StatusText(status)+"\r\nX-Elastic-Product: Elasticsearch\r\nContent-Type: application/json\r\n"+

@@ -8,6 +8,7 @@
 //	})
 //
 // To read it from the top: flags.go and run.go put the library's parts together,
-// routes.go has the routes and server.go what they do, caller.go which callers may use
-// them, index.go what is asked of an index, page.go and journal.go the page.
+// routes.go has the routes and server.go what they do, caller.go says which callers may
+// use them, index.go what the server needs of an index, and page.go and journal.go make
+// the page.
 package server

@@ -9,12 +9,12 @@ import (
 	"github.com/svctoken/svctoken/tokencache"
 )
 
-// figures are one counter of all caches: a row of the page's table.
+// A figures is one counter of all caches: a row of the page's table.
 type figures struct {
-	Label  string // the name in tokencache.Stats, if it is from there
+	Label  string // the name in tokencache.Stats, for a field of that
 	Note   string
 	Values []string
-	Bad    bool // whether any of them calls for a look
+	Bad    bool // whether any of them needs attention
 }
 
 // notes say what the counters of tokencache.Stats and GroupStats count.
@@ -48,7 +48,7 @@ var notes = map[string]string{
 	"Waiting":          "loads that wait for their turn",
 }
 
-// labels are what operators call a counter whose name in the library is no plain word.
+// labels are the operators' words for counters with other names in the library.
 var labels = map[string]string{
 	"NotServiceTokens": "Other credentials", "NoAnswer": "No answer", "GaveUp": "Gave up", "Abandoned": "Left running", "Absent": "Known absent", "Mismatches": "Wrong secrets",
 }
@@ -98,7 +98,7 @@ func ratios(all []tokencache.Stats) figures {
 	return row
 }
 
-// causes divides the evicted entries.
+// causes returns the rows of evicted entries by cause.
 func causes(names []string, all []tokencache.Stats, asked map[string]int) []figures {
 	operator, source := figures{Label: "– asked for"}, figures{Label: "– as the source had changed"}
 	for i, name := range names {

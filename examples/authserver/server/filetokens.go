@@ -13,8 +13,8 @@ import (
 )
 
 // credentials lists the tokens of an account: those of the index, which all nodes share,
-// and those of each node's file. That is how operators check that all nodes have the same
-// file.
+// and those of each node's file. Operators can see from it whether all nodes have the
+// same file.
 func (s *server) credentials(w http.ResponseWriter, r *http.Request, _ caller) {
 	account := tokenID(r).Account
 	docs, err := s.index.List(r.Context(), account)
@@ -60,14 +60,14 @@ func failedNode(id string, err error) object {
 	}
 }
 
-// A nodeFile is what the file of one node holds of an account.
+// A nodeFile has the tokens of an account in the file of one node.
 type nodeFile struct {
 	id, node string
 	names    []string
 	err      error // why it is not known
 }
 
-// filesTimeout is how long a node may take to say what its file holds.
+// filesTimeout is how long a node may take to list its file.
 const filesTimeout = 5 * time.Second
 
 // allFiles asks all nodes of the fleet, or this one if it is alone.
@@ -88,11 +88,11 @@ func (s *server) allFiles(ctx context.Context, account tokencache.Account) []nod
 	return files
 }
 
-// fileQuestion comes before an account. The answer is a list of names in JSON.
+// fileQuestion is followed by an account. The answer is a list of names in JSON.
 const fileQuestion = "file tokens 1: "
 
-// answer answers the questions of other nodes. It has nothing to say to one of a later
-// version.
+// answer answers the questions of other nodes. The answer is empty if the question is of
+// a later version.
 func (s *server) answer(question string) string {
 	text, ok := strings.CutPrefix(question, fileQuestion)
 	if !ok {
@@ -101,7 +101,7 @@ func (s *server) answer(question string) string {
 	namespace, service, _ := strings.Cut(text, "/")
 	b, err := json.Marshal(s.fileNames(tokencache.Account{Namespace: namespace, Service: service}))
 	if err != nil {
-		panic(err) // of strings: a mistake in the code
+		panic(err) // strings always encode: a mistake in the code
 	}
 	return string(b)
 }

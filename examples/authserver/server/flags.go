@@ -24,7 +24,7 @@ type Options struct {
 	Poll, TTL       time.Duration // zero: never, and not at all
 	Admin           string        // USER:PASSWORD, or @ and the path of a file that holds it; empty: as the environment says, else random, printed
 	Reader          string        // likewise; empty: as the environment says, else none
-	Accounts        string        // that exist, comma-separated
+	Accounts        string        // known accounts, comma-separated
 	TLSCert, TLSKey string        // PEM files; both or none
 	SelfSigned      bool          // TLS with a certificate made at the start
 	Version         string        // of Elasticsearch, as GET / names it; empty: 9.5.2
@@ -34,7 +34,7 @@ type Options struct {
 	MetricsListen   string        // address for /metrics; empty: none
 	MaxHashing      int           // password hashes at once; zero: as tokencache.GroupConfig says
 	MaxConnections  int           // at once; zero: by the memory that there is, at most 16384
-	ShutdownDelay   time.Duration // how long the health says that the server ends before it does, if it is asked for
+	ShutdownDelay   time.Duration // how long the health reports the end of the server before it ends, if somebody asks for the health
 
 	HealthWithoutIndex bool // whether the server is ready although its index cannot be asked
 
@@ -43,7 +43,7 @@ type Options struct {
 
 	// No flag sets these.
 	MaxWait time.Duration    // how long a request waits for other nodes; zero: 30 s
-	Out     io.Writer        // for what the server says of itself; nil: standard output
+	Out     io.Writer        // for the server's messages at the start; nil: standard output
 	Log     io.Writer        // nil: standard error
 	Ready   func(url string) // called once the server listens; nil: it is not
 	hup     <-chan os.Signal // on which the server reads its files again; nil: never
@@ -52,7 +52,7 @@ type Options struct {
 // defaultVersion is that of the API which the server was last compared with.
 const defaultVersion = "9.5.2"
 
-// The variables that are read if a flag is not set.
+// The environment variables that are read if a flag is not set.
 const (
 	adminVariable  = "AUTHSERVER_ADMIN"
 	readerVariable = "AUTHSERVER_READER"
@@ -109,8 +109,8 @@ func Main(program string, o *Options, run func(context.Context) error) {
 	}
 }
 
-// notNegative checks the flags that are durations and counts. The library takes a
-// negative one for "off" or "without a limit", which a flag says otherwise.
+// notNegative refuses negative durations and counts. To the library they mean "off" or
+// "without a limit"; flags have other words for that.
 func notNegative(flags *flag.FlagSet) (err error) {
 	flags.VisitAll(func(f *flag.Flag) {
 		getter, ok := f.Value.(flag.Getter)
@@ -136,8 +136,8 @@ func (o Options) Operator() (string, error) {
 	return text, nil
 }
 
-// users returns the operators, and the credentials of the first if they were made up
-// here.
+// users returns the operators, and the credentials of the first one if they were
+// generated here.
 func (o Options) users() (u users, generated string, err error) {
 	admin, err := o.Operator()
 	if err != nil {
@@ -173,7 +173,7 @@ func parseAccounts(list string) ([]tokencache.Account, error) {
 	return accounts, nil
 }
 
-// orNever maps the zero of a flag to what the library calls never.
+// orNever maps a flag's zero to the library's value for never.
 func orNever(d time.Duration) time.Duration {
 	if d == 0 {
 		return -1

@@ -13,7 +13,7 @@ import (
 	"github.com/svctoken/svctoken/fleet/fleetlog"
 )
 
-// A Fleet is what a server shares with others: a log, which has the index.
+// A Fleet is the log that a server shares with others. The log has the index.
 type Fleet struct {
 	Log    fleetlog.Log
 	Kind   string       // what the log is, such as "NATS JetStream", for the operators' page
@@ -61,7 +61,7 @@ func (x fleetIndex) Describe(context.Context) Description {
 	return d
 }
 
-// A fleetView is how the fleet stands, as this node sees it.
+// A fleetView is the fleet's condition, as this node sees it.
 type fleetView struct {
 	fleet.Status
 	Now     time.Time
@@ -79,7 +79,7 @@ func (s *server) fleetView() *fleetView {
 // Answers reports whether the node has a lease at present.
 func (v *fleetView) Answers() bool { return v.Serving && v.Now.Before(v.Until) }
 
-// Left returns how long it is until a time, or zero.
+// Left returns the duration until a time, or zero.
 func (v *fleetView) Left(until time.Time) time.Duration {
 	return max(0, until.Sub(v.Now)).Round(100 * time.Millisecond)
 }
@@ -89,7 +89,7 @@ func (v *fleetView) Ago(since time.Time) time.Duration {
 	return max(0, v.Now.Sub(since)).Round(100 * time.Millisecond)
 }
 
-// object returns the view as the statistics have it.
+// object returns the view in the form of the statistics.
 func (v *fleetView) object() object {
 	members := []object{}
 	for _, m := range v.Members {
@@ -119,8 +119,8 @@ func unconfirmed(report *evict.Report) []evict.Node {
 	return list
 }
 
-// everywhere says on which other nodes an eviction is in force, and on which it may
-// not be.
+// everywhere says, in words, on which other nodes an eviction is in force, and on which
+// it may not be.
 func everywhere(report *evict.Report) string {
 	var in, out []string
 	for _, node := range report.Nodes {
@@ -146,8 +146,8 @@ func everywhere(report *evict.Report) string {
 	return text
 }
 
-// reached reports whether an eviction has reached the nodes that its report names,
-// though not all of them may have confirmed it.
+// reached reports whether an eviction was sent to the nodes in its report; not all of
+// them may have confirmed it.
 func reached(report evict.Report, err error) bool {
 	return err == nil || len(unconfirmed(&report)) > 0
 }

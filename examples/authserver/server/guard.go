@@ -8,7 +8,7 @@ import (
 	"github.com/hashicorp/golang-lru/v2/simplelru"
 )
 
-// How many wrong passwords may be tried. A pair is a user's name and an address:
+// How many wrong passwords may be tried. A pair is a user's name and an address, so that
 // nobody can lock a user out from another address. The bound for an address covers all
 // names that are tried from there.
 var (
@@ -18,8 +18,8 @@ var (
 
 const mostGuarded = 10_000 // pairs, and addresses, that are remembered
 
-// An allowance is how many attempts may follow each other, and how long it takes until
-// another one may.
+// An allowance is how many attempts may be made at once, and how long it takes until
+// another one is allowed.
 type allowance struct {
 	burst int
 	every time.Duration
@@ -47,8 +47,7 @@ type bucket struct {
 	at   time.Time
 }
 
-// take takes an attempt for the name and the address, or returns how long it is until
-// there is one.
+// take uses an attempt for the name and the address, or returns how long to wait for one.
 func (g *guard) take(name, from string) (wait time.Duration) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -63,14 +62,14 @@ func (g *guard) take(name, from string) (wait time.Duration) {
 	return wait
 }
 
-// succeeded gives back the attempt that a right password has taken, and those before it
+// succeeded gives back the attempt that a right password has used, and the earlier ones
 // of the same pair.
 func (g *guard) succeeded(name, from string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.makeLocked()
 	g.pairs.Remove(newPair(name, from))
-	get(g.addresses, from).left++ // wait sees to it that there are not too many
+	get(g.addresses, from).left++ // wait keeps this within the limit
 }
 
 func (g *guard) makeLocked() {
@@ -89,8 +88,8 @@ func get[K comparable](lru *simplelru.LRU[K, *bucket], key K) *bucket {
 	return b
 }
 
-// wait adds the attempts that have come since the last call, and returns how long it is
-// until there is one. A new bucket is full.
+// wait adds the attempts that have become available since the last call, and returns how
+// long to wait for the next one. A new bucket is full.
 func (a allowance) wait(b *bucket, now time.Time) time.Duration {
 	if b.at.IsZero() {
 		b.left = float64(a.burst)

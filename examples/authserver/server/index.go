@@ -9,10 +9,10 @@ import (
 	"github.com/svctoken/svctoken/tokencache"
 )
 
-// An Index is an index that tokens are read from, and administered in. All methods
-// must be safe for concurrent use by multiple goroutines. A method that changes
-// something returns when the change is visible to Get, and the sources that watch
-// have been told of it.
+// An Index is an index that tokens are read from, and administered in. All methods must
+// be safe for concurrent use by multiple goroutines. A method that changes something
+// returns once the change is visible to Get, and the watching sources have been told of
+// it.
 type Index interface {
 	indexsource.Index
 
@@ -32,14 +32,14 @@ type Index interface {
 	Describe(ctx context.Context) Description
 }
 
-// A Description says which index there is. Its health is not in it: the server
-// shows what the index told its source by StateChanged.
+// A Description describes an index, except for its health: the server shows what the
+// index has told its source by StateChanged.
 type Description struct {
 	Kind     string // such as "in memory" or "SQLite"
 	Revision string // of the last change that the index has seen; empty: it counts none
 	Err      error  // why it cannot be read at present, or nil
 
-	Polled time.Time // every change before is in force here; zero: not known
+	Polled time.Time // every change before this time is in force here; zero: unknown
 }
 
 // InMemory returns a new index in memory, whose state is green.

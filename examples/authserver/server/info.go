@@ -13,7 +13,7 @@ import (
 	"github.com/svctoken/svctoken/internal/eswire"
 )
 
-// info tells clients what this is. They throw if a field is missing.
+// info answers the first question of a client, which fails if a field is missing.
 func (s *server) info(w http.ResponseWriter, r *http.Request) {
 	oldestWire, oldestIndex, lucene := compatibility(s.version)
 	hash, date := build()
@@ -27,8 +27,8 @@ func (s *server) info(w http.ResponseWriter, r *http.Request) {
 	})
 }
 
-// build returns which commit of svctoken this program was built from, and when: of the
-// commit if that is known, or else of the program.
+// build returns the commit of svctoken from which this program was built, and the
+// commit's date if that is known, or else the program's.
 var build = sync.OnceValues(func() (hash, date string) {
 	if info, ok := debug.ReadBuildInfo(); ok {
 		for _, setting := range info.Settings {
@@ -48,8 +48,8 @@ var build = sync.OnceValues(func() (hash, date string) {
 	return cmp.Or(hash, strings.Repeat("0", 40)), cmp.Or(date, "1970-01-01T00:00:00Z")
 })
 
-// compatibility returns the oldest versions with which a version of Elasticsearch says to
-// be compatible, and its Lucene.
+// compatibility returns the oldest versions with which a version of Elasticsearch claims
+// to be compatible, and its version of Lucene.
 func compatibility(version string) (oldestWire, oldestIndex, lucene string) {
 	switch {
 	case atLeast(version, 9, 3):

@@ -14,8 +14,8 @@ import (
 	"github.com/svctoken/svctoken/internal/eswire"
 )
 
-// A journal remembers the last things that callers did, and the last failed logins,
-// and counts what went in all evictions. The zero journal is empty.
+// A journal remembers the callers' last deeds and the last failed logins, and counts the
+// entries that all evictions have removed. The zero journal is empty.
 type journal struct {
 	mu      sync.Mutex                      // guards the fields below
 	number  int                             // of the last deed
@@ -34,7 +34,7 @@ type deed struct {
 	Report *evict.Report // of an eviction
 }
 
-// A login is a number of failed ones with one name, or one kind of credentials, from one
+// A login counts the failed logins with one name, or one kind of credentials, from one
 // address.
 type login struct {
 	Time  time.Time // of the last
@@ -42,7 +42,7 @@ type login struct {
 	loginID
 }
 
-// A loginID is what failed logins are counted by.
+// A loginID is the key under which failed logins are counted.
 type loginID struct {
 	Name string // as it may be shown; empty: it cannot be read
 	Kind eswire.Kind
@@ -82,8 +82,8 @@ func (j *journal) add(d deed) int {
 	return d.Number
 }
 
-// addLogin returns how many such logins have failed, and what they are counted by: of one
-// address, only so many names are told apart, so that nobody can push all others out.
+// addLogin counts a failed login, and returns the count and its key. Of one address it
+// tells only so many names apart, so that nobody can push out everybody else's.
 func (j *journal) addLogin(id loginID) (int, loginID) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -129,7 +129,7 @@ func (j *journal) recentLoginsLocked() []login {
 	return recent
 }
 
-// A record is what a journal remembers at one instant.
+// A record is a journal's content at one instant.
 type record struct {
 	Deeds   []deed         // newest first
 	Logins  []login        // newest first
@@ -142,9 +142,10 @@ func (j *journal) read() record {
 	return record{slices.Clone(j.recent), j.recentLoginsLocked(), maps.Clone(j.evicted)}
 }
 
-// failedLogin notes credentials that were refused. A request without any is a browser's
-// first. Of many of one kind, the first is logged, the tenth, the hundredth and so on, and
-// of all kinds so many a second: an attack does not fill the disk.
+// failedLogin records credentials that were refused. A request without any is a browser's
+// first, and does not count. Of many of one kind, it logs the first, the tenth, the
+// hundredth and so on, and of all kinds only so many a second, so that an attack does not
+// fill the disk.
 func (s *server) failedLogin(r *http.Request) {
 	sent := eswire.ReadCredentials(r)
 	if sent.Kind == eswire.NoCredentials {
@@ -168,7 +169,7 @@ func (s *server) failedLogin(r *http.Request) {
 	s.logger.WarnContext(r.Context(), "login failed", attrs...)
 }
 
-// shownName returns the name in credentials that were refused, as it may be shown. A name
+// shownName returns the name in refused credentials, as far as it may be shown: a name
 // that no user has may be a password.
 func (s *server) shownName(sent eswire.Credentials) string {
 	if sent.Kind == eswire.Basic && !s.users.known(sent.Name) {
@@ -184,7 +185,8 @@ func isPowerOfTen(n int) bool {
 	return n == 1
 }
 
-// Total returns how many entries went from the caches of all nodes, as far as they said.
+// Total returns how many entries went from the caches of all nodes, as far as the nodes
+// have said so.
 func (d deed) Total() int {
 	total := d.Report.Total()
 	for _, node := range d.Report.Nodes {
@@ -198,7 +200,8 @@ func (d deed) Total() int {
 // Unconfirmed returns the nodes that may not have evicted.
 func (d deed) Unconfirmed() []evict.Node { return unconfirmed(d.Report) }
 
-// Summary says what went from which cache of this node and of others, or nothing.
+// Summary says, in words, how many entries went from which cache of this node and of
+// others, or returns an empty text.
 func (d deed) Summary() string {
 	if d.Report == nil {
 		return ""

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// A lineLimit bounds how many lines of one kind are logged: so many at once, and one more
+// A lineLimit bounds how many lines of one kind are logged: some at once, and one more
 // each second. The zero lineLimit is ready. It is safe for concurrent use by multiple
 // goroutines.
 type lineLimit struct {
@@ -16,8 +16,8 @@ type lineLimit struct {
 
 var lineAllowance = allowance{burst: 50, every: time.Second}
 
-// allow reports whether a line may be logged now, and how many were not since the last
-// that was.
+// allow reports whether a line may be logged now, and how many were dropped since the
+// last one.
 func (l *lineLimit) allow() (ok bool, unlogged int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -10,18 +10,17 @@ import (
 	"github.com/svctoken/svctoken/internal/eswire"
 )
 
-// loginKey is the key under which a request's context has the user of its basic
-// credentials.
+// loginKey is the key of a basicLogin in a request's context.
 type loginKey struct{}
 
-// A basicLogin is what a user name and a password have come to.
+// A basicLogin is the outcome of checking a user name and a password.
 type basicLogin struct {
 	user evict.User
 	ok   bool
 }
 
 // checkPasswords checks basic credentials before anything else is done, and answers 429
-// if too many have been wrong. What may be read in two ways it refuses.
+// if too many have been wrong. It refuses headers that can be read in two ways.
 func (s *server) checkPasswords(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if wrong := eswire.Ambiguous(r); wrong != nil {

@@ -14,12 +14,12 @@ import (
 	"github.com/svctoken/svctoken/tokencache"
 )
 
-// found is what one cache and its source have of a token.
+// A found is what one cache and its source know of a token.
 type found struct {
 	Token, Cache string
 	State        string
-	Since, Until time.Time // of what is cached
-	Facts        []fact    // what the index says besides
+	Since, Until time.Time // of the cached entry
+	Facts        []fact    // more facts from the index
 }
 
 // Cached reports whether the cache has the token.
@@ -32,8 +32,8 @@ type fact struct {
 	By    string
 }
 
-// lookUpFromPage answers the form's second button. It is a POST, so that what is asked
-// for, a whole bearer perhaps, stands in no address and in no log of a proxy.
+// lookUpFromPage answers the form's second button. It is a POST, so that the text, which
+// may be a whole bearer, is in no address and in no log of a proxy.
 func (s *server) lookUpFromPage(w http.ResponseWriter, r *http.Request, c caller) {
 	r.Body = http.MaxBytesReader(w, r.Body, 1<<20)
 	p := s.page(r.Context(), c)
@@ -137,7 +137,7 @@ func (s *server) foundInIndex(ctx context.Context, id tokencache.TokenID) found 
 	return f
 }
 
-// remembered returns what a cache has of a token.
+// remembered returns what a cache knows of a token.
 func remembered(cache shownCache, id tokencache.TokenID) found {
 	f := found{Token: id.String(), Cache: cache.Name(), State: notCached}
 	if since, until, ok := cache.Remembers(id); ok {

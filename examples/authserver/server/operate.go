@@ -16,8 +16,8 @@ import (
 	"github.com/svctoken/svctoken/tokencache/tokenmetrics"
 )
 
-// An operation is what a server shows of itself, without credentials and to collectors
-// of metrics.
+// An operation is the part of a server that shows its health and its metrics, without
+// credentials.
 type operation struct {
 	log     *tokenlog.Observer
 	metrics *tokenmetrics.Observer
@@ -25,8 +25,8 @@ type operation struct {
 	asked   atomic.Int64 // when the health was last asked for, in nanoseconds since 1970; 0: never
 }
 
-// observe is told of all events of the group. The server logs those evictions by itself
-// that a user has asked for, with the user.
+// observe receives all events of the group. It leaves out of the log the evictions that a
+// user has asked for: the server logs those with the user.
 func (s *server) observe(ctx context.Context, ev tokencache.Event) {
 	s.metrics.Observe(ctx, ev)
 	if _, asked := evict.UserFrom(ctx); asked && ev.Kind == tokencache.EventEviction {
@@ -35,7 +35,7 @@ func (s *server) observe(ctx context.Context, ev tokencache.Event) {
 	s.operation.log.Observe(ctx, ev)
 }
 
-// watchAll says what the metrics and the health are about.
+// watchAll chooses what the metrics and the health show.
 func (s *server) watchAll(withoutIndex bool) {
 	checks := []tokenhealth.Check{tokenhealth.Source("file", s.file)}
 	s.metrics.Watch("", s.group)
@@ -51,9 +51,9 @@ func (s *server) watchAll(withoutIndex bool) {
 	s.health = tokenhealth.New(checks...)
 }
 
-// indexStatus returns how the index stands, for the metrics.
+// indexStatus returns the index's condition, for the metrics.
 func (s *server) indexStatus() tokenmetrics.IndexStatus {
-	about := s.index.Describe(context.Background()) // which answers at once
+	about := s.index.Describe(context.Background()) // it answers at once
 	status := tokenmetrics.IndexStatus{Health: s.indexState().Health, Revision: -1, Polled: about.Polled, Err: about.Err}
 	if revision, err := strconv.ParseInt(about.Revision, 10, 64); err == nil {
 		status.Revision = revision
@@ -64,7 +64,7 @@ func (s *server) indexStatus() tokenmetrics.IndexStatus {
 // healthRoutes show the health, without credentials.
 var healthRoutes = []eswire.Pattern{eswire.NewPattern("/_health"), eswire.NewPattern("/_health/live"), eswire.NewPattern("/_health/ready")}
 
-// withHealth answers for the health before credentials are looked at.
+// withHealth answers the health's routes before credentials are checked.
 func (s *server) withHealth(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		parts := eswire.Segments(r.URL)
@@ -79,18 +79,18 @@ func (s *server) withHealth(next http.Handler) http.Handler {
 	})
 }
 
-// healthWatched reports whether somebody asks for the health, and should learn that the
-// server is about to end before it does.
+// healthWatched reports whether somebody asks for the health, and so should learn that
+// the server is about to end before it does.
 func (s *server) healthWatched() bool {
 	asked := s.asked.Load()
 	return asked != 0 && time.Since(time.Unix(0, asked)) < time.Minute
 }
 
-// metricsRoute is compared as it is spelt, as all routes are.
+// metricsRoute is compared as it is spelt, like all routes.
 var metricsRoute = eswire.NewPattern("/metrics")
 
-// serveMetrics serves the metrics, and the health, on an address of their own, and
-// returns the URL, and a function that ends it.
+// serveMetrics serves the metrics and the health on an address of their own. It returns
+// the URL, and a function that ends it.
 func (s *server) serveMetrics(address string) (url string, stop func(), err error) {
 	listener, err := net.Listen("tcp", address)
 	if err != nil {

@@ -49,16 +49,16 @@ type page struct {
 	record
 
 	Form    form
-	Confirm bool    // whether the form's eviction is one to ask about
+	Confirm bool    // whether to ask before the form's eviction
 	Error   string  // what is wrong with the form
 	Done    *deed   // what the form's eviction did
-	Found   []found // what there is of the names that the form asks for
+	Found   []found // what is known of the names in the form
 }
 
 // Uptime returns for how long the server has run, in words.
 func (p page) Uptime() string { return span(p.Now.Sub(p.Started)) }
 
-// A form is what an operator asks for.
+// A form is an operator's input.
 type form struct{ Account, Names string }
 
 // shown returns the form as the page repeats it.
@@ -78,7 +78,7 @@ func (f form) read() (namespace, service, names string) {
 // isPage reports whether the client is a browser.
 func isPage(r *http.Request) bool { return strings.Contains(r.Header.Get("Accept"), "text/html") }
 
-// checkRoot checks a request for the page, or for what this is.
+// checkRoot checks a request for the page, or for info.
 func checkRoot(w http.ResponseWriter, r *http.Request) *eswire.Error {
 	if isPage(r) {
 		return eswire.CheckQuery(r, "done", "live")
@@ -89,7 +89,7 @@ func checkRoot(w http.ResponseWriter, r *http.Request) *eswire.Error {
 // checkForm checks a request that the page's form sends, without the form itself.
 func checkForm(_ http.ResponseWriter, r *http.Request) *eswire.Error { return eswire.CheckQuery(r) }
 
-// root shows the page to browsers, and tells other clients what this is.
+// root shows the page to browsers, and answers other clients with info.
 func (s *server) root(w http.ResponseWriter, r *http.Request, c caller) {
 	if !isPage(r) {
 		s.info(w, r)
@@ -110,7 +110,7 @@ func (s *server) root(w http.ResponseWriter, r *http.Request, c caller) {
 	p.write(w, http.StatusOK, "page")
 }
 
-// clusterID returns what all servers of a log have in common.
+// clusterID returns an id that all servers of a log have in common.
 func (s *server) clusterID() string {
 	if s.fleet != nil {
 		return s.fleet.Status().Log
@@ -118,8 +118,8 @@ func (s *server) clusterID() string {
 	return s.node.id
 }
 
-// evictFromPage answers the form. The browser is sent on to a page that can be
-// loaded again without evicting again.
+// evictFromPage answers the form. It redirects the browser to a page that can be loaded
+// again without evicting again.
 func (s *server) evictFromPage(w http.ResponseWriter, r *http.Request, c caller) {
 	r.Body = http.MaxBytesReader(w, r.Body, 1<<20)
 	f := form{r.PostFormValue("account"), r.PostFormValue("names")}
@@ -137,7 +137,7 @@ func (s *server) evictFromPage(w http.ResponseWriter, r *http.Request, c caller)
 		p.write(w, http.StatusOK, "page")
 		return
 	}
-	number, report, err := s.evict(r.Context(), sel) // here, whatever is known of other nodes
+	number, report, err := s.evict(r.Context(), sel) // it has happened here, whatever is known of other nodes
 	if !reached(report, err) {
 		p := s.page(r.Context(), c)
 		p.Form, p.Error = f.shown(), eswire.Plain(err)
@@ -147,7 +147,7 @@ func (s *server) evictFromPage(w http.ResponseWriter, r *http.Request, c caller)
 	http.Redirect(w, r, "?"+url.Values{"done": {strconv.Itoa(number)}}.Encode(), http.StatusSeeOther)
 }
 
-// A shownCache is what the page asks of a cache, whatever its records are.
+// A shownCache is a cache as the page needs it, whatever its records are.
 type shownCache interface {
 	Name() string
 	Stats() tokencache.Stats
@@ -157,7 +157,7 @@ type shownCache interface {
 func (s *server) caches() []shownCache { return []shownCache{s.fileCache, s.indexCache} }
 
 func (s *server) page(ctx context.Context, c caller) page {
-	// The journal comes first: what it has counted, the caches have counted before.
+	// The journal comes first: the caches have counted everything that it has counted.
 	p := page{
 		record: s.journal.read(), Nonce: rand.Text(), Now: time.Now(), Node: s.node.name, Started: s.started, NotReady: s.health.Reasons(), User: c.Name, MayEvict: c.may(mayEvict...),
 		Charts: s.rates.charts(), Path: s.file.Path(), File: s.file.Status(), Index: s.indexState(), About: s.index.Describe(ctx), Fleet: s.fleetView(),
@@ -175,7 +175,7 @@ func (s *server) page(ctx context.Context, c caller) page {
 	return p
 }
 
-// write answers with the page, or with the parts of it that change.
+// write answers with the page, or with the parts that change.
 func (p page) write(w http.ResponseWriter, status int, part string) {
 	var b bytes.Buffer
 	if err := pageTemplate.ExecuteTemplate(&b, part, p); err != nil {

@@ -14,7 +14,7 @@ import (
 const (
 	sampleEvery = 2 * time.Second
 	rateWindow  = 5 * time.Minute
-	nowWindow   = 10 * time.Second // what a rate of the present is taken over
+	nowWindow   = 10 * time.Second // the time over which a present rate is taken
 
 	mostSamples = int(rateWindow/sampleEvery) + 1
 )
@@ -25,7 +25,7 @@ type rates struct {
 	samples []sample   // oldest first, one each sampleEvery
 }
 
-// A sample is what the counters were.
+// A sample has the counters at a time.
 type sample struct{ hits, misses, refused uint64 }
 
 func (r *rates) add(s sample) {

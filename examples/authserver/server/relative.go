@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// relative says when a time is, as seen from now.
+// relative returns a time in words, as seen from now.
 func relative(t time.Time) string {
 	if d := time.Until(t); d > 0 {
 		return "in " + span(d)
@@ -13,7 +13,7 @@ func relative(t time.Time) string {
 	return span(time.Since(t)) + " ago"
 }
 
-// span says how long a time is, in the largest unit that is not longer.
+// span returns a duration in words, in the largest unit that is not longer.
 func span(d time.Duration) string {
 	units := []struct {
 		name   string

@@ -6,9 +6,8 @@ import (
 	"github.com/svctoken/svctoken/tokencache"
 )
 
-// A role is what a service account may do, as the route that lists the accounts
-// shows it. This server has no indices and no applications: it decides by the
-// cluster privileges alone.
+// A role is a list of privileges, as the route that lists the accounts shows it. This
+// server has no indices and no applications: it decides by the cluster privileges alone.
 type role struct {
 	Cluster           []string               `json:"cluster"`
 	Indices           []indexPrivileges      `json:"indices"`
@@ -55,7 +54,7 @@ var (
 )
 
 // indexPrivilegesOf are those of the accounts whose descriptors are in the public
-// reference or source. For kibana, none are shown.
+// reference or source. The route shows none for kibana.
 var indexPrivilegesOf = map[string][]indexPrivileges{
 	"elastic/auto-ops": {{Names: []string{"*"}, Privileges: []string{"monitor", "view_index_metadata"}, AllowRestricted: true}},
 	"elastic/fleet-server": slices.Concat(
@@ -107,8 +106,8 @@ var applicationsOf = map[string][]applicationPrivilege{
 	"elastic/fleet-server": {{Application: "kibana-*", Privileges: []string{"reserved_fleet-setup"}, Resources: []string{"*"}}},
 }
 
-// roleOf returns the role of an account, in the version that the server claims to be. One
-// that Elasticsearch does not know may monitor.
+// roleOf returns the role of an account in the version of Elasticsearch that the server
+// claims to be. An account that Elasticsearch does not know may monitor.
 func (s *server) roleOf(account tokencache.Account) role {
 	name := account.String()
 	r := role{Cluster: clusterPrivileges[name], Indices: indexPrivilegesOf[name]}

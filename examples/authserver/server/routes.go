@@ -12,12 +12,12 @@ import (
 // A route answers the requests of one method and path. They are checked in the
 // order of its fields.
 type route struct {
-	method, path string         // see eswire.Pattern; HEAD is answered as GET is
+	method, path string         // see eswire.Pattern; GET also answers HEAD
 	pattern      eswire.Pattern // of the path
 	params       []string
 	check        func(http.ResponseWriter, *http.Request) *eswire.Error // instead of the usual one, if any
 	action       string
-	privileges   []string // any of which permits the action; none: every authenticated caller may
+	privileges   []string // any of them permits the action; empty: every authenticated caller may
 	handle       func(http.ResponseWriter, *http.Request, caller)
 }
 
@@ -69,8 +69,8 @@ func (s *server) routes() []route {
 // handler returns the server's handler. The route that clears caches comes from
 // the library.
 //
-// Browsers send an operator's credentials by themselves, also when the page of
-// somebody else sends the request; such requests are refused.
+// Browsers send an operator's credentials by themselves, also when somebody else's page
+// sends the request; such requests are refused.
 func (s *server) handler() http.Handler {
 	routes := s.routes()
 	own := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.dispatch(routes, w, r) })
@@ -84,12 +84,12 @@ func (s *server) handler() http.Handler {
 	})
 }
 
-// sameOrigin refuses what the pages of other sites send, except for those that the
-// operator trusts.
+// sameOrigin refuses requests from pages of other sites, except those that the operator
+// trusts.
 func (s *server) sameOrigin(next http.Handler) http.Handler {
 	protection := http.NewCrossOriginProtection()
 	for _, origin := range s.origins {
-		protection.AddTrustedOrigin(origin) // which has been checked
+		protection.AddTrustedOrigin(origin) // it has been checked
 	}
 	protection.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		reason := "the request comes from the page of another site"
@@ -102,9 +102,9 @@ func (s *server) sameOrigin(next http.Handler) http.Handler {
 	return protection.Handler(next)
 }
 
-// dispatch finds the route of a request. It does what http.ServeMux would, except for
-// slashes at the end, which do not matter, for percent-encoding in the fixed parts of a
-// path, which does, and for its errors, which have the form of all others.
+// dispatch finds the route of a request. It works like http.ServeMux, with three
+// differences: slashes at the end do not matter, percent-encoding in the fixed parts of a
+// path does, and errors have the form of all others.
 func (s *server) dispatch(routes []route, w http.ResponseWriter, r *http.Request) {
 	parts := eswire.Segments(r.URL)
 	var allowed []string
@@ -129,8 +129,8 @@ func (s *server) dispatch(routes []route, w http.ResponseWriter, r *http.Request
 	eswire.MethodNotAllowed(w, r, allowed...)
 }
 
-// serve answers a request of the route: who is it (401), what is asked (400), is it
-// permitted (403).
+// serve answers a request of the route. It checks the sender (401), then the request
+// (400), then the privilege (403).
 func (s *server) serve(route route, w http.ResponseWriter, r *http.Request) {
 	c, ok := s.authenticated(w, r)
 	if !ok {

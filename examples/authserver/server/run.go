@@ -21,14 +21,14 @@ import (
 	"github.com/svctoken/svctoken/tokencache/tokenmetrics"
 )
 
-// Run serves until the context is done. The index stays the caller's, to close
-// afterwards if it needs that.
+// Run serves until the context is done. The caller closes the index afterwards, if it
+// needs that.
 //
 // An index that other servers share may have a method
 //
 //	Evictor(*tokencache.Group) evict.Evictor
 //
-// which returns what evicts on them too. Otherwise evictions are this server's alone.
+// whose evictor reaches those servers too. Otherwise evictions hold on this server alone.
 func Run(ctx context.Context, o Options, index Index) error {
 	return run(ctx, o, func(s *server) error {
 		s.index, s.evictor = index, evict.New(s.group)
@@ -44,7 +44,7 @@ type sharedIndex interface {
 	Evictor(*tokencache.Group) evict.Evictor
 }
 
-// run serves with the index, and what evicts, that connect sets.
+// run serves with the index and the evictor that connect sets.
 func run(ctx context.Context, o Options, connect func(*server) error) error {
 	o.Name, o.MaxWait = cmp.Or(o.Name, "authserver"), cmp.Or(o.MaxWait, 30*time.Second)
 	out := cmp.Or[io.Writer](o.Out, os.Stdout)
@@ -122,8 +122,9 @@ func run(ctx context.Context, o Options, connect func(*server) error) error {
 	return s.serveUntil(ctx, listener, o)
 }
 
-// tempDir makes a folder for what goes with the process, if there is anything: a sample, or
-// the certificate of an authority that does not stay. A container may have no place for it.
+// tempDir makes a folder for files that do not outlive the process, a sample or the
+// certificate of an authority that does not stay. It makes none if there are no such
+// files: a container may have no place for it.
 func (o Options) tempDir() (string, error) {
 	if o.File != "" && (!o.SelfSigned || o.TLSDir != "") {
 		return "", nil
@@ -131,7 +132,7 @@ func (o Options) tempDir() (string, error) {
 	return os.MkdirTemp("", "svctoken-authserver-")
 }
 
-// open makes the caches, in the group in which they are evicted together.
+// open makes the caches, in one group, so that they are evicted together.
 func (s *server) open(cfg tokencache.Config) (err error) {
 	if s.fileCache, err = tokencache.New(s.group, "file", s.file, cfg); err != nil {
 		return err
@@ -149,7 +150,7 @@ func (s *server) open(cfg tokencache.Config) (err error) {
 	return nil
 }
 
-// announce prints where the server is, and who may do what.
+// announce prints the server's addresses, and the operators' privileges.
 func (l listening) announce(out io.Writer, file *filesource.File, path, generated string) {
 	fmt.Fprintf(out, "Listening on %s\n", l.url())
 	if l.caPath != "" {
@@ -166,10 +167,9 @@ func (l listening) announce(out io.Writer, file *filesource.File, path, generate
 	}
 }
 
-// serveUntil serves until the context is done. Then the health says so, for as long as
-// load balancers need to see it, if any asks; and then the requests finish. A client
-// that sends nothing, or takes nothing, holds a connection for as long as the timeouts
-// say.
+// serveUntil serves until the context is done. Then the health reports that, for as long
+// as load balancers need to notice, if any asks; after that the requests finish. A client
+// that neither sends nor reads holds a connection until a timeout.
 func (s *server) serveUntil(ctx context.Context, listener listening, o Options) error {
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
@@ -208,12 +208,12 @@ func (s *server) serveUntil(ctx context.Context, listener listening, o Options) 
 	return nil
 }
 
-// shutdownGrace is how long a request may take beside its wait for other nodes: to wait for
-// its turn, and to load.
+// shutdownGrace is how long a request may take besides its wait for other nodes: to wait
+// for its turn, and to load.
 const shutdownGrace = 25 * time.Second
 
-// onHangup reads certificates again, and the file of tokens, until the context is done:
-// when something comes on hup, and certificates also when they have changed.
+// onHangup reads the certificates and the file of tokens again at each signal on hup,
+// until the context is done. It also reads certificates again when they have changed.
 func (s *server) onHangup(ctx context.Context, hup <-chan os.Signal, certs *certificates) {
 	again := make(chan os.Signal, 1)
 	if certs != nil {

@@ -12,7 +12,7 @@ import (
 	"github.com/svctoken/svctoken/tokencache/tokenhash"
 )
 
-// Samples are what printSample prints.
+// Samples are the values that printSample prints.
 type samples struct{ File, Index, URL, Route, Curl, Operator string }
 
 var sampleText = template.Must(template.New("sample").Parse(`
@@ -38,7 +38,7 @@ See what the caches did, as JSON, or in a browser:
 var fleetServer = tokencache.Account{Namespace: "elastic", Service: "fleet-server"}
 
 // writeSample writes a service_tokens file with two tokens, and returns the bearer of the
-// first. It is there before the server looks, so that nothing is logged of it.
+// first. It is written before the server looks, so that nothing is logged about it.
 func writeSample(path string) (bearer string, err error) {
 	var text strings.Builder
 	text.WriteString("# a sample, which goes with the process\n")
@@ -53,8 +53,8 @@ func writeSample(path string) (bearer string, err error) {
 	return bearer, os.WriteFile(path, []byte(text.String()), 0o600)
 }
 
-// printSample prints what to do with the sample's tokens. It adds one to an index that
-// goes with the process, and changes no index that stays.
+// printSample prints how to try the sample's tokens. It adds one to an index in memory,
+// and changes no index that outlives the process.
 func (s *server) printSample(ctx context.Context, to io.Writer, l listening, bearer, generated string) error {
 	out := samples{File: bearer, URL: l.url(), Curl: "curl -s"}
 	out.Route = out.URL + "/_security/service/elastic/fleet-server/credential/token"
@@ -75,7 +75,7 @@ func (s *server) printSample(ctx context.Context, to io.Writer, l listening, bea
 	return sampleText.Execute(to, out)
 }
 
-// shellQuote quotes what a shell would take apart.
+// shellQuote quotes a text for a shell.
 func shellQuote(s string) string {
 	if strings.Trim(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789:_-./") == "" {
 		return s

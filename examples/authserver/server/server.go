@@ -33,14 +33,14 @@ type server struct {
 	fleet      *fleet.Node // nil: the server is alone
 	maxWait    time.Duration
 	proxies    proxies
-	origins    []string // of pages that may send requests, besides this server's own
+	origins    []string // origins of pages that may send requests, besides this server's own
 	guard      guard
 	journal    journal // of what operators did, and of failed logins
 	operation
 	rates   rates
 	node    node
 	started time.Time
-	version string // of Elasticsearch, for clients that ask
+	version string // of Elasticsearch, as clients see it
 	logger  *slog.Logger
 
 	loginLines, evictionLines lineLimit // of the log
@@ -52,7 +52,7 @@ const clusterName = "svctoken"
 
 type object map[string]any
 
-// whoami tells callers who they are. The header is for proxies, which read no body.
+// whoami tells callers their own name. The header is for proxies, which read no body.
 func (s *server) whoami(w http.ResponseWriter, r *http.Request, c caller) {
 	w.Header().Set("X-Svctoken-User", c.Name)
 	if c.verdict == nil {
@@ -78,7 +78,7 @@ func identity(name, kind string, realm object) object {
 }
 
 // kindParams are the parameters that choose accounts by their kind, in the versions of
-// Elasticsearch that have another kind besides the built-in ones.
+// Elasticsearch that have other kinds than the built-in one.
 func (s *server) kindParams() []string {
 	if atLeast(s.version, 9, 6) {
 		return []string{"type", "managed_by"}
@@ -101,7 +101,8 @@ func checkKinds(_ http.ResponseWriter, r *http.Request) *eswire.Error {
 	return nil
 }
 
-// asksBuiltIn reports whether the built-in accounts are among those that are asked for.
+// asksBuiltIn reports whether a request asks for built-in accounts, alone or among
+// others.
 func asksBuiltIn(r *http.Request) bool {
 	for param := range accountKinds {
 		kinds := strings.Split(r.URL.Query().Get(param), ",")
@@ -142,7 +143,7 @@ func checkAccount(_ http.ResponseWriter, r *http.Request) *eswire.Error {
 	return nil
 }
 
-// checkDelete refuses what reads as if it meant several tokens. The answer "not found"
+// checkDelete refuses a name that seems to mean several tokens: the answer "not found"
 // would read as if there were nothing to revoke.
 func checkDelete(w http.ResponseWriter, r *http.Request) *eswire.Error {
 	if err := checkRefresh(w, r); err != nil {
@@ -154,7 +155,7 @@ func checkDelete(w http.ResponseWriter, r *http.Request) *eswire.Error {
 	return checkAccount(w, r)
 }
 
-// checkCreate checks the names of the path, except for a token's that is not given.
+// checkCreate checks the names of the path; the token's may be missing.
 func checkCreate(w http.ResponseWriter, r *http.Request) *eswire.Error {
 	if err := checkRefresh(w, r); err != nil {
 		return err
@@ -176,8 +177,8 @@ func checkCreate(w http.ResponseWriter, r *http.Request) *eswire.Error {
 	return nil
 }
 
-// checkRefresh checks a parameter that says when a search must find what changed.
-// Here that is at once.
+// checkRefresh checks the parameter that says when a search must find a change. Here that
+// is at once.
 func checkRefresh(_ http.ResponseWriter, r *http.Request) *eswire.Error {
 	switch refresh := r.URL.Query().Get("refresh"); refresh {
 	case "", "true", "false", "wait_for":
@@ -249,7 +250,7 @@ func (s *server) stats(w http.ResponseWriter, r *http.Request, _ caller) {
 	eswire.Reply(w, r, http.StatusOK, body)
 }
 
-// indexObject returns how the index stands, as the statistics have it.
+// indexObject returns the index's condition in the form of the statistics.
 func (s *server) indexObject(ctx context.Context) object {
 	state, about := s.indexState(), s.index.Describe(ctx)
 	index := object{"kind": about.Kind, "health": state.Health.String(), "revision": nil, "up_to_date": state.UpToDate, "uuid": state.UUID, "polled": nil, "error": nil}
@@ -268,7 +269,7 @@ func (s *server) indexObject(ctx context.Context) object {
 // known reports whether the account exists.
 func (s *server) known(account tokencache.Account) bool { return slices.Contains(s.accounts, account) }
 
-// tokenID reads the path's parts, unchecked.
+// tokenID returns the token that the path names, unchecked.
 func tokenID(r *http.Request) tokencache.TokenID {
 	account := tokencache.Account{Namespace: r.PathValue("namespace"), Service: r.PathValue("service")}
 	return account.TokenID(r.PathValue("name"))

@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// A listening is the server's address, and how clients come to trust it.
+// A listening is the server's address, and the certificate that clients must trust.
 type listening struct {
 	net.Listener
 	scheme      string
@@ -72,8 +72,8 @@ func (o Options) tlsConfig(dir string, l *listening, logger *slog.Logger) (*tls.
 	return cfg, nil
 }
 
-// selfSigned returns a certificate for the server, of an authority in the folder. One that
-// stays is made if there is none.
+// selfSigned returns a certificate for the server, of an authority in the folder. It
+// makes the authority if there is none.
 func (o Options) selfSigned(dir string, l *listening) (tls.Certificate, error) {
 	ca, err := openAuthority(dir, o.TLSDir != "")
 	if err != nil {
@@ -87,7 +87,7 @@ func (o Options) selfSigned(dir string, l *listening) (tls.Certificate, error) {
 	return ca.issue(hosts, ips)
 }
 
-// names returns what clients may call the server.
+// names returns the names and addresses of the server.
 func (o Options) names() (hosts []string, ips []net.IP) {
 	names := []string{"localhost", "127.0.0.1", "::1"}
 	if name, err := os.Hostname(); err == nil {

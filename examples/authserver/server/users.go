@@ -22,8 +22,8 @@ type user struct {
 	privileges []string
 }
 
-// credentials returns USER:PASSWORD as it is given, or else as the environment has
-// it. What begins with @ names a file which holds it: other users of the machine
+// credentials returns USER:PASSWORD as given, or else from the environment. If the text
+// begins with @, the rest is the path of a file that holds it: other users of the machine
 // can read a process's arguments.
 func credentials(given, variable string) (string, error) {
 	if given == "" {
@@ -69,7 +69,7 @@ func (u *users) named(name string) (evict.User, bool) {
 	return evict.User{}, false
 }
 
-// authenticate says who sent the request.
+// authenticate returns the sender of the request.
 func (u *users) authenticate(r *http.Request) (evict.User, bool) {
 	name, password, ok := r.BasicAuth()
 	sum := sha256.Sum256([]byte(password))

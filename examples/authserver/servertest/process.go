@@ -1,5 +1,5 @@
-// Package servertest starts the auth servers under examples as an operator does, each
-// in a process of its own, and sends them requests. It is for their tests.
+// Package servertest starts the auth servers under examples as an operator does, each in
+// a process of its own, and sends them requests, for their tests.
 package servertest
 
 import (
@@ -64,8 +64,8 @@ func Start(t *testing.T, args ...string) *Process {
 	return p
 }
 
-// Run runs the program with arguments with which it ends by itself, and returns its
-// exit status, and what it wrote to both outputs.
+// Run runs the program with arguments that make it end by itself, and returns its exit
+// status and both of its outputs.
 func Run(args ...string) (status int, output string) {
 	cmd := command(args)
 	out, _ := cmd.CombinedOutput()
@@ -129,7 +129,7 @@ func (p *Process) Do(method, path, credentials string) (status int, body string)
 	return resp.StatusCode, body
 }
 
-// Expect sends a request whose answer must have this status, and contain this.
+// Expect sends a request. The answer must have this status, and contain this text.
 func (p *Process) Expect(method, path, credentials string, status int, contains string) {
 	p.t.Helper()
 	if got, body := p.Do(method, path, credentials); got != status || !strings.Contains(body, contains) {
@@ -137,7 +137,7 @@ func (p *Process) Expect(method, path, credentials string, status int, contains 
 	}
 }
 
-// Await sends a request until the answer is the one that is wanted.
+// Await repeats a request until its answer has this status, and contains this text.
 func (p *Process) Await(method, path, credentials string, status int, contains string) {
 	p.t.Helper()
 	for began := time.Now(); ; time.Sleep(5 * time.Millisecond) {
@@ -151,7 +151,7 @@ func (p *Process) Await(method, path, credentials string, status int, contains s
 	}
 }
 
-// Create creates a token, whose route path is, and returns its bearer.
+// Create creates the token of the route path, and returns its bearer.
 func (p *Process) Create(path, credentials string) string {
 	p.t.Helper()
 	_, body := p.Do("POST", path, credentials)
