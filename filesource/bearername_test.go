@@ -11,8 +11,8 @@ import (
 	"github.com/svctoken/svctoken/tokencache"
 )
 
-// TestBearerAsAName is refused when a token is created, and not repeated. One that the
-// file holds already is read, listed and deleted.
+// TestBearerAsAName: a bearer in the place of a name is refused when a token is created,
+// and not repeated. A token that already has such a name is read, listed and deleted.
 func TestBearerAsAName(t *testing.T) {
 	id := tokencache.Account{Namespace: "elastic", Service: "fleet-server"}.TokenID("AAEAAWVsYXN0aWM")
 	dir := t.TempDir()

@@ -17,11 +17,11 @@ import (
 	"github.com/svctoken/svctoken/filesource"
 )
 
-// What is believed of a file that is older than any Config.Rest, or whose times are of
+// These tests are about files that are older than any Config.Rest, and about times of
 // another clock.
 
-// cut puts a file's size to what it is while the kernel truncates it, with the times
-// that it had.
+// cut gives a file the size that it has while the kernel truncates it, and leaves its
+// times as they were.
 func cut(t testing.TB, path string, size int64) {
 	t.Helper()
 	old := mtime(t, path)
@@ -30,9 +30,9 @@ func cut(t testing.TB, path string, size int64) {
 	}
 }
 
-// TestSaveOfAnOldFile: a file is saved in place that is an hour old, and has its old
-// times for as long as it is being truncated. No look believes what it says then,
-// whatever the size is, the poller's or a caller's.
+// TestSaveOfAnOldFile: a file that is an hour old is saved in place, and has its old
+// times while it is being truncated. No look believes the text then, whatever its size,
+// neither the poller's look nor a caller's.
 func TestSaveOfAnOldFile(t *testing.T) {
 	for _, size := range []int{0, 1, len(lineOne) - 1, len(lineOne), len(lineOne + lineTwo)} {
 		for name, test := range map[string]struct {
@@ -81,7 +81,8 @@ func TestSaveOfAnOldFile(t *testing.T) {
 	}
 }
 
-// TestOpenDuringASaveOfAnOldFile, which looks empty: Open waits until it has rested.
+// TestOpenDuringASaveOfAnOldFile: the file looks empty, and Open waits until it has
+// rested.
 func TestOpenDuringASaveOfAnOldFile(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		path := oldFile(t)
@@ -108,8 +109,8 @@ func oldFile(t *testing.T) (path string) {
 	return path
 }
 
-// openOld opens a file whose change time is its modification time, as a file's is that was
-// last written then.
+// openOld opens a file whose change time is its modification time, as if it had last been
+// written then.
 func openOld(t *testing.T, path string, poll time.Duration) *filesource.File {
 	t.Helper()
 	file, _ := openWith(t, path, filesource.Config{Poll: poll}, filesource.Faults{Info: filesource.WrittenAt, Stamped: filesource.StampedAt(time.Now())})
@@ -125,7 +126,7 @@ func saveFrom(t *testing.T, path string, size int) (saved <-chan struct{}) {
 	return done
 }
 
-// checkSaved checks that nothing was lost of the tokens that no edit has touched.
+// checkSaved checks that the tokens that no edit has touched are all there.
 func checkSaved(t *testing.T, path string, file *filesource.File, err error) {
 	t.Helper()
 	text := read(t, path)
@@ -134,8 +135,8 @@ func checkSaved(t *testing.T, path string, file *filesource.File, err error) {
 	}
 }
 
-// TestClockOfTheFileSystem is behind the host's, or far ahead. A follower asks no clock;
-// an edit asks the file system alone.
+// TestClockOfTheFileSystem: the file system's clock is behind the host's, or far ahead. A
+// follower reads no clock; an edit reads the file system's alone.
 func TestClockOfTheFileSystem(t *testing.T) {
 	for _, off := range []time.Duration{-24 * time.Hour, -10 * time.Second, 0, time.Hour} {
 		for _, edit := range []bool{false, true} {
@@ -172,10 +173,10 @@ func touched(t *testing.T, path string) func(fs.FileInfo) fs.FileInfo {
 	}
 }
 
-// TestHintsOfARename: provisioning scripts make a file and set its mode and owner before
-// they write its lines. To set them looks like a rename if a neighbour is made within one
-// tick, and drops no token if what is written by then has fewer than half; an edit takes
-// no hint at all.
+// TestHintsOfARename: provisioning scripts make a file, and set its mode and owner before
+// they write its lines. That looks like a rename if a neighbour is made within one tick.
+// It drops no token if fewer than half are written by then; an edit does not take the
+// hint at all.
 func TestHintsOfARename(t *testing.T) {
 	const whole = lineOne + lineTwo + "x/y/z:" + hashA + "\n"
 	for _, begun := range []string{"", "# header\n", lineOne, lineOne + lineTwo[:9], lineOne + lineTwo} {
@@ -230,8 +231,8 @@ func TestHintsOfARename(t *testing.T) {
 	}
 }
 
-// TestRenameIsTakenAtOnce if at most half of the tokens go with it; a file that was just
-// created is not, whatever goes.
+// TestRenameIsTakenAtOnce: if at most half of the tokens go with it. A file that was just
+// created is not taken at once, whatever goes.
 func TestRenameIsTakenAtOnce(t *testing.T) {
 	four := []string{"x/y/1", "x/y/2", "x/y/3", "x/y/4"}
 	for keep, want := range []time.Duration{2 * time.Second, 400 * time.Millisecond, 10 * time.Millisecond, 10 * time.Millisecond, 10 * time.Millisecond} {
@@ -290,8 +291,8 @@ func TestRestlessFileWithoutTokens(t *testing.T) {
 	})
 }
 
-// TestUnlinkedFile: a mount of a single file still shows the old file when that was
-// replaced in its own folder. It is an error, which counts for FailClosed, and says
+// TestUnlinkedFile: a mount of a single file still shows the old file after that was
+// replaced in its own folder. That is an error, which counts for FailClosed, and says
 // what to do.
 func TestUnlinkedFile(t *testing.T) {
 	for _, closed := range []bool{false, true} {
@@ -318,7 +319,7 @@ func TestUnlinkedFile(t *testing.T) {
 	}
 }
 
-// TestMountedFile does it with a real mount.
+// TestMountedFile: the same with a real mount.
 func TestMountedFile(t *testing.T) {
 	host := put(t, tokensPath(t), lineOne+lineTwo)
 	path := put(t, tokensPath(t), "")
@@ -370,8 +371,8 @@ func TestChangeWithoutATrace(t *testing.T) {
 	}
 }
 
-// TestSlowWriter writes a line each 300 ms, for longer than ten times Config.Rest: no
-// token is dropped meanwhile, by the poller or by a reload.
+// TestSlowWriter: a writer adds a line every 300 ms, for longer than ten times
+// Config.Rest. Neither the poller nor a reload drops a token meanwhile.
 func TestSlowWriter(t *testing.T) {
 	for _, poll := range []time.Duration{-1, 50 * time.Millisecond, time.Second} {
 		synctest.Test(t, func(t *testing.T) {
@@ -398,7 +399,7 @@ func TestSlowWriter(t *testing.T) {
 	}
 }
 
-// TestFileThatOnlyGrows does not keep a removed token alive for longer than twenty times
+// TestFileThatOnlyGrows: it keeps a removed token alive for at most twenty times
 // Config.Rest.
 func TestFileThatOnlyGrows(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -17,7 +17,7 @@ import (
 	"github.com/svctoken/svctoken/tokencache"
 )
 
-// asked are the calls that ask a File for something, by name. They return its error.
+// asked has calls of a File's methods, by name. Each returns the method's error.
 var asked = map[string]func(ctx context.Context, file *filesource.File) error{
 	"Lookup": func(ctx context.Context, file *filesource.File) error {
 		return second(file.Lookup(ctx, fleet.TokenID("one")))
@@ -34,9 +34,9 @@ var asked = map[string]func(ctx context.Context, file *filesource.File) error{
 	},
 }
 
-// TestAfterClose: whatever a closed File is asked for is an error that wraps ErrClosed, and
-// changes nothing. Its caches have forgotten what it said: nobody would tell them of
-// changes any more. Its health stays to be seen.
+// TestAfterClose: every call of a closed File returns an error that wraps ErrClosed, and
+// changes nothing. Its caches have forgotten its tokens, since nobody would tell them of
+// changes. Its status can still be read.
 func TestAfterClose(t *testing.T) {
 	for _, cfg := range []filesource.Config{{}, {Poll: -1}, {FailClosed: true, OnlyChanged: true}} {
 		synctest.Test(t, func(t *testing.T) {
@@ -75,9 +75,9 @@ func TestAfterClose(t *testing.T) {
 	}
 }
 
-// TestCloseEnds what is under way: a reload, and an edit that has not begun to replace the
-// file, end at once, also where they wait for the lock or for a file system that does not
-// answer. They have changed nothing.
+// TestCloseEnds: a reload, and an edit that has not begun to replace the file, end at
+// once, even while they wait for the lock or for a file system that does not answer. They
+// have changed nothing.
 func TestCloseEnds(t *testing.T) {
 	for name, wait := range map[string]func(t *testing.T, path string, g *gate){
 		"rest": func(t *testing.T, path string, _ *gate) { // it never does
@@ -129,8 +129,8 @@ func TestCloseEnds(t *testing.T) {
 	}
 }
 
-// TestCloseLetsAnEditEnd that has begun to replace the file: it is in force, and says so.
-// Its own context ends it, and not Close, if the file system does not answer.
+// TestCloseLetsAnEditEnd: an edit that has begun to replace the file is in force, and
+// says so. If the file system does not answer, its own context ends it, not Close.
 func TestCloseLetsAnEditEnd(t *testing.T) {
 	for _, op := range []string{"rename", "syncfolder"} {
 		synctest.Test(t, func(t *testing.T) {
@@ -153,8 +153,8 @@ func TestCloseLetsAnEditEnd(t *testing.T) {
 	}
 }
 
-// TestCallersOwnContext: a caller that has given up is told so, and not that the File is
-// closed.
+// TestCallersOwnContext: a caller that has given up gets its context's error, not that of
+// a closed File.
 func TestCallersOwnContext(t *testing.T) {
 	file, _ := open(t, put(t, tokensPath(t), lineOne), filesource.Config{Poll: -1})
 	ctx, cancel := context.WithCancel(t.Context())
@@ -164,8 +164,8 @@ func TestCallersOwnContext(t *testing.T) {
 	}
 }
 
-// TestCloseOfManyAtOnce: everything at once, from many goroutines, ends, in an error that
-// says why or in none.
+// TestCloseOfManyAtOnce: many goroutines call everything at once. Each call ends, without
+// an error or with one that says why.
 func TestCloseOfManyAtOnce(t *testing.T) {
 	for i := range 6 {
 		synctest.Test(t, func(t *testing.T) {

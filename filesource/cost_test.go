@@ -40,9 +40,9 @@ func measure(t *testing.T, before cost, op func() error) cost {
 	return cost{min(before.cpu, used()-cpu), min(before.wall, time.Since(start))}
 }
 
-// TestCost lets a reload, an edit, and the least that any reader must do, take turns.
-// It holds the processor's time to limits: that of the clock depends on the disk and
-// on what else the machine does, and is logged.
+// TestCost measures in turns a reload, an edit, and the least that any reader must do. It
+// has limits for the processor's time; the time by the clock depends on the disk and on
+// other programs, and is only logged.
 func TestCost(t *testing.T) {
 	if testing.Short() {
 		t.Skip("the race detector costs the one more than the other")

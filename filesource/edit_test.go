@@ -73,7 +73,7 @@ func TestCreateAndDelete(t *testing.T) {
 	}
 }
 
-// TestEditsOfInvalidNames touch nothing.
+// TestEditsOfInvalidNames: they touch nothing.
 func TestEditsOfInvalidNames(t *testing.T) {
 	path := tokensPath(t)
 	file, _ := open(t, path, filesource.Config{Poll: -1, Rest: -1})
@@ -236,7 +236,8 @@ func TestLockHonoursContext(t *testing.T) {
 	}
 }
 
-// TestEditsWithoutALastLineEnd: the last line stays a line, whatever stands below it then.
+// TestEditsWithoutALastLineEnd: the last line stays a line of its own, whatever is added
+// below it.
 func TestEditsWithoutALastLineEnd(t *testing.T) {
 	for _, name := range []string{"two", "a"} {
 		path := put(t, tokensPath(t), strings.TrimSpace(lineOne))

@@ -10,13 +10,13 @@ import (
 // LockOpened locks a lock file that is open already.
 func LockOpened(file *os.File, path string) error { return flock(file, path) }
 
-// WrittenAt makes a file's change time its modification time, which tests can set.
+// WrittenAt gives a file its modification time, which tests can set, as its change time.
 func WrittenAt(info fs.FileInfo) fs.FileInfo {
 	info.Sys().(*syscall.Stat_t).Ctim = syscall.NsecToTimespec(info.ModTime().UnixNano())
 	return info
 }
 
-// StampedAt makes it that the file system stamped a file at this time.
+// StampedAt makes a file look as if the file system had stamped it at this time.
 func StampedAt(at time.Time) func(fs.FileInfo) fs.FileInfo {
 	return func(info fs.FileInfo) fs.FileInfo {
 		stamp := syscall.NsecToTimespec(at.UnixNano())
@@ -32,7 +32,7 @@ type stampedInfo struct {
 
 func (i stampedInfo) ModTime() time.Time { return i.modified }
 
-// Unlinked makes it that a file has no name any more.
+// Unlinked makes a file look as if it had no name any more.
 func Unlinked(info fs.FileInfo) fs.FileInfo {
 	info.Sys().(*syscall.Stat_t).Nlink = 0
 	return info

@@ -16,8 +16,8 @@ func TryLock(path string) (unlock func(), err error) {
 
 // Faults stand between the package and the operating system.
 type Faults struct {
-	// Before is called with the name of each call and its path, before the call; an
-	// error takes the call's place.
+	// Before is called with the name and the path of each call, before the call; if it
+	// returns an error, the call fails with it instead.
 	Before func(op, path string) error
 
 	// After is called likewise after each stat and rename that returned no error.
@@ -32,7 +32,7 @@ type Faults struct {
 	// Stamped changes what the file system has stamped with its own time; nil: nothing.
 	Stamped func(fs.FileInfo) fs.FileInfo
 
-	// Windows lets no file be replaced while it is open.
+	// Windows refuses to replace a file while it is open.
 	Windows bool
 }
 

@@ -146,8 +146,8 @@ func TestEditFaults(t *testing.T) {
 	}
 }
 
-// TestTempName: what an edit writes has the name that a later one sweeps away, should
-// the writer be killed.
+// TestTempName: an edit's temporary file has a name that a later edit sweeps away, in
+// case the writer is killed.
 func TestTempName(t *testing.T) {
 	s := &script{}
 	path := put(t, tokensPath(t), lineOne)
@@ -208,7 +208,7 @@ func TestNotDurable(t *testing.T) {
 	}
 }
 
-// TestBlindAfterRename: the file cannot be seen after it was replaced. The change is
+// TestBlindAfterRename: if the file cannot be read after it was replaced, the change is
 // still in force.
 func TestBlindAfterRename(t *testing.T) {
 	s := &script{}
@@ -230,9 +230,8 @@ func TestBlindAfterRename(t *testing.T) {
 	}
 }
 
-// TestChangedBeforeTheRename: whatever others do to the file while an edit writes its
-// own, up to the check before the rename, the edit starts again, and nothing is
-// lost.
+// TestChangedBeforeTheRename: whatever others do to the file while an edit writes, up to
+// the check before the rename, the edit starts again, and nothing is lost.
 func TestChangedBeforeTheRename(t *testing.T) {
 	const extra = "x/y/z:" + hashA + "\n"
 	for _, test := range []struct {
@@ -345,7 +344,7 @@ func TestSwappedAfterTheRename(t *testing.T) {
 	}
 }
 
-// TestReadFaults: what cannot be read changes nothing, is reported, and is loaded
+// TestReadFaults: a file that cannot be read changes nothing, is reported, and is loaded
 // when it can be read again.
 func TestReadFaults(t *testing.T) {
 	for _, op := range []string{"stat", "open", "read-fstat", "read-read"} {
@@ -379,8 +378,8 @@ func TestReadFaults(t *testing.T) {
 	}
 }
 
-// TestChangedDuringTheRead: what is loaded is of one state, whatever happens between
-// the calls of a read.
+// TestChangedDuringTheRead: a loaded text is of one state of the file, whatever happens
+// between the calls of a read.
 func TestChangedDuringTheRead(t *testing.T) {
 	for _, op := range []string{"open", "read-fstat", "read-read", "read-close", "resolve"} {
 		for name, act := range map[string]func(path string) error{
@@ -452,9 +451,9 @@ func TestGroupIsKeptOrShutOut(t *testing.T) {
 	}
 }
 
-// TestMetadata: by the file's times a look tells whether to read the file again, once
-// it has been watched for longer than a tick of the file system's clock. What the times
-// are does not matter, nor what the clock of the host says.
+// TestMetadata: once a file has been watched for longer than a tick of the file system's
+// clock, a look tells by its times whether to read it again. The times themselves do not
+// matter, nor does the host's clock.
 func TestMetadata(t *testing.T) {
 	for _, test := range []struct {
 		name  string
@@ -570,7 +569,7 @@ func TestTouchedFileIsReadTwice(t *testing.T) {
 	})
 }
 
-// TestTimeToCome: a modification time in the future does not make every look read the
+// TestTimeToCome: a modification time in the future does not make each look read the
 // file.
 func TestTimeToCome(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -596,8 +595,8 @@ func TestTimeToCome(t *testing.T) {
 }
 
 // TestOldFileIsEditedAtOnce: a file that is old by the file system's own clock has
-// rested, unless it is empty; any other is watched for Config.Rest, also one that was
-// renamed into place.
+// rested, unless it is empty. Any other file is watched for Config.Rest, even one that
+// was renamed into place.
 func TestOldFileIsEditedAtOnce(t *testing.T) {
 	const rest = 400 * time.Millisecond
 	for _, test := range []struct {
@@ -652,8 +651,8 @@ func TestOldFileIsEditedAtOnce(t *testing.T) {
 	}
 }
 
-// TestEditByAnotherProcess: a File knows at once what another one, as in another
-// process, has put in place, even if nothing is left.
+// TestEditByAnotherProcess: a File knows at once what another File has put in place, as
+// another process would, even if no token is left.
 func TestEditByAnotherProcess(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		path := put(t, tokensPath(t), lineOne)
@@ -681,7 +680,8 @@ func TestEditByAnotherProcess(t *testing.T) {
 	})
 }
 
-// TestLockFile: what is no lock file of ours is not locked, and does not hang.
+// TestLockFile: something else in the lock file's place is not locked, and makes no edit
+// hang.
 func TestLockFile(t *testing.T) {
 	for name, act := range map[string]func(path string) error{
 		"pipe":   func(path string) error { return syscall.Mkfifo(path, 0o600) },
@@ -746,7 +746,7 @@ func TestRemovedLock(t *testing.T) {
 	}
 }
 
-// TestLockThatCannotBeTaken is an error, and not a lock.
+// TestLockThatCannotBeTaken: it is an error, not a lock.
 func TestLockThatCannotBeTaken(t *testing.T) {
 	const pathOnly = 0x200000 // O_PATH: a descriptor that can be looked at, and not be locked
 	path := put(t, tokensPath(t), "")
@@ -798,7 +798,7 @@ func TestAppendedAtTheLastMoment(t *testing.T) {
 	}
 }
 
-// TestNothingIsOpenAtTheRename if the system does not replace a file that is open.
+// TestNothingIsOpenAtTheRename: on a system that does not replace an open file.
 func TestNothingIsOpenAtTheRename(t *testing.T) {
 	path := put(t, tokensPath(t), lineOne)
 	open, renames := 0, 0
@@ -821,8 +821,8 @@ func TestNothingIsOpenAtTheRename(t *testing.T) {
 	}
 }
 
-// TestOtherWritesAtTheLastMoment are lost, as whenever a file is replaced; they
-// spoil nothing.
+// TestOtherWritesAtTheLastMoment: they are lost, as always when a file is replaced, and
+// break nothing.
 func TestOtherWritesAtTheLastMoment(t *testing.T) {
 	for name, act := range map[string]func(f *os.File) error{
 		"half a line": func(f *os.File) error { _, err := f.WriteString("x/y/z"); return err },
@@ -870,8 +870,8 @@ func TestCreatedAtTheLastMoment(t *testing.T) {
 	}
 }
 
-// TestOddFilesAreNotOpened: to open a device may have effects, and what is too large
-// is refused before it is read.
+// TestOddFilesAreNotOpened: opening a device may have effects, and a file that is too
+// large is refused before it is read.
 func TestOddFilesAreNotOpened(t *testing.T) {
 	for _, odd := range odd {
 		dir, err := os.MkdirTemp("", "") // short: the path of a socket has 108 bytes at most
@@ -944,7 +944,7 @@ func TestRetriesEndWithTheContext(t *testing.T) {
 		if took := time.Since(start); !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "is changed by others") || changes != 3 || took != 25*time.Millisecond {
 			t.Errorf("got %v after %d changes and %v", err, changes, took)
 		}
-		// One that is done by the time of the rename.
+		// A context that is done by the time of the rename.
 		ctx, cancel = context.WithCancel(t.Context())
 		s.on("sync", func() error { cancel(); return nil })
 		if err := file.Delete(ctx, fleet.TokenID("one")); !errors.Is(err, context.Canceled) || !has(file, one) || !strings.Contains(read(t, path), one) {
@@ -953,8 +953,8 @@ func TestRetriesEndWithTheContext(t *testing.T) {
 	})
 }
 
-// TestRenameWithinTheMargin counts as a write: its times may be those of an editor
-// that sets the mode of what it is writing.
+// TestRenameWithinTheMargin: it counts as a write, since an editor that sets the mode of
+// the file that it is writing leaves such times.
 func TestRenameWithinTheMargin(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		path := put(t, tokensPath(t), lineOne+lineTwo)

@@ -88,7 +88,7 @@ func TestHangingFileSystem(t *testing.T) {
 	}
 }
 
-// TestOpenOnAHangingFileSystem returns.
+// TestOpenOnAHangingFileSystem: Open returns.
 func TestOpenOnAHangingFileSystem(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := &gate{}
@@ -102,8 +102,8 @@ func TestOpenOnAHangingFileSystem(t *testing.T) {
 	})
 }
 
-// TestEditOnAHangingFileSystem ends with its context, and says whether its change may be
-// in force. One that has not begun to rename by then never does.
+// TestEditOnAHangingFileSystem: an edit ends with its context, and says whether its
+// change may be in force. If it has not begun to rename by then, it never does.
 func TestEditOnAHangingFileSystem(t *testing.T) {
 	for op, maybe := range map[string]bool{
 		"resolve": false, "stat": false, "open": false, "read-read": false, "lock": false, "createtemp": false, "write": false,

@@ -87,8 +87,8 @@ func TestEditWaitsForAWriter(t *testing.T) {
 	}
 }
 
-// TestPausingWriter: neither the poller nor Reload believes what a writer has
-// written so far that stops for a quarter of a second, wherever that is.
+// TestPausingWriter: a writer stops for a quarter of a second, anywhere in the text.
+// Neither the poller nor Reload believes what it has written so far.
 func TestPausingWriter(t *testing.T) {
 	const whole = "# comment\n" + lineOne + "x/y/z:" + hashA + "\n" + lineTwo
 	for _, poll := range []time.Duration{-1, 50 * time.Millisecond, time.Second} {
@@ -164,7 +164,7 @@ func TestRestlessFile(t *testing.T) {
 	})
 }
 
-// TestEmptiedFileGetsTheMostPatience, and is believed in the end.
+// TestEmptiedFileGetsTheMostPatience: it is believed in the end.
 func TestEmptiedFileGetsTheMostPatience(t *testing.T) {
 	for _, test := range []struct {
 		name    string
@@ -197,8 +197,8 @@ func TestEmptiedFileGetsTheMostPatience(t *testing.T) {
 	}
 }
 
-// TestOpenWaitsForNothing except a file that was just written and looks unfinished; and
-// a file without tokens needs no patience if there were none before.
+// TestOpenWaitsForNothing: except for a file that was just written and looks unfinished.
+// A file without tokens needs no patience if there were none before.
 func TestOpenWaitsForNothing(t *testing.T) {
 	for _, test := range []struct {
 		name    string
@@ -263,7 +263,7 @@ func TestRelativePath(t *testing.T) {
 	}
 }
 
-// odd are what may stand in the file's place.
+// odd has what may be in the file's place.
 var odd = []struct {
 	name string
 	make func(path string) error
@@ -289,9 +289,9 @@ var odd = []struct {
 	{"a loop of links", func(path string) error { return os.Symlink(path, path) }, "too many"},
 }
 
-// TestOddFiles: what is no file of tokens is an error for Open, Reload, the poller
-// and edits, stops none of them, and is left as it is. The right file is loaded
-// when it is back.
+// TestOddFiles: something else in the file's place is an error for Open, Reload, the
+// poller and edits. It stops none of them, and is left as it is. The file is loaded when
+// it is back.
 func TestOddFiles(t *testing.T) {
 	for _, odd := range odd {
 		t.Run(odd.name, func(t *testing.T) {
@@ -359,7 +359,7 @@ func TestMaxBytes(t *testing.T) {
 	}
 }
 
-// TestEditsKeepWithinMaxBytes: an edit does not write what nobody could read.
+// TestEditsKeepWithinMaxBytes: an edit does not write a file that no reader would accept.
 func TestEditsKeepWithinMaxBytes(t *testing.T) {
 	path := put(t, tokensPath(t), lineOne+lineTwo)
 	size := int64(len(lineOne + lineTwo))
@@ -471,8 +471,8 @@ func TestMemory(t *testing.T) {
 	}
 }
 
-// peak returns the most memory that is in use while it calls do, garbage included, as
-// far as looks now and then see it.
+// peak returns the most memory that is in use while it calls do, garbage included, by
+// samples.
 func peak(do func()) (most uint64) {
 	stop, stopped := make(chan struct{}), make(chan struct{})
 	go func() {
@@ -577,8 +577,8 @@ func publish(t *testing.T, dir, version, content string) {
 	}
 }
 
-// TestFolderReaderCannotBlockWriters: a user who may read the folder can lock it, and
-// one who may read the tokens file cannot open the lock.
+// TestFolderReaderCannotBlockWriters: a user who may read the folder can lock the folder,
+// but a user who may only read the tokens file cannot open the lock.
 func TestFolderReaderCannotBlockWriters(t *testing.T) {
 	for _, test := range []struct{ file, lock fs.FileMode }{
 		{0o600, 0o600}, {0o640, 0o600}, {0o644, 0o600}, {0o660, 0o660}, {0o664, 0o660}, {0o666, 0o666}, {0o400, 0o600},
@@ -608,7 +608,7 @@ func TestFolderReaderCannotBlockWriters(t *testing.T) {
 	}
 }
 
-// TestPipeInTheLocksPlace: an edit says what stands there, and does not wait for it.
+// TestPipeInTheLocksPlace: an edit says what is there, and does not wait for it.
 func TestPipeInTheLocksPlace(t *testing.T) {
 	path := put(t, tokensPath(t), lineOne)
 	lock := filepath.Join(filepath.Dir(path), ".service_tokens.lock")
@@ -622,8 +622,8 @@ func TestPipeInTheLocksPlace(t *testing.T) {
 	}
 }
 
-// TestOnlyALockIsShared: what stands in the lock's place and says something, or has
-// another name too, keeps its owner and its mode.
+// TestOnlyALockIsShared: a file in the lock's place that has content, or another name
+// too, keeps its owner and its mode.
 func TestOnlyALockIsShared(t *testing.T) {
 	for name, make := range map[string]func(lock string) error{
 		"text": func(lock string) error { return os.WriteFile(lock, []byte("x"), 0o600) },
@@ -761,7 +761,7 @@ func TestLinks(t *testing.T) {
 	}
 }
 
-// TestSilence: what a mistyped line holds is in no error, status or log.
+// TestSilence: no error, status or log shows the content of a mistyped line.
 func TestSilence(t *testing.T) {
 	const secret = "hunter2hunter2"
 	content := strings.Join([]string{
@@ -917,7 +917,7 @@ func TestCloseWhileTheLogIsWritten(t *testing.T) {
 	})
 }
 
-// A stuckLog takes its time for its first line.
+// A stuckLog blocks at its first line.
 type stuckLog struct {
 	slog.Handler
 	begun, release chan struct{}
@@ -999,8 +999,8 @@ func TestFailClosed(t *testing.T) {
 	}
 }
 
-// TestGoneFile: a file that was there and is gone is a warning that names it; its
-// tokens go after Config.Rest, or when KeepMissing says so.
+// TestGoneFile: a file that has gone is a warning that names it; its tokens go after
+// Config.Rest, or after KeepMissing.
 func TestGoneFile(t *testing.T) {
 	for _, test := range []struct {
 		keep     time.Duration
@@ -1056,7 +1056,7 @@ func TestGoneFile(t *testing.T) {
 	}
 }
 
-// TestKeptTokens: a file that comes back in time was never away.
+// TestKeptTokens: if a file comes back in time, nobody notices that it was away.
 func TestKeptTokens(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		path := put(t, tokensPath(t), lineOne)
@@ -1230,7 +1230,7 @@ func TestListIsSorted(t *testing.T) {
 	}
 }
 
-// TestCommentsAreNoNews: a change that changes no token is not told, and leaves
+// TestCommentsAreNoNews: a change that changes no token clears nothing, and leaves
 // Changed as it is.
 func TestCommentsAreNoNews(t *testing.T) {
 	calls := 0
@@ -1279,7 +1279,7 @@ func TestOnlyChangedTellsOfNewTokens(t *testing.T) {
 	}
 }
 
-// A selected notes what it is told.
+// A selected records the selectors that it gets.
 type selected struct{ sels []string }
 
 func (s *selected) Clear(context.Context, tokencache.Cause) int {
@@ -1294,7 +1294,7 @@ func (s *selected) Evict(_ context.Context, _ tokencache.Cause, sels ...tokencac
 	return 0
 }
 
-// TestOwnerIsKept, and the mode, if the process may set them.
+// TestOwnerIsKept: and the mode, if the process may set them.
 func TestOwnerIsKept(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("only the superuser can give files away")
@@ -1321,7 +1321,7 @@ func TestOwnerIsKept(t *testing.T) {
 	}
 }
 
-// TestWaitingEndsWithTheContext, for the lock and for a file that does not rest.
+// TestWaitingEndsWithTheContext: for the lock, and for a file that does not rest.
 func TestWaitingEndsWithTheContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		path := put(t, tokensPath(t), lineOne)
@@ -1427,7 +1427,7 @@ func TestLinksAndWriters(t *testing.T) {
 	}
 }
 
-// TestBadFileGetsPatience: it may be half of a good one.
+// TestBadFileGetsPatience: a bad file may be half of a good one.
 func TestBadFileGetsPatience(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		path := put(t, tokensPath(t), lineOne)
@@ -1441,8 +1441,8 @@ func TestBadFileGetsPatience(t *testing.T) {
 	})
 }
 
-// TestTouchedWriteIsAWrite: to set the times of a file that was written in place does
-// not make it one that was put in place.
+// TestTouchedWriteIsAWrite: setting the times of a file that was written in place does
+// not make it look renamed.
 func TestTouchedWriteIsAWrite(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		path := put(t, tokensPath(t), lineOne+lineTwo)
@@ -1465,8 +1465,8 @@ func TestTouchedWriteIsAWrite(t *testing.T) {
 	})
 }
 
-// TestModeSetDuringAWrite is no sign of a rename either, even if the File has not seen
-// the file rest.
+// TestModeSetDuringAWrite: that is no sign of a rename either, even if the File has not
+// seen the file rest.
 func TestModeSetDuringAWrite(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		path := put(t, tokensPath(t), lineOne)
@@ -1486,7 +1486,7 @@ func TestModeSetDuringAWrite(t *testing.T) {
 	})
 }
 
-// TestDeleteKeepsComments, those of the last token too.
+// TestDeleteKeepsComments: even those of the last token.
 func TestDeleteKeepsComments(t *testing.T) {
 	path := put(t, tokensPath(t), "# top\n\n# of one\n"+lineOne+"# of two\n"+lineTwo+"# end\n")
 	file, _ := open(t, path, filesource.Config{Poll: -1, Rest: -1})

@@ -18,13 +18,14 @@ import (
 	"github.com/svctoken/svctoken/tokencache"
 )
 
-// What others do at the worst moment, and what a pause of the process does.
+// These tests are about what others do at the worst moment, and about pauses of the
+// process.
 
 const extra = "x/y/z:" + hashA + "\n"
 
-// TestEditTrustsNoOldText: while another program saves the file in place, it may say
-// for a moment just what this File knew before others added to it. An edit does not
-// take that for the whole.
+// TestEditTrustsNoOldText: while another program saves the file in place, the file may
+// for a moment have exactly the text that this File knew before others added to it. An
+// edit does not take that for the whole text.
 func TestEditTrustsNoOldText(t *testing.T) {
 	for _, poll := range []time.Duration{-1, 50 * time.Millisecond} {
 		synctest.Test(t, func(t *testing.T) {
@@ -79,10 +80,10 @@ func TestEditOfAFileThatIsAwayAgain(t *testing.T) {
 	})
 }
 
-// TestPauseOfTheProcess: the process is kept from running for some seconds, as it is
-// on a machine that is busy or suspended, while another program saves the file. What
-// it looked at before is no proof of what the file says now, and the time that passed
-// is no proof of rest or of unrest.
+// TestPauseOfTheProcess: the process is kept from running for some seconds, as it is on a
+// machine that is busy or suspended, while another program saves the file. Its earlier
+// look proves nothing about the file now, and the time that has passed proves neither
+// rest nor unrest.
 func TestPauseOfTheProcess(t *testing.T) {
 	const pause = 5 * time.Second
 	for _, where := range []string{"before a look", "after a look"} {
@@ -333,8 +334,8 @@ func TestWrittenToRightAfterTheRename(t *testing.T) {
 	})
 }
 
-// TestCloseBesideAnEdit: the poller waits for an edit whose disk is slow, and Close does
-// not wait for that.
+// TestCloseBesideAnEdit: the poller waits for an edit whose disk is slow, but Close does
+// not.
 func TestCloseBesideAnEdit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		path := put(t, tokensPath(t), lineOne)
@@ -366,8 +367,8 @@ func TestCloseBesideAnEdit(t *testing.T) {
 	})
 }
 
-// TestReplacedRightAfterTheRename: something else has the file's place when the edit
-// returns. It says so; a token that was created comes with the error.
+// TestReplacedRightAfterTheRename: another file is in the place when the edit returns.
+// The edit says so, and returns a token that it has created with the error.
 func TestReplacedRightAfterTheRename(t *testing.T) {
 	s := &script{}
 	path := put(t, tokensPath(t), lineOne)
@@ -388,7 +389,7 @@ func TestReplacedRightAfterTheRename(t *testing.T) {
 	}
 }
 
-// TestRemovedRightAfterTheRename: the edit is made in what the path names then.
+// TestRemovedRightAfterTheRename: the edit is made in the file that the path names then.
 func TestRemovedRightAfterTheRename(t *testing.T) {
 	s := &script{}
 	path := put(t, tokensPath(t), lineOne)
@@ -403,9 +404,9 @@ func TestRemovedRightAfterTheRename(t *testing.T) {
 	}
 }
 
-// TestCopiedRightAfterTheRename: somebody puts a copy of the edit's file, with a token more,
-// in its place. That has the change already: nothing is written again, and all of it is
-// known.
+// TestCopiedRightAfterTheRename: somebody puts a copy of the edit's file, with one more
+// token, in its place. The copy has the change already, so nothing is written again, and
+// the new token is known.
 func TestCopiedRightAfterTheRename(t *testing.T) {
 	for _, create := range []bool{true, false} {
 		s, renames := &script{}, 0
@@ -458,7 +459,7 @@ func TestContextEndsAfterTheRename(t *testing.T) {
 	if !errors.Is(err, context.Canceled) || tok.Secret().Len() == 0 || !strings.Contains(read(t, filepath.Join(dir, "v1")), "/new:") {
 		t.Errorf("got a token of %d bytes, %v", tok.Secret().Len(), err)
 	}
-	// A context that ends before the rename has no token, and no change.
+	// If the context ends before the rename, there is no token and no change.
 	s.on("createtemp", func() error { return os.Chmod(filepath.Join(dir, "v2"), 0o640) })
 	ctx, cancel = context.WithCancel(t.Context())
 	s.set(func(op, _ string) error {
@@ -474,9 +475,8 @@ func TestContextEndsAfterTheRename(t *testing.T) {
 	}
 }
 
-// TestEditAtEachMomentOfAReload: a token that is created while a reload is under way is
-// in force afterwards, before or after whichever of the reload's calls of the system
-// that is.
+// TestEditAtEachMomentOfAReload: a token is created while a reload is under way, before
+// or after each of its system calls. It is in force afterwards.
 func TestEditAtEachMomentOfAReload(t *testing.T) {
 	moment := 0
 	for edited := true; edited; {
@@ -516,8 +516,8 @@ func TestEditAtEachMomentOfAReload(t *testing.T) {
 	}
 }
 
-// TestGrowsWhileItIsRead: a file that is small when it is opened, and has no end by
-// the time it is read, is not read to its end.
+// TestGrowsWhileItIsRead: a file that is small when it is opened, and then grows without
+// end, is not read to its end.
 func TestGrowsWhileItIsRead(t *testing.T) {
 	path := put(t, tokensPath(t), lineOne)
 	reads := 0
@@ -536,8 +536,8 @@ func TestGrowsWhileItIsRead(t *testing.T) {
 }
 
 // TestCreatedByAnotherMeanwhile: another file with a token of the same name takes the
-// place of the one that Create has just put there. The secret that Create made is good
-// for nothing, and so is not returned.
+// place of the one that Create has just put there. The secret that Create made is
+// useless, and so it is not returned.
 func TestCreatedByAnotherMeanwhile(t *testing.T) {
 	path := put(t, tokensPath(t), lineOne)
 	renamed := false

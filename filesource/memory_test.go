@@ -16,10 +16,10 @@ import (
 	"github.com/svctoken/svctoken/filesource"
 )
 
-// TestTexts: a File holds its text once and a table, a reload in which one line has changed
-// only another table, and an edit one more text and where its lines are. With many
-// lines, -cost.lines 1000000, it says what the process takes at the collector's usual pace,
-// and how long.
+// TestTexts: a File holds its text once and a table, a reload in which one line has
+// changed only another table, and an edit one more text and where its lines are. With
+// many lines, -cost.lines 1000000, it logs how much memory the process takes with the
+// default GOGC, and how long.
 func TestTexts(t *testing.T) {
 	if testing.Short() {
 		t.Skip("the race detector holds memory of its own")
@@ -108,7 +108,7 @@ func changeOneLine(t *testing.T, path string, size int64) {
 	}
 }
 
-// resetPeak makes residentPeak begin anew, if the system lets it.
+// resetPeak resets residentPeak, if the system allows it.
 func resetPeak(t *testing.T) {
 	t.Helper()
 	debug.FreeOSMemory()

@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// notices returns a notifier, and what it has called with, in order: the logger's calls
-// as negative numbers of tokens.
+// notices returns a notifier, and a function that returns the numbers of tokens in its
+// calls, in order, those of the logger negative.
 func notices() (n *notifier, called *[]int) {
 	called = new([]int)
 	return newNotifier(
@@ -19,8 +19,8 @@ func notices() (n *notifier, called *[]int) {
 	), called
 }
 
-// TestNotifierReportsInOrder: the logger, then the host, of each notice; also of one that
-// is added by the host, and of one that a host's panic left.
+// TestNotifierReportsInOrder: each notice goes to the logger, then to the host. That
+// includes a notice that the host adds, and one that was left when the host panicked.
 func TestNotifierReportsInOrder(t *testing.T) {
 	n, called := notices()
 	host := n.host
@@ -54,7 +54,7 @@ func TestNotifierReportsInOrder(t *testing.T) {
 	}
 }
 
-// TestNotifierWithoutAHost calls the logger alone.
+// TestNotifierWithoutAHost: only the logger is called.
 func TestNotifierWithoutAHost(t *testing.T) {
 	n, called := notices()
 	n.host = nil
@@ -65,8 +65,8 @@ func TestNotifierWithoutAHost(t *testing.T) {
 	}
 }
 
-// TestNotifierWaitsForThePoller, but not while it calls the host or tells the caches; and
-// what others call meanwhile changes nothing.
+// TestNotifierWaitsForThePoller: but not while the poller calls the host or tells the
+// caches. Calls by others meanwhile change nothing.
 func TestNotifierWaitsForThePoller(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n, _ := notices()
@@ -110,7 +110,7 @@ func TestNotifierWaitsForThePoller(t *testing.T) {
 }
 
 // TestNotifierTellsOfItself: a call from within a notification fails at once, one with
-// another context after a while, and one from elsewhere waits.
+// another context fails after a while, and one from elsewhere waits.
 func TestNotifierTellsOfItself(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n, _ := notices()

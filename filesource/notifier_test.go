@@ -36,7 +36,7 @@ func observe(t *testing.T, path string, once func(context.Context, *filesource.F
 	return file
 }
 
-// changes are the ways to have the caches told of a change.
+// changes has the ways to make the caches hear of a change.
 var changes = map[string]func(t *testing.T, path string, file *filesource.File){
 	"poller": func(t *testing.T, path string, _ *filesource.File) {
 		put(t, path, lineOne+lineTwo)
@@ -55,9 +55,9 @@ var changes = map[string]func(t *testing.T, path string, file *filesource.File){
 	},
 }
 
-// TestCallsFromAnObserver: what changes the file is an error while the caches are being
-// told of a change, at once if the context says so, and everything else works.
-// Nothing hangs, and everything works afterwards.
+// TestCallsFromAnObserver: while the caches are being told of a change, calls that change
+// the file fail, at once if they have the notification's context. All other calls work,
+// nothing hangs, and everything works afterwards.
 func TestCallsFromAnObserver(t *testing.T) {
 	for by, change := range changes {
 		t.Run(by, func(t *testing.T) {
@@ -155,7 +155,7 @@ func TestCloseWaitsAfterANotification(t *testing.T) {
 }
 
 // TestReloadDuringANotification: a reload from elsewhere waits until the caches have been
-// told, and is no error; an edit waits until its context is done.
+// told, and succeeds; an edit waits until its context is done.
 func TestReloadDuringANotification(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		path := put(t, tokensPath(t), lineOne)

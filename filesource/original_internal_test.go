@@ -2,8 +2,8 @@ package filesource
 
 import "testing"
 
-// TestWhatEditsKeep: a signature of the text is no signature of the new text, and what a file
-// system notes of its layers is no attribute of the file.
+// TestWhatEditsKeep: an edit drops a signature, which is not one of the new text, and a
+// file system's notes on its layers, which do not belong to the file.
 func TestWhatEditsKeep(t *testing.T) {
 	for name, want := range map[string]bool{
 		"security.ima": false, "security.evm": false, "security.capability": false, "trusted.overlay.opaque": false,

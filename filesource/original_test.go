@@ -19,8 +19,8 @@ import (
 	"github.com/svctoken/svctoken/filesource"
 )
 
-// What a file keeps when it is replaced: its owner, its mode, its access control list and
-// its other attributes.
+// These tests are about what a file keeps when it is replaced: its owner, its mode, its
+// access control list and its other attributes.
 
 const aclName = "system.posix_acl_access"
 
@@ -47,8 +47,8 @@ func list(entries ...aclEntry) []byte {
 	return acl
 }
 
-// shared is the list of a file that user 4242 may read and write, group 4343 may read,
-// and its own group may not use.
+// shared is the list of a file: user 4242 may read and write it, group 4343 may read it,
+// and its own group may not use it.
 func shared() []byte {
 	return list(aclEntry{aclUserObj, 6, nobody}, aclEntry{aclUser, 6, 4242}, aclEntry{aclGroupObj, 0, nobody},
 		aclEntry{aclGroup, 4, 4343}, aclEntry{aclMask, 6, nobody}, aclEntry{aclOther, 0, nobody})
@@ -84,7 +84,7 @@ func mode(t testing.TB, path string) fs.FileMode {
 	return info.Mode()
 }
 
-// TestAttributesAreKept by each edit; the lock is for users who may write.
+// TestAttributesAreKept: by each edit. The lock is open to users who may write.
 func TestAttributesAreKept(t *testing.T) {
 	path := put(t, tokensPath(t), lineOne+lineTwo)
 	acl := shared()
@@ -115,7 +115,7 @@ func TestAttributesAreKept(t *testing.T) {
 	}
 }
 
-// TestMaskOfTheLock: a right that the mask takes away is no right to write.
+// TestMaskOfTheLock: a user whose right to write is masked may not open the lock.
 func TestMaskOfTheLock(t *testing.T) {
 	path := put(t, tokensPath(t), lineOne)
 	setAttribute(t, path, aclName, list(aclEntry{aclUserObj, 6, nobody}, aclEntry{aclUser, 6, 4242}, aclEntry{aclGroupObj, 6, nobody},
@@ -133,9 +133,9 @@ func TestMaskOfTheLock(t *testing.T) {
 	}
 }
 
-// TestListThatCannotBeKept: the group gets what the list gave it, and no more than the
-// mask, which is what its bits of the mode were; and not even that if the group cannot be
-// kept either.
+// TestListThatCannotBeKept: the group gets the rights that the list gave it, within the
+// mask, which its bits of the mode were; and no rights if the group cannot be kept
+// either.
 func TestListThatCannotBeKept(t *testing.T) {
 	for _, test := range []struct {
 		group, mask uint16
@@ -186,7 +186,8 @@ func TestListWithoutTheGroup(t *testing.T) {
 	}
 }
 
-// TestListOfTheFolder: what a folder gives to new files is not for one that had no list.
+// TestListOfTheFolder: a file that had no list does not get the one that its folder gives
+// to new files.
 func TestListOfTheFolder(t *testing.T) {
 	for _, fails := range []bool{false, true} {
 		s := &script{}
@@ -224,8 +225,8 @@ func TestAttributesThatCannotBeRead(t *testing.T) {
 	}
 }
 
-// TestFirstFile is for its owner alone, and for the group too if the folder is the
-// group's and nobody else's.
+// TestFirstFile: only its owner may read it, and also the group if the folder belongs to
+// the group and is closed to others.
 func TestFirstFile(t *testing.T) {
 	for folder, want := range map[fs.FileMode]fs.FileMode{
 		0o750: 0o600, 0o700 | fs.ModeSetgid: 0o600, 0o750 | fs.ModeSetgid: 0o640, 0o770 | fs.ModeSetgid: 0o640, 0o755 | fs.ModeSetgid: 0o600, 0o751 | fs.ModeSetgid: 0o600,
@@ -246,8 +247,8 @@ func TestFirstFile(t *testing.T) {
 	}
 }
 
-// TestLockStaysEmpty: it says nothing, so that it is known as a lock, and has the time of
-// the last edit by the file system's own clock.
+// TestLockStaysEmpty: it has no content, by which it is known as a lock, and its time is
+// that of the last edit by the file system's own clock.
 func TestLockStaysEmpty(t *testing.T) {
 	path := put(t, tokensPath(t), lineOne)
 	lock := put(t, filepath.Dir(path)+"/.service_tokens.lock", "")
@@ -267,7 +268,7 @@ func TestLockStaysEmpty(t *testing.T) {
 	}
 }
 
-// TestNoLockIsLeft if an edit wrote nothing.
+// TestNoLockIsLeft: if an edit wrote nothing.
 func TestNoLockIsLeft(t *testing.T) {
 	for name, content := range map[string]string{"missing": "", "bad": "bad\n", "good": lineTwo} {
 		path := tokensPath(t)
@@ -289,8 +290,7 @@ func TestNoLockIsLeft(t *testing.T) {
 	}
 }
 
-// TestNoLockWithoutTheOriginal: what the lock would be open to cannot be seen, so there is
-// none.
+// TestNoLockWithoutTheOriginal: nobody knows who may open the lock, so there is none.
 func TestNoLockWithoutTheOriginal(t *testing.T) {
 	s := &script{}
 	path := put(t, tokensPath(t), lineOne)

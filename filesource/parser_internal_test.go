@@ -12,7 +12,7 @@ import (
 
 const someHash = "{SSHA256}AAECAwQFBgc=wWZbSSQlbfWMkwfCRhqHNxCEGLEUTKc/nNCOWZOfNzc="
 
-// said is what a document says.
+// said returns a document's content as text.
 type said struct {
 	Tokens        map[string]string
 	Ended         bool
@@ -27,8 +27,8 @@ func sayOf(doc *document) said {
 	return s
 }
 
-// TestParserTakesPieces: a text says the same however it comes in pieces, and whatever was
-// known before.
+// TestParserTakesPieces: the result is the same however the text is cut into pieces, and
+// whatever was known before.
 func TestParserTakesPieces(t *testing.T) {
 	words := []string{
 		"\n", "\n", "\r\n", "\r\n", "\r", "\r\r\n", "\n\r", "", " ", "# c", bom, "bad",
@@ -75,8 +75,8 @@ func TestParserPlaces(t *testing.T) {
 	}
 }
 
-// TestTextHash: the hash is that of the text, however it is written, and a text has grown
-// from one that it begins with.
+// TestTextHash: the hash depends on the text alone, not on the pieces, and a text has
+// grown from one that it begins with.
 func TestTextHash(t *testing.T) {
 	f := &File{seed: maphash.MakeSeed()}
 	hashOf := func(text string, earlier sighting, rng *rand.Rand) *textHash {
@@ -109,7 +109,7 @@ func TestTextHash(t *testing.T) {
 	}
 }
 
-// TestParserKeepsOneLine of a text, and not what it has taken, however its lines end.
+// TestParserKeepsOneLine: it keeps one line of a text at most, however the lines end.
 func TestParserKeepsOneLine(t *testing.T) {
 	for _, end := range []string{"\n", "\r\n", "\r"} {
 		piece := []byte(strings.Repeat("# a comment"+end, 3000))

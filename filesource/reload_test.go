@@ -217,8 +217,8 @@ func TestTouchClearsNothing(t *testing.T) {
 	})
 }
 
-// TestBadReload: a file that turns bad leaves the last good tokens, or none if
-// the host wants it so, and the host is told once.
+// TestBadReload: a file that turns bad leaves the last good tokens, or none if the host
+// has chosen that, and the host is told once.
 func TestBadReload(t *testing.T) {
 	for _, closed := range []bool{false, true} {
 		t.Run(fmt.Sprintf("FailClosed=%v", closed), func(t *testing.T) {
@@ -410,7 +410,7 @@ func TestCloseTwiceAndWithoutPoller(t *testing.T) {
 	}
 }
 
-// TestCloseWaits until the poller has ended, whatever else is reported meanwhile.
+// TestCloseWaits: until the poller has ended, whatever else is reported meanwhile.
 func TestCloseWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		path := write(t, tokensPath(t), one+":"+hashA)
@@ -445,7 +445,7 @@ func TestCloseWaits(t *testing.T) {
 	})
 }
 
-// TestLog is what an operator reads.
+// TestLog: the lines that an operator reads.
 func TestLog(t *testing.T) {
 	var log strings.Builder
 	plain := slog.NewTextHandler(&log, &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
@@ -484,8 +484,8 @@ func TestLog(t *testing.T) {
 	}
 }
 
-// TestTokensAreInPlaceBeforeCachesAreTold: the other way round, a load in between
-// reads the old tokens, and is stored after the clearing.
+// TestTokensAreInPlaceBeforeCachesAreTold: in the other order, a load in between reads
+// the old tokens, and is stored after the clearing.
 func TestTokensAreInPlaceBeforeCachesAreTold(t *testing.T) {
 	for _, only := range []bool{false, true} {
 		path := write(t, tokensPath(t), one+":"+hashA)
@@ -510,7 +510,7 @@ func TestTokensAreInPlaceBeforeCachesAreTold(t *testing.T) {
 	}
 }
 
-// A told notes what a cache sees when it is told.
+// A told records what a cache sees when it is told.
 type told struct {
 	see   func() bool
 	saw   bool

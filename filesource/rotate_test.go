@@ -54,7 +54,7 @@ func TestRotate(t *testing.T) {
 	}
 }
 
-// TestRotateOfNothing changes nothing, and returns no secret.
+// TestRotateOfNothing: it changes nothing, and returns no secret.
 func TestRotateOfNothing(t *testing.T) {
 	path := put(t, tokensPath(t), lineOne)
 	file, _ := open(t, path, filesource.Config{Poll: -1, Rest: -1})
@@ -137,7 +137,7 @@ func TestRotateMeanwhile(t *testing.T) {
 	}
 }
 
-// TestFastHash: what is created is cheap to verify, and Lookup says so.
+// TestFastHash: a new token is cheap to verify, and Lookup says so.
 func TestFastHash(t *testing.T) {
 	path := put(t, tokensPath(t), lineTwo)
 	file, cache := open(t, path, filesource.Config{Poll: -1, Rest: -1, FastHash: true})

@@ -14,7 +14,7 @@ import (
 	"github.com/svctoken/svctoken/filesource"
 )
 
-// What the file system's stamps prove, and what they do not.
+// These tests are about what the file system's stamps prove, and what they do not.
 
 // putAt writes a file in place at a time of the file system's clock, for looks that see
 // it as filesource.WrittenAt does.
@@ -27,7 +27,7 @@ func putAt(t testing.TB, path, content string, at time.Time) string {
 	return path
 }
 
-// TestWritesWithinOneTick leave no trace in the file's times, and are noticed.
+// TestWritesWithinOneTick: they leave no trace in the file's times, and are noticed.
 func TestWritesWithinOneTick(t *testing.T) {
 	first, second := lineTwo+"x/y/1:"+hashA+"\n", lineTwo+"x/y/2:"+hashA+"\n"
 	for _, poll := range []time.Duration{50 * time.Millisecond, -1} {
@@ -91,9 +91,9 @@ func TestSettledAfterPatience(t *testing.T) {
 	})
 }
 
-// TestChangesDuringEveryRead: no read is of one state. The file is never believed, and
-// is reported in the end: the sooner, the shorter Config.Rest is. What a large file
-// takes to read counts.
+// TestChangesDuringEveryRead: no read is of one state, so the file is never believed. In
+// the end it is reported, sooner with a shorter Config.Rest, and later if the file is
+// large and takes time to read.
 func TestChangesDuringEveryRead(t *testing.T) {
 	large := strings.Repeat("# comment\n", 200_000)
 	for _, test := range []struct {
@@ -137,7 +137,7 @@ func TestChangesDuringEveryRead(t *testing.T) {
 	}
 }
 
-// TestLinkThatCannotBeRead proves nothing.
+// TestLinkThatCannotBeRead: it proves nothing.
 func TestLinkThatCannotBeRead(t *testing.T) {
 	for _, op := range []string{"", "readlink", "lstat"} {
 		synctest.Test(t, func(t *testing.T) {

@@ -325,7 +325,7 @@ func (w *world) delay() time.Duration { return time.Duration(w.rng.Int64N(int64(
 
 func (w *world) fork() *rand.Rand { return rand.New(rand.NewPCG(w.rng.Uint64(), 1)) }
 
-// order has a worker create or delete a token, and perhaps kills it meanwhile.
+// order makes a worker create or delete a token, and perhaps kills it meanwhile.
 func (w *world) order(group *sync.WaitGroup, i int, free *[]string) {
 	op, name := "create", w.newName("worker")
 	if w.rng.IntN(2) == 0 && len(*free) > 3 {
@@ -529,9 +529,9 @@ var editors = []struct {
 
 func (w *world) pause(rng *rand.Rand) { time.Sleep(time.Duration(rng.Int64N(int64(suitePause)))) }
 
-// change makes a change of an editor, whose change before began at last, and returns
-// when this one began. It notes if the machine kept the editor from running: the
-// time that the file was as the change before left it is less than what is measured.
+// change makes a change of an editor, whose previous change began at last, and returns
+// when this one began. It notes if the machine kept the editor from running: the file
+// then stayed as the previous change left it for less time than is measured.
 func (w *world) change(last time.Time, most time.Duration, act func() error) (began time.Time) {
 	began = time.Now()
 	if err := act(); err != nil {

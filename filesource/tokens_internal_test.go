@@ -111,7 +111,7 @@ func TestNoTokens(t *testing.T) {
 	}
 }
 
-// TestNamesWithOneTag: names are told apart if the hash does not do it, also those that
+// TestNamesWithOneTag: names are told apart even if their hashes are not, also names that
 // begin alike.
 func TestNamesWithOneTag(t *testing.T) {
 	s := setOf(nil, "a/b/c:x", "a/b/cc:y")
@@ -125,8 +125,8 @@ func TestNamesWithOneTag(t *testing.T) {
 	}
 }
 
-// TestTokensShareText: what a set is made from costs no second text, and what has gone does
-// not add up.
+// TestTokensShareText: a set that is made from another needs no second text, and garbage
+// does not add up.
 func TestTokensShareText(t *testing.T) {
 	var lines []string
 	size := 0
@@ -174,8 +174,8 @@ func TestLongLine(t *testing.T) {
 	}
 }
 
-// TestTableFits: the table has room, and not much more than it needs, also when most tokens
-// have gone.
+// TestTableFits: the table has room, but not much more than it needs, even when most
+// tokens have gone.
 func TestTableFits(t *testing.T) {
 	set := newTokens(nil)
 	fits := func(when string, most int) {

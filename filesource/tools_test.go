@@ -135,7 +135,7 @@ func emacs(first string) string {
 		start+`(flush-lines (concat "^" (getenv "NAME") ":")) (save-buffer))' 2> /dev/null`) + `; rm -f "$FILE~"`
 }
 
-// nano has no commands: expect types.
+// nano takes no commands, so expect types.
 const nano = `expect -c '
 set timeout 20
 spawn -noecho nano -I -x $env(FILE)
@@ -164,8 +164,8 @@ func (s *toolSave) String() string {
 	return fmt.Sprintf("%s, %s, %s, %s", s.tool.name, s.op, age, beside)
 }
 
-// settling is for how long files are left alone, to be older than any time after which a
-// file counts as one that has rested.
+// settling is how long files are left alone, so that they are old enough to count as
+// rested.
 const settling = 3500 * time.Millisecond
 
 // TestTools saves files with real programs, some on files that are older than the

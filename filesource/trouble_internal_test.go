@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// TestTrouble: an error says what was tried, with which files, and what the system said, on
-// one line; it wraps that.
+// TestTrouble: an error says on one line what was tried, with which files, and what the
+// system said, and wraps the system's error.
 func TestTrouble(t *testing.T) {
 	other := errors.New("other")
 	for _, test := range []struct {

@@ -8,9 +8,9 @@ import (
 	"time"
 )
 
-// TestWatch: a file has rested since the first look that saw it as it is, what was known of
-// it before counts, and what is missing was not seen at all. The time in which nobody looked
-// is no unrest.
+// TestWatch: a file has rested since the first look that saw it as it is. What was known
+// of it before counts, but not that it was missing. Time in which nobody looked is not
+// unrest.
 func TestWatch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		path := filepath.Join(t.TempDir(), "service_tokens")

@@ -21,7 +21,7 @@ import (
 	"github.com/svctoken/svctoken/tokencache"
 )
 
-// What a File says, and of what.
+// These tests are about a File's messages.
 
 // TestWarnings: a file that is missing at the start, and tokens that fall to none or to
 // less than half, are warnings that name the path.
@@ -57,7 +57,7 @@ func TestWarnings(t *testing.T) {
 	}
 }
 
-// TestLargeFileIsAnnounced before it is parsed.
+// TestLargeFileIsAnnounced: before it is parsed.
 func TestLargeFileIsAnnounced(t *testing.T) {
 	for _, size := range []int{16<<20 - 1, 16 << 20} {
 		var log bytes.Buffer
@@ -196,7 +196,7 @@ func TestAdvice(t *testing.T) {
 	}
 }
 
-// TestLineThatIsNotInForce: Create says that it is there.
+// TestLineThatIsNotInForce: Create says that the file has it.
 func TestLineThatIsNotInForce(t *testing.T) {
 	path := put(t, tokensPath(t), one+":plaintext\n"+lineTwo)
 	file, _ := open(t, path, filesource.Config{Poll: -1, Rest: -1})
@@ -235,7 +235,7 @@ func TestFolderSwappedDuringAnEdit(t *testing.T) {
 	}
 }
 
-// TestUnchangedTextIsNotParsed by Reload, even if the file was touched.
+// TestUnchangedTextIsNotParsed: Reload does not parse it, even if the file was touched.
 func TestUnchangedTextIsNotParsed(t *testing.T) {
 	path := put(t, tokensPath(t), manyTokens(60_000))
 	file, _ := open(t, path, filesource.Config{Poll: -1, Rest: -1})
