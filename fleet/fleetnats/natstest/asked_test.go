@@ -19,7 +19,7 @@ import (
 	"github.com/svctoken/svctoken/fleet/fleetnats"
 )
 
-// These tests ask what the log asks of JetStream, and what it makes of each answer: a
+// These tests check the log's requests to JetStream, and what it does with each answer. A
 // stand-in answers, on a server without JetStream.
 
 // A standing is a stand-in for JetStream, whose answers a test sets.
@@ -32,7 +32,7 @@ type standing struct {
 	asked   []*nats.Msg
 }
 
-// stand starts a stand-in, which answers what is asked on these subjects.
+// stand starts a stand-in, which answers requests on these subjects.
 func stand(t *testing.T, answers map[string]string) *standing {
 	t.Helper()
 	nc, err := nats.Connect(serve(t, &server.Options{}).ClientURL())
@@ -61,7 +61,7 @@ func (s *standing) set(subject, text string) {
 	s.answers[subject] = text
 }
 
-// take returns what was asked since the last take on subjects that begin like this.
+// take returns the requests since the last take on subjects that begin like this.
 func (s *standing) take(prefix string) (list []*nats.Msg) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -91,7 +91,7 @@ func same(t *testing.T, want, got any) {
 	}
 }
 
-// refusal is how the server says that it does not do what it was asked for.
+// refusal returns the server's answer to a request that it refuses.
 func refusal(code int) string {
 	return fmt.Sprintf(`{"error":{"code":400,"err_code":%d,"description":"as the test has it"}}`, code)
 }
@@ -135,7 +135,8 @@ func TestConfigIsChecked(t *testing.T) {
 	}
 }
 
-// TestStreamIsMade: what Open makes of nothing, and what it leaves to others.
+// TestStreamIsMade: the stream that Open creates if there is none, and what it leaves
+// alone.
 func TestStreamIsMade(t *testing.T) {
 	want := jetstream.StreamConfig{
 		Name: "KV_svctoken", Description: "svctoken: documents, evictions and heartbeats of a fleet", Subjects: []string{"$KV.svctoken.>"},
@@ -171,7 +172,7 @@ func TestStreamIsMade(t *testing.T) {
 	}
 }
 
-// TestAppendAsks: what an append asks for.
+// TestAppendAsks: the request of an append.
 func TestAppendAsks(t *testing.T) {
 	s := stand(t, map[string]string{"$JS.API.STREAM.INFO.": info(t), "$KV.test.": `{"stream":"KV_test","seq":7}`})
 	l := openAt(t, s)
@@ -209,7 +210,7 @@ func TestAppendAsks(t *testing.T) {
 	}
 }
 
-// TestAppendIsRefused: what an append makes of a refusal, and of a look at the key.
+// TestAppendIsRefused: what an append returns after a refusal, and after reading the key.
 func TestAppendIsRefused(t *testing.T) {
 	s := stand(t, map[string]string{"$JS.API.STREAM.INFO.": info(t)})
 	l := openAt(t, s)
@@ -254,7 +255,7 @@ func TestAppendIsRefused(t *testing.T) {
 	}
 }
 
-// TestReadAsks: what a read asks for, and what it makes of each end of an answer.
+// TestReadAsks: the request of a read, and what it returns for each kind of answer.
 func TestReadAsks(t *testing.T) {
 	s := stand(t, map[string]string{"$JS.API.STREAM.INFO.": info(t)})
 	l := openAt(t, s)
@@ -353,7 +354,7 @@ func TestDomainIsAsked(t *testing.T) {
 	same(t, want, got)
 }
 
-// TestFollowAsks: which consumer a follower asks for, and that it ends it.
+// TestFollowAsks: the consumer that a follower creates, and deletes in the end.
 func TestFollowAsks(t *testing.T) {
 	made := text(t, jetstream.ConsumerInfo{Stream: "KV_test", Name: "made"})
 	s := stand(t, map[string]string{"$JS.API.STREAM.INFO.": info(t), "$JS.API.CONSUMER.CREATE.": made, "$JS.API.CONSUMER.DELETE.": `{"success":true}`})
@@ -398,8 +399,8 @@ func TestFollowAsks(t *testing.T) {
 	}
 }
 
-// TestLetters: a letter reaches the log that listens at its address, until that ends, and
-// no address of anything else is written to.
+// TestLetters: a letter reaches the log that listens at its address, until that stops,
+// and no other address is written to.
 func TestLetters(t *testing.T) {
 	s := stand(t, map[string]string{"$JS.API.STREAM.INFO.": info(t)})
 	l := openAt(t, s)
@@ -431,7 +432,7 @@ func TestLetters(t *testing.T) {
 	if m := <-got; m != "other 5" {
 		t.Errorf("got %q", m)
 	}
-	for range 300 { // more than are on their way at a time
+	for range 300 { // more than may be on their way at a time
 		l.Send(other, []byte("6"))
 		if m := <-got; m != "other 6" {
 			t.Fatalf("got %q", m)
