@@ -15,7 +15,7 @@ import (
 
 var breakRules = flag.Bool("breaks", false, "break each rule of the protocol, and require that the other tests notice")
 
-// A brk is a deliberate break: a text of the code, and what takes its place.
+// A brk is a deliberate break: a text of the code, and the text that replaces it.
 type brk struct{ name, file, old, new string }
 
 var breaks = []brk{
@@ -173,8 +173,8 @@ func firstFailure(out string) string {
 	return cmp.Or(test, "the run") + ": " + said
 }
 
-// apply makes the break in a file's text. A break whose text is not there any more
-// is an error: it has to follow the code.
+// apply makes the break in a file's text. It is an error if the code no longer has the
+// text: the break has to follow the code.
 func (b brk) apply(t *testing.T, text string) string {
 	if text == "" {
 		data, err := os.ReadFile(b.file)

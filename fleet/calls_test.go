@@ -19,7 +19,7 @@ import (
 	"github.com/svctoken/svctoken/tokencache"
 )
 
-// A watched log notes what a node asks of it, and fails as a test decides.
+// A watched log records a node's calls, and fails as a test decides.
 type watched struct {
 	*fleettest.Conn
 	began time.Time
@@ -31,7 +31,7 @@ type watched struct {
 	open  []context.Context // of all calls
 }
 
-// A call is what a node has asked for.
+// A call is one call of a node's.
 type call struct {
 	what, key string
 	at, until time.Duration // since the log was made
@@ -176,8 +176,7 @@ func TestWhatANodeWrites(t *testing.T) {
 	})
 }
 
-// TestCallsAreBounded: each attempt has a fifth of a lease, and no context of one is left
-// behind.
+// TestCallsAreBounded: each attempt has a fifth of a lease, and leaves no context behind.
 func TestCallsAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w, node := watchedNode(t)
@@ -276,7 +275,8 @@ func TestFollowersPause(t *testing.T) {
 	})
 }
 
-// TestWhichErrorIsTold: of several errors of the log the last one before the call's end.
+// TestWhichErrorIsTold: if the log has failed several times, the call returns the last
+// error before its end.
 func TestWhichErrorIsTold(t *testing.T) {
 	first, later, end := errors.New("first"), errors.New("later"), errors.New("at the end")
 	for _, tt := range []struct {

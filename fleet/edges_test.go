@@ -43,8 +43,7 @@ func TestEventKinds(t *testing.T) {
 	}
 }
 
-// TestEventsOfANode: an observer hears of each turn in a node's life, with what goes
-// with it.
+// TestEventsOfANode: an observer hears of each event in a node's life, with its details.
 func TestEventsOfANode(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var got []string
@@ -95,7 +94,8 @@ func TestEventsOfANode(t *testing.T) {
 	})
 }
 
-// TestSelectorsOfNothing: what selects nothing, or cannot be parsed, is not appended.
+// TestSelectorsOfNothing: a selector that selects nothing, or cannot be parsed, is not
+// appended.
 func TestSelectorsOfNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log, a, _ := pair(t)
@@ -115,8 +115,8 @@ func TestSelectorsOfNothing(t *testing.T) {
 	})
 }
 
-// TestDocumentsOfOtherTools: one that cannot be read is an error for its token, and left
-// out of a list.
+// TestDocumentsOfOtherTools: a document that cannot be read is an error for its token,
+// and left out of lists.
 func TestDocumentsOfOtherTools(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log, a, _ := pair(t)
@@ -180,8 +180,8 @@ func TestCreatedMeanwhile(t *testing.T) {
 	})
 }
 
-// TestWatchers: a source that begins to watch while the node serves is told the state, and
-// nothing once it has ended that.
+// TestWatchers: a source that begins to watch while the node serves is told the state,
+// and nothing more once it has cancelled.
 func TestWatchers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		_, a, b := pair(t)
@@ -231,7 +231,7 @@ func TestNoAddress(t *testing.T) {
 	}
 }
 
-// TestReadyGivesUp: without a reason of the log's the error has the context's alone.
+// TestReadyGivesUp: if the log gives no reason, the error has only the context's.
 func TestReadyGivesUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log := fleettest.NewLog()
@@ -246,8 +246,8 @@ func TestReadyGivesUp(t *testing.T) {
 	})
 }
 
-// TestManyChangesAtOnce: a heartbeat names a bounded number of changes; the others have
-// their answers.
+// TestManyChangesAtOnce: a heartbeat names a bounded number of changes; the others are
+// answered by letters.
 func TestManyChangesAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log, a, b := pair(t)

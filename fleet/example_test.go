@@ -91,7 +91,7 @@ func ExampleNode_Ask() {
 	// node2 elastic/fleet-server: token-of-node2 <nil>
 }
 
-// ExampleIndex_Rotate replaces a secret, and lets the one before be good for another day.
+// ExampleIndex_Rotate replaces a secret, and keeps the old one good for another day.
 func ExampleIndex_Rotate() {
 	ctx := context.Background()
 	shared := fleettest.NewLog()
@@ -133,7 +133,7 @@ func ExampleIndex_Rotate() {
 	// true
 }
 
-// ExampleNode_Status says what an operator wants to know of a node.
+// ExampleNode_Status shows what an operator wants to know about a node.
 func ExampleNode_Status() {
 	ctx := context.Background()
 	group := tokencache.NewGroup(tokencache.GroupConfig{})

@@ -8,24 +8,24 @@ import (
 	"github.com/svctoken/svctoken/tokencache"
 )
 
-// Caches is what stands in for a group in tests.
+// Caches is the interface of what replaces a group in tests.
 type Caches = caches
 
-// NewWith is New with something else than a group.
+// NewWith is New with other caches than a group.
 func NewWith(log fleetlog.Log, caches Caches, cfg Config) (*Node, error) {
 	return newNode(log, caches, cfg)
 }
 
-// Clock is a clock that a test makes.
+// Clock is the interface of a test's clock.
 type Clock = clock
 
-// WithTest sets what a test decides instead of the system.
+// WithTest replaces the system's clock and random values.
 func (c Config) WithTest(clock Clock, newID func() string, jitter func() float64) Config {
 	c.clock, c.newID, c.jitter = clock, newID, jitter
 	return c
 }
 
-// Allow is how long to wait for a lease.
+// Allow returns how long to wait for a lease.
 func Allow(d time.Duration) time.Duration { return allow(d) }
 
 // WithVersion makes a node one of a later version.

@@ -44,8 +44,8 @@ func TestOneNodeAGroup(t *testing.T) {
 	})
 }
 
-// TestWhyAGroupForgets: a group's observer hears what was asked for here, and what by
-// another node.
+// TestWhyAGroupForgets: a group's observer can tell evictions that were asked for here
+// from those of another node.
 func TestWhyAGroupForgets(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log := fleettest.NewLog()
@@ -140,8 +140,8 @@ func TestNameAndEnd(t *testing.T) {
 	})
 }
 
-// TestSessionsOfANode: each session's beginning says how long the node did not serve, and
-// the next one is another.
+// TestSessionsOfANode: the event of each session's beginning says how long the node did
+// not serve, and each session has a new number.
 func TestSessionsOfANode(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log := fleettest.NewLog()
@@ -190,7 +190,7 @@ func TestSessionsOfANode(t *testing.T) {
 	})
 }
 
-// TestClosedNode: what is asked of a node that was closed ends with an error that says so.
+// TestClosedNode: each call of a closed node ends with an error that says so.
 func TestClosedNode(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		_, a, _ := pair(t)

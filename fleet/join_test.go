@@ -18,7 +18,8 @@ import (
 )
 
 // TestIdentityIsWrittenOnce: nodes that begin a log at the same time agree on its
-// identity, and one whose attempt is refused, or may have been written, looks again.
+// identity. A node whose attempt is refused, or may have been written, reads the identity
+// again.
 func TestIdentityIsWrittenOnce(t *testing.T) {
 	unfit := fmt.Errorf("too large: %w", fleetlog.ErrUnfit)
 	for name, fails := range map[string]error{"another was first": fleetlog.ErrConflict, "its answer is lost": errDisk, "it does not fit": unfit} {
@@ -73,8 +74,8 @@ func TestIdentityIsWrittenOnce(t *testing.T) {
 	}
 }
 
-// TestJoinBesideALaggingReplica: what a replica says that has not got the node's own
-// heartbeat is no word on the log, and neither is what one of an earlier log says.
+// TestJoinBesideALaggingReplica: a node does not believe a replica that lacks the node's
+// own heartbeat, nor one of an earlier log.
 func TestJoinBesideALaggingReplica(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log, a, b := pair(t)
@@ -106,8 +107,8 @@ func TestJoinBesideALaggingReplica(t *testing.T) {
 	})
 }
 
-// TestWrongLogIsLeft: a node that may not join a log is not waited for there, and tries
-// again twice a lease.
+// TestWrongLogIsLeft: no change waits for a node that may not join the log, and the node
+// tries again twice a lease.
 func TestWrongLogIsLeft(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log, a, _ := pair(t)
@@ -137,8 +138,8 @@ func TestWrongLogIsLeft(t *testing.T) {
 	})
 }
 
-// TestLaterChangesOfTheKey: a change whose key another one has taken, before this node
-// has applied it, is waited for until the node knows which log has it.
+// TestLaterChangesOfTheKey: another change has taken the key of a change before this node
+// has applied it. The call waits until the node knows which log has the change.
 func TestLaterChangesOfTheKey(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		_, a, b := pair(t)
@@ -162,8 +163,8 @@ func TestLaterChangesOfTheKey(t *testing.T) {
 	})
 }
 
-// TestUsesMeetErrors: what the log says of a use is the caller's to know, except what
-// another node has noted meanwhile.
+// TestUsesMeetErrors: the caller gets the log's error for a use, except a conflict with
+// another node's use.
 func TestUsesMeetErrors(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f, node, b, _ := failingNode(t, fleet.Config{})

@@ -39,9 +39,9 @@ func longLease(t *testing.T) (log *fleettest.Log, a *station, lease time.Duratio
 	return log, a, lease
 }
 
-// TestLogsLeaseIsLonger: a node that is configured with less than the log's lease is
-// waited for as long as it serves, cut off right after it joined, also by a node that
-// knows it from the log alone.
+// TestLogsLeaseIsLonger: a node that is configured with less than the log's lease is cut
+// off right after it joined. Changes wait for it as long as it serves, even on a node
+// that knows it from the log alone.
 func TestLogsLeaseIsLonger(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log, _, lease := longLease(t)
@@ -64,8 +64,9 @@ func TestLogsLeaseIsLonger(t *testing.T) {
 	})
 }
 
-// TestEvictionOutlivesTheLease: an eviction by a node that is configured with less than
-// the log's lease, and has not joined yet, is there when a slow node gets to it.
+// TestEvictionOutlivesTheLease: a node that is configured with less than the log's lease,
+// and has not joined yet, evicts. The log still has the eviction when a slow node gets to
+// it.
 func TestEvictionOutlivesTheLease(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log, a, lease := longLease(t)
@@ -73,7 +74,7 @@ func TestEvictionOutlivesTheLease(t *testing.T) {
 		if _, err := log.Connect().Append(t.Context(), fleetlog.Entry{Key: "note.held"}); err != nil {
 			t.Fatal(err)
 		}
-		synctest.Wait() // it is on its way to a, and all that follows waits behind it
+		synctest.Wait() // it is on its way to a, and everything later waits behind it
 		log.Stop()
 		b := startLease(t, log, "b", 0)
 		done := make(chan error)
@@ -100,7 +101,7 @@ func TestEvictionOutlivesTheLease(t *testing.T) {
 	})
 }
 
-// unsure is a log whose log has what it never acknowledges, while it is set.
+// While it is set, an unsure log writes messages and never acknowledges them.
 type unsure struct {
 	*fleettest.Conn
 	set atomic.Bool
@@ -115,7 +116,7 @@ func (u *unsure) Append(ctx context.Context, entry fleetlog.Entry) (fleetlog.Pos
 	return pos, err
 }
 
-// TestHeartbeatIsNotAcknowledged: a heartbeat that is delivered and not acknowledged
+// TestHeartbeatIsNotAcknowledged: a heartbeat that is delivered but not acknowledged
 // proves nothing, as on a primary that has lost its standby.
 func TestHeartbeatIsNotAcknowledged(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -22,8 +22,8 @@ func (s *station) member(t *testing.T, name string) fleet.Member {
 	return fleet.Member{}
 }
 
-// TestMembers: a node that was heard of is a member until three leases have passed, or
-// until it leaves.
+// TestMembers: a node whose heartbeat was heard is a member for three leases, or until it
+// leaves.
 func TestMembers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		_, a, b := pair(t)
@@ -72,8 +72,8 @@ func TestMembers(t *testing.T) {
 	})
 }
 
-// TestMemberIsWhatItsHeartbeatSays: and until when it may answer, by the clock of the node
-// that has heard it.
+// TestMemberIsWhatItsHeartbeatSays: together with the time until which it may answer, by
+// the clock of the node that has heard it.
 func TestMemberIsWhatItsHeartbeatSays(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		_, a, b := pair(t)

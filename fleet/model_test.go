@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// This file is the promise, as a check of recorded histories. Instants are numbers
-// that grow: of two events, the one with the greater number came later.
+// This file is the promise, as a check of recorded histories. Instants are increasing
+// numbers: of two events, the one with the greater number came later.
 
 // A changeOp is an eviction, or a change of a document, that was asked for.
 type changeOp struct {
@@ -16,7 +16,7 @@ type changeOp struct {
 	key       string
 	all       bool // it selects every key
 	document  int  // the version that it wrote; 0: an eviction
-	mark      int  // below zero: in the logs, where this eviction stands; 0: it is not in them
+	mark      int  // below zero: the mark by which logs has this eviction; 0: it is not in them
 	lost      bool // the log was rolled back to before it
 }
 
@@ -43,16 +43,16 @@ type history struct {
 	// logs are the document versions of each key, and the marks of evictions among
 	// them, in the order of the log, for each log that there was, the oldest first.
 	logs []map[string][]int
-	// replaced says at which instant the log was made anew: documents before it
-	// may be gone.
+	// replaced is the instant at which the log was made anew: earlier documents may be
+	// gone.
 	replaced []int64
 }
 
-// violations returns what breaks the promise: a verdict of an authentication that
-// started after a change had returned, and that derives from a source read which
-// began before the change was called, or which shows an older document: than the one
-// that was written, or than one that the log had before the eviction, whether anybody
-// was told of that or not.
+// violations returns the verdicts that break the promise. The authentication started
+// after a change had returned, and its verdict derives from a source read that began
+// before the change was called, or shows a document that is too old: older than the one
+// that was written, or than one that the log had before the eviction, whether that was
+// confirmed or not.
 func (h *history) violations() []string {
 	var found []string
 	for _, c := range h.changes {
@@ -92,8 +92,8 @@ func (h *history) older(a authOp, c changeOp) bool {
 	return a.version == 0 && (c.document != 0 || slices.ContainsFunc(h.logs, func(log map[string][]int) bool { return h.wrote(log[a.key], c) >= 0 }))
 }
 
-// wrote returns the place of the document that was in force once the change was: the
-// one that it wrote, or the last one before the eviction; below zero: in no place.
+// wrote returns the place of the document that was in force with the change: the one that
+// it wrote, or the last one before the eviction. Below zero: there is none.
 func (h *history) wrote(versions []int, c changeOp) int {
 	if c.document != 0 {
 		return index(versions, c.document)

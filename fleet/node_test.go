@@ -20,7 +20,7 @@ import (
 	"github.com/svctoken/svctoken/tokencache"
 )
 
-// recorder stands in for a group and notes what it is told.
+// A recorder replaces a group, and records its calls.
 type recorder struct {
 	mu    sync.Mutex // guards the fields below
 	calls []string
@@ -79,8 +79,8 @@ type station struct {
 	conn   *fleettest.Conn
 	caches *recorder
 	clock  *simClock
-	delay  atomic.Pointer[func(what string) time.Duration] // of the connection, which runs meanwhile
-	behind atomic.Int64                                    // how many messages the replica which answers reads does not know
+	delay  atomic.Pointer[func(what string) time.Duration] // of the connection, set while it is in use
+	behind atomic.Int64                                    // how many messages the replica that answers reads lacks
 	past   atomic.Int64                                    // how many logs ago it is from
 }
 
@@ -91,7 +91,8 @@ func start(t *testing.T, log *fleettest.Log, name string, before ...func(*statio
 	return startWith(t, log, name, &recorder{}, before...)
 }
 
-// startWith starts a node, after what is to be so before it asks the log for anything.
+// startWith starts a node, after prepare, which sets what must hold before the node asks
+// the log for anything.
 func startWith(t *testing.T, log *fleettest.Log, name string, caches *recorder, before ...func(*station)) *station {
 	t.Helper()
 	s := &station{conn: log.Connect(), caches: caches, clock: &simClock{begin: time.Now(), rate: 1}}
@@ -164,8 +165,8 @@ func TestJoinClearsBeforeItServes(t *testing.T) {
 	})
 }
 
-// TestRenewalIsDatedBeforeItIsSent: neither the acknowledgement nor the message has
-// the heartbeat's time.
+// TestRenewalIsDatedBeforeItIsSent: the lease does not run from the acknowledgement, nor
+// from the delivery.
 func TestRenewalIsDatedBeforeItIsSent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		began := time.Now()
@@ -199,8 +200,8 @@ func TestEvictReportsNodes(t *testing.T) {
 	})
 }
 
-// TestAnswerComesAfterApplying: a node that takes its time to evict has not answered
-// yet.
+// TestAnswerComesAfterApplying: a node that is slow to evict does not answer before it
+// has.
 func TestAnswerComesAfterApplying(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log, a, _ := pair(t)
@@ -227,8 +228,8 @@ func TestAnswerComesAfterApplying(t *testing.T) {
 	})
 }
 
-// TestReadsOfAnOldLog: a replica that still answers from the log before, at a high
-// position, is not believed.
+// TestReadsOfAnOldLog: a node does not believe a replica that still answers from an
+// earlier log, at a high position.
 func TestReadsOfAnOldLog(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log, a, _ := pair(t)
@@ -324,7 +325,7 @@ func TestEvictGoesOnAfterItsContext(t *testing.T) {
 	})
 }
 
-// TestLostAnswers: answers may get lost, and heartbeats say the same.
+// TestLostAnswers: answers may get lost, since heartbeats repeat them.
 func TestLostAnswers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		_, a, b := pair(t)
@@ -412,7 +413,7 @@ func TestRollBack(t *testing.T) {
 }
 
 // TestRecreated: a node that has joined a new log cannot know which nodes have a lease
-// from the one before.
+// from an earlier one.
 func TestRecreated(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log, a, b := pair(t)
@@ -456,8 +457,8 @@ func TestLostChange(t *testing.T) {
 			if err := <-done; err != nil {
 				t.Error(err)
 			}
-			// A session, a heartbeat that is delivered after a second, and a lease to be
-			// sure of the new log.
+			// The time of a session's beginning, of a heartbeat that is delivered after a
+			// second, and of a lease to be sure of the new log.
 			if took := time.Since(began); took > 2*simLease {
 				t.Errorf("an eviction that its log has lost took %v", took)
 			}
@@ -496,7 +497,8 @@ func longLog(t *testing.T) (log *fleettest.Log, a, b *station) {
 	return log, a, b
 }
 
-// deliverSlowly makes each message take a second to this node, and keeps it busy with one.
+// deliverSlowly makes each message to this node take a second, and keeps the node busy
+// with one.
 func (s *station) deliverSlowly(t *testing.T, other *station) {
 	t.Helper()
 	s.setDelay(func(what string) time.Duration {
@@ -570,8 +572,8 @@ func TestCloseLeaves(t *testing.T) {
 	})
 }
 
-// TestCloseEndsEvictions: a caller that waits for an eviction is told that the node was closed,
-// not that a context has ended which was not theirs.
+// TestCloseEndsEvictions: a caller that waits for an eviction learns that the node was
+// closed, and gets no error of a context that is not its own.
 func TestCloseEndsEvictions(t *testing.T) {
 	for name, cut := range map[string]func(log *fleettest.Log, b *station){
 		"not appended":  func(log *fleettest.Log, _ *station) { log.Stop() },
@@ -635,7 +637,7 @@ func TestSuspend(t *testing.T) {
 	})
 }
 
-// TestAllow: a lease of a slow clock, and the wait for it by a fast one.
+// TestAllow: the wait by a fast clock outlasts a lease by a slow one.
 func TestAllow(t *testing.T) {
 	const drift = 1e-3
 	for _, lease := range []time.Duration{time.Second, 15 * time.Second, time.Hour} {
@@ -711,8 +713,8 @@ func TestReadsEndWithTheSession(t *testing.T) {
 	})
 }
 
-// A stuck log does not look at its context while it opens a follower, as a client
-// does that is about to reconnect.
+// A stuck log ignores its context while it opens a follower, as a client does while it
+// reconnects.
 type stuck struct {
 	*fleettest.Conn
 	hold atomic.Pointer[chan struct{}] // nil: it is not stuck
@@ -757,7 +759,7 @@ func TestSessionEndsBesideAStuckLog(t *testing.T) {
 	})
 }
 
-// TestDeletedDocumentGoes: the log does not keep for ever that there was a token.
+// TestDeletedDocumentGoes: the log does not keep the record of a deletion for ever.
 func TestDeletedDocumentGoes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		_, a, _ := pair(t)

@@ -12,12 +12,12 @@ import (
 	"github.com/svctoken/svctoken/fleet/fleetlog"
 )
 
-// These tests are of the package itself: what they ask is what a change decides, and
-// nobody outside can see that without a log and a clock.
+// These tests are in the package itself: they test what a change decides, which cannot be
+// seen from outside without a log and a clock.
 
 const (
 	testLease = 15 * time.Second
-	changed   = fleetlog.Position(100) // where the change stands
+	changed   = fleetlog.Position(100) // the position of the change
 )
 
 var (
@@ -28,7 +28,7 @@ var (
 // at returns a time relative to the acknowledgement.
 func at(d time.Duration) time.Time { return t1.Add(d) }
 
-// silent is a member that has not heard of the change.
+// silent returns a member that has not heard of the change.
 func silent(edits ...func(*member)) member {
 	m := member{id: other, beat: heartbeat{Name: "B", Joined: 10, Applied: 80}, at: 90, append: "beat90", viewed: true}
 	for _, edit := range edits {

@@ -12,7 +12,8 @@ import (
 	"github.com/svctoken/svctoken/fleet/fleettest"
 )
 
-// TestAskAll: all are asked at once, and nodes of one name are told apart by their IDs.
+// TestAskAll: all nodes are asked at once, and nodes with the same name are told apart by
+// their IDs.
 func TestAskAll(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log := fleettest.NewLog()

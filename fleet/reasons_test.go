@@ -10,7 +10,7 @@ import (
 	"github.com/svctoken/svctoken/tokencache"
 )
 
-// TestReasons: what operators read, and search for.
+// TestReasons: the texts that operators read, and search for.
 func TestReasons(t *testing.T) {
 	for want, err := range map[string]error{
 		"fleet: an earlier attempt may have been written":                                errUnsure,
@@ -46,8 +46,8 @@ func second[T any](_ T, err error) error { return err }
 
 func third[T, U any](_ T, _ U, err error) error { return err }
 
-// TestAcknowledged: a log that gives a heartbeat a position which this node has passed was
-// rolled back, unless the heartbeat was delivered there.
+// TestAcknowledged: if a log gives a heartbeat a position that this node has passed, the
+// log was rolled back, unless the heartbeat was delivered there.
 func TestAcknowledged(t *testing.T) {
 	n := &Node{cfg: Config{clock: systemClock{}}}
 	for _, tt := range []struct {
@@ -73,7 +73,7 @@ func TestAcknowledged(t *testing.T) {
 	}
 }
 
-// TestRecent: a view has to be of the session's log, and not from before what was seen.
+// TestRecent: a view has to be of the session's log, and not older than what was seen.
 func TestRecent(t *testing.T) {
 	s := newSession(&Node{cfg: Config{clock: systemClock{}}}, sessionID{"a", 1}, t1)
 	view := func(at, beat fleetlog.Position) fleetlog.View {
@@ -94,7 +94,7 @@ func TestRecent(t *testing.T) {
 	}
 }
 
-// nobody is caches that hold nothing.
+// A nobody is empty caches.
 type nobody struct{}
 
 func (nobody) Evict(context.Context, tokencache.Cause, ...tokencache.Selector) map[string]int {
@@ -127,7 +127,7 @@ func TestVoid(t *testing.T) {
 	}
 }
 
-// A viewed log has one view for everybody.
+// A viewed log returns one view to everybody.
 type viewed struct {
 	fleetlog.Log
 	view fleetlog.View
@@ -135,8 +135,8 @@ type viewed struct {
 
 func (v viewed) Read(context.Context, ...string) (fleetlog.View, error) { return v.view, nil }
 
-// TestMembershipOfALostChange: a log that has passed the place of a change and does not
-// have it has lost it, also if it has everything else. What the log said before is over.
+// TestMembershipOfALostChange: a log that has passed the position of a change without
+// having it has lost it, even if it has everything else. Earlier views no longer count.
 func TestMembershipOfALostChange(t *testing.T) {
 	for _, tt := range []struct {
 		name string

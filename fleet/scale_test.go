@@ -16,7 +16,7 @@ import (
 
 var many = flag.Int("nodes", 20, "how many nodes TestManyNodes has; 1000 take some minutes and 2 GB")
 
-// A traffic is what passes between nodes and their log.
+// A traffic counts what passes between nodes and their log.
 type traffic struct{ appends, delivered, reads, letters, bytes atomic.Int64 }
 
 func (c *traffic) String() string {

@@ -12,7 +12,7 @@ import (
 	"github.com/svctoken/svctoken/fleet/fleettest"
 )
 
-// TestWhySessionsEnd: each reason says what was found, and where.
+// TestWhySessionsEnd: each reason says what was found, and at which position.
 func TestWhySessionsEnd(t *testing.T) {
 	for _, tt := range []struct {
 		name, want string

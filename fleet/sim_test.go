@@ -59,7 +59,7 @@ func TestHistories(t *testing.T) {
 	}
 }
 
-// counts are what a run of histories was made of.
+// counts sums up what happened in a run of histories.
 type counts struct {
 	histories, auths, hits, misses, refused, changes, returned, expired, sessions int
 	faults                                                                        map[string]int
@@ -135,14 +135,14 @@ type world struct {
 	lost    [][2]int64 // spans of instants that a rollback took away
 }
 
-// A sample is where the log was at a time.
+// A sample is the log's position at a time.
 type sample struct {
 	at   time.Time
 	tick int64
 	last fleetlog.Position
 }
 
-// A slot runs one node, one process after the other.
+// A slot runs one node: one process after the other.
 type slot struct {
 	w      *world
 	number int
@@ -162,7 +162,7 @@ type slot struct {
 	ack         time.Time     // when the last change was acknowledged
 	serving     time.Time     // since when; zero: not
 	disturbed   time.Time     // the last pause ended
-	doubtUntil  int64         // verdicts that start before this instant are those of a machine that woke up just now
+	doubtUntil  int64         // verdicts that start before this instant are of a machine that has just woken up
 }
 
 // A simClock runs fast or slow, and stands still while the machine is suspended.
@@ -236,7 +236,7 @@ func (s *slot) newID() string {
 	return fmt.Sprintf("i%x%xn%d", s.number, s.rng.Uint64(), s.ids)
 }
 
-// delay is seldom long, and often short.
+// delay returns a delay, which is seldom long, and often short.
 func (s *slot) delay() time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -291,7 +291,7 @@ func (s *slot) sleep(ctx context.Context, d time.Duration) {
 	}
 }
 
-// simLog lets a stopped process neither send nor receive.
+// A simLog lets a stopped process neither send nor receive.
 type simLog struct {
 	*fleettest.Conn
 	s *slot

@@ -10,8 +10,8 @@ import (
 	"github.com/svctoken/svctoken/tokencache"
 )
 
-// simCaches stands in for a group of two caches, "file" and "index". It is slow and
-// simple, and its clock may be wrong.
+// A simCaches replaces a group of two caches, "file" and "index". It is slow and simple,
+// and its clock may be wrong.
 type simCaches struct {
 	w    *world
 	slot *slot
@@ -86,7 +86,7 @@ func (c *simCaches) forget(source string, selects func(key string) bool) int {
 	return n
 }
 
-// indexCache is the side of the "index" cache that its source sees.
+// An indexCache is the "index" cache as its source sees it.
 type indexCache struct{ *simCaches }
 
 func (c indexCache) Evict(_ context.Context, _ tokencache.Cause, sels ...tokencache.Selector) int {
@@ -97,8 +97,8 @@ func (c indexCache) Clear(context.Context, tokencache.Cause) int {
 	return c.forget("index", func(string) bool { return true })
 }
 
-// authenticate answers as a cache does: from memory, from a load that runs, or by a
-// load of its own; and not past the lease.
+// authenticate answers as a cache does: from memory, from a load that runs, or by a load
+// of its own, and never past the lease.
 func (c *simCaches) authenticate(ctx context.Context, k cacheKey, read func(context.Context) (verdict, error)) (v verdict, hit bool, err error) {
 	c.mu.Lock()
 	valid := c.slot.clock.Now().Before(c.until)
@@ -142,8 +142,8 @@ func (c *simCaches) load(k cacheKey, load *simLoad, read func(context.Context) (
 	close(load.done)
 }
 
-// readFile reads a source that every node sees alike, and that tells nobody of its
-// changes. It takes a while.
+// readFile reads a source that is the same for all nodes, and that reports no changes. It
+// takes a while.
 func (c *simCaches) readFile(key string) func(context.Context) (verdict, error) {
 	return func(ctx context.Context) (verdict, error) {
 		v := verdict{read: c.w.tick()}

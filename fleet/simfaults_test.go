@@ -43,8 +43,8 @@ var simFaults = []fault{
 	}},
 }
 
-// cut cuts a node off. A change that it asked for before may have to wait for the end
-// of it: the node cannot know what the lease is, unless it has seen the change delivered.
+// cut cuts a node off. A change that the node asked for earlier may have to wait until
+// the cut ends: the node knows the lease only if it has seen the change delivered.
 func cut(requests, answers bool) func(*world, *slot, time.Duration) func() {
 	return func(_ *world, s *slot, lasts time.Duration) func() {
 		s.conn.Cut(requests, answers)
@@ -59,7 +59,7 @@ func (s *slot) set(change func()) {
 	change()
 }
 
-// faults has one or two faults at a time.
+// faults makes one or two faults at a time.
 func (w *world) faults() {
 	time.Sleep(time.Duration(w.rng.IntN(20_000)) * time.Millisecond)
 	for time.Since(w.begin) < simTime {
@@ -83,7 +83,7 @@ func (w *world) faults() {
 	}
 }
 
-// heal ends what is still wrong.
+// heal ends the faults that are left.
 func (w *world) heal() {
 	time.Sleep(26 * time.Second) // every fault has ended by itself
 	w.log.Start()
@@ -94,7 +94,7 @@ func (w *world) heal() {
 	}
 }
 
-// pause stops a process, or has one that is stopped already stay so for longer.
+// pause stops a process, or keeps a stopped one stopped for longer.
 func (w *world) pause(s *slot, lasts time.Duration) func() {
 	s.set(func() {
 		if until := time.Now().Add(lasts); until.After(s.pausedUntil) {
@@ -105,8 +105,8 @@ func (w *world) pause(s *slot, lasts time.Duration) func() {
 	return nil
 }
 
-// suspend stops a machine, and its clock, unless it is suspended. What it answers
-// before the node notices is outside of the promise.
+// suspend stops a machine, and its clock, unless it is suspended. Answers before the node
+// notices are outside the promise.
 func (w *world) suspend(s *slot, lasts time.Duration) func() {
 	var already bool
 	s.set(func() {
@@ -126,7 +126,7 @@ func (w *world) suspend(s *slot, lasts time.Duration) func() {
 	return nil
 }
 
-// suspended is an instant after all others.
+// suspended is later than every instant.
 const suspended = 1 << 62
 
 // restart starts another process in the slot.
@@ -164,10 +164,10 @@ func (w *world) sample() {
 	w.samples = append(w.samples, sample{time.Now(), w.tick(), w.log.Last()})
 }
 
-// rollBack restores the log as it was at the last sample. A session that began after
-// it would be lost with its heartbeat; docs/fleet.md says that a log has to be down
-// for a lease then, so this waits for another occasion. The changes of the time that
-// is lost are lost.
+// rollBack restores the log as it was at the last sample. A session that began after it
+// would be lost with its heartbeat; docs/fleet-proof.md demands that a log is then down
+// for a lease, so rollBack does nothing in that case. The changes since the sample are
+// lost.
 func (w *world) rollBack(*slot, time.Duration) func() {
 	w.mu.Lock()
 	if len(w.samples) < 2 {

@@ -12,8 +12,8 @@ import (
 	"github.com/svctoken/svctoken/fleet/fleettest"
 )
 
-// A distant log delivers everything, each message some time after it was written: as over
-// a connection that is slow and has room for all that is on its way.
+// A distant log delivers everything, each message some time after it was written, as over
+// a slow connection with large buffers.
 type distant struct {
 	*fleettest.Conn
 	away time.Duration
@@ -71,7 +71,7 @@ func (f *distantFollower) Next(ctx context.Context) (fleetlog.Message, error) {
 
 func (f *distantFollower) Close() { f.stop() }
 
-// A mute log opens some followers that deliver nothing, as a client has them that does not
+// A mute log opens some followers that deliver nothing, as a client does that does not
 // notice that its consumer is dead.
 type mute struct {
 	*fleettest.Conn
@@ -96,7 +96,8 @@ func (silentFollower) Next(ctx context.Context) (fleetlog.Message, error) {
 
 func (silentFollower) Close() {}
 
-// TestDeadFollowers: one dead follower after the other is given up, within the lease.
+// TestDeadFollowers: the node gives up one dead follower after the other, within the
+// lease.
 func TestDeadFollowers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log := &mute{Conn: fleettest.NewLog().Connect()}

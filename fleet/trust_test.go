@@ -23,7 +23,7 @@ import (
 // A failing log fails as a test decides.
 type failing struct {
 	*fleettest.Conn
-	appends atomic.Pointer[func(fleetlog.Entry) error] // before it is written; nil: it is
+	appends atomic.Pointer[func(fleetlog.Entry) error] // called before an entry is written; nil: none fails
 	answers atomic.Pointer[func(fleetlog.Entry) error] // after it was written
 	reads   atomic.Pointer[func(keys []string) error]
 	follows atomic.Pointer[error]
@@ -110,8 +110,8 @@ func failingNode(t *testing.T, cfg fleet.Config) (*failing, *fleet.Node, *statio
 
 var errDisk = errors.New("the disk is full")
 
-// TestLogsErrorIsTold: the error of a call that ends with its context has what the log
-// said last.
+// TestLogsErrorIsTold: the error of a call that ends with its context has the log's last
+// error.
 func TestLogsErrorIsTold(t *testing.T) {
 	doc := indexsource.Document{Token: account.TokenID("t0"), Enabled: true, Hash: aHash}
 	for _, tt := range []struct {
@@ -174,7 +174,7 @@ func TestLogsErrorIsTold(t *testing.T) {
 	}
 }
 
-// TestUnfit: what the log can never do ends a call at once.
+// TestUnfit: a call ends at once if the log can never carry it out.
 func TestUnfit(t *testing.T) {
 	unfit := fmt.Errorf("too large: %w", fleetlog.ErrUnfit)
 	synctest.Test(t, func(t *testing.T) {
@@ -197,8 +197,8 @@ func TestUnfit(t *testing.T) {
 		if took := time.Since(began); took > 0 {
 			t.Errorf("it took %v", took)
 		}
-		// With more nodes than the log can tell of at once, the deadline and what was heard
-		// have to do.
+		// With more nodes than the log can list at once, the change relies on the
+		// deadline and on what was heard.
 		f.failReads("node.*", unfit)
 		log.Settle()
 		b.conn.Cut(true, true)
@@ -226,7 +226,7 @@ func TestPutDoesNotComeBack(t *testing.T) {
 				if err := b.Index().Delete(context.Background(), id); err != nil {
 					t.Errorf("delete: %v", err)
 				}
-				forget := func(fleetlog.Entry) error { return fleetlog.ErrConflict } // as NATS has it
+				forget := func(fleetlog.Entry) error { return fleetlog.ErrConflict } // as NATS does
 				f.appends.Store(&forget)
 				return errDisk
 			}
@@ -244,8 +244,8 @@ func TestPutDoesNotComeBack(t *testing.T) {
 	})
 }
 
-// TestEvictOnANodeThatLags: B's deletion is in the log and not confirmed. An eviction on
-// A, which lags, returns once A has applied the deletion too.
+// TestEvictOnANodeThatLags: B's deletion is in the log, but not confirmed. An eviction on
+// A, which lags, returns only when A has applied the deletion too.
 func TestEvictOnANodeThatLags(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		_, a, b := pair(t)
@@ -319,14 +319,14 @@ func TestDeadNode(t *testing.T) {
 	})
 }
 
-// TestHeardIsNotForgotten: a view that leaves out a node which was heard does not make
-// anybody forget it.
+// TestHeardIsNotForgotten: changes wait for a node that was heard even if a view leaves
+// it out.
 func TestHeardIsNotForgotten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log, a, b := pair(t)
 		time.Sleep(simLease / 4)
 		synctest.Wait()
-		// As a mirror without heartbeats has it: b's is gone, and nobody was told.
+		// As with a mirror without heartbeats: b's is gone, and nobody was told.
 		key := "node." + b.Status().ID + ".1"
 		b.conn.Cut(true, true)
 		a.conn.Cut(false, true)
@@ -457,7 +457,7 @@ func TestWrongLog(t *testing.T) {
 	})
 }
 
-// TestFewNodes: a node that is alone says so.
+// TestFewNodes: a node that is alone, against its configuration, says so.
 func TestFewNodes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for nodes, want := range map[int]error{0: nil, 2: nil, 3: fleet.ErrFewNodes} {
@@ -472,8 +472,8 @@ func TestFewNodes(t *testing.T) {
 	})
 }
 
-// TestAsk: every node is asked, again if a letter is lost, and one that does not answer is
-// named.
+// TestAsk: every node is asked, again if a letter is lost, and a node that does not
+// answer is named.
 func TestAsk(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log := fleettest.NewLog()
@@ -521,7 +521,7 @@ func TestAsk(t *testing.T) {
 		synctest.Wait()
 		began = time.Now()
 		if answers := nodes[0].Ask(ctx, "hello"); len(answers) != 3 || time.Since(began) > 0 {
-			// The context has ended: nodes that answer at once are heard or not.
+			// The context has ended: nodes that answer at once may be heard or not.
 			for _, a := range answers {
 				if a.Err != nil && !errors.Is(a.Err, context.DeadlineExceeded) {
 					t.Errorf("got %+v", answers)
@@ -552,8 +552,8 @@ func TestReopenBacksOff(t *testing.T) {
 	})
 }
 
-// TestCloseBesideAHangingLog: Close returns though the log does not look at its context,
-// and nothing is answered any more.
+// TestCloseBesideAHangingLog: Close returns although the log ignores its context, and
+// nothing is answered any more.
 func TestCloseBesideAHangingLog(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		caches, l := &recorder{}, &stuck{Conn: fleettest.NewLog().Connect()}
@@ -578,7 +578,7 @@ func TestCloseBesideAHangingLog(t *testing.T) {
 	})
 }
 
-// TestRotate: the documents of a log have all that an index's have.
+// TestRotate: the documents of a log have everything that those of other indexes have.
 func TestRotate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		_, a, b := pair(t)

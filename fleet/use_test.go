@@ -12,8 +12,8 @@ import (
 	"github.com/svctoken/svctoken/tokencache"
 )
 
-// TestUses: the later use of a token counts, whichever node has noted it, and nobody
-// forgets anything for it.
+// TestUses: the later use of a token counts, whichever node has noted it, and no cache is
+// cleared.
 func TestUses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log, a, b := pair(t)

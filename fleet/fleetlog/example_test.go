@@ -13,7 +13,7 @@ import (
 	"github.com/svctoken/svctoken/tokencache"
 )
 
-// counting is a log that counts what another one is asked for.
+// A counting log counts the calls of another log.
 type counting struct {
 	fleetlog.Log
 	appended, conflicts, followed, sent atomic.Int64

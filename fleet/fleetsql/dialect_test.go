@@ -18,8 +18,8 @@ type refusing struct{ err error }
 func (r refusing) Connect(context.Context) (driver.Conn, error) { return nil, r.err }
 func (r refusing) Driver() driver.Driver                        { return nil }
 
-// TestKnownErrors: callers can tell a deadline from an outage, and get nothing else
-// of what the driver says.
+// TestKnownErrors: callers can tell a deadline from an outage, and get nothing else of
+// the driver's error.
 func TestKnownErrors(t *testing.T) {
 	for _, known := range []error{
 		context.DeadlineExceeded, context.Canceled, sql.ErrConnDone, sql.ErrTxDone, sql.ErrNoRows, driver.ErrBadConn, io.ErrUnexpectedEOF, io.EOF,

@@ -8,8 +8,8 @@ import (
 	"github.com/svctoken/svctoken/fleet/fleetsql"
 )
 
-// TestSights: a follower goes on in the log that it has seen, and says why it does not in
-// another one.
+// TestSights: a follower continues in the log that it has seen, and says why it does not
+// continue in another one.
 func TestSights(t *testing.T) {
 	for _, test := range []struct {
 		name         string
@@ -39,7 +39,7 @@ func TestSights(t *testing.T) {
 	}
 }
 
-// TestTexts: what the errors of a log say, which operators search for.
+// TestTexts: the texts of a log's errors, which operators search for.
 func TestTexts(t *testing.T) {
 	for err, want := range map[error]string{
 		fleetsql.ErrReplaced:   "another file stands in the place of the log's",
