@@ -96,8 +96,7 @@ func TestLocal(t *testing.T) {
 	}
 }
 
-// TestEvictIgnoresTheContext: a revocation does not depend on its caller's
-// patience.
+// TestEvictIgnoresTheContext: a revocation must not depend on its caller's patience.
 func TestEvictIgnoresTheContext(t *testing.T) {
 	h := newHost(t, "elastic/fleet-server/token1")
 	ctx, cancel := context.WithCancel(t.Context())

@@ -80,7 +80,7 @@ func ExampleHandler() {
 	// 200 {"_nodes":{"total":1,"successful":1,"failed":0},"cluster_name":"docs","nodes":{"n1":{"name":"node-1"}}}
 }
 
-// An observer learns who has asked for an eviction, whichever way it was asked for.
+// An observer learns which user has asked for an eviction, by whatever way.
 func ExampleUserFrom() {
 	group := tokencache.NewGroup(tokencache.GroupConfig{Observer: func(ctx context.Context, ev tokencache.Event) {
 		if user, ok := evict.UserFrom(ctx); ok {
@@ -101,7 +101,7 @@ func ExampleSelectorError() {
 	// Output: name 2 of "token1,,token2": it is empty
 }
 
-// What became of an eviction on the other nodes, for an operator.
+// The outcome of an eviction on the other nodes, for an operator.
 func ExampleNode() {
 	report := evict.Report{Nodes: []evict.Node{
 		{ID: "b", Name: "node-2", Evicted: map[string]int{"index": 1}},

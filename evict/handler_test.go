@@ -69,8 +69,8 @@ func serve(h http.Handler, r *http.Request) *httptest.ResponseRecorder {
 
 const doneBody = `{"_nodes":{"total":1,"successful":1,"failed":0},"cluster_name":"c","nodes":{"node-id":{"name":"node-name"}}}`
 
-// TestHandlerEvicts sends the names in every spelling of the wire, and counts
-// what stays of token1, token2 and token3.
+// TestHandlerEvicts sends the names in every spelling that Elasticsearch takes, and
+// counts what stays of token1, token2 and token3.
 func TestHandlerEvicts(t *testing.T) {
 	for _, test := range []struct {
 		name, path string
@@ -197,9 +197,9 @@ func TestHandlerRefuses(t *testing.T) {
 	}
 }
 
-// TestBadCredentials: what a client is told of its credentials depends on what it
-// sent alone. What cannot be used is named by its kind, and not as missing; a name that
-// can be read is named, and nothing else of a token.
+// TestBadCredentials: the answer about credentials depends only on what the client sent.
+// Credentials that cannot be used are named by their kind, and not called missing. A
+// readable name is named, and nothing else of a token.
 func TestBadCredentials(t *testing.T) {
 	handler := evict.NewHandler(evict.New(newHost(t).group), authenticate, evict.HandlerConfig{})
 	const path = route + "a/_clear_cache"
@@ -255,8 +255,8 @@ func TestBadCredentials(t *testing.T) {
 	}
 }
 
-// TestTwoCredentials: a request with two Authorization headers is nobody's, whichever a
-// proxy has looked at.
+// TestTwoCredentials: a request with two Authorization headers is refused, since a proxy
+// may have checked either.
 func TestTwoCredentials(t *testing.T) {
 	asked := false
 	handler := evict.NewHandler(evict.New(newHost(t).group), func(r *http.Request) (evict.User, bool, error) {
@@ -282,8 +282,8 @@ func TestUnusableCredentials(t *testing.T) {
 	}
 }
 
-// TestChallenges: the host says which schemes it takes. A service token that is sent to
-// one which takes none may be good; it has not failed.
+// TestChallenges: the host says which schemes it takes. If it takes no service tokens,
+// one that is sent may be good: the answer does not say that it has failed.
 func TestChallenges(t *testing.T) {
 	for _, test := range []struct {
 		cfg        evict.HandlerConfig
@@ -307,7 +307,8 @@ func TestChallenges(t *testing.T) {
 	}
 }
 
-// TestRefusedUser: the host says how the user of refused credentials is named.
+// TestRefusedUser: the host chooses the name of the user in the answer to refused
+// credentials.
 func TestRefusedUser(t *testing.T) {
 	refuse := func(*http.Request) (evict.User, bool, error) { return evict.User{Name: "hun..."}, false, nil }
 	w := serve(evict.NewHandler(evict.New(newHost(t).group), refuse, handlerConfig), request("POST", route+"a/_clear_cache", "hunter2hunter2", ""))
@@ -316,8 +317,7 @@ func TestRefusedUser(t *testing.T) {
 	}
 }
 
-// TestRunAs: a request to act as another user is never answered with the rights of the
-// sender.
+// TestRunAs: a request to act as another user never gets the sender's own rights.
 func TestRunAs(t *testing.T) {
 	honoured := func(r *http.Request) (evict.User, bool, error) {
 		user, ok, err := authenticate(r)
@@ -353,7 +353,7 @@ func TestRunAs(t *testing.T) {
 	}
 }
 
-// TestServiceAccountCaller: answers say of which kind the caller is.
+// TestServiceAccountCaller: answers say which kind of caller it is.
 func TestServiceAccountCaller(t *testing.T) {
 	account := func(*http.Request) (evict.User, bool, error) {
 		return evict.User{Name: "elastic/kibana", Privileges: []string{"monitor"}, ServiceAccount: true}, true, nil
@@ -364,7 +364,7 @@ func TestServiceAccountCaller(t *testing.T) {
 	}
 }
 
-// TestUserInContext: observers learn who asked for an eviction.
+// TestUserInContext: observers learn which user asked for an eviction.
 func TestUserInContext(t *testing.T) {
 	var users []string
 	group := tokencache.NewGroup(tokencache.GroupConfig{Observer: func(ctx context.Context, ev tokencache.Event) {
@@ -377,8 +377,8 @@ func TestUserInContext(t *testing.T) {
 	}
 }
 
-// TestSpelling: a part of the path that is fixed is compared as it is spelt, so that a
-// proxy which denies the path by its spelling denies all that the handler answers.
+// TestSpelling: fixed parts of the path are compared as they are spelt, so that a proxy
+// that denies the path by its spelling denies everything that the handler answers.
 func TestSpelling(t *testing.T) {
 	const good = route + "token1/_clear_cache"
 	parts := strings.Split(good, "/")
@@ -398,7 +398,7 @@ func TestSpelling(t *testing.T) {
 			}
 		}
 	}
-	// A character that should have been encoded lets net/url spell the path anew.
+	// A character that should have been encoded makes net/url encode the path again.
 	h := newHost(t, "elastic/fleet-server/token1")
 	r := request("POST", "/", "operator", "")
 	r.URL, _ = url.ParseRequestURI(`/_securit%79/service/elastic/fleet-server/credential/token/token1"/_clear_cache`)
@@ -523,7 +523,7 @@ func TestOptions(t *testing.T) {
 	}
 }
 
-// TestHeaderIsSet: official clients refuse a product header that stands there twice.
+// TestHeaderIsSet: official clients refuse a product header that occurs twice.
 func TestHeaderIsSet(t *testing.T) {
 	handler := evict.NewHandler(evict.New(newHost(t).group), authenticate, evict.HandlerConfig{Header: http.Header{"x-elastic-product": {"Elasticsearch"}}})
 	for _, user := range []string{"operator", "reader", ""} {
@@ -653,7 +653,7 @@ func TestNodes(t *testing.T) {
 	if w := serve(handler, request("POST", route+"a/_clear_cache", "operator", "")); w.Code != 503 || !strings.Contains(w.Body.String(), "no quorum") {
 		t.Errorf("got %d %s", w.Code, w.Body)
 	}
-	// The confirmation of the known nodes says nothing about the others.
+	// The known nodes' confirmation says nothing about the others.
 	handler = evict.NewHandler(fleet{nodes: []evict.Node{{ID: "b"}}, err: errors.New("no quorum")}, authenticate, handlerConfig)
 	if w := serve(handler, request("POST", route+"a/_clear_cache", "operator", "")); w.Code != 503 {
 		t.Errorf("got %d %s", w.Code, w.Body)
@@ -688,9 +688,9 @@ func TestRetryAfter(t *testing.T) {
 	}
 }
 
-// TestUnconfirmed: a node that does not answer within the handler's patience is a
-// failed one, the eviction is still audited, and the client learns until when
-// the node may answer from before.
+// TestUnconfirmed: a node that does not answer within MaxWait counts as failed, the
+// eviction is still audited, and the client learns until when the node may answer from
+// before.
 func TestUnconfirmed(t *testing.T) {
 	for _, test := range []struct {
 		name          string
@@ -749,7 +749,7 @@ func TestAuditOfFailure(t *testing.T) {
 	}
 }
 
-// A nothing does not even say what it was asked for.
+// A nothing returns an empty report.
 type nothing struct{ evict.Evictor }
 
 func (nothing) EvictSelector(context.Context, tokencache.Selector) (evict.Report, error) {
@@ -821,7 +821,7 @@ func TestMounting(t *testing.T) {
 	}
 }
 
-// TestFixedSegments: each part of the path that is fixed must be what it is.
+// TestFixedSegments: each fixed part of the path must match.
 func TestFixedSegments(t *testing.T) {
 	handler := evict.NewHandler(evict.New(newHost(t).group), authenticate, handlerConfig)
 	parts := strings.Split(route+"a/_clear_cache", "/")

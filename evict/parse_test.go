@@ -112,7 +112,7 @@ func FuzzParse(f *testing.F) {
 				}
 				continue
 			}
-			// What Selector.String writes, Parse reads back.
+			// Parse reads back what Selector.String writes.
 			prefix := namespace + "/" + service + "/"
 			again, err := evict.Parse(namespace, service, strings.TrimPrefix(sel.String(), prefix))
 			if err != nil || !again.Equal(sel) || !strings.HasPrefix(sel.String(), prefix) {

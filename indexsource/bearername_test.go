@@ -11,8 +11,8 @@ import (
 	"github.com/svctoken/svctoken/tokencache/tokenhash"
 )
 
-// TestBearerAsAName is refused when a token is created, and not repeated. One that the
-// index holds already can be listed and deleted.
+// TestBearerAsAName: a bearer in the place of a name is refused when a token is created,
+// and not repeated. A token that already has such a name can be listed and deleted.
 func TestBearerAsAName(t *testing.T) {
 	var index indexsource.Memory
 	id := tokencache.Account{Namespace: "elastic", Service: "fleet-server"}.TokenID("AAEAAWVsYXN0aWM")

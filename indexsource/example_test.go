@@ -50,7 +50,7 @@ func ExampleState_Clears() {
 	// Output: false true
 }
 
-// A store is an index of our own: a search engine, for example.
+// A store is an index of our own, for example in a search engine.
 type store struct {
 	watchers indexsource.Watchers // the sources that are told of changes
 	docs     map[tokencache.TokenID]indexsource.Document
@@ -73,8 +73,7 @@ func (s *store) put(doc indexsource.Document) {
 	}
 }
 
-// health tells of a state of the engine: what it means for the caches is known
-// there.
+// health passes on the engine's state. The source knows what it means for the caches.
 func (s *store) health(health indexsource.Health) (cleared bool) {
 	for source := range s.watchers.All() {
 		cleared = source.StateChanged(indexsource.State{Health: health, UUID: "a", UpToDate: true})
@@ -105,14 +104,14 @@ func ExampleIndex() {
 	fmt.Println(s.watchers.Len(), s.health(indexsource.HealthNone), s.health(indexsource.HealthRed), s.health(indexsource.HealthGreen))
 	for source := range s.watchers.All() {
 		source.AccountChanged(id.Account) // after several of its tokens were deleted
-		source.EverythingChanged()        // after a gap in what the engine tells
+		source.EverythingChanged()        // after a gap in the engine's notifications
 	}
 	// Output:
 	// operator 1h0m0s true
 	// 1 true false true
 }
 
-// A token's life in an index, with who did what.
+// A token's life in an index, with the names of the users who changed it.
 func ExampleMemory() {
 	var index indexsource.Memory
 	group := tokencache.NewGroup(tokencache.GroupConfig{})

@@ -96,8 +96,8 @@ func TestMemory(t *testing.T) {
 	}
 }
 
-// TestDocumentChanges: each change of a document has reached the cache when it is
-// done, and leaves the neighbour cached.
+// TestDocumentChanges: each change of a document has reached the cache when it returns,
+// and leaves the neighbour cached.
 func TestDocumentChanges(t *testing.T) {
 	for _, test := range []struct {
 		name   string
@@ -290,7 +290,7 @@ func TestWatchFollowsSubscriptions(t *testing.T) {
 	}
 }
 
-// TestSubscriptionEndsOnce: to end it again does nothing.
+// TestSubscriptionEndsOnce: a second cancel does nothing.
 func TestSubscriptionEndsOnce(t *testing.T) {
 	watched := &watchedIndex{}
 	source := indexsource.New(watched)
@@ -315,7 +315,7 @@ func TestSubscriptionEndsOnce(t *testing.T) {
 	}
 }
 
-// TestMemoryTellsAllOfItsSources: each forgets.
+// TestMemoryTellsAllOfItsSources: the caches of each source forget.
 func TestMemoryTellsAllOfItsSources(t *testing.T) {
 	var index indexsource.Memory
 	_, first := newCache(t, &index)
@@ -396,7 +396,7 @@ func TestExpires(t *testing.T) {
 	})
 }
 
-// TestRecordHasNoHash: what a verdict hands to the host outlives the load.
+// TestRecordHasNoHash: the host may keep a verdict's record for ever.
 func TestRecordHasNoHash(t *testing.T) {
 	var index indexsource.Memory
 	_, cache := newCache(t, &index)
@@ -415,8 +415,8 @@ func TestRecordHasNoHash(t *testing.T) {
 	}
 }
 
-// TestDocumentsChangeBeforeCachesAreTold: the other way round, a load in between
-// reads the old document, and is stored after the eviction.
+// TestDocumentsChangeBeforeCachesAreTold: in the other order, a load in between reads the
+// old document, and is stored after the eviction.
 func TestDocumentsChangeBeforeCachesAreTold(t *testing.T) {
 	var index indexsource.Memory
 	id := fleet.TokenID("token1")

@@ -71,7 +71,7 @@ func TestRotateTwice(t *testing.T) {
 	}
 }
 
-// TestSetExpiry: it may be set, changed and taken away, and ends what is remembered.
+// TestSetExpiry: an expiry can be set, changed and removed, and ends cached entries.
 func TestSetExpiry(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var index indexsource.Memory
@@ -98,8 +98,8 @@ func TestSetExpiry(t *testing.T) {
 	})
 }
 
-// TestListOfOneAccount: it looks at the account's tokens only. With a million tokens of
-// others, it took 193 ms when it looked at all.
+// TestListOfOneAccount: it looks only at the account's tokens. When it looked at all, it
+// took 193 ms with a million tokens of others.
 func TestListOfOneAccount(t *testing.T) {
 	var index indexsource.Memory
 	for i := range 20_000 {

@@ -9,8 +9,8 @@ import (
 	"github.com/svctoken/svctoken/tokencache"
 )
 
-// TestObserverAsksTheSource: whatever has changed, an observer that is told of it can ask
-// the source, change a document, and subscribe: no lock is held meanwhile.
+// TestObserverAsksTheSource: while an observer is told of any change, it can ask the
+// source, change a document, and subscribe: no lock is held.
 func TestObserverAsksTheSource(t *testing.T) {
 	state := indexsource.State{Health: indexsource.HealthGreen, UUID: "1", UpToDate: true}
 	for name, change := range map[string]func(*indexsource.Memory, *indexsource.Source){
@@ -30,7 +30,7 @@ func TestObserverAsksTheSource(t *testing.T) {
 				if within || ev.Kind != tokencache.EventEviction || ev.Cause == tokencache.CauseClosed {
 					return
 				}
-				within = true // what it does is told, too
+				within = true // the observer is told of its own changes, too
 				told++
 				if got := source.State(); name == "state" && got != state {
 					t.Errorf("the state is %+v as its change is told", got)

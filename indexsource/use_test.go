@@ -21,7 +21,7 @@ import (
 
 type uses map[tokencache.TokenID]time.Time
 
-// A recorder yields uses as a cache does: all since it was asked last.
+// A recorder yields uses as a cache does: all since the last call.
 type recorder struct {
 	mu   sync.Mutex
 	uses uses // guarded by mu
@@ -41,7 +41,7 @@ func (r *recorder) used() iter.Seq2[tokencache.TokenID, time.Time] {
 	return maps.All(all)
 }
 
-// A forgetful store fails as long as it is told to, and counts its calls.
+// A forgetful store fails while err is set, and counts its calls.
 type forgetful struct {
 	indexsource.Memory
 	mu    sync.Mutex
@@ -118,7 +118,7 @@ func TestKeepUses(t *testing.T) {
 	})
 }
 
-// TestUseIsNoChange: it forgets nothing.
+// TestUseIsNoChange: noting a use clears nothing.
 func TestUseIsNoChange(t *testing.T) {
 	var index indexsource.Memory
 	_, cache := newCache(t, &index)

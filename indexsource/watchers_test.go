@@ -6,7 +6,7 @@ import (
 	"github.com/svctoken/svctoken/indexsource"
 )
 
-// TestWatchers: a source is told as often as it was added, until its cancel, which may
+// TestWatchers: a source is told as often as it was added, until its cancel. Cancel may
 // be called twice, and while others are told.
 func TestWatchers(t *testing.T) {
 	var w indexsource.Watchers

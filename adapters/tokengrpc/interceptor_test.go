@@ -24,8 +24,8 @@ import (
 	"github.com/svctoken/svctoken/tokencache/tokentest"
 )
 
-// A service says who called it, as an error's text: a method of both kinds is all
-// that is needed of it.
+// A service returns its caller's name as an error. It has one method of each kind, which
+// is enough for these tests.
 type service struct {
 	grpc_health_v1.UnimplementedHealthServer
 }
@@ -151,8 +151,8 @@ func check(t *testing.T, kind string, err error, trailer metadata.MD, code codes
 	}
 }
 
-// TestGaveUp: a caller that hangs up, or whose deadline has passed, is no outage. What
-// the server makes of it is what its own log and metrics see.
+// TestGaveUp: a caller that hangs up, or whose deadline has passed, is not an outage. The
+// status is the one that the server's own log and metrics see.
 func TestGaveUp(t *testing.T) {
 	var src tokentest.Source[string]
 	kit := tokentest.New(t, tokencache.Config{}, &src)
@@ -182,8 +182,8 @@ func TestGaveUp(t *testing.T) {
 	}
 }
 
-// TestCredentials: a client sends them; over a connection without TLS only if the host
-// says so.
+// TestCredentials: a client sends them, but over a connection without TLS only if the
+// host allows it.
 func TestCredentials(t *testing.T) {
 	var src tokentest.Source[string]
 	kit := tokentest.New(t, tokencache.Config{}, &src)

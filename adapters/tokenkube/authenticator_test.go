@@ -18,7 +18,7 @@ import (
 	"github.com/svctoken/svctoken/tokencache/tokentest"
 )
 
-// TestUnion is through Kubernetes' own request authenticator and union: ours first,
+// TestUnion goes through Kubernetes' own request authenticator and union: ours first,
 // then one that knows another token.
 func TestUnion(t *testing.T) {
 	var src tokentest.Source[string]
@@ -97,8 +97,8 @@ func TestUser(t *testing.T) {
 	}
 }
 
-// TestEviction: what is revoked is refused at once, other than behind Kubernetes' own
-// cache of tokens.
+// TestEviction: a revoked token is refused at once, unlike behind Kubernetes' own cache
+// of tokens.
 func TestEviction(t *testing.T) {
 	var src tokentest.Source[string]
 	kit := tokentest.New(t, tokencache.Config{}, &src)

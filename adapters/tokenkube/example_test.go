@@ -13,7 +13,7 @@ import (
 	"github.com/svctoken/svctoken/tokencache/tokentest"
 )
 
-// What an API server is told of two tokens.
+// The answers that an API server gets for two tokens.
 func ExampleWebhook() {
 	var source tokentest.Source[string] // or a filesource.File, or an indexsource.Source
 	group := tokencache.NewGroup(tokencache.GroupConfig{})

@@ -52,7 +52,7 @@ func TestSpans(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		synctest.Wait() // the load is told after its callers have their answer
+		synctest.Wait() // the observer hears of the load after its callers have their answer
 		evict.New(group).Evict(ctx, "elastic", "fleet-server", "*")
 		src.SetError(errors.New("no route"))
 		group.AuthenticateToken(ctx, token)
@@ -144,7 +144,8 @@ type file struct{}
 
 func (file) Status() filesource.Status { return filesource.Status{Tokens: 7} }
 
-// collect returns each point as name, unit if there is one, attributes and value.
+// collect returns each data point as text: name, unit if there is one, attributes and
+// value.
 func collect(t *testing.T, reader metric.Reader) (points []string) {
 	t.Helper()
 	var all metricdata.ResourceMetrics

@@ -9,7 +9,7 @@ import (
 	"github.com/svctoken/svctoken/tokencache/tokenmetrics"
 )
 
-// TestAlerts gives the rules to Prometheus' own tool, with series that should set them
+// TestAlerts checks the rules with Prometheus' own tool, with series that should set them
 // off and series that should not.
 func TestAlerts(t *testing.T) {
 	tool, err := exec.LookPath("promtool")
@@ -26,7 +26,7 @@ func TestAlerts(t *testing.T) {
 	}
 }
 
-// TestKnownMetrics: the rules and the dashboard ask for metrics that there are.
+// TestKnownMetrics: the rules and the dashboard use only metrics that exist.
 func TestKnownMetrics(t *testing.T) {
 	known := make(map[string]bool)
 	for f := range tokenmetrics.New(tokenmetrics.Config{}).All() {

@@ -21,8 +21,8 @@ import (
 	"github.com/svctoken/svctoken/tokencache/tokentest"
 )
 
-// observed returns a collector that watches a group, and has been told of an event of
-// each kind that makes a metric.
+// observed returns a collector that watches a group, and has observed an event of each
+// kind that has a metric.
 func observed(t *testing.T) *tokenprom.Collector {
 	t.Helper()
 	collector := tokenprom.New(tokenprom.Config{})
@@ -40,8 +40,7 @@ func observed(t *testing.T) *tokenprom.Collector {
 	return collector
 }
 
-// TestSameAsText: the registry shows what package tokenmetrics shows as text, to the
-// letter.
+// TestSameAsText: the registry shows exactly what package tokenmetrics shows as text.
 func TestSameAsText(t *testing.T) {
 	collector, registry := observed(t), prometheus.NewPedanticRegistry()
 	registry.MustRegister(collector)
@@ -63,7 +62,7 @@ func sorted(t *testing.T, page http.Handler) []string {
 	return slices.Sorted(strings.Lines(rec.Body.String()))
 }
 
-// TestLabels: what a host adds to each metric.
+// TestLabels: a host can add labels to each metric.
 func TestLabels(t *testing.T) {
 	collector := tokenprom.New(tokenprom.Config{Buckets: []float64{1}})
 	collector.Observe(t.Context(), tokencache.Event{Kind: tokencache.EventOverload, Cache: "file", Reason: tokencache.ReasonOverloaded})
@@ -78,7 +77,7 @@ svctoken_turned_away_total{cache="file",reason="overloaded",site="a"} 1
 	}
 }
 
-// TestLint: names and units are as Prometheus wants them.
+// TestLint: names and units follow Prometheus' conventions.
 func TestLint(t *testing.T) {
 	problems, err := testutil.CollectAndLint(observed(t))
 	if err != nil {

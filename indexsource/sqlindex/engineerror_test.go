@@ -17,8 +17,8 @@ import (
 	"github.com/svctoken/svctoken/tokencache/tokenhash"
 )
 
-// TestErrorsShowNoHash: a driver that quotes the parameters does not get a password
-// hash into an error, by no road.
+// TestErrorsShowNoHash: no error shows a password hash, even if the driver quotes the
+// parameters.
 func TestErrorsShowNoHash(t *testing.T) {
 	db, ix := openFake(t, sqlindex.Config{})
 	db.set(func() {
@@ -59,8 +59,8 @@ type quoting struct{ text string }
 func (q quoting) Error() string    { return q.text }
 func (q quoting) SQLState() string { return "23514" }
 
-// TestStoredHash: what stands for a hash and is not one is an error that does not show
-// it, and no refusal.
+// TestStoredHash: an invalid text in the column of a hash is an error, not a refusal, and
+// the error does not show the text.
 func TestStoredHash(t *testing.T) {
 	db, ix := openFake(t, sqlindex.Config{})
 	db.set(func() { db.hash = "plaintext-secret" })
@@ -70,8 +70,8 @@ func TestStoredHash(t *testing.T) {
 	}
 }
 
-// TestKnownErrors: callers can tell a deadline from an outage, and get nothing else
-// of what the driver says.
+// TestKnownErrors: callers can tell a deadline from an outage, and get nothing else of
+// the driver's error.
 func TestKnownErrors(t *testing.T) {
 	db, ix := openFake(t, sqlindex.Config{})
 	for _, known := range []error{

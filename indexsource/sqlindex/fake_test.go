@@ -14,9 +14,8 @@ import (
 	"github.com/svctoken/svctoken/indexsource/sqlindex"
 )
 
-// A fake is a database that knows the two queries of an index: it has the document
-// that it is told to have, at the rev that it is told. It works in a bubble, which no
-// real one does.
+// A fake is a database that knows the queries of an index: it has the document and the
+// rev that a test sets. Unlike a real database, it works in a bubble.
 type fake struct {
 	mu          sync.Mutex // guards the fields below
 	err         func(args []driver.NamedValue) error
@@ -122,7 +121,7 @@ func (s fakeStmt) QueryContext(ctx context.Context, args []driver.NamedValue) (d
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	lists, glances := strings.Contains(s.query, "svctoken_changes"), strings.Contains(s.query, "JOIN svctoken_revs b")
-	if glances && !lists || lists && args[0].Value == int64(0) { // what a glance asks for is no poll of its own
+	if glances && !lists || lists && args[0].Value == int64(0) { // the query after a glance belongs to the same poll
 		s.polls++
 	}
 	switch {
@@ -148,7 +147,7 @@ func (s fakeStmt) QueryContext(ctx context.Context, args []driver.NamedValue) (d
 	return &fakeRows{rows: [][]driver.Value{row}}, nil
 }
 
-// list is what each row of the list of changes begins with.
+// list has the columns with which each row of the list of changes begins.
 func (f *fake) list() []driver.Value {
 	return []driver.Value{"uuid", f.format, f.readableBy, f.rev, int64(0), "mark", "mark", false, int64(6)}
 }

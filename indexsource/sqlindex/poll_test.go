@@ -20,7 +20,7 @@ var (
 	errOutage = errors.New("connection refused")
 )
 
-// watched has a source watch the index, and counts what its cache is told.
+// watched makes a source watch the index, and counts what its cache is told.
 func watched(t testing.TB, ix *sqlindex.Index) (*indexsource.Source, *told) {
 	t.Helper()
 	cache := &told{}
@@ -37,8 +37,8 @@ func (c *told) Evict(context.Context, tokencache.Cause, ...tokencache.Selector) 
 }
 func (c *told) Clear(context.Context, tokencache.Cause) int { c.clears++; return 0 }
 
-// TestHealth: failures make the index red, and then gone if the host says so; the
-// caches are cleared when it is gone, and when it is back.
+// TestHealth: failures make the index red, and later gone if the host has set GoneAfter.
+// The caches are cleared when it is gone, and when it is back.
 func TestHealth(t *testing.T) {
 	type step struct {
 		wait time.Duration
@@ -135,8 +135,8 @@ type noTable struct{}
 func (noTable) Error() string    { return "there is no such relation" }
 func (noTable) SQLState() string { return "42P01" }
 
-// TestGone: while polls fail for too long, reads that would succeed do not count, as
-// nobody would evict what they find.
+// TestGone: once polls have failed for too long, reads that succeed do not count, since
+// no poll would evict what they find.
 func TestGone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		db, ix := openFake(t, sqlindex.Config{GoneAfter: 30 * time.Second})
@@ -222,8 +222,8 @@ func TestFailedPoll(t *testing.T) {
 	}
 }
 
-// TestNotified: what a notification names is forgotten before any poll, and one poll
-// follows soon for all that came, and at once if it names nothing.
+// TestNotified: the tokens that a notification names are forgotten before any poll. One
+// poll follows soon for all notifications, or at once if one names nothing.
 func TestNotified(t *testing.T) {
 	for _, test := range []struct {
 		name              string
@@ -290,7 +290,7 @@ func TestManyNotifications(t *testing.T) {
 	}
 }
 
-// TestTook: the status says how long the last poll took.
+// TestTook: the status has the duration of the last poll.
 func TestTook(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		db, ix := openFake(t, sqlindex.Config{Poll: -1})
@@ -305,8 +305,8 @@ func TestTook(t *testing.T) {
 	})
 }
 
-// TestClosed: what is in memory when the index is closed is not confirmed any longer:
-// nobody would hear of its revocation.
+// TestClosed: entries that are in memory when the index is closed are not confirmed any
+// longer: no poll would notice their revocation.
 func TestClosed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		db, ix := openFake(t, sqlindex.Config{})
@@ -337,8 +337,8 @@ func TestClosed(t *testing.T) {
 	})
 }
 
-// TestImpatience: a poll that fails as its caller's context is done says nothing of the
-// database, neither one that was asked for nor the one after a write. One that takes
+// TestImpatience: a poll that fails because its caller's context is done says nothing
+// about the database, whether it was asked for or comes after a write. A poll that takes
 // Config.Timeout does.
 func TestImpatience(t *testing.T) {
 	for patience, want := range map[time.Duration]bool{time.Second: false, time.Hour: true} {
@@ -366,9 +366,9 @@ func TestImpatience(t *testing.T) {
 	}
 }
 
-// TestAnotherFormat: a schema that this program cannot read is not there for it: the caches
-// are empty, no document of it counts, and its health says so. One of a later version that
-// says that this program may read it is as good as its own.
+// TestAnotherFormat: an index whose schema this program cannot read counts as missing:
+// the caches are empty, none of its documents counts, and its health says so. A schema of
+// a later version that this program may read is as good as its own.
 func TestAnotherFormat(t *testing.T) {
 	for _, test := range []struct {
 		name               string
@@ -408,7 +408,8 @@ func TestAnotherFormat(t *testing.T) {
 	}
 }
 
-// TestUnknownChange: what a later version writes, this one does not skip: it forgets all.
+// TestUnknownChange: this version does not skip a change of a later one: it forgets
+// everything.
 func TestUnknownChange(t *testing.T) {
 	for kind, want := range map[string][2]int{"token": {1, 1}, "frobnicate": {0, 2}, "evict": {0, 1}} {
 		synctest.Test(t, func(t *testing.T) {

@@ -9,9 +9,10 @@ import (
 	"github.com/svctoken/svctoken/tokencache"
 )
 
-// TestUnconfirmed: a commit counts only if it was answered with success while its context
-// had not ended: PostgreSQL answers so, too, when the wait for its standby was cancelled.
-// What failed before its commit was sent has changed nothing, and says so.
+// TestUnconfirmed: a commit counts only if it was answered with success before its
+// context had ended: PostgreSQL also answers with success when the wait for its standby
+// was cancelled. A change that failed before its commit was sent has changed nothing, and
+// its error says so.
 func TestUnconfirmed(t *testing.T) {
 	for _, test := range []struct {
 		name        string

@@ -13,8 +13,8 @@ import (
 	"github.com/svctoken/svctoken/internal/eswire"
 )
 
-// TestParameters: a route's own parameters are taken, and those of all routes.
-// Package evict tests the rest of what Check refuses.
+// TestParameters: a route takes its own parameters, and those of all routes. Package
+// evict tests the rest of what Check refuses.
 func TestParameters(t *testing.T) {
 	for target, want := range map[string]string{
 		"/?filter_path=" + strings.Repeat("a", 4096):                            "",
@@ -66,7 +66,7 @@ func TestSegments(t *testing.T) {
 			t.Errorf("%s: got %q, want %q", path, got, want)
 		}
 	}
-	// What a host has changed counts, whatever the client had spelt.
+	// A path that the host has changed counts, whatever the client had sent.
 	u := &url.URL{Path: "/b/c", RawPath: "/%61/b/c"}
 	if got := eswire.Segments(u); !slices.Equal(got, []string{"b", "c"}) {
 		t.Errorf("got %q", got)
@@ -125,8 +125,8 @@ func TestPlain(t *testing.T) {
 	}
 }
 
-// TestUnreadBody: an answer that leaves a body unread ends the connection, but not one of
-// HTTP/2, which other requests share.
+// TestUnreadBody: an answer that leaves a body unread ends the connection, unless it is
+// one of HTTP/2, which other requests share.
 func TestUnreadBody(t *testing.T) {
 	for major, want := range map[int]string{1: "close", 2: ""} {
 		r := httptest.NewRequest("POST", "/", strings.NewReader("x"))
@@ -139,7 +139,7 @@ func TestUnreadBody(t *testing.T) {
 	}
 }
 
-// TestNoCredentialsShown: what a client sent wrong is repeated without its secret.
+// TestNoCredentialsShown: an answer repeats wrong input without a secret in it.
 func TestNoCredentialsShown(t *testing.T) {
 	r := httptest.NewRequest("GET", "/", nil)
 	r.SetBasicAuth("user", "not-to-be-shown")

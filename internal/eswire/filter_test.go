@@ -60,7 +60,7 @@ func TestFilterPath(t *testing.T) {
 	}
 }
 
-// FuzzFilterPath: whatever a client asks for, the answer is an object, in time.
+// FuzzFilterPath: whatever a client asks for, the answer is an object, and comes in time.
 func FuzzFilterPath(f *testing.F) {
 	f.Add("nodes.*.name,-**.roles")
 	f.Add(strings.Repeat("**.a*b*c.", 50) + "**")

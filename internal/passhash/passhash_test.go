@@ -72,7 +72,7 @@ const (
 	bcrypt = "$2a$04$abcdefghijklmnopqrstuuToT0LAsoQ9PgZuCq77K74UDXwTR/yNa"
 )
 
-// What Check says of each rule.
+// One hash for each rule of Check.
 const (
 	badParts      = "a PBKDF2 hash must be cost, salt and key, with $ between"
 	badCost       = "the cost of a PBKDF2 hash must be 1000, 10000, 50000, 100000, 500000 or 1000000"
@@ -147,8 +147,8 @@ func TestCheckRejects(t *testing.T) {
 	}
 }
 
-// TestCheckAccepts holds what is allowed at the edges: nothing of it is verified,
-// as it costs seconds.
+// TestCheckAccepts has hashes at the limits of the rules. It verifies none of them, since
+// that takes seconds.
 func TestCheckAccepts(t *testing.T) {
 	b64 := func(n int) string { return base64.StdEncoding.EncodeToString(make([]byte, n)) }
 	for _, test := range []struct{ name, hash, scheme string }{
@@ -168,8 +168,8 @@ func TestCheckAccepts(t *testing.T) {
 	}
 }
 
-// TestVerifyRefusesWhatCheckRefuses takes hashes that some secret would match, if
-// they were computed without being checked.
+// TestVerifyRefusesWhatCheckRefuses has hashes that a secret would match if Verify
+// computed them without checking.
 func TestVerifyRefusesWhatCheckRefuses(t *testing.T) {
 	const secret = "supersecret"
 	sum := sha256.Sum256([]byte(secret + "saltsalt"))
@@ -198,7 +198,7 @@ func TestVerifyRefusesWhatCheckRefuses(t *testing.T) {
 	}
 }
 
-// TestNothingIsShown: no rule that a hash breaks tells anything of the hash.
+// TestNothingIsShown: no error shows anything of the hash.
 func TestNothingIsShown(t *testing.T) {
 	for _, hash := range []string{
 		"hunter2hunter2", "{SHA}hunter2", "{PBKDF2}hunter2$a$b", "{PBKDF2}1000$hunter2$b", "{PBKDF2}1000$" + salt32 + "$hunter2",
@@ -222,8 +222,8 @@ func FuzzCheck(f *testing.F) {
 		if (scheme == "") != (errors.Is(err, passhash.ErrUnknown) || errors.Is(err, passhash.ErrWeak)) {
 			t.Errorf("got scheme %q with %v", scheme, err)
 		}
-		// What Check accepts must be verifiable: no panic, whatever the secret. The
-		// costly ones are left out.
+		// Verify must take every hash that Check accepts, without a panic, whatever the
+		// secret. Expensive hashes are left out.
 		if err == nil && (strings.HasPrefix(hash, "{PBKDF2}1000$") || strings.HasPrefix(hash, "{SSHA256}")) {
 			passhash.Verify(hash, "supersecret")
 		}

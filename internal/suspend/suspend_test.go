@@ -7,7 +7,7 @@ import (
 	"github.com/svctoken/svctoken/internal/suspend"
 )
 
-// TestStandsStill: while the machine is awake, it has slept no longer.
+// TestStandsStill: while the machine is awake, Slept does not grow.
 func TestStandsStill(t *testing.T) {
 	first := suspend.Slept()
 	if first < -time.Second {

@@ -6,7 +6,7 @@ import (
 	"github.com/svctoken/svctoken/tokencache/internal/fair"
 )
 
-// TestCount: the limit for all, and an account's, are reached and left again.
+// TestCount: both limits, the total's and the account's, are reached and left again.
 func TestCount(t *testing.T) {
 	c := fair.Count[string]{Limit: 3, PerAccount: 2}
 	full := func(account string, want bool) {

@@ -65,8 +65,8 @@ func TestTheLongestAccountGivesWay(t *testing.T) {
 	}
 }
 
-// TestUrgentWorkGivesWay: urgent work takes a place from ordinary work, and keeps none
-// from an account that waits with less.
+// TestUrgentWorkGivesWay: urgent work takes a place from ordinary work, but gives one up
+// to an account with fewer waiters.
 func TestUrgentWorkGivesWay(t *testing.T) {
 	q := fair.New[string, string](fair.Limits[string]{Turns: 1, PerAccount: 1, Waiters: 4})
 	q.Take("x")
@@ -124,8 +124,8 @@ func TestCheapOnesPass(t *testing.T) {
 	}
 }
 
-// TestWait: what waits is expected to take as long as turns that ended in the last
-// second, or as turns take on average.
+// TestWait: the estimate follows the turns that ended in the last second, or else the
+// average duration of a turn.
 func TestWait(t *testing.T) {
 	q := fair.New[string, string](fair.Limits[string]{Turns: 2, PerAccount: 2, Waiters: 100})
 	now := time.Duration(0)
@@ -147,7 +147,8 @@ func TestWait(t *testing.T) {
 	}
 }
 
-// TestNothingIsKept of accounts that neither wait nor have a turn.
+// TestNothingIsKept: the queue keeps nothing for accounts that neither wait nor have a
+// turn.
 func TestNothingIsKept(t *testing.T) {
 	q := fair.New[string, string](fair.Limits[string]{Turns: 1, PerAccount: 1, Waiters: 1000})
 	q.Take("x")
