@@ -34,7 +34,7 @@ const (
 	reader     = "reader:password"
 )
 
-// TestSample: the first run of all, without an argument, works and warns of nothing.
+// TestSample: a first run, without an argument, works and logs no warning.
 func TestSample(t *testing.T) {
 	p := servertest.Start(t)
 	path := p.Line("Tokens in ")
@@ -87,7 +87,7 @@ func TestRequests(t *testing.T) {
 	p.Expect("POST", route+"_bad", admin, 400, `"type":"action_request_validation_exception"`)
 	p.Expect("POST", "/_security/service/acme/deploy/credential/token/t", admin, 400, "service account [acme/deploy] does not exist")
 
-	// Who may what. A service account is a caller like others.
+	// The callers' privileges. A service account is a caller like others.
 	for _, request := range [][2]string{{"POST", route + "a"}, {"DELETE", route + "a"}, {"GET", credential}, {"GET", "/_security/service"}, {"POST", "/"}, {"POST", route + "*/_clear_cache"}} {
 		p.Expect(request[0], request[1], reader, 403, "is unauthorized for user [reader], this action is granted by the cluster privileges [")
 		p.Expect(request[0], request[1], "", 401, "security_exception")
@@ -243,7 +243,7 @@ func TestTTLOfZero(t *testing.T) {
 	}
 }
 
-// TestHolding: a client that announces a body and sends none gets its answer.
+// TestHolding: a client that announces a body but sends none gets its answer.
 func TestHolding(t *testing.T) {
 	p := servertest.Start(t, "-admin", admin)
 	for _, path := range []string{route + "*/_clear_cache", route + "a", "/_security/_authenticate", "/x"} {
@@ -375,7 +375,7 @@ func TestFileChange(t *testing.T) {
 	p.Stop(syscall.SIGTERM)
 }
 
-// TestNoFile: a path at which there is no file, mistyped perhaps, is told.
+// TestNoFile: the server warns of a path without a file, which may be mistyped.
 func TestNoFile(t *testing.T) {
 	for _, path := range []string{filepath.Join(t.TempDir(), "tokens"), filepath.Join(t.TempDir(), "nowhere", "tokens")} {
 		p := servertest.Start(t, "-admin", admin, "-service-tokens", path)

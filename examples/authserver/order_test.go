@@ -10,9 +10,9 @@ import (
 	"github.com/svctoken/svctoken/examples/authserver/servertest"
 )
 
-// TestEveryRoute holds each route to the order of the checks, who it is (401), what is
-// asked (400, 406), whether it is permitted (403), and to what all routes have in
-// common. The form of the page is not of the wire: it has a body, and no media type.
+// TestEveryRoute: each route checks the sender (401), then the request (400, 406), then
+// the privilege (403), and has what all routes have in common. The page's form is not one
+// of Elasticsearch's requests: it has a body, and no media type.
 func TestEveryRoute(t *testing.T) {
 	p := servertest.Start(t, "-admin", admin)
 	kibana := p.Create("/_security/service/elastic/kibana/credential/token/t", admin) // a role without read_security and more

@@ -10,7 +10,7 @@ import (
 	"github.com/svctoken/svctoken/examples/authserver/servertest"
 )
 
-// text strips the tags of a page, and gathers its white space.
+// text removes the tags of a page, and collapses white space.
 func text(page string) string {
 	page = regexp.MustCompile(`(?s)<style.*?</style>|<script.*?</script>`).ReplaceAllString(page, "")
 	return strings.Join(strings.Fields(html.UnescapeString(regexp.MustCompile(`<[^>]*>`).ReplaceAllString(page, " "))), " ")
@@ -53,12 +53,12 @@ func TestPage(t *testing.T) {
 		"Entries verdicts remembered now 0 0", "– asked for 1 0 – as the source had changed 0 0")
 	contains(page("/", reader), "s ago admin evicted elastic/fleet-server/token1,token2 : 1 from file, 0 from index")
 
-	// Nothing went: green would be a lie.
+	// No entry went, so it must not be green.
 	p.Send("POST", "/", admin, url.Values{"account": {"elastic/fleet-server"}, "names": {"tokne1"}})
 	contains(page("/?done=2", admin), "Nothing was cached for elastic/fleet-server/tokne1 : is it spelt right?")
 
-	// An index token that is deleted went because the index changed. An eviction over
-	// the API is listed too, and so are creations, deletions and failed logins.
+	// If an index token is deleted, the cause is a change of the index. The page also
+	// lists evictions over the API, creations, deletions and failed logins.
 	_, created := p.Do("POST", route+"index1", admin)
 	bearer := strings.Split(created, `"value":"`)[1]
 	p.Expect("GET", "/_security/_authenticate", strings.TrimSuffix(bearer, `"}}`), 200, "")
@@ -84,7 +84,7 @@ func TestPage(t *testing.T) {
 	}
 	contains(page("/", admin), "Entries verdicts remembered now 0 0")
 
-	// Is it cached, where, since when and until when? Is there such a token at all?
+	// Is the token cached, where, since when and until when? Does it exist at all?
 	p.Expect("GET", "/_security/_authenticate", token1, 200, "")
 	p.Create(route+"here", admin)
 	lookUp := func(user, names string, status int, wants ...string) {
@@ -126,7 +126,7 @@ func TestPage(t *testing.T) {
 		}
 	}
 
-	// A mistake stays in the form, with what is wrong; markup stays text.
+	// A mistake stays in the form, with an explanation; markup stays text.
 	form.Set("names", `a,"><script>alert(1)</script>`)
 	resp, body = p.Send("POST", "/", admin, form)
 	if resp.StatusCode != 400 || strings.Contains(body, "<script>alert") || !strings.Contains(body, `value="a,&#34;&gt;&lt;script&gt;alert(1)&lt;/script&gt;"`) {

@@ -14,8 +14,8 @@ import (
 	"github.com/svctoken/svctoken/examples/authserver/servertest"
 )
 
-// The values of the public API specification's examples that are those of one machine, or
-// of one day, and what each must look like.
+// Values in the public API specification's examples that belong to one machine, or to one
+// day, and what each must look like.
 var instance = map[string]*regexp.Regexp{
 	"name":                            regexp.MustCompile(`^\S+$`),
 	"cluster_name":                    regexp.MustCompile(`^\S+$`),
@@ -33,8 +33,8 @@ var instance = map[string]*regexp.Regexp{
 }
 
 // TestSpecification compares whole bodies with the examples of the public API
-// specification (elastic/elasticsearch-specification): no field is missing, none is more,
-// and each has the example's value, except for what is of one machine.
+// specification (elastic/elasticsearch-specification): they have the same fields, and the
+// same values, except for values of one machine.
 func TestSpecification(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "service_tokens")
 	if err := os.WriteFile(file, []byte("elastic/fleet-server/my-token:{PBKDF2}1000$c2FsdHNhbHQ=$AAAAAAAAAAAAAAAAAAAAAA==\n"), 0o600); err != nil {
@@ -82,8 +82,7 @@ func TestSpecification(t *testing.T) {
 	}
 }
 
-// takeInstance puts into want what is of this machine in got, and checks what it looks
-// like.
+// takeInstance copies this machine's values from got to want, and checks their form.
 func takeInstance(t *testing.T, prefix string, want, got map[string]any) {
 	t.Helper()
 	for name := range want {

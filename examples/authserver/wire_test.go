@@ -51,8 +51,8 @@ func raw(t *testing.T, p *servertest.Process, request string) (*http.Response, s
 
 const adminHeader = "Host: x\r\nConnection: close\r\nAuthorization: Basic YWRtaW46cGFzc3dvcmQ=\r\n\r\n"
 
-// TestFixedPartsAreSpelt: a proxy that denies what begins with /_security denies all that
-// the server answers under it.
+// TestFixedPartsAreSpelt: a proxy that denies paths that begin with /_security denies
+// everything that the server answers there.
 func TestFixedPartsAreSpelt(t *testing.T) {
 	p := servertest.Start(t, "-admin", admin, "-service-tokens", tokens)
 	p.Expect("POST", route+"kept", admin, 200, "")
@@ -77,8 +77,8 @@ func TestFixedPartsAreSpelt(t *testing.T) {
 	p.Expect("DELETE", route+"k%65pt", admin, 200, `{"found":true}`)
 }
 
-// TestUnusableCredentials: what is there and of no use is not missing; it is logged by its
-// kind, and nothing of it is shown. A name that can be read is.
+// TestUnusableCredentials: credentials that cannot be used are not called missing. They
+// are logged by their kind, and only a readable name is shown.
 func TestUnusableCredentials(t *testing.T) {
 	p := servertest.Start(t, "-admin", admin, "-service-tokens", tokens)
 	short := base64.RawStdEncoding.EncodeToString([]byte("\x00\x01\x00\x01elastic/fleet-server/token1:short"))
@@ -128,8 +128,8 @@ func TestTwoCredentials(t *testing.T) {
 	}
 }
 
-// TestFailedLoginsBehindAProxy: each name and each client of a proxy is seen, and nobody
-// pushes the others out by inventing names.
+// TestFailedLoginsBehindAProxy: each name and each client behind a proxy is listed, and a
+// client that invents names cannot push the others out.
 func TestFailedLoginsBehindAProxy(t *testing.T) {
 	p := servertest.Start(t, "-admin", admin, "-trusted-proxies", "127.0.0.0/8,10.0.0.9")
 	try := func(name, forwarded string) int {
@@ -166,8 +166,8 @@ func TestFailedLoginsBehindAProxy(t *testing.T) {
 	}
 }
 
-// TestGuesses: passwords cannot be guessed without end; an address that guesses locks
-// nobody else out, nor another user of its own for long.
+// TestGuesses: the number of guesses is limited. An address that guesses locks out no
+// other address, and other users of its own address not for long.
 func TestGuesses(t *testing.T) {
 	p := servertest.Start(t, "-admin", admin, "-reader", reader, "-trusted-proxies", "127.0.0.1")
 	try := func(credentials, from string) *http.Response {
@@ -198,7 +198,7 @@ func TestGuesses(t *testing.T) {
 			t.Errorf("%v: got %d", test, got)
 		}
 	}
-	// A route of the library, too; a service token is no guess.
+	// That holds for a route of the library, too; a service token is not a guess.
 	r := p.URL + route + "a/_clear_cache"
 	if resp, _ := p.Send("POST", strings.TrimPrefix(r, p.URL), "admin:guess", nil, "X-Forwarded-For", "192.0.2.1"); resp.StatusCode != 429 {
 		t.Errorf("got %d", resp.StatusCode)
@@ -227,7 +227,7 @@ func fields(t *testing.T, body, prefix string) []string {
 	return names
 }
 
-// TestInfo: GET / has every field that the specification requires, as HEAD has.
+// TestInfo: GET / has every field that the specification requires, and HEAD works.
 func TestInfo(t *testing.T) {
 	p := servertest.Start(t, "-admin", admin)
 	_, body := p.Do("GET", "/", admin)
@@ -246,7 +246,7 @@ func TestInfo(t *testing.T) {
 	}
 }
 
-// TestVersions: the server is as the version that it claims to be.
+// TestVersions: the server behaves like the version that it claims to be.
 func TestVersions(t *testing.T) {
 	for _, test := range []struct {
 		version                      string
@@ -280,7 +280,7 @@ func TestVersions(t *testing.T) {
 	}
 }
 
-// TestDefaultAccounts: they are those that Elasticsearch has.
+// TestDefaultAccounts: they are Elasticsearch's.
 func TestDefaultAccounts(t *testing.T) {
 	p := servertest.Start(t, "-admin", admin)
 	_, body := p.Do("GET", "/_security/service?filter_path=*.role_descriptor.cluster", admin)
@@ -342,7 +342,7 @@ func TestTrustedOrigins(t *testing.T) {
 	}
 }
 
-// TestHead: HEAD is answered as GET is, without the body.
+// TestHead: HEAD gets the answer of GET, without the body.
 func TestHead(t *testing.T) {
 	p := servertest.Start(t, "-admin", admin, "-reader", reader, "-service-tokens", tokens)
 	for _, test := range []struct{ path, credentials string }{
@@ -386,8 +386,8 @@ func TestSecretsAreNotCached(t *testing.T) {
 	}
 }
 
-// TestDeleteSeveral: a deletion that names several tokens says how to do it, and does not
-// read as if there were none.
+// TestDeleteSeveral: the answer to a deletion that names several tokens says how to do
+// it, and does not read as if there were none.
 func TestDeleteSeveral(t *testing.T) {
 	p := servertest.Start(t, "-admin", admin)
 	for _, name := range []string{"*", "%2A", "a,b", "a%2Cb", "_all", "tok*", "a%3F"} {
@@ -396,8 +396,8 @@ func TestDeleteSeveral(t *testing.T) {
 	p.Expect("DELETE", route+"nobody", admin, 404, `{"found":false}`)
 }
 
-// TestBearerInEveryField: a bearer, or a password, that was put into the wrong field is
-// repeated nowhere: in no answer, on no page, in no line of the log.
+// TestBearerInEveryField: a bearer, or a password, in the wrong field is not repeated in
+// an answer, on the page or in the log.
 func TestBearerInEveryField(t *testing.T) {
 	p := servertest.Start(t, "-admin", admin, "-reader", reader, "-service-tokens", tokens)
 	var shown strings.Builder

@@ -57,7 +57,7 @@ func TestJoin(t *testing.T) {
 	ps[1].Stop(syscall.SIGTERM)
 }
 
-// TestSecured: a node joins by TLS, with a password that its arguments do not show.
+// TestSecured: a node joins over TLS, with a password that its arguments do not show.
 func TestSecured(t *testing.T) {
 	dir := t.TempDir()
 	cert := selfSigned(t, filepath.Join(dir, "ca.pem"))

@@ -16,7 +16,7 @@ func TestSoak(t *testing.T) {
 	t.Log(out.String())
 }
 
-// TestOptions: what cannot be run is refused, with what can.
+// TestOptions: unknown attacks are refused, with a list of those that exist.
 func TestOptions(t *testing.T) {
 	good := options{total: time.Second, attackers: 1, bcrypt: 10}
 	if err := good.check(); err != nil {

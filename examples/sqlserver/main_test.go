@@ -24,7 +24,7 @@ import (
 // TestMain makes the test binary the server, for the tests that start one.
 func TestMain(m *testing.M) { servertest.Main(m, main) }
 
-// elsewhere is whom an eviction's answer cannot count.
+// elsewhere is the answer's text for the servers that it cannot count.
 const elsewhere = "the other servers of the database, at their next poll"
 
 const (
@@ -33,8 +33,8 @@ const (
 	tokens   = "/_security/service/elastic/fleet-server/credential/token/"
 )
 
-// TestServers: two servers share their tokens, a token survives a restart, and what SQL
-// behind their backs revokes is refused by both. The page says which index this is.
+// TestServers: two servers share their tokens, a token survives a restart, and both
+// refuse what was revoked by SQL behind their backs. The page says which index this is.
 func TestServers(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "tokens.db")
 	t.Run("SQLite", func(t *testing.T) {
@@ -74,7 +74,7 @@ func testServers(t *testing.T, index, kind string, db *sql.DB) {
 	if _, page := two.Send("GET", "/", operator, nil, "Accept", "text/html"); !strings.Contains(page, "green, "+kind) || !strings.Contains(page, ", revision ") {
 		t.Errorf("the page does not say which index this is:\n%s", page)
 	}
-	// What is cleared on one is cleared on the other.
+	// A clearing on one server holds on the other.
 	two.Expect("GET", whoami, first, 200, "")
 	resp, body := one.Send("POST", tokens+"first,second/_clear_cache", operator, nil)
 	if others := resp.Header.Get("X-Svctoken-Others"); resp.StatusCode != 200 || !strings.Contains(body, `{"_nodes":{"total":1,"successful":1,"failed":0}`) || others != elsewhere {
@@ -106,7 +106,7 @@ func testServers(t *testing.T, index, kind string, db *sql.DB) {
 	two.Stop(syscall.SIGTERM)
 }
 
-// TestTemporaryIndex: without -index the server works on a file of SQLite that is gone
+// TestTemporaryIndex: without -index the server uses a file of SQLite, which is removed
 // when it ends.
 func TestTemporaryIndex(t *testing.T) {
 	t.Setenv("TMPDIR", t.TempDir())
@@ -118,8 +118,8 @@ func TestTemporaryIndex(t *testing.T) {
 	}
 }
 
-// TestLookUp: the page says of a token of the index who made it, when it was used, rotated
-// and by whom, and when it ends.
+// TestLookUp: for a token of the index, the page says which user created it, when it was
+// used, when it was rotated and by which user, and when it expires.
 func TestLookUp(t *testing.T) {
 	index := "sqlite:" + filepath.Join(t.TempDir(), "tokens.db")
 	p := servertest.Start(t, "-admin", operator, "-index", index, "-index-poll", "50ms")

@@ -46,7 +46,8 @@ func TestOverload(t *testing.T) {
 			requests.Go(func() { s.authenticated(got[i], r) })
 			synctest.Wait()
 		}
-		// Those that are turned away together are spread over two seconds, from one on.
+		// Callers that are turned away together are told to come back after one to three
+		// seconds.
 		if after := got[2].Header().Get("Retry-After"); got[2].Code != 503 || !slices.Contains([]string{"1", "2", "3"}, after) || !strings.Contains(got[2].Body.String(), "at present") {
 			t.Errorf("got %d, Retry-After %q, %s", got[2].Code, after, got[2].Body)
 		}

@@ -142,7 +142,7 @@ func (n *node) pageMatches(path string, patterns ...string) {
 	}
 }
 
-// A stats is what the statistics say of the fleet.
+// A stats is the fleet's part of the statistics.
 type stats struct {
 	Fleet struct {
 		ID, Name, Log   string
@@ -228,7 +228,7 @@ func TestFleet(t *testing.T) {
 		t.Errorf("the nodes are of logs %s and %s", a, b)
 	}
 
-	// A node that is cut off is a failure, for those who do not wait for its lease.
+	// A node that is cut off is a failure to callers that do not wait for its lease.
 	three.await(200, "", "GET", whoami, bearer)
 	for _, name := range []string{"one", "two"} { // within a fifth of a lease it has heard of them
 		three.await(200, `"name":"`+name+`"`, "GET", "/_stats", "")
@@ -286,7 +286,7 @@ func TestFleet(t *testing.T) {
 	}
 }
 
-// TestFileTokens: the answer says what each node's file holds, or that it is not known.
+// TestFileTokens: the answer lists each node's file, or says that it is not known.
 func TestFileTokens(t *testing.T) {
 	log := fleettest.NewLog()
 	one, two := startNode(t, log, "one", 0), startNode(t, log, "two", 0)

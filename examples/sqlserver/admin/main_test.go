@@ -184,7 +184,7 @@ func TestNoTables(t *testing.T) {
 	}
 }
 
-// TestNullDevice: no secret is made for /dev/null, which is a device and no terminal.
+// TestNullDevice: no secret is made for /dev/null, which is a device but not a terminal.
 func TestNullDevice(t *testing.T) {
 	null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
 	if err != nil {
@@ -300,7 +300,8 @@ func TestRevoke(t *testing.T) {
 	}
 }
 
-// TestUnused: what nobody has used for the time is found, and disabled after a dry run.
+// TestUnused: tokens that nobody has used for the time are listed, and, after a dry run,
+// disabled.
 func TestUnused(t *testing.T) {
 	store := sqliteStore(t)
 	for _, name := range []string{"fresh", "old", "used"} {
@@ -333,7 +334,7 @@ func TestUnused(t *testing.T) {
 	if _, out, _ := admin(t, "-store", store, "list", "elastic/fleet-server"); strings.Count(out, "\tdisabled\t") != 1 {
 		t.Errorf("got %q", out)
 	}
-	// Nobody can tell whether uses were kept 90 days ago, until a use of then is noted.
+	// Whether uses were kept 90 days ago is only known once a use from then is noted.
 	const doubt = "1 of them have no use noted, and no use of any token is noted from before 90d ago"
 	if _, _, errs := admin(t, "-store", store, "list", "-unused", "90d"); !strings.Contains(errs, doubt) {
 		t.Errorf("got %q", errs)
@@ -387,8 +388,8 @@ func TestWhois(t *testing.T) {
 	}
 }
 
-// TestWhoisAfterRotation: the secret before is told from the one that is good, and until when
-// it is good too.
+// TestWhoisAfterRotation: the answer tells the previous secret from the present one, and
+// says until when the previous one is good.
 func TestWhoisAfterRotation(t *testing.T) {
 	store := sqliteStore(t)
 	const id = "elastic/fleet-server/token1"
@@ -459,8 +460,8 @@ func TestCommandLine(t *testing.T) {
 	}
 }
 
-// TestWait: the command returns when the servers that it names have applied its change, and
-// fails when one does not in time, which is no failure of the change.
+// TestWait: the command returns when the servers that it names have applied its change,
+// and fails when one does not in time, although the change has succeeded.
 func TestWait(t *testing.T) {
 	store := sqliteStore(t)
 	newToken(t, store, "elastic/fleet-server/token1")
