@@ -17,7 +17,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// A Cluster is some servers that keep a log together. Its methods are not safe for
+// A Cluster is a number of servers that keep a log together. Its methods are not safe for
 // concurrent use.
 type Cluster struct {
 	servers []*server.Server // nil: stopped
@@ -135,7 +135,7 @@ func (c *Cluster) wait() error {
 	return fmt.Errorf("natstest: JetStream does not answer: %w", err)
 }
 
-// whole reports whether some server leads all the others.
+// whole reports whether one server leads all the others.
 func (c *Cluster) whole() bool {
 	for _, s := range c.servers {
 		if s != nil && s.JetStreamIsLeader() && len(s.JetStreamClusterPeers()) == len(c.servers) {
@@ -156,7 +156,7 @@ func (c *Cluster) Address(i int) string {
 // Len returns how many servers there are, stopped ones included.
 func (c *Cluster) Len() int { return len(c.servers) }
 
-// StreamLeader returns which server leads a stream, or -1.
+// StreamLeader returns the number of the server that leads a stream, or -1.
 func (c *Cluster) StreamLeader(stream string) int {
 	for i, s := range c.servers {
 		if s != nil && s.JetStreamIsStreamLeader(server.DEFAULT_GLOBAL_ACCOUNT, stream) {
@@ -166,7 +166,7 @@ func (c *Cluster) StreamLeader(stream string) int {
 	return -1
 }
 
-// Restore puts the files back to how they were at Backup. The servers must be stopped.
+// Restore restores the files of the last Backup. The servers must be stopped.
 func (c *Cluster) Restore(backup string) error {
 	if err := os.RemoveAll(c.dir); err != nil {
 		return err

@@ -6,9 +6,9 @@ import (
 	"time"
 )
 
-// A Proxy passes one client's connections on to servers, and can hold up what goes
-// in either direction, or slow it down, without ending the connection, as a broken
-// network does. It is safe for concurrent use by multiple goroutines.
+// A Proxy passes one client's connections on to servers. Like a broken network, it can
+// hold up or slow down either direction without ending the connection. It is safe for
+// concurrent use by multiple goroutines.
 type Proxy struct {
 	listener net.Listener
 	targets  func() []string
@@ -21,7 +21,7 @@ type Proxy struct {
 	closed  bool
 }
 
-// NewProxy returns a proxy to the first of the targets that takes a connection.
+// NewProxy returns a proxy to the first of the targets that accepts a connection.
 func NewProxy(targets func() []string) (*Proxy, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -36,7 +36,7 @@ func NewProxy(targets func() []string) (*Proxy, error) {
 // URL returns the address at which a client connects.
 func (p *Proxy) URL() string { return "nats://" + p.listener.Addr().String() }
 
-// Cut holds up what clients send, or what they are sent, or both.
+// Cut holds up the data from clients, the data to them, or both.
 func (p *Proxy) Cut(out, in bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -44,15 +44,14 @@ func (p *Proxy) Cut(out, in bool) {
 	p.changed.Broadcast()
 }
 
-// Slow passes on so many bytes a second of what clients are sent; zero: as many as
-// there are.
+// Slow limits the data to clients to so many bytes a second; zero: no limit.
 func (p *Proxy) Slow(rate int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.rate = rate
 }
 
-// Heal ends what Cut began.
+// Heal undoes Cut.
 func (p *Proxy) Heal() { p.Cut(false, false) }
 
 // Close ends the proxy and its connections.

@@ -63,14 +63,14 @@ func TestOpenChecksTheStream(t *testing.T) {
 	}
 }
 
-// goodStream is what Open accepts for bucket test.
+// goodStream is a configuration that Open accepts for bucket test.
 var goodStream = jetstream.StreamConfig{
 	Name: "KV_test", Subjects: []string{"$KV.test.>"}, Storage: jetstream.FileStorage, MaxMsgsPerSubject: 1, Discard: jetstream.DiscardNew,
 	AllowDirect: true, AllowMsgTTL: true, DenyDelete: true, DenyPurge: true, Duplicates: time.Minute,
 }
 
-// standIn connects to a server without JetStream, where somebody answers how the stream
-// of bucket test is configured.
+// standIn connects to a server without JetStream, where a stand-in answers with the
+// configuration of bucket test's stream.
 func standIn(t *testing.T, config func() jetstream.StreamConfig) *nats.Conn {
 	t.Helper()
 	s := serve(t, &server.Options{})

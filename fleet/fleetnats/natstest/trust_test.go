@@ -19,7 +19,7 @@ import (
 	"github.com/svctoken/svctoken/tokencache"
 )
 
-// stream returns the client and the stream of a log, to do what an operator may do.
+// stream returns the client and the stream of a log, for what an operator may do.
 func stream(t *testing.T, l *link) (jetstream.JetStream, jetstream.StreamConfig) {
 	t.Helper()
 	js, err := jetstream.New(l.nc)
@@ -33,8 +33,8 @@ func stream(t *testing.T, l *link) (jetstream.JetStream, jetstream.StreamConfig)
 	return js, s.CachedInfo().Config
 }
 
-// TestMirror: a mirror of the stream, which the server makes answer direct gets, may
-// leave out what it likes, so it does not answer for the log.
+// TestMirror: the server lets a mirror of the stream answer direct gets. It may leave
+// messages out, so its answers do not count.
 func TestMirror(t *testing.T) {
 	l := connect(t, cluster(t, 1), 0, 1, "test")
 	for i, key := range []string{"meta", "node.a.1", "doc.a.b.c"} {
@@ -74,8 +74,8 @@ func appendTo(t *testing.T, log fleetlog.Log, entry fleetlog.Entry) fleetlog.Pos
 	return pos
 }
 
-// TestStreamIsChanged: a stream that is changed so that it may lose messages is not
-// followed any more, neither by a follower that there was nor by another one.
+// TestStreamIsChanged: after a change by which the stream may lose messages, neither an
+// old nor a new follower follows it.
 func TestStreamIsChanged(t *testing.T) {
 	l := connect(t, cluster(t, 1), 0, 1, "test")
 	pos := appendTo(t, l, fleetlog.Entry{Key: "start", ID: "start"})
@@ -115,7 +115,7 @@ func TestStreamIsChanged(t *testing.T) {
 	}
 }
 
-// rest waits a moment, and returns an ID that was not there before.
+// rest waits a moment, and returns a new ID.
 func rest(t *testing.T) string {
 	select {
 	case <-time.After(200 * time.Millisecond):
@@ -124,7 +124,8 @@ func rest(t *testing.T) string {
 	return fmt.Sprint(time.Now().UnixNano())
 }
 
-// TestUnfit: what the log can never take, or answer, is an error that says so.
+// TestUnfit: a message or a read that the log can never carry out ends with an error that
+// says so.
 func TestUnfit(t *testing.T) {
 	l := connect(t, cluster(t, 1), 0, 1, "test")
 	appendTo(t, l, fleetlog.Entry{Key: "meta", ID: "meta"})
@@ -153,8 +154,8 @@ func TestUnfit(t *testing.T) {
 	}
 }
 
-// TestDomains: a leaf node with a JetStream of its own has a log of its own, which
-// Config.Domain and fleet.Config.Log tell from the hub's.
+// TestDomains: a leaf node with a JetStream of its own has a log of its own.
+// Config.Domain and fleet.Config.Log tell it from the hub's.
 func TestDomains(t *testing.T) {
 	run := func(o *server.Options) *nats.Conn {
 		o.NoLog, o.NoSigs, o.JetStream, o.StoreDir, o.Host, o.Port = true, true, true, t.TempDir(), "127.0.0.1", -1
@@ -229,7 +230,7 @@ func TestDomains(t *testing.T) {
 	}
 }
 
-// freePort returns a port of the loopback device that nobody has at present.
+// freePort returns a free port of the loopback device.
 func freePort(t *testing.T) int {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")

@@ -36,8 +36,8 @@ var breaks = []brk{
 	{"stale read", "minority cut off", edit{"fleet/index.go", "if v.Position < least {", "if v.Position+1 < 1 {"}},
 }
 
-// TestBreakAnchors: the text of each break is in the code once, and so is what the later
-// version changes.
+// TestBreakAnchors: the text of each break is in the code once, and so are the texts that
+// the later version changes.
 func TestBreakAnchors(t *testing.T) {
 	edits := laterVersion
 	for _, b := range breaks {
@@ -80,11 +80,11 @@ func TestBreaks(t *testing.T) {
 	}
 }
 
-// wrong is how a line of world.authenticate, world.bound, world.until or the second
-// checker begins.
+// wrong matches the beginning of a line of world.authenticate, world.bound, world.until
+// or the second checker.
 var wrong = regexp.MustCompile(`_test\.go:\d+: (node \d of token|an eviction at node|after .* it does not hold|the second checker)`)
 
-// An edit replaces a text of a file, which stands there once.
+// An edit replaces a text that a file has once.
 type edit struct{ file, old, new string }
 
 // apply returns the file's path, and its text with the edit.

@@ -26,8 +26,8 @@ var (
 	networks = flag.String("net", "", "proxies or namespaces; empty: namespaces every other time, where that can be done")
 )
 
-// A fault happens, and is over when the function returns, except for what world.heal
-// mends. It returns why it cannot happen here.
+// A fault makes something break, and mends it before it returns, except for what
+// world.heal mends. It returns why it cannot happen here.
 type fault struct {
 	name string
 	run  func(w *world) (skip string)
@@ -78,7 +78,7 @@ func (w *world) wait(leases float64) { pause(time.Duration(leases * float64(w.le
 // leader returns the server that leads the log, or any.
 func (w *world) leader() int { return w.most(func(s serverState) int { return number(s.Leads) }) }
 
-// home returns the server where most consumers live.
+// home returns the server with the most consumers.
 func (w *world) home() int { return w.most(func(s serverState) int { return s.Consumers }) }
 
 func number(b bool) int {
@@ -159,8 +159,8 @@ func (w *world) cutNode(sending, receiving bool) {
 	w.wait(1.2 + w.rng.Float64())
 }
 
-// stopNode stops a node past its lease. What is asked meanwhile waits in its socket,
-// and is the first that it sees when it goes on.
+// stopNode stops a node past its lease. Requests wait in its socket meanwhile, and are
+// the first that it sees when it continues.
 func (w *world) stopNode(meanwhile func()) {
 	i := w.rng.IntN(len(w.nodes))
 	w.nodes[i].signal(syscall.SIGSTOP)
@@ -199,8 +199,7 @@ func (w *world) makeAnew() string {
 	return ""
 }
 
-// rollBack restores a backup, as docs/fleet.md says that it has to be done: the servers
-// are down for a lease.
+// rollBack restores a backup as docs/fleet.md demands: the servers are down for a lease.
 func (w *world) rollBack() string {
 	backup := filepath.Join(w.dir, "backup")
 	defer os.RemoveAll(backup)
@@ -231,7 +230,7 @@ func (w *world) rollBack() string {
 	return ""
 }
 
-// empty removes what is in a directory, which may be a mount point.
+// empty removes the contents of a directory, which may be a mount point.
 func empty(dir string) error {
 	entries, err := os.ReadDir(dir)
 	for _, e := range entries {
@@ -333,7 +332,7 @@ func TestFaults(t *testing.T) {
 	t.Log(c)
 }
 
-// chooseNetwork reports whether the processes are to have namespaces of their own.
+// chooseNetwork reports whether to give the processes namespaces of their own.
 func chooseNetwork(rng *rand.Rand, number int) bool {
 	return *networks == "namespaces" || *networks == "" && (number+rng.IntN(2))%2 == 0
 }

@@ -20,14 +20,14 @@ import (
 )
 
 // A judge is a second checker. It shares nothing with the first, the ledgers: it listens
-// to what passes between the checker's process and the others, and knows of each call
-// when it was sent, when it was answered, and what the answer says. What that means is
-// judged afterwards, from these records alone.
+// to what passes between the checker's process and the others, and records of each call
+// when it was sent, when it was answered, and what the answer says. It judges afterwards,
+// from these records alone.
 //
 // It judges the tokens with documents, and one whose source it has in its own hands: a
 // file with a number, the generation, which it raises before it asks for an eviction.
-// That source tells no cache of its changes, as a file does that nobody watches. So no
-// node's clock is believed.
+// Like a file that nobody watches, that source tells no cache of its changes. So the
+// judge depends on no node's clock.
 //
 // Its methods are safe for concurrent use by multiple goroutines.
 type judge struct {
@@ -43,7 +43,7 @@ type judge struct {
 	losing bool                // the last one is not over
 }
 
-// A span is from when a call was sent until it was answered, by the judge's clock.
+// A span is the time from a call's sending to its answer, by the judge's clock.
 type span struct{ sent, answered time.Duration }
 
 // A said is an answer to an authentication.
@@ -53,7 +53,7 @@ type said struct {
 	version int // zero: the token was refused
 }
 
-// A change is a call that changes something.
+// A change is a call that writes, deletes or evicts.
 type change struct {
 	span
 	version int  // of the document that it writes; zero: it deletes, or evicts
@@ -87,7 +87,8 @@ func (j *judge) turn() error {
 
 const never = time.Duration(1<<63 - 1)
 
-// losesFrom notes that the log loses documents until the call of what it returns.
+// losesFrom records that the log loses documents until the function that it returns is
+// called.
 func (j *judge) losesFrom() (over func()) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -103,7 +104,7 @@ func (j *judge) losesFrom() (over func()) {
 	}
 }
 
-// listen returns a transport that notes what is said over another one.
+// listen returns a transport that records what passes over another one.
 func (j *judge) listen(node string, over http.RoundTripper) http.RoundTripper {
 	return tap(func(r *http.Request) (*http.Response, error) {
 		verb, rest, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
@@ -128,7 +129,7 @@ type tap func(*http.Request) (*http.Response, error)
 
 func (t tap) RoundTrip(r *http.Request) (*http.Response, error) { return t(r) }
 
-// exchange asks, and reads the whole answer.
+// exchange sends a request, and reads the whole answer.
 func exchange(over http.RoundTripper, r *http.Request) (*http.Response, []byte, error) {
 	w, err := over.RoundTrip(r)
 	if err != nil {
@@ -143,7 +144,7 @@ func exchange(over http.RoundTripper, r *http.Request) (*http.Response, []byte, 
 	return w, body, nil
 }
 
-// note notes a call; a body of nil is no answer.
+// note records a call; a nil body means that there was no answer.
 func (j *judge) note(node, verb, rest string, s span, body []byte) {
 	var words struct {
 		Outcome string
@@ -174,13 +175,13 @@ func (j *judge) note(node, verb, rest string, s span, body []byte) {
 	}
 }
 
-// judged says how much a judge had to judge, and what was wrong.
+// A judged says how many answers a judge has judged, and which were wrong.
 type judged struct {
 	answers, exempt int // exempt: the log was losing documents meanwhile
 	wrong           []string
 }
 
-// verdict judges everything that was noted.
+// verdict judges everything that was recorded.
 func (j *judge) verdict() judged {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -201,8 +202,9 @@ func (all *judged) complain(token string, a said, format string, args ...any) {
 		token, a.sent, a.answered, a.node, a.version, fmt.Sprintf(format, args...)))
 }
 
-// generations judges answers that name a generation: one that had been replaced when an
-// eviction was asked for, which was in force when the question was sent, is too old.
+// generations judges answers that name a generation. If an eviction was in force when the
+// question was sent, a generation that had been replaced before that eviction was asked
+// for is too old.
 func (all *judged) generations(answers []said, turned []span, forgot []change) {
 	floor := floors(forgot, func(c change) int {
 		oldest, _ := slices.BinarySearchFunc(turned, c.sent, func(s span, at time.Duration) int { return cmp.Compare(s.answered, at) })
@@ -219,8 +221,8 @@ func (all *judged) generations(answers []said, turned []span, forgot []change) {
 	}
 }
 
-// documents judges answers that name a document: one that another write had replaced
-// when the question was sent is too old. Each token has one writer.
+// documents judges answers that name a document. A document that another write had
+// replaced when the question was sent is too old. Each token has one writer.
 func (all *judged) documents(token string, answers []said, wrote []change, losses []span) {
 	slices.SortStableFunc(wrote, func(a, b change) int { return cmp.Compare(a.sent, b.sent) })
 	place := make(map[int]int) // of a version among the writes
@@ -286,8 +288,8 @@ func floors(changes []change, value func(change) int) func(at time.Duration) int
 	}
 }
 
-// lastLoss returns when the last loss before an answer was over, and whether one was going
-// on while that was asked for.
+// lastLoss returns when the last loss before an answer was over, and whether there was
+// one between the question and the answer.
 func lastLoss(losses []span, a span) (over time.Duration, during bool) {
 	for _, l := range losses {
 		if l.sent < a.answered {
@@ -362,7 +364,7 @@ func TestJudge(t *testing.T) {
 	}
 }
 
-// TestJudgeListens: what a judge knows of a call is what passes between the processes.
+// TestJudgeListens: a judge knows of a call exactly what passes between the processes.
 func TestJudgeListens(t *testing.T) {
 	j, err := newJudge(t.TempDir() + "/generation")
 	if err != nil {

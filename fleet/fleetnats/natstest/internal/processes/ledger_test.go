@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// A ledger is what one token's answers are checked against. A token is either stamped,
+// A ledger has what one token's answers are checked against. A token is either stamped,
 // and evicted, or has documents, which one writer writes one after the other. It is safe
 // for concurrent use by multiple goroutines.
 type ledger struct {
@@ -21,7 +21,7 @@ type ledger struct {
 	losses  int        // how often the log was made anew or rolled back
 }
 
-// A question is what was known when an authentication was asked for.
+// A question is what a ledger knew when an authentication was asked for.
 type question struct {
 	evicted int64
 	force   int
@@ -35,14 +35,14 @@ func (l *ledger) ask() question {
 	return question{l.evicted, l.force, l.wiped, l.losses}
 }
 
-// evictionReturned notes that an eviction which was called then has returned.
+// evictionReturned records that an eviction has returned, and when it was called.
 func (l *ledger) evictionReturned(called int64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.evicted = max(l.evicted, called)
 }
 
-// write notes that a document is about to be written, or deleted.
+// write records that a document is about to be written, or deleted.
 func (l *ledger) write(present bool) (number, losses int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -50,7 +50,7 @@ func (l *ledger) write(present bool) (number, losses int) {
 	return len(l.writes), l.losses
 }
 
-// writeReturned notes that a write is in force, unless the log has lost it since.
+// writeReturned records that a write is in force, unless the log has lost it since.
 func (l *ledger) writeReturned(number, losses int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -59,7 +59,7 @@ func (l *ledger) writeReturned(number, losses int) {
 	}
 }
 
-// rolledBack notes that the log has only those writes that were in force then.
+// rolledBack records that the log has only the writes that were in force then.
 func (l *ledger) rolledBack(to question) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -67,8 +67,8 @@ func (l *ledger) rolledBack(to question) {
 	l.losses++
 }
 
-// beginAnew and madeAnew note that the log is made anew between them, and has nothing
-// afterwards that was written before.
+// beginAnew and madeAnew record the time in which the log is made anew. Afterwards it has
+// nothing that was written before.
 func (l *ledger) beginAnew() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -83,9 +83,9 @@ func (l *ledger) madeAnew() {
 	l.losses++
 }
 
-// check returns what is wrong with an answer: that it derives from a read of the
-// source which began before an eviction was called that had returned before the
-// question, or from a document that was replaced, or not there, likewise.
+// check returns what is wrong with an answer. If an eviction had returned before the
+// question, the read behind the answer must have begun after that eviction was called.
+// The document must not have been replaced or deleted before the question.
 func (l *ledger) check(q question, a answer) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -104,7 +104,8 @@ func (l *ledger) check(q question, a answer) error {
 	return nil
 }
 
-// absent reports whether there may have been no document since the question.
+// absent reports whether it is possible that there was no document at a time since the
+// question.
 func (l *ledger) absent(q question) bool {
 	if q.force == 0 || q.wiped || !l.writes[q.force-1] {
 		return true

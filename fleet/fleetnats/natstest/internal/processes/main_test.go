@@ -18,14 +18,14 @@ import (
 	"github.com/svctoken/svctoken/tokencache"
 )
 
-// processEnv holds what a process of the fleet is told. The test's own binary is all of
-// them.
+// processEnv has the configuration of a process of the fleet. All processes run the
+// test's own binary.
 const processEnv = "SVCTOKEN_FLEET_PROCESS"
 
-// A config is what a process is told.
+// A config is the configuration of a process.
 type config struct {
 	Name   string
-	Socket string // where it is asked things, over HTTP, whatever happens to its network
+	Socket string // on which it is asked, over HTTP, whatever happens to its network
 	Server *serverConfig
 	Node   *nodeConfig
 }
@@ -64,7 +64,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// child is a process of the fleet. It ends with the process that started it, which
+// child runs a process of the fleet. It ends with the process that started it, which
 // holds the other end of its standard input.
 func child(text string) error {
 	go func() {

@@ -12,8 +12,8 @@ import (
 
 var measure = flag.Bool("measure", false, "measure how long nodes do not answer when a server dies")
 
-// TestServerDies measures for how long nodes do not answer when the leader is killed,
-// and stays away for a lease of 15 s:
+// TestServerDies measures how long nodes do not answer when the leader is killed and
+// stays away, at a lease of 15 s:
 //
 //	go -C fleet/fleetnats/natstest test ./internal/processes -run TestServerDies -measure -v
 func TestServerDies(t *testing.T) {

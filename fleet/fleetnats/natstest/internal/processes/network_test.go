@@ -14,15 +14,15 @@ import (
 	"github.com/svctoken/svctoken/fleet/fleetnats/natstest"
 )
 
-// A network lies between the processes, and can be broken.
+// A network is between the processes, and can be broken.
 type network interface {
 	// within returns the command which runs a program where this process lives.
 	within(name, program string) []string
-	// host returns where this server listens, and address where another process
-	// finds a port of it.
+	// host returns the host on which this server listens, and address the address at
+	// which another process finds a port of it.
 	host(server string) string
 	address(from, server string, port int) string
-	// cut loses, or holds up, what one process sends to another.
+	// cut loses, or holds up, the data from one process to another.
 	cut(from, to string)
 	// slow lets a process receive a few kilobytes a second.
 	slow(to string)
@@ -30,8 +30,8 @@ type network interface {
 	close()
 }
 
-// proxies are a network of one proxy for each pair of processes. What is cut is held
-// up, and arrives late.
+// proxies are a network of one proxy for each pair of processes. Data on a cut connection
+// is held up, and arrives late.
 type proxies struct {
 	net     string              // the first three bytes of the servers' loopback addresses
 	servers []string            // names
@@ -44,8 +44,8 @@ type pair struct {
 }
 
 func newProxies(servers, nodes []string) (*proxies, error) {
-	// Addresses that nobody else's connections use as their own end: a server that
-	// was killed finds its port free.
+	// Addresses that no other connection uses as its own end, so that a server that was
+	// killed finds its port free.
 	pid := os.Getpid()
 	p := &proxies{net: fmt.Sprintf("127.%d.%d.", 64+pid>>8&63, pid&255), servers: servers, pairs: make(map[[2]string]*pair)}
 	for _, to := range servers {
@@ -117,18 +117,18 @@ func (p *proxies) close() {
 	}
 }
 
-// slowRate is the bytes a second of a slow consumer: less than the log has.
+// slowRate is how many bytes a second a slow consumer gets: fewer than the log produces.
 const slowRate = 2000
 
-// namespaces are a network of one network namespace for each process, and one that
-// routes between them. What is cut is lost on the way, and nobody is told. They need
-// root, and the programs ip and tc.
+// namespaces are a network of one network namespace for each process, and one that routes
+// between them. Packets of a cut connection are lost, and nobody is told. They need root,
+// and the programs ip and tc.
 type namespaces struct {
 	prefix string
 	number map[string]int
 
 	mu    sync.Mutex // guards the fields below
-	rules [][]string // what heal takes back
+	rules [][]string // what heal undoes
 }
 
 func newNamespaces(servers, nodes []string) (*namespaces, error) {
@@ -190,7 +190,7 @@ func (n *namespaces) address(_, server string, port int) string {
 	return net.JoinHostPort(n.host(server), strconv.Itoa(port))
 }
 
-// do runs a command in the hub, and notes the one which takes it back.
+// do runs a command in the hub, and keeps the one that undoes it.
 func (n *namespaces) do(undo []string, args ...string) {
 	if err := run(args...); err != nil {
 		panic(err)

@@ -25,7 +25,7 @@ import (
 	"github.com/svctoken/svctoken/tokencache/tokenhash"
 )
 
-// An answer is what a node says of a token.
+// An answer is a node's answer about a token.
 type answer struct {
 	Outcome string // confirmed, refused, or none
 	Read    int64  // of a stamped token: when the read of the source began, by the shared clock
@@ -33,22 +33,22 @@ type answer struct {
 	Why     string // there is none
 }
 
-// A done is how a change ended.
+// A done is the outcome of a change.
 type done struct {
-	Err  string // empty: it returned without one
+	Err  string // empty: it returned without an error
 	Kept bool   // the node had one session all the while
 	Took int64  // nanoseconds from the log's acknowledgement to the return
 }
 
-// A nodeState is how a node stands.
+// A nodeState is a node's condition.
 type nodeState struct {
 	Serving  bool
 	Sessions int64
 	Last     string // why the last session ended
 }
 
-// stamps is a source that knows the tokens whose names begin with s, and tells nobody
-// of changes. Its record is when it was read.
+// stamps is a source that has every token whose name begins with s, and reports no
+// changes. Its record is the time of the read.
 type stamps struct{ secret tokencache.Secret }
 
 func (s stamps) Lookup(_ context.Context, id tokencache.TokenID) (tokencache.Answer[int64], error) {
@@ -85,7 +85,7 @@ func (s generations) Lookup(_ context.Context, id tokencache.TokenID) (tokencach
 
 func (generations) Subscribe(tokencache.Invalidator) (cancel func()) { return func() {} }
 
-// timed notes when the log acknowledged the last eviction.
+// A timed log records when it has acknowledged the last eviction.
 type timed struct {
 	fleetlog.Log
 	acked atomic.Int64
@@ -154,8 +154,7 @@ func newHost(c config) (*host, error) {
 	return h, err
 }
 
-// open opens the log, as soon as there is one: the servers may be down when the node
-// starts.
+// open opens the log as soon as it exists: the servers may be down when the node starts.
 func open(nc *nats.Conn) (*fleetnats.Log, error) {
 	for began := time.Now(); ; {
 		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
@@ -206,7 +205,7 @@ func (h *host) authenticate(w http.ResponseWriter, r *http.Request) {
 	reply(w, a, nil)
 }
 
-// change makes a change and says how it ended.
+// change makes a change, and returns its outcome.
 func (h *host) change(w http.ResponseWriter, r *http.Request, do func(context.Context) error) {
 	ctx, cancel := context.WithTimeout(r.Context(), 20*time.Second)
 	defer cancel()
@@ -252,7 +251,7 @@ func (h *host) delete(w http.ResponseWriter, r *http.Request) {
 	})
 }
 
-// flood evicts some tokens that nobody asks for, and does not wait.
+// flood evicts some tokens that no client uses, and does not wait.
 func (h *host) flood(w http.ResponseWriter, r *http.Request) {
 	for i := range 5 {
 		go h.node.Evict(context.Background(), account.Namespace, account.Service, fmt.Sprint("x", i))

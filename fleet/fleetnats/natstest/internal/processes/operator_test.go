@@ -14,7 +14,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// These faults are what an operator may do with the tools of NATS.
+// These faults are changes that an operator may make with the tools of NATS.
 
 // operate carries out a command at a server.
 func operate(ctx context.Context, s *server.Server, command string) error {
@@ -59,7 +59,7 @@ func operate(ctx context.Context, s *server.Server, command string) error {
 	return fmt.Errorf("there is no command %s", command)
 }
 
-// operate lets some server carry out a command, and tries again while that fails.
+// operate makes one of the servers carry out a command, and tries again while that fails.
 func (w *world) operate(command string) {
 	w.t.Helper()
 	w.until(time.Minute, "an operator's command "+command+" is carried out", func() bool {
@@ -85,8 +85,9 @@ func (w *world) stepDown() string {
 	return ""
 }
 
-// wipeServer takes a server's files away, while the others have all that it had. It comes
-// back once one of them leads: before that, its vote could elect one that lags.
+// wipeServer removes a server's files, while the others have everything that it had. The
+// server comes back once one of them leads: before that, its vote could elect one that
+// lags.
 func (w *world) wipeServer() string {
 	i := w.rng.IntN(len(w.servers))
 	w.servers[i].kill()
@@ -111,8 +112,8 @@ func (w *world) oneReplica() string {
 	return ""
 }
 
-// mirror has, for a while, a copy of the stream that answers the log's reads and has left
-// out who is there.
+// mirror makes, for a while, a copy of the stream that answers the log's reads and lacks
+// the nodes' heartbeats.
 func (w *world) mirror() string {
 	w.operate("mirror")
 	w.wait(1 + w.rng.Float64())
@@ -133,7 +134,7 @@ var later = flag.Bool("later", false, "let one node of each fleet be of a later 
 // laterBinary is this test with a later version of package fleet; empty: there is none.
 var laterBinary string
 
-// laterVersion makes it: it knows a version more, and its heartbeats have a field that
+// laterVersion makes it: it knows one more version, and its heartbeats have a field that
 // the others do not know.
 var laterVersion = []edit{
 	{"fleet/node.go", "		cfg.version = version\n", "		cfg.version = version + 1\n"},

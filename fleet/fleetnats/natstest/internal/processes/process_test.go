@@ -19,13 +19,13 @@ import (
 	"time"
 )
 
-// A process is one server or one node. Its methods are for one goroutine at a time,
-// but for ask.
+// A process is one server or one node. Its methods, except ask, are for one goroutine at
+// a time.
 type process struct {
 	config
 	net    network
 	binary string // the program; empty: this one
-	log    string // a file with what it wrote
+	log    string // the file with its output
 	client *http.Client
 	cmd    *exec.Cmd // nil: it does not run
 	input  io.Closer
@@ -86,7 +86,7 @@ func (p *process) signal(s syscall.Signal) {
 	}
 }
 
-// kill ends the process at once, also one that is stopped.
+// kill ends the process at once, even if it is stopped.
 func (p *process) kill() {
 	if p.cmd == nil {
 		return
@@ -98,7 +98,7 @@ func (p *process) kill() {
 	p.client.CloseIdleConnections()
 }
 
-// terminate has the process shut down in order, or kills it after a while.
+// terminate makes the process shut down in order, and kills it after a while.
 func (p *process) terminate() {
 	p.signal(syscall.SIGTERM)
 	select {
@@ -117,8 +117,8 @@ func (p *process) restart() error {
 
 var errGone = errors.New("the process did not answer")
 
-// ask asks the process something. The error wraps errGone if it is not known
-// whether it was understood.
+// ask sends a request to the process. The error wraps errGone if it is not known whether
+// the request has arrived.
 func (p *process) ask(ctx context.Context, method, path string, to any) error {
 	r, err := http.NewRequestWithContext(ctx, method, "http://process"+path, nil)
 	if err != nil {
@@ -139,14 +139,14 @@ func (p *process) ask(ctx context.Context, method, path string, to any) error {
 	return json.Unmarshal(body, to)
 }
 
-// query asks with a second's patience.
+// query is ask with a limit of one second.
 func (p *process) query(path string, to any) error {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
 	return p.ask(ctx, http.MethodGet, path, to)
 }
 
-// showLogs shows the end of what the processes wrote.
+// showLogs logs the end of each process's output.
 func showLogs(t *testing.T, processes []*process) {
 	for _, p := range processes {
 		text, err := os.ReadFile(p.log)

@@ -20,7 +20,7 @@ import (
 	"github.com/svctoken/svctoken/fleet/fleetnats"
 )
 
-// A serverState is how a server sees the cluster.
+// A serverState is the cluster as a server sees it.
 type serverState struct {
 	JetStream bool // false once it has run out of disk
 	Leads     bool // the stream
@@ -29,7 +29,7 @@ type serverState struct {
 	Peers     int  // it leads the cluster's own log, with so many members
 }
 
-// runServer is a NATS server. It shuts down in order at a SIGTERM.
+// runServer runs a NATS server. It shuts down in order at a SIGTERM.
 func runServer(c config, l net.Listener) error {
 	o := &server.Options{
 		ServerName: c.Name, Host: c.Server.Host, Port: clientPort,
@@ -38,7 +38,8 @@ func runServer(c config, l net.Listener) error {
 		NoSigs:        true, NoLog: true,
 		Cluster: server.ClusterOpts{
 			Name: "svctoken", Host: c.Server.Host, Port: routePort, NoAdvertise: true,
-			// Where nobody listens: servers must not find each other past the proxies.
+			// An address where nobody listens: servers must not find each other past the
+			// proxies.
 			Advertise:    "127.0.0.1:1",
 			PingInterval: time.Second,
 		},

@@ -48,7 +48,7 @@ type world struct {
 	counts    *counts
 }
 
-// counts are what a run was made of.
+// counts sums up what happened in a run.
 type counts struct {
 	verdicts, unanswered, evictions, byTime, writes, unknown, violations atomic.Int64
 	longest                                                              atomic.Int64 // nanoseconds from an acknowledgement to the eviction's return
@@ -74,7 +74,7 @@ func newWorld(t *testing.T, seed uint64, spaces bool, lease time.Duration, c *co
 	w.net = newNetwork(t, spaces)
 	t.Cleanup(w.net.close)
 	w.mountDisk()
-	t.Cleanup(func() { // before the network goes
+	t.Cleanup(func() { // before the network is removed
 		if t.Failed() {
 			showLogs(t, append(w.servers, w.nodes...))
 		}
@@ -89,8 +89,8 @@ func newWorld(t *testing.T, seed uint64, spaces bool, lease time.Duration, c *co
 	return w
 }
 
-// newNetwork makes namespaces, or proxies if that cannot be done and was not asked for:
-// it takes root, and a container may not let root do it.
+// newNetwork makes namespaces, or proxies if namespaces are not possible and were not
+// asked for: they take root, and a container may forbid them even to root.
 func newNetwork(t *testing.T, spaces bool) network {
 	t.Helper()
 	if spaces {
@@ -111,7 +111,7 @@ func newNetwork(t *testing.T, spaces bool) network {
 }
 
 // removeStale removes the namespaces and the files of tests that were killed. Their
-// processes were killed with them.
+// processes have ended with them.
 func removeStale() {
 	for pattern, remove := range map[string]func(path string){
 		"/run/netns/svctoken-*": func(path string) { run("ip", "netns", "del", filepath.Base(path)) },
@@ -133,7 +133,7 @@ func removeStale() {
 	}
 }
 
-// mountDisk gives the last server a small file system, if that can be done.
+// mountDisk gives the last server a small file system, if that is possible.
 func (w *world) mountDisk() {
 	if err := os.MkdirAll(w.storeDir("s2"), 0o700); err != nil {
 		w.t.Fatal(err)
@@ -142,7 +142,7 @@ func (w *world) mountDisk() {
 		return
 	}
 	w.disk = w.storeDir("s2")
-	w.t.Cleanup(func() { syscall.Unmount(w.disk, syscall.MNT_FORCE|2) }) // 2: also while somebody has it open
+	w.t.Cleanup(func() { syscall.Unmount(w.disk, syscall.MNT_FORCE|2) }) // 2: even while somebody has it open
 }
 
 func (w *world) storeDir(server string) string { return filepath.Join(w.dir, "store", server) }
@@ -218,7 +218,7 @@ func (w *world) until(patience time.Duration, what string, holds func() bool) {
 
 func pause(d time.Duration) { <-time.After(d) }
 
-// standing says how everything stands.
+// standing describes the condition of all processes.
 func (w *world) standing() string {
 	var text strings.Builder
 	for _, s := range w.servers {
@@ -270,8 +270,8 @@ func (w *world) next(d time.Duration) bool {
 	}
 }
 
-// asker asks a node about one token: what is asked about another may have to wait for
-// the log while this one is in memory.
+// asker asks a node about one token. Each token has an asker of its own: one may have to
+// wait for the log while another is in memory.
 func (w *world) asker(node int, name string) {
 	for w.next(20 * time.Millisecond) {
 		w.authenticate(node, name, 10*time.Second)
@@ -343,7 +343,7 @@ func (w *world) evict(node int, names string) {
 	w.bound(node, called, time.Duration(d.Took), d.Kept)
 }
 
-// slack is how long a process of a busy machine may take to do what is due.
+// slack is how late a process on a busy machine may be.
 const slack = 2 * time.Second
 
 // bound checks that an eviction ended in time: within a lease and the drift of its
@@ -373,7 +373,7 @@ func raise(to *atomic.Int64, value int64) {
 	}
 }
 
-// writer writes one token's document at one node, and deletes it now and then.
+// writer writes one token's document at one node, and sometimes deletes it.
 func (w *world) writer(node int) {
 	rng := rand.New(rand.NewPCG(uint64(node), 3))
 	for w.next(time.Duration(20+rng.IntN(200)) * time.Millisecond) {
