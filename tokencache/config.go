@@ -14,11 +14,11 @@ type Config struct {
 	// load; reads do not extend it. Zero: 20 minutes. Negative: nothing is
 	// remembered, though concurrent callers of one token still share a load.
 	//
-	// It is exact to the millisecond. Time during which the machine slept counts, and
-	// so does a wall clock that is set ahead; one that is set back changes nothing. A
-	// success that had more than a minute left when the machine went to sleep, or when
-	// the process was paused, may be confirmed past its time for at most a second after
-	// it wakes.
+	// It is exact to the millisecond. Time during which the machine was suspended counts,
+	// and so does a wall clock that is set ahead; setting it back changes nothing. A
+	// success that had more than a minute left when the machine was suspended, or the
+	// process paused, may be confirmed past its time for at most a second after it
+	// continues.
 	TTL time.Duration
 
 	// Jitter is the most that is taken off the TTL of each success, at random, so
@@ -32,12 +32,12 @@ type Config struct {
 	MaxEntries int
 
 	// AbsentTTL is how long refusals are remembered that do not depend on the secret:
-	// that the source does not hold a token, that it is disabled, or that it has
-	// expired; for the last 10 000 such names. An eviction that selects the name ends
-	// it, and so does each change that the source tells of. It bounds what these names
-	// cost the source. A source that does not tell when a token is created, or good
-	// again, keeps it out for that long, if it was tried before. Zero: 5 seconds.
-	// Negative, or with a negative TTL, or with HideNames: not at all.
+	// that the source does not hold a token, that it is disabled, or that it has expired;
+	// for the last 10 000 such names. An eviction that selects the name ends it, and so
+	// does each change that the source reports. It bounds what these names cost the
+	// source. If a source does not report that a token was created, or is good again, a
+	// token that was tried before stays refused for that long. Zero: 5 seconds. Negative,
+	// or with a negative TTL, or with HideNames: not at all.
 	AbsentTTL time.Duration
 
 	// LoadTimeout is how long the source may take to answer, and then one hash to be
@@ -46,22 +46,22 @@ type Config struct {
 	// for ever.
 	LoadTimeout time.Duration
 
-	// MaxLoads is how many loads may read at once. Further ones have to wait, see
-	// GroupConfig.MaxWait. One account may have an eighth of them, so that reads of
-	// one account that hang leave room for the others. Loads that run on after they
-	// have taken too long are strays: while there are MaxLoads of them, and 64 at
-	// least, no load begins, nor one of an account that has an eighth of that. Loads
+	// MaxLoads is how many loads may read at once. Further ones wait, see
+	// GroupConfig.MaxWait. One account may use an eighth of them, so that reads of one
+	// account that hang leave room for the others. Loads that still run after LoadTimeout
+	// are strays. While there are as many strays as MaxLoads, or 64 if that is more, no
+	// load begins; nor does one of an account that has an eighth of that number. Loads
 	// that read or hash by then may still become strays. Zero: 1024. Negative is an
 	// error.
 	MaxLoads int
 
 	// MaxBackoff is the longest pause in which a source is left alone after loads have
-	// failed five times in a row: for one name; for an account, when several of its
-	// names have failed; or for all, when names of several accounts have.
-	// Authentications that need what is paused fail at once meanwhile. Pauses begin at
-	// 10 milliseconds and double; after one, a single load goes through at a time. The
-	// first success, or a change that the source tells of, ends them. Zero: 1 second.
-	// Negative: no pauses.
+	// failed five times in a row: for one name; for an account, when several of its names
+	// have failed; or for all, when names of several accounts have. Meanwhile,
+	// authentications that need a paused read fail at once. Pauses begin at 10
+	// milliseconds and double; after one, a single load goes through at a time. The first
+	// success, or a change that the source reports, ends them. Zero: 1 second. Negative:
+	// no pauses.
 	MaxBackoff time.Duration
 
 	// ServeStale is how long past its TTL a success may still be confirmed while the
@@ -71,9 +71,9 @@ type Config struct {
 	ServeStale time.Duration
 
 	// StaleWait is how long an authentication waits for the source before it gets the
-	// answer that ServeStale allows. The load goes on, and what it finds out counts
-	// from then on. Zero: 1 second. Negative: as long as the load takes, or the
-	// caller's context lasts.
+	// answer that ServeStale allows. The load goes on, and its result counts from then
+	// on. Zero: 1 second. Negative: as long as the load takes, or the caller's context
+	// lasts.
 	StaleWait time.Duration
 
 	// RefreshAhead is how long before its TTL ends a success that is in use is loaded
@@ -82,13 +82,13 @@ type Config struct {
 	// whose callers would not mind waiting. Must be below TTL.
 	RefreshAhead time.Duration
 
-	// HideNames makes each refusal take a read of the source and a hash, even for
-	// tokens that the source does not hold, and for wrong secrets of remembered ones,
-	// so that the time which a refusal takes hardly tells which names exist: up to 0.3
-	// microseconds are left, see SECURITY.md. The hash is the first that the source
-	// handed out, of each form; until then there is none. It hides nothing for a source
-	// that sets Answer.Ask, which is asked only about tokens that it holds, and a name
-	// with a previous secret takes two hashes. Off by default, as refusals are what
+	// HideNames makes each refusal take a read of the source and a hash, even for tokens
+	// that the source does not hold, and for wrong secrets of remembered ones, so that
+	// the time which a refusal takes hardly tells which names exist: a difference of up
+	// to 0.3 microseconds is left, see SECURITY.md. The hash is the first one that the
+	// source returned, of each form; until then there is none. It hides nothing for a
+	// source that sets Answer.Ask, which is asked only about tokens that it holds, and a
+	// name with a previous secret takes two hashes. Off by default, as refusals are what
 	// attackers cause, and names are not secret.
 	HideNames bool
 }

@@ -24,11 +24,11 @@
 //
 // # Words
 //
-// An [Account] is namespace/service. A [TokenID] is an account and a token's
-// name. A [Secret] is what a bearer proves, and a [Token] is both. A [Selector]
-// says what to evict. A [Source] holds the tokens, and a [Cache]
-// remembers what one source said; its record type is what the source knows of a
-// token. A [Group] is the caches that are forgotten together.
+// An [Account] is namespace/service. A [TokenID] is an account and a token's name. A
+// [Secret] proves that its sender owns the token, and a [Token] is both. A [Selector]
+// says what to evict. A [Source] holds the tokens, and a [Cache] remembers what one
+// source said; its record type is what the source knows of a token. A [Group] is the
+// caches that are forgotten together.
 //
 // A load asks a source about one token. An entry is what a cache remembers of one
 // token. Evicting removes what a selector names, and clearing everything; an entry
@@ -66,14 +66,14 @@
 //
 // # What is answered when
 //
-// Memory comes first: a source that is down or slow never stands before what
-// another cache remembers.
+// Memory comes first: a source that is down or slow never holds up what another cache
+// remembers. What a cache remembers of a token decides whether its source is asked:
 //
-//	what is remembered                      the source is asked    if it is down
-//	the token, with this secret             no                     confirmed
-//	the name, with another secret           no, but the next one   refused, unless the next one is needed
-//	that the source does not hold the name  no, but the next one   the same
-//	nothing                                 yes                    no answer, and no further source is asked
+//	what the cache remembers                its source is asked        if its source is down
+//	the token, with this secret             no                         confirmed
+//	the name, with another secret           no; the next source is     the same: it is not asked
+//	that the source does not hold the name  no; the next source is     the same: it is not asked
+//	nothing                                 yes                        no answer, and no further source is asked
 //
 // A caller's context bounds its wait for a load; Config.LoadTimeout bounds the load
 // itself; GroupConfig.MaxWait bounds the wait for a turn to read or to hash.

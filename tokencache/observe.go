@@ -36,7 +36,7 @@ type EventKind int
 const (
 	EventLoad         EventKind = iota // a load has ended; after a panic of the source, Err has the stack
 	EventEviction                      // an eviction, or a clearing, has taken effect
-	EventDisplacement                  // entries were displaced to make room: told at most once a second
+	EventDisplacement                  // entries were displaced to make room: at most one event a second
 	EventOverload                      // an authentication was turned away
 )
 

@@ -9,9 +9,9 @@ import (
 	"log/slog"
 )
 
-// A Secret is what a bearer proves. It prints, logs and marshals as
-// [redacted]; it cannot be compared with ==, but only with [Secret.Equal], in
-// constant time.
+// A Secret is the part of a token that only its owner knows. It prints, logs and marshals
+// as [redacted]; it cannot be compared with ==, but only with [Secret.Equal], in constant
+// time.
 //
 // It is immutable and safe for concurrent use by multiple goroutines. The zero
 // Secret is empty.

@@ -19,10 +19,9 @@
 //	…/ready      200, or 503 with the reasons
 //	everything else, /_health for example: as …/ready
 //
-// A process that is not alive should be started anew; one that is not ready should get no
-// requests for a while. An index that all processes share takes every one of them away at
-// once when it is down: leave it out if what the caches remember should go on being
-// answered.
+// A process that is not alive should be restarted; one that is not ready should get no
+// requests for a while. If an index that all processes share is down, all of them become
+// not ready at once: leave it out if they should go on answering from their caches.
 //
 // # Concurrency
 //

@@ -6,8 +6,8 @@ import (
 	"github.com/svctoken/svctoken/tokencache"
 )
 
-// A verdictContext is a context with a verdict, which it holds itself: a value of the
-// standard library's would be an allocation more, as would each look at it.
+// A verdictContext is a context that holds a verdict itself: context.WithValue would cost
+// one more allocation, and each read of the value another.
 type verdictContext struct {
 	context.Context
 	verdict tokencache.Verdict[any]

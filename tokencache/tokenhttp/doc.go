@@ -9,7 +9,7 @@
 //	})
 //	http.ListenAndServe("localhost:8080", tokenhttp.Wrap(group, app, tokenhttp.Config{}))
 //
-// What becomes of a request:
+// What happens to a request:
 //
 //	its token is confirmed            the handler, with the verdict in the context
 //	it has no service token           Config.Other; without it, 401

@@ -23,7 +23,7 @@ type Config struct {
 	// challenge for Bearer.
 	Challenges []string
 
-	// Realm is what the challenge for Bearer names. It must have no quotes and no
+	// Realm is the realm of the challenge for Bearer. It must have no quotes and no
 	// backslashes. Empty: security.
 	Realm string
 
@@ -32,17 +32,17 @@ type Config struct {
 	// request's headers, two of the three allocations of a request.
 	KeepHeader bool
 
-	// Answer writes the response to a request that was turned away with this status:
-	// 400, 401 or 503. The headers WWW-Authenticate and Retry-After are set by then.
-	// The error is for the host's log, and says too much for the client; it has no
-	// secret. Nil: the status in plain text.
+	// Answer writes the response to a request that was turned away with this status: 400,
+	// 401 or 503. The headers WWW-Authenticate and Retry-After are set by then. The error
+	// is for the host's log: it has no secret, but says too much for a client. Nil: the
+	// status in plain text.
 	Answer func(w http.ResponseWriter, r *http.Request, status int, err error)
 }
 
 var errHeaders = errors.New("tokenhttp: more than one Authorization header")
 
-// An Authenticator answers for an Authorization header, as tokencache.Group.Authenticate
-// does: a *tokencache.Group, or what stands before one, such as a tokenotel.Traced. It
+// An Authenticator judges an Authorization header, as tokencache.Group.Authenticate does.
+// It is a *tokencache.Group, or something that wraps one, such as a tokenotel.Traced. It
 // must be safe for concurrent use by multiple goroutines.
 type Authenticator interface {
 	Authenticate(ctx context.Context, authorization string) (tokencache.Verdict[any], error)
@@ -50,9 +50,9 @@ type Authenticator interface {
 
 var _ Authenticator = (*tokencache.Group)(nil)
 
-// Wrap returns a handler that passes a request on to next if its Authorization
-// header has a token which the group confirms; then [Verdict] finds the verdict in
-// the request's context. The package's documentation says what becomes of others.
+// Wrap returns a handler that passes a request on to next if its Authorization header has
+// a token which the group confirms; then [Verdict] finds the verdict in the request's
+// context. The package's documentation says what happens to others.
 func Wrap(group Authenticator, next http.Handler, cfg Config) http.Handler {
 	m := &middleware{group: group, next: next, cfg: cfg}
 	if m.cfg.Realm == "" {
@@ -77,7 +77,7 @@ type middleware struct {
 func (m *middleware) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	values := r.Header["Authorization"]
 	if len(values) > 1 {
-		// Which one counts would be a matter of taste, and a proxy's may differ.
+		// A proxy may have checked another of them than this server would.
 		m.cfg.Answer(w, r, http.StatusBadRequest, errHeaders)
 		return
 	}
@@ -97,14 +97,14 @@ func (m *middleware) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// confirmed returns the request for the wrapped handler, with the verdict in its
-// context. Both are in one piece of memory: this is the cost of each hit.
+// confirmed returns the request for the wrapped handler, with the verdict in its context.
+// Both are in one piece of memory: each hit pays for it.
 func (m *middleware) confirmed(r *http.Request, verdict tokencache.Verdict[any]) *http.Request {
 	c := &struct {
 		request http.Request
 		ctx     verdictContext
 	}{ctx: verdictContext{r.Context(), verdict}}
-	c.request = *r.WithContext(&c.ctx) // the copy in between stays on the stack
+	c.request = *r.WithContext(&c.ctx) // the intermediate copy stays on the stack
 	if !m.cfg.KeepHeader {
 		c.request.Header = withoutAuthorization(r.Header)
 	}

@@ -6,8 +6,8 @@
 //	logs := tokenlog.New(tokenlog.Config{Logger: logger})
 //	group := tokencache.NewGroup(tokencache.GroupConfig{Observer: logs.Observe})
 //
-// Nothing is logged for each request, not even during an attack or an outage: what
-// repeats is counted, and told with the next line.
+// Nothing is logged for each request, not even during an attack or an outage: repetitions
+// are counted, and the next line has their number.
 //
 //	Error  a source has panicked for the first time, with the stack; later panics are failures
 //	Error  every load of a cache has failed for a minute: told once for each outage
@@ -20,7 +20,7 @@
 //	Info   an eviction or a clearing, except those below: one line a second at most, with their number
 //	Debug  an eviction that a source asked for, as some of its tokens changed, or a Close
 //
-// A source that fails and answers by turns is told of three times, and then every two
+// A source that fails and answers by turns is reported three times, and then every two
 // minutes.
 //
 // Refusals are not logged: somebody who sends wrong tokens must not fill the disk. They

@@ -11,14 +11,14 @@ import (
 
 const (
 	evictionsEvery = time.Second // between two lines about evictions
-	mostListed     = 10          // a line is for reading
+	mostListed     = 10          // a line must stay readable
 )
 
-// evictions are those that have not been logged yet. The first is logged at once, and
-// begins a time in which others are added up; they are logged when it has passed, and
-// begin the next one.
+// evictions are those that have not been logged yet. The first one is logged at once, and
+// begins an interval in which others are added up; they are logged at its end, and begin
+// the next one.
 type evictions struct {
-	open    bool // such a time has begun, and a timer will end it
+	open    bool // an interval has begun, and a timer will end it
 	ctx     context.Context
 	first   tokencache.Event
 	level   slog.Level
@@ -42,7 +42,7 @@ func (o *Observer) evicted(ctx context.Context, ev tokencache.Event) {
 	e.add(ctx, ev, level, caller)
 	var lines []line
 	begins := !e.open
-	if begins || ev.Cause == tokencache.CauseClosed { // after a Close the process may end
+	if begins || ev.Cause == tokencache.CauseClosed { // after a Close the process may end before the timer fires
 		e.open = true
 		lines = e.take()
 	}
@@ -59,7 +59,7 @@ func (o *Observer) logger() *slog.Logger {
 	return o.log
 }
 
-// addedUp logs what has come since the last line about evictions.
+// addedUp logs the evictions since the last line about evictions.
 func (o *Observer) addedUp() {
 	o.mu.Lock()
 	e := &o.evictions
@@ -95,7 +95,7 @@ func listed(list []string, word string) []string {
 	return append(list, word)
 }
 
-// take returns the line for what has been added, and begins anew.
+// take returns the line for the evictions that were added up, and begins anew.
 func (e *evictions) take() []line {
 	defer func() { *e = evictions{open: e.open} }()
 	switch e.count {
@@ -112,7 +112,7 @@ func (e *evictions) take() []line {
 	}
 }
 
-// alone is the line for a single eviction.
+// alone returns the line for a single eviction.
 func (e *evictions) alone() line {
 	ev := e.first
 	attrs := []slog.Attr{slog.String("cause", ev.Cause.String()), slog.Int("evicted", e.evicted)}

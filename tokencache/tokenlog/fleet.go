@@ -8,7 +8,7 @@ import (
 	"github.com/svctoken/svctoken/fleet"
 )
 
-// ObserveFleet logs what a node's event gives to log, for fleet.Config.Observer.
+// ObserveFleet logs a node's event, for fleet.Config.Observer.
 func (o *Observer) ObserveFleet(ev fleet.Event) {
 	o.mu.Lock()
 	log, lines := o.log, o.nodeLocked(ev, time.Now())
@@ -16,7 +16,7 @@ func (o *Observer) ObserveFleet(ev fleet.Event) {
 	write(context.Background(), log, lines)
 }
 
-// A node is what has been said of a node.
+// A node is the logged state of a node.
 type node struct {
 	trouble, serving news
 }
@@ -39,7 +39,7 @@ func (o *Observer) nodeLocked(ev fleet.Event, now time.Time) []line {
 	}
 }
 
-// about is what must have changed for an event of trouble to be news.
+// about returns the part of an event that must differ from the last one's to be news.
 func about(ev fleet.Event) string {
 	if ev.Err == nil {
 		return ev.Kind.String()

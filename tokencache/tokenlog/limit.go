@@ -2,13 +2,13 @@ package tokenlog
 
 import "time"
 
-// A limit says when there is something to tell again.
+// A limit says when to log again.
 type limit struct {
 	told    time.Time
-	pending int // what has been counted since
+	pending int // events counted since the last line
 }
 
-// due counts n more, and returns how many there are to tell of, or 0.
+// due counts n more events, and returns how many to log now, or 0.
 func (l *limit) due(n int, now time.Time, every time.Duration) int {
 	l.pending += n
 	if !l.told.IsZero() && now.Sub(l.told) < every {
@@ -18,14 +18,14 @@ func (l *limit) due(n int, now time.Time, every time.Duration) int {
 	return n
 }
 
-// news says whether something new may be told at once: a second outage soon after the
-// first for example. What comes and goes all the time is no news: after newsBurst times
-// it is told each newsEvery.
+// A news says whether a change may be logged at once, a second outage soon after the
+// first for example. A change that recurs all the time is logged newsBurst times, and
+// then once in newsEvery.
 type news struct {
 	limit
-	left   int       // how many times more it is told at once, less newsBurst
-	refill time.Time // when left was last made up for time that has passed
-	what   string    // was told last; empty: nothing, or that it is over
+	left   int       // how often a change may still be logged at once, less newsBurst
+	refill time.Time // when left was last raised for the time that has passed
+	what   string    // was logged last; empty: nothing, or that it is over
 }
 
 const (
@@ -33,9 +33,8 @@ const (
 	newsEvery = 2 * time.Minute
 )
 
-// due counts one more event, and returns how many there are to tell of, or 0. What it
-// is about, a reason, is new if it is not what was told last, and is told each repeat
-// if it is.
+// due counts one more event, and returns how many to log now, or 0. What, a reason, is
+// news if it differs from what was logged last; otherwise it is logged once in repeat.
 func (n *news) due(what string, now time.Time) int {
 	if what == n.what {
 		return n.limit.due(1, now, repeat)

@@ -15,15 +15,15 @@ import (
 type Config struct {
 	Logger *slog.Logger // nil: slog.Default, as it is when New is called
 
-	// Caller returns the name of the user who asked for what happens in the context, an
-	// eviction for example, as the host names its users, or "" if nobody is known. Nil:
+	// Caller returns the name of the user for whom something happens in the context, an
+	// eviction for example, as the host names its users, or "" if that is not known. Nil:
 	// the user that evict.WithUser, and so an evict.Handler, has put into the context.
 	Caller func(context.Context) string
 }
 
-// An Observer logs what it is told. [New] makes one, for one group. It is safe for
-// concurrent use by multiple goroutines, and starts none: a timer logs within a second
-// what was held back of evictions.
+// An Observer logs events. [New] makes one, for one group. It is safe for concurrent use
+// by multiple goroutines, and starts none: a timer logs evictions that were held back,
+// within a second.
 type Observer struct {
 	caller func(context.Context) string
 
@@ -70,7 +70,7 @@ type line struct {
 	attrs []slog.Attr
 }
 
-// Observe logs what an event gives to log, for GroupConfig.Observer.
+// Observe logs an event, for GroupConfig.Observer.
 func (o *Observer) Observe(ctx context.Context, ev tokencache.Event) {
 	if ev.Kind == tokencache.EventEviction {
 		o.evicted(ctx, ev)
@@ -88,7 +88,7 @@ func write(ctx context.Context, log *slog.Logger, lines []line) {
 	}
 }
 
-// linesLocked returns what an event of a cache gives to log.
+// linesLocked returns the lines for an event of a cache.
 func (o *Observer) linesLocked(ev tokencache.Event, now time.Time) []line {
 	s := o.caches[ev.Cache]
 	if s == nil {
@@ -101,7 +101,7 @@ func (o *Observer) linesLocked(ev tokencache.Event, now time.Time) []line {
 	case ev.Kind == tokencache.EventOverload && ev.Reason == tokencache.ReasonOverloaded:
 		return s.turnedAway(ev, now)
 	case ev.Kind != tokencache.EventLoad, ev.Reason == tokencache.ReasonClosed, ev.Reason == tokencache.ReasonGaveUp:
-		return nil // nobody's failure, or the consequence of one that is told
+		return nil // not a failure, or the consequence of one that is logged
 	case ev.Reason == tokencache.ReasonOverloaded:
 		return s.turnedAway(ev, now)
 	case ev.Err == nil:

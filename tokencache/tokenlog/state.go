@@ -10,18 +10,18 @@ import (
 
 const (
 	repeat     = time.Minute // between two lines about the same
-	repeatFull = time.Hour   // the same for a full cache, which is nobody's emergency
+	repeatFull = time.Hour   // the same for a full cache, which is no emergency
 	outage     = time.Minute // how long loads must fail before it is an error
 )
 
-// A state is what has been said of a cache.
+// A state is the logged state of a cache.
 type state struct {
 	failing   time.Time // when the present outage began; zero: there is none
-	last      time.Time // when a load failed last
+	last      time.Time // when the last load failed
 	failures  int       // loads that failed in the outage
-	announced bool      // whether it has been told of; a source that fails now and then is not, each time
-	escalated bool      // whether it has been called an error
-	panicked  bool      // whether a stack has been shown
+	announced bool      // whether it was logged; not each failure of a source that fails now and then is
+	escalated bool      // whether it was logged as an error
+	panicked  bool      // whether a stack was logged
 
 	failed           news
 	overloaded, full limit
@@ -47,7 +47,7 @@ func (s *state) turnedAway(ev tokencache.Event, now time.Time) []line {
 	}}}
 }
 
-// answered notes that the source has spoken, whatever it said.
+// answered notes that the source has answered, whatever the answer.
 func (s *state) answered(ev tokencache.Event, now time.Time) []line {
 	if s.failing.IsZero() {
 		return nil
@@ -69,7 +69,7 @@ func (s *state) over() {
 }
 
 func (s *state) failedLoad(ev tokencache.Event, now time.Time) []line {
-	if !s.escalated && now.Sub(s.last) > outage { // nobody asked: that is no outage
+	if !s.escalated && now.Sub(s.last) > outage { // no load was tried since, so it was not an outage
 		s.over()
 	}
 	if s.failing.IsZero() {

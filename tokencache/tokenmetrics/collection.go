@@ -6,7 +6,8 @@ import (
 	"time"
 )
 
-// A metric is a Family without points. Each is defined once, beside what reads it.
+// A metric is a Family without points. Each is defined once, beside the code that reads
+// it.
 type metric struct {
 	family Family
 	at     int // its place in defined
@@ -22,7 +23,7 @@ func define(name, unit, help string, kind Kind) *metric {
 	return m
 }
 
-// A collection is what the metrics are at one moment.
+// A collection is the metrics at one moment.
 type collection struct {
 	name     string // of the group; empty: it has no label
 	now      time.Time
@@ -50,7 +51,7 @@ func (c *collection) addPoint(m *metric, p Point) {
 	f.Points = append(f.Points, p)
 }
 
-// flag is how a yes or no is shown.
+// flag returns a bool as a metric shows it.
 func flag(yes bool) float64 {
 	if yes {
 		return 1
@@ -58,5 +59,5 @@ func flag(yes bool) float64 {
 	return 0
 }
 
-// timestamp is how a time is shown: in seconds since 1970.
+// timestamp returns a time as a metric shows it: in seconds since 1970.
 func timestamp(t time.Time) float64 { return float64(t.UnixMilli()) / 1000 }

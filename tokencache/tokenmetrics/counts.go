@@ -18,11 +18,11 @@ var (
 	fleetEvents  = define("fleet.events", "", "What has happened to the node, by kind of event.", Counter)
 )
 
-// counts are what the events have counted.
+// A counts has the counters of events.
 type counts map[series]uint64
 
-// A series is a metric with the values of its labels. What they are called is the
-// metric's to say: see labels.
+// A series is a metric with the values of its labels. The metric has the labels' names:
+// see labels.
 type series struct {
 	metric        *metric
 	owner, detail string
@@ -41,7 +41,7 @@ func (s series) labels() []Label {
 	}
 }
 
-// A loadKind is what the durations of loads are told apart by.
+// A loadKind is the key by which the durations of loads are told apart.
 type loadKind struct{ cache, outcome string }
 
 func (k loadKind) compare(other loadKind) int {
@@ -65,7 +65,8 @@ func (o *Observer) durationLocked(kind loadKind, took time.Duration) {
 	h.counts[i]++
 }
 
-// point returns the histogram as it is shown: with the buckets added up.
+// point returns the histogram as a metric shows it: each bucket includes the smaller
+// ones.
 func (h *histogram) point(kind loadKind, bounds []float64) Point {
 	p := Point{Labels: []Label{{"cache", kind.cache}, {"outcome", kind.outcome}}, Value: h.sum.Seconds()}
 	total := uint64(0)
@@ -76,7 +77,7 @@ func (h *histogram) point(kind loadKind, bounds []float64) Point {
 	return p
 }
 
-// countsLocked adds what the events have counted.
+// countsLocked adds the counters of events.
 func (o *Observer) countsLocked(c *collection, group *tokencache.Group) {
 	if group != nil {
 		o.beginLocked(group)
@@ -101,12 +102,12 @@ func (o *Observer) countsLocked(c *collection, group *tokencache.Group) {
 	}
 }
 
-// usualChanges are what the documentation of ObserveChange names.
+// usualChanges are the words that the documentation of ObserveChange lists.
 var usualChanges = []string{"create", "delete", "rotate", "enable", "disable", "expire", "evict"}
 
-// beginLocked lets every counter begin at zero. A series that appears with its first
-// event has no value before, and rate and increase do not see that event: an alert on
-// the first panic of a source would stay silent.
+// beginLocked makes every counter begin at zero. A series that appears with its first
+// event has no value before, and rate and increase do not see that event: an alert on the
+// first panic of a source would stay silent.
 func (o *Observer) beginLocked(group *tokencache.Group) {
 	for _, cause := range words(tokencache.Cause.String) {
 		o.counts[series{evictions, "", cause}] += 0

@@ -17,11 +17,11 @@
 //
 // # Metrics
 //
-// All names begin with svctoken_. Counters and gauges of the group are its own, read
-// when somebody asks; a hit costs nothing more. The labels are names that the host has
-// given, and words from short fixed lists: nothing that a client sends becomes a label.
-// Every counter that an alert is about is there from the first time on, at zero, so that
-// rate and increase see its first event.
+// All names begin with svctoken_. Counters and gauges of the group are its own, read when
+// somebody asks; a hit costs nothing more. The labels are names that the host has given,
+// and words from short fixed lists: nothing that a client sends becomes a label. Every
+// counter that an alert uses exists from the start, at zero, so that rate and increase
+// see its first event.
 //
 //	authentications_total, hashing, hashing_waiting       the group
 //	cache_…                                               each cache, by cache

@@ -12,7 +12,7 @@ type Family struct {
 	Points []Point // no two have the same labels; empty: there is nothing to show yet
 }
 
-// A Kind is what the numbers of a [Family] are.
+// A Kind says what the numbers of a [Family] mean.
 type Kind int
 
 const (
@@ -52,7 +52,7 @@ type Bucket struct {
 	Count uint64
 }
 
-// FullName returns the name that Prometheus has for the metric.
+// FullName returns the metric's name in Prometheus.
 func (f Family) FullName() string {
 	name := []byte("svctoken_" + f.Name)
 	for i, c := range name {

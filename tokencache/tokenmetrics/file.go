@@ -11,7 +11,7 @@ var (
 	fileChanged  = define("file.changed_timestamp", "seconds", "When a reload last changed the tokens.", Gauge)
 )
 
-// WatchFile shows how a file stands, with the name as the label file.
+// WatchFile shows a file's status, with the name as the label file.
 func (o *Observer) WatchFile(name string, file interface{ Status() filesource.Status }) {
 	label := Label{"file", name}
 	o.watch(func(c *collection) {

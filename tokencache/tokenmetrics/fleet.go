@@ -16,8 +16,8 @@ var (
 	fleetPending = define("fleet.changes_pending", "", "Changes of this node that are being appended, again and again if the log does not take them, or wait for other nodes.", Gauge)
 )
 
-// WatchFleet shows how a node stands in its fleet. Make ObserveFleet its observer.
-// A name that is not empty becomes the label fleet.
+// WatchFleet shows a node's status in its fleet. Make ObserveFleet the node's observer. A
+// name that is not empty becomes the label fleet.
 func (o *Observer) WatchFleet(name string, node interface {
 	Status() fleet.Status
 	Members() []fleet.Member
@@ -38,7 +38,7 @@ func (o *Observer) WatchFleet(name string, node interface {
 		c.add(fleetLeft, left.Seconds(), label)
 		c.add(fleetMembers, float64(members), label)
 		c.add(fleetPending, float64(st.Pending), label)
-		if st.Serving { // else it is not known
+		if st.Serving { // otherwise it is not known
 			c.add(fleetApplied, float64(st.Applied), label)
 		}
 		if renewed := o.renewedAt(st); !renewed.IsZero() {
@@ -47,8 +47,8 @@ func (o *Observer) WatchFleet(name string, node interface {
 	})
 }
 
-// renewedAt returns when the heartbeat was sent that gave the node its lease: by its
-// status, or, while it has none, by when it was told of the last one. Zero: never.
+// renewedAt returns when the heartbeat of the node's present lease was sent, or, without
+// a lease, when ObserveFleet heard of the last renewal. Zero: never.
 func (o *Observer) renewedAt(st fleet.Status) time.Time {
 	if !st.Until.IsZero() {
 		return st.Until.Add(-st.Lease)

@@ -17,14 +17,13 @@ var (
 type IndexStatus struct {
 	Health   indexsource.Health
 	Revision int64     // of the last change; negative: the index numbers none
-	Polled   time.Time // every change before is in force here; zero: not known
+	Polled   time.Time // every change before this time is in force here; zero: unknown
 	Err      error     // why the index did not answer when it was last asked for changes
 }
 
-// WatchIndex shows how an index stands, with the name as the label index. Status is
-// called at each collection, and must not wait for the index: for sqlindex it returns
-// what Index.Status has, and for an index without such numbers the health of
-// Source.State.
+// WatchIndex shows an index's status, with the name as the label index. Status is called
+// at each collection, and must not wait for the index. For sqlindex it returns the values
+// of Index.Status; for an index without such numbers, only the health of Source.State.
 func (o *Observer) WatchIndex(name string, status func() IndexStatus) {
 	label := Label{"index", name}
 	o.watch(func(c *collection) {

@@ -24,8 +24,9 @@ type Config struct {
 
 var defaultBuckets = []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10}
 
-// An Observer counts for one group, and shows what belongs to it. [New] makes one.
-// It is safe for concurrent use by multiple goroutines.
+// An Observer has the metrics of one group, and of the files, the indexes and the node
+// that belong to it. [New] makes one. It is safe for concurrent use by multiple
+// goroutines.
 type Observer struct {
 	bounds []float64 // immutable after New; the last one is infinite
 
@@ -51,16 +52,16 @@ func New(cfg Config) *Observer {
 	}
 }
 
-// Watch says whose counters to show: those of the group whose observer this is. A name
-// that is not empty tells the groups of one process apart: it becomes the label group
-// of every series. A later call takes the place of an earlier one.
+// Watch makes the observer show the counters of its group. A name that is not empty tells
+// the groups of one process apart: it becomes the label group of every series. A later
+// call takes the place of an earlier one.
 func (o *Observer) Watch(name string, group *tokencache.Group) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.name, o.group = name, group
 }
 
-// watch adds what is read at each collection.
+// watch adds a function that is called at each collection.
 func (o *Observer) watch(read func(*collection)) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -94,8 +95,8 @@ func (o *Observer) ObserveFleet(ev fleet.Event) {
 
 // ObserveChange counts a change of a token that somebody has asked the host for: a
 // revocation that fails must not go unnoticed. Change is a word for what was asked:
-// create, delete, rotate, enable, disable, expire or evict, or another one of the
-// host's, never what a client has sent. The error is what came of it. One that wraps
+// create, delete, rotate, enable, disable, expire or evict, or another one of the host's,
+// never what a client has sent. Err is the outcome; nil: it succeeded. One that wraps
 // tokencache.ErrNotFound, tokencache.ErrExists or a *tokencache.NameError counts as
 // rejected, a *fleet.UnconfirmedError as unconfirmed, and any other one as failed.
 func (o *Observer) ObserveChange(change string, err error) {
@@ -148,7 +149,7 @@ func (o *Observer) collect() *collection {
 	if group != nil {
 		c.group(group)
 	}
-	for _, read := range watched { // may lock what the host has, so not under our mutex
+	for _, read := range watched { // it may take locks of the host's, so not under this mutex
 		read(c)
 	}
 	o.mu.Lock()

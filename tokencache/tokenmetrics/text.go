@@ -93,8 +93,8 @@ var (
 
 func escapeHelp(text string) string { return helpEscapes.Replace(text) }
 
-// escapeValue also takes out what is not UTF-8, which would make the whole page one
-// that cannot be scraped.
+// escapeValue also removes what is not UTF-8: with it, the whole page could not be
+// scraped.
 func escapeValue(text string) string {
 	return valueEscapes.Replace(strings.ToValidUTF8(text, "\uFFFD"))
 }

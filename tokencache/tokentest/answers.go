@@ -7,8 +7,8 @@ import (
 	"github.com/svctoken/svctoken/tokencache"
 )
 
-// checkAbsence: what the source does not hold is the zero Answer and no error,
-// whatever its name.
+// checkAbsence: the answer for a token that the source does not hold is the zero Answer
+// and no error, whatever its name.
 func checkAbsence(s *subject) {
 	s.create(account.TokenID("token1"))
 	long := strings.Repeat("a", 128)
@@ -76,7 +76,7 @@ func checkWrongSecret(s *subject) {
 	}
 }
 
-// checkExactName: a token answers for its own name, and for no other that is like it.
+// checkExactName: a token answers for its own name, and for no similar one.
 func checkExactName(s *subject) {
 	token := s.create(account.TokenID("token1"))
 	for _, other := range []tokencache.TokenID{

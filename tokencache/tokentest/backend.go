@@ -7,9 +7,9 @@ import (
 	"github.com/svctoken/svctoken/tokencache"
 )
 
-// A Backend is the other side of an implementation under test: how [RunSource] and
-// [RunIndex] change what it reads. Create and Delete are required, unless Untold
-// and a nil function say what the implementation cannot do; the properties that
+// A Backend is the other side of an implementation under test: with it, [RunSource] and
+// [RunIndex] change what the implementation reads. Create and Delete are required, unless
+// Untold and a nil function say what the implementation cannot do; the properties that
 // need more are skipped.
 //
 // A function returns when the change has been reported as done to its caller.
@@ -38,8 +38,8 @@ type Backend struct {
 	// Nil: it cannot fail.
 	SetFailing func(failing bool)
 
-	// SetHanging makes every Lookup wait for something that does not come, from now on,
-	// or no longer. Nil: it does not wait.
+	// SetHanging makes the backend hang from now on, so that every Lookup waits, or no
+	// longer. Nil: it cannot hang.
 	SetHanging func(hanging bool)
 
 	// Hidden returns texts which no error and no record may show: password hashes,

@@ -11,9 +11,9 @@ import (
 	"github.com/svctoken/svctoken/tokencache"
 )
 
-// deepText returns a text of v and of all that it points to, whatever it is: fmt stops
-// at the second pointer. What has a lock of its own is left out, for it may change
-// at any time and is no data; a TokenID is written as its qualified name.
+// deepText returns a text of v and of everything that it points to: fmt stops at the
+// second pointer. It leaves out what has a lock of its own, which may change at any time
+// and is not data; it writes a TokenID as its qualified name.
 func deepText(v any) string {
 	d := deepWriter{seen: make(map[seenPointer]bool)}
 	d.write(reflect.ValueOf(v))
@@ -32,7 +32,7 @@ type seenPointer struct {
 
 var (
 	tokenIDType  = reflect.TypeFor[tokencache.TokenID]()
-	locationType = reflect.TypeFor[time.Location]() // caches what it has been asked
+	locationType = reflect.TypeFor[time.Location]() // it caches results inside
 )
 
 func (d *deepWriter) write(v reflect.Value) {
@@ -86,7 +86,7 @@ func (d *deepWriter) writeStruct(v reflect.Value) {
 	d.WriteByte('}')
 }
 
-// isLocked reports whether a struct has something for concurrent use in it.
+// isLocked reports whether a struct contains a type for concurrent use, such as a lock.
 func isLocked(t reflect.Type) bool {
 	for field := range t.Fields() {
 		if pkg := field.Type.PkgPath(); pkg == "sync" || pkg == "sync/atomic" {
@@ -114,7 +114,7 @@ func (d *deepWriter) apart(v reflect.Value) string {
 }
 
 func (d *deepWriter) writeList(v reflect.Value) {
-	if v.Kind() == reflect.Slice && v.Len() > 0 { // it may be an element of itself
+	if v.Kind() == reflect.Slice && v.Len() > 0 { // a slice may be an element of itself
 		p := seenPointer{v.Pointer(), v.Type()}
 		if d.seen[p] {
 			d.WriteString("seen")

@@ -29,7 +29,7 @@ func checkHolder(s *subject) {
 	}
 	var creating atomic.Bool
 	l.hear = func() {
-		s.within(func() { // a lock is another property's business
+		s.within(func() { // another property checks locks
 			check(steady...)
 			if creating.Load() {
 				check(id)

@@ -10,9 +10,9 @@ import (
 )
 
 // checkKeptSecret: when Verify has returned, nothing refers to the Secret any more. The
-// bytes of one that is kept are overwritten under whatever reads them later.
+// cache overwrites its bytes, also if something still reads them.
 func checkKeptSecret(s *subject) {
-	const rounds = 20 // one that is kept for a moment alone is seen in some of them
+	const rounds = 20 // a secret that is kept only for a moment is seen in some of them
 	token := s.create(kinds[0])
 	verify := s.lookup(token.ID()).Verify
 	if verify == nil {

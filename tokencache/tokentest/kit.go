@@ -14,7 +14,7 @@ type Kit[R any] struct {
 	Group   *tokencache.Group
 	Caches  []*tokencache.Cache[R] // one for each source, in the same order
 	Evictor evict.Evictor
-	Events  *Recorder // what the group's observer is told
+	Events  *Recorder // the events that the group's observer receives
 }
 
 // New returns a group with a cache for each of the sources, named source1, source2

@@ -11,8 +11,8 @@ import (
 // A listener takes a cache's place as the subscriber of a source.
 type listener struct {
 	id   tokencache.TokenID // whose notices count
-	hear func()             // if set, is called at each of them; perhaps by several goroutines
-	told atomic.Int64       // how many there were
+	hear func()             // if set, called at each notice, perhaps by several goroutines at once
+	told atomic.Int64       // number of notices
 }
 
 var _ tokencache.Invalidator = (*listener)(nil)
@@ -32,7 +32,7 @@ func (l *listener) Clear(context.Context, tokencache.Cause) int {
 	return 0
 }
 
-// A change is one that the caches have to be told of.
+// A change is a change of a token of which the caches have to be told.
 type change struct {
 	name    string
 	do      func()
@@ -71,23 +71,22 @@ func checkNotice(s *subject) {
 	}
 }
 
-// checkChangeBeforeNotice: Lookup shows the change when the caches are told of it.
-// The other way round, a load in between reads the old answer, and stores it after
-// the eviction.
+// checkChangeBeforeNotice: Lookup shows the change when the caches are told of it. In the
+// other order, a load in between reads the old answer, and stores it after the eviction.
 func checkChangeBeforeNotice(s *subject) {
 	s.tells()
 	l := &listener{id: account.TokenID("token1")}
 	var present atomic.Pointer[change]
 	var seen atomic.Bool // at one of the notices
 	l.hear = func() {
-		c := present.Load() // by now: the goroutine may outlive the change
+		c := present.Load() // read now: the goroutine may outlive the change
 		returned := s.within(func() {
 			if a, err := s.src.Lookup(s.Context(), l.id); err == nil && c != nil && c.visible(a) {
 				seen.Store(true)
 			}
 		})
 		if !returned {
-			seen.Store(true) // a lock is another property's business
+			seen.Store(true) // another property checks locks
 		}
 	}
 	defer s.subscribe(l)()
@@ -102,8 +101,8 @@ func checkChangeBeforeNotice(s *subject) {
 	}
 }
 
-// checkNoLock: a cache that is told can look up. A source that holds a lock meanwhile
-// which Lookup needs waits for ever, if the cache waits for a load.
+// checkNoLock: Lookup works while the caches are told. If a source holds a lock meanwhile
+// that Lookup needs, and the cache waits for a load, both wait for ever.
 func checkNoLock(s *subject) {
 	s.tells()
 	l := &listener{id: account.TokenID("token1")}

@@ -5,12 +5,12 @@ import (
 	"time"
 )
 
-// overlap is for how long a notice waits for another change, which may itself wait
-// for the end of the notice.
+// overlap is how long a notice waits for another change, which may itself wait for the
+// end of the notice.
 const overlap = 50 * time.Millisecond
 
-// checkOverlap: a change of one token that is made while the caches are told of
-// another's is told, too, before it is reported as done.
+// checkOverlap: if a token changes while the caches are told of another one's change,
+// they are told of it too, before it is reported as done.
 func checkOverlap(s *subject) {
 	s.tells()
 	first, second := &listener{id: kinds[0]}, &listener{id: kinds[1]}
@@ -36,7 +36,7 @@ func checkOverlap(s *subject) {
 		}()
 		select {
 		case <-n.heard:
-		case <-done: // told of nothing: another property's business
+		case <-done: // the caches were not told, which another property checks
 			<-notice
 		}
 		seconds[i].do()
@@ -50,7 +50,7 @@ func checkOverlap(s *subject) {
 	}
 }
 
-// A heldNotice keeps a source waiting that tells of a change.
+// A heldNotice makes a source wait that tells the caches of a change.
 type heldNotice struct {
 	heard, released chan struct{}
 	once            sync.Once

@@ -55,7 +55,7 @@ func (r *Recorder) Await(ctx context.Context, n int, kinds ...tokencache.EventKi
 	}
 }
 
-// look returns the events of these kinds and, if they are fewer than n, what is
+// look returns the events of these kinds and, if they are fewer than n, a channel that is
 // closed at the next event.
 func (r *Recorder) look(kinds []tokencache.EventKind, n int) ([]tokencache.Event, <-chan struct{}) {
 	r.mu.Lock()

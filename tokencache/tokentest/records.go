@@ -41,19 +41,19 @@ func recordText(record any) string {
 	return fmt.Sprintf("%+v %s %s", record, asJSON(record), deepText(record))
 }
 
-// checkOwnRecord: an answer has the record of the token that was looked up. A record
-// that names another token and not its own is another's; and one of a token that has
-// not changed stays the same, if it does so while nobody looks up another.
+// checkOwnRecord: an answer has the record of the token that was looked up. A record that
+// names another token but not its own belongs to that one. The record of an unchanged
+// token stays the same, if it does so while nobody looks up another.
 func checkOwnRecord(s *subject) {
 	const rounds = 10
 	ids := []tokencache.TokenID{account.TokenID("recordA"), account.TokenID("recordB"), {Account: kinds[3].Account, Name: "recordC"}}
 	own := make(map[tokencache.TokenID]string)
-	steady := true // without a time or a count of its own
+	steady := true // whether the record has no time or count that changes by itself
 	for _, id := range ids {
 		s.create(id)
 	}
 	for _, id := range ids {
-		s.lookup(id) // may be one after another token's
+		s.lookup(id) // perhaps the one after another token's
 		own[id] = deepText(s.lookup(id).Record)
 		steady = steady && deepText(s.lookup(id).Record) == own[id]
 	}

@@ -85,7 +85,7 @@ func checkDocuments(s *indexSubject) {
 	}
 }
 
-// checkEverySource: each source that watches is told, also when there are several.
+// checkEverySource: each source that watches is told, even if there are several.
 func checkEverySource(s *indexSubject) {
 	s.tells()
 	all := make([]*listener, 3)
@@ -106,7 +106,7 @@ func checkEverySource(s *indexSubject) {
 func checkEndOfWatch(s *indexSubject) {
 	s.tells()
 	l := &listener{id: account.TokenID("token1")}
-	source := indexsource.New(unwatched{}) // hears only what the hooks are called for
+	source := indexsource.New(unwatched{}) // hears only of what the hooks are called for
 	defer source.Subscribe(l)()
 	end := s.index.Watch(source)
 	end()

@@ -13,10 +13,10 @@ import (
 // says, and fails, waits and panics when it is told to. The zero Source is empty and
 // ready to use. It must not be copied after its first use.
 //
-// A Lookup reads first. Then it takes its latency, waits for a [Hold] in force when it
-// began, and panics or fails if the Source was told to before it began. So what it
-// answers is what was true when it began, whatever has changed since: that is how to
-// test that an eviction is not undone by a load that was in flight.
+// A Lookup reads first. Then it takes its latency, waits for a [Hold] that was in force
+// when it began, and panics or fails if the Source had been told to by then. So its
+// answer is what was true when it began, whatever has changed since: with that a test can
+// show that a load in flight does not undo an eviction.
 //
 // It is safe for concurrent use by multiple goroutines, and it works in a bubble of
 // testing/synctest.
@@ -32,7 +32,7 @@ type Source[R any] struct {
 
 var _ tokencache.Source[string] = (*Source[string])(nil)
 
-// A mood is what a Lookup meets.
+// A mood says how a Lookup behaves.
 type mood struct {
 	latency time.Duration
 	err     error

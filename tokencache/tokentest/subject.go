@@ -13,7 +13,8 @@ import (
 // account has most of the tokens that the properties create.
 var account = tokencache.Account{Namespace: "elastic", Service: "fleet-server"}
 
-// kinds are ids of all kinds: of several accounts, in both cases, and as long as may be.
+// kinds are ids of all kinds: of several accounts, in upper and lower case, and of the
+// greatest length.
 var kinds = []tokencache.TokenID{
 	account.TokenID("token1"),
 	account.TokenID("Token-2_X"),
@@ -167,7 +168,7 @@ func (s *subject) within(f func()) bool {
 	}
 }
 
-// mayHold reports what the source says as a Holder; a source that is no Holder may hold all.
+// mayHold returns MayHold's result; a source that is not a Holder may hold every token.
 func (s *subject) mayHold(id tokencache.TokenID) bool {
 	h, ok := s.src.(tokencache.Holder)
 	return !ok || h.MayHold(id)
@@ -194,7 +195,7 @@ func (s *subject) subscribe(l *listener) (end func()) {
 // cache returns a cache of the source, which the test closes.
 func (s *subject) cache() *tokencache.Cache[any] {
 	s.Helper()
-	s.subscribe(new(listener))() // what a cache could not end
+	s.subscribe(new(listener))() // fails the test if a cache could not end its subscription
 	group := tokencache.NewGroup(tokencache.GroupConfig{})
 	s.Cleanup(func() { closeGroup(s, group) })
 	cache, err := tokencache.New(group, "subject", s.src, tokencache.Config{})

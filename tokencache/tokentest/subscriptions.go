@@ -2,7 +2,7 @@ package tokentest
 
 import "slices"
 
-// checkEverySubscriber: each cache is told, also when there are several.
+// checkEverySubscriber: each cache is told, even if there are several.
 func checkEverySubscriber(s *subject) {
 	s.tells()
 	all := make([]*listener, 3)
@@ -37,8 +37,8 @@ func checkEndOfSubscription(s *subject) {
 	}
 }
 
-// endInOrder lets three subscribers end their subscriptions one after the other, and
-// reports whether it is of use to go on.
+// endInOrder makes three subscribers end their subscriptions one after the other, and
+// reports whether to continue.
 func endInOrder(s *subject, order []int) bool {
 	all, ends := make([]*listener, len(order)), make([]func(), len(order))
 	for i := range all {
@@ -46,7 +46,7 @@ func endInOrder(s *subject, order []int) bool {
 		ends[i] = s.subscribe(all[i])
 	}
 	c := changing{subject: s, listeners: all}
-	if c.told()[0] == 0 { // another property's business
+	if c.told()[0] == 0 { // another property checks that
 		return false
 	}
 	for n, i := range order {

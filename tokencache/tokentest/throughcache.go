@@ -25,8 +25,8 @@ func checkMemory(s *subject) {
 	}
 }
 
-// checkFreshness: what a cache says right after a change is what is true, while
-// others authenticate all the time.
+// checkFreshness: right after a change, a cache answers what is true, while others
+// authenticate all the time.
 func checkFreshness(s *subject) {
 	s.tells()
 	cache := s.cache()

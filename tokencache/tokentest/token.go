@@ -31,9 +31,9 @@ func NewToken(t testing.TB, qualified, secret string) tokencache.Token {
 // Authorization returns the value of the Authorization header for a token.
 func Authorization(token tokencache.Token) string { return "Bearer " + token.RevealBearer() }
 
-// ServiceTokens returns the text of a service_tokens file with these tokens, for
-// package filesource. Their hashes are of the fastest form that it reads, {SSHA256},
-// and right for tests only.
+// ServiceTokens returns the text of a service_tokens file with these tokens, for package
+// filesource. Their hashes are of the fastest form that it reads, {SSHA256}, and for
+// tests only.
 func ServiceTokens(tokens ...tokencache.Token) string {
 	var text strings.Builder
 	for _, token := range tokens {

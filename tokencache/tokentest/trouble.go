@@ -13,8 +13,8 @@ import (
 	"github.com/svctoken/svctoken/tokencache"
 )
 
-// checkErrors: a source that cannot tell says so. An outage is neither absence nor
-// denial, and is over when it is over.
+// checkErrors: a source that cannot answer returns an error. An outage is neither absence
+// nor denial, and leaves nothing behind when it is over.
 func checkErrors(s *subject) {
 	s.needs(s.SetFailing != nil, "SetFailing")
 	token := s.create(account.TokenID("token1"))
@@ -36,7 +36,7 @@ func checkErrors(s *subject) {
 	}
 }
 
-// ask looks up and confirms. The error is that of Lookup or of Ask.
+// ask looks a token up, and verifies a secret. The error is that of Lookup or of Ask.
 func (s *subject) ask(id tokencache.TokenID, secret tokencache.Secret) (bool, error) {
 	a, err := s.src.Lookup(s.Context(), id)
 	switch {
@@ -98,7 +98,7 @@ func checkSilence(s *subject) {
 	}
 }
 
-// hidden returns what must not be shown, by what it is.
+// hidden returns the texts that must not be shown, by a description.
 func (s *subject) hidden(token tokencache.Token) map[string]string {
 	secret := token.Secret().Reveal()
 	hidden := map[string]string{
@@ -115,7 +115,7 @@ func (s *subject) hidden(token tokencache.Token) map[string]string {
 	return hidden
 }
 
-// quiet fails the test if v shows something hidden, however it is printed.
+// quiet fails the test if v shows one of the hidden texts, however it is printed.
 func (s *subject) quiet(what string, v any, hidden map[string]string) {
 	s.Helper()
 	var out bytes.Buffer
