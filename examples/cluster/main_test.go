@@ -84,17 +84,17 @@ func TestShow(t *testing.T) {
 		t.Errorf("cut off one way each: node3, which hears nothing, confirmed last %v after node2, which does\n%s", deaf.Sub(mute), &out)
 	}
 	for _, want := range []string{
-		`node2   evict steady: 200 after \S+; of 3 nodes 3 answered, 0 silent since their leases ended, 0 not confirmed\n`,
+		`node2   evict steady: 200 after \S+; of 3 nodes 3 have forgotten it or have no lease any more, 0 not confirmed\n`,
 		`node3   delete calm: has returned`, `requests sent since: node1 401, node2 401, node3 401`,
 		`NATS server [123], which led, has ended`, `steady: \d+ of \d+ requests were confirmed meanwhile`,
-		`node3   is cut off`, `node2   evict steady: 200 after \S+; of 3 nodes 2 answered, 0 silent since their leases ended, 1 not confirmed \(node3: it has not answered, and may still be serving, until 2`,
+		`node3   is cut off`, `node2   evict steady: 200 after \S+; of 3 nodes 2 have forgotten it or have no lease any more, 1 not confirmed \(node3: it has not answered, and may still be serving, until 2`,
 		`node3   steady: 503, cannot tell`, `node3   serves no more: `, `requests sent since: node1 401, node2 401, node3 503`,
-		`node3   evict steady: 200 after \S+; of 3 nodes 1 answered, 0 silent since their leases ended, 2 not confirmed`,
+		`node3   evict steady: 200 after \S+; of 3 nodes 1 have forgotten it or have no lease any more, 2 not confirmed`,
 		`node3   has no lease`, `node3   is healed`, `node3   cut: 401, refused`, `node2   has died`, `node2   dead: 401, refused`,
 		`deleted cut +on node1, node3 was cut off: returned after \S+; the last request that was confirmed was sent \S+ before, to node`,
 		`The operator is admin:\w+\n  node1   page and API: http://127.0.0.1:\d+/\n`, `run -C examples/cluster . -join nats://127.0.0.1:\d+,nats://127.0.0.1:\d+,nats://127.0.0.1:\d+ `,
 		`node2   is cut off one way: what it sends is lost(.*\n)+?.*node2   has heard of a change(.*\n)+?.*node3   one-way: 503, cannot tell(.*\n)+?.*node1   delete one-way: has returned`,
-		`node1   evict steady: 200 after \S+; of \d nodes 1 answered, [2-9] silent since their leases ended, 0 not confirmed\n`, `requests sent since: node1 401, node2 503, node3 503(.*\n)+?.*node2   is healed(.*\n)+?.*node2   one-way: 401, refused`,
+		`node1   evict steady: 200 after \S+; of \d nodes \d have forgotten it or have no lease any more, 0 not confirmed\n`, `requests sent since: node1 401, node2 503, node3 503(.*\n)+?.*node2   is healed(.*\n)+?.*node2   one-way: 401, refused`,
 		`evicted steady +on node1, node2 could not send, node3 could not hear: returned after`,
 		`bound: \S+ after the log took it`, `answers: \d+, of which 0 confirmed what had been revoked`, `\nVERDICT: held: no answer confirmed what was revoked\n`,
 	} {

@@ -219,21 +219,18 @@ type nodes struct {
 
 // clear asks a node to evict, and prints what it answers.
 func (s *show) clear(ctx context.Context, i int, token string) (answer, nodes) {
-	before, _ := s.standing(ctx, i) // of a node that does not answer: nothing is known
 	stop := s.sayWaiting(s.stage.name(i), "evict "+token)
 	a := s.client.ask(ctx, "POST", s.stage.urls[i]+route+token+"/_clear_cache", "")
 	stop()
 	var body struct {
-		Nodes nodes          `json:"_nodes"`
-		ByID  map[string]any `json:"nodes"`
+		Nodes nodes `json:"_nodes"`
 		Error struct{ Reason string }
 	}
 	json.Unmarshal([]byte(a.body), &body) // of no answer: nothing
 	var text strings.Builder
 	text.WriteString(fmt.Sprintf("evict %s: %d after %v", token, a.status, took(a.began, a.ended)))
 	if n := body.Nodes; n.Total > 0 {
-		silent := s.silent(ctx, i, body.ByID, a.ended.Sub(a.began), before.Applied)
-		text.WriteString(fmt.Sprintf("; of %d nodes %d answered, %d silent since their leases ended, %d not confirmed", n.Total, n.Successful-silent, silent, n.Failed))
+		text.WriteString(fmt.Sprintf("; of %d nodes %d have forgotten it or have no lease any more, %d not confirmed", n.Total, n.Successful, n.Failed))
 		for _, f := range n.Failures {
 			text.WriteString(fmt.Sprintf(" (%s: %s)", s.nameOf(f.NodeID), f.CausedBy.Reason))
 		}
@@ -242,23 +239,6 @@ func (s *show) clear(ctx context.Context, i int, token string) (answer, nodes) {
 	}
 	s.say(s.stage.name(i), "%s", text.String())
 	return a, body.Nodes
-}
-
-// silent returns how many of the nodes that cannot answer from before have not said so:
-// by what the node that was asked has heard, their leases have ended, or they have not
-// come further in a lease than that node was before.
-func (s *show) silent(ctx context.Context, i int, byID map[string]any, waited time.Duration, before uint64) int {
-	st, err := s.standing(ctx, i)
-	if err != nil {
-		return 0
-	}
-	n := 0
-	for _, m := range st.Members {
-		if _, ok := byID[m.ID]; ok && m.ID != st.ID && (m.Left == 0 || waited >= s.c.lease && m.Applied <= before) {
-			n++
-		}
-	}
-	return n
 }
 
 // sayWaiting prints every two seconds that a node waits, until stop is called.

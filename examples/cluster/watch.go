@@ -184,11 +184,7 @@ type standing struct {
 	Answers bool
 	Applied uint64
 	Left    int64 `json:"lease_left_millis"`
-	Members []struct {
-		ID, Name string
-		Applied  uint64
-		Left     int64 `json:"lease_left_millis"`
-	}
+	Members []json.RawMessage
 }
 
 // standing asks a node how it stands.
