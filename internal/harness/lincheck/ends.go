@@ -10,32 +10,32 @@ import (
 	"github.com/svctoken/svctoken/internal/suspend"
 )
 
-// A wall is the wall clock of a history, which is set by whole seconds. What ends by it
-// ends half a second from there, so that it does not matter how long the program takes.
-// The caches must not have to wait for the next note of the time: they read the clock for
-// what ends within a minute of the last one.
+// A wall is the wall clock of a history, which is set by whole seconds. Versions and
+// graces end half a second away from its steps, so that it does not matter how long the
+// program takes. The caches need not wait for their next reading of the clock: they read
+// it for entries that end within a minute of the last reading.
 type wall struct {
 	ahead   time.Duration // of the system's
 	forward time.Duration // all steps ahead
 }
 
 const (
-	furthest = 30 * time.Second       // all steps ahead of a history
-	margin   = 100 * time.Millisecond // before and after an end: two clocks are not read at one instant
+	furthest = 30 * time.Second       // sum of a history's steps ahead
+	margin   = 100 * time.Millisecond // before and after an end: two clocks cannot be read at one instant
 )
 
-// back is how far the clock has been set back, all in all. So far may a cache's clock be
-// ahead of it.
+// back returns how far the clock has been set back in all. A cache's clock may be ahead
+// of it by so much.
 func (w wall) back() time.Duration { return w.forward - w.ahead }
 
 func (p *profile) stepped() bool { return p.sleeps || p.sets }
 
-// stepping is held by a history that sets the wall clock, which is the process's, and
-// shared by the others.
+// stepping is held by a history that sets the wall clock, which all histories of the
+// process share.
 var stepping sync.RWMutex
 
-// alone keeps histories apart from those that set the wall clock. The function that it
-// returns ends that.
+// alone keeps other histories away while one sets the wall clock, until the function that
+// it returns is called.
 func (p *profile) alone() (end func()) {
 	if !p.stepped() {
 		stepping.RLock()
@@ -48,8 +48,7 @@ func (p *profile) alone() (end func()) {
 	}
 }
 
-// endTimes returns when a version expires, and when its grace ends; the zero Time: it does
-// not.
+// endTimes returns when a version expires, and when its grace ends; the zero Time: never.
 func (w *world) endTimes(rng *rand.Rand) (expires, grace time.Time) {
 	at := func() time.Time {
 		if w.profile.stepped() {
@@ -68,7 +67,7 @@ func (w *world) endTimes(rng *rand.Rand) (expires, grace time.Time) {
 	return expires, grace
 }
 
-// An endingVersion is of a version that ends by itself, or whose grace does.
+// An endingVersion is a version that ends by itself, or whose grace does.
 type endingVersion struct {
 	slot    int
 	version version
@@ -80,7 +79,7 @@ type endingVersion struct {
 	over    bool          // and that it must not be confirmed
 }
 
-// noteEnding notes when what a source is about to say ends.
+// noteEnding records when the answer that a source is about to give ends.
 func (w *world) noteEnding(slot int, says saying, from int64) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -102,8 +101,8 @@ func (w *world) noteEnds(client int) (n uint64) {
 	return w.noteEndsLocked(client)
 }
 
-// noteEndsLocked adds the ends that have come since it was last called. When exactly each
-// was, the model has to find out.
+// noteEndsLocked adds the ends that have come since its last call. The model has to find
+// out when exactly each of them was.
 func (w *world) noteEndsLocked(client int) (n uint64) {
 	instant, now := w.clock.Load(), time.Now()
 	if w.profile.stepped() {
@@ -122,15 +121,15 @@ func (w *world) noteEndsLocked(client int) (n uint64) {
 			w.addEndLocked(client, e, revived)
 		}
 		e.due, e.over = e.due || due, over
-		if w.profile.stepped() { // else an end is early by what comes between two readings of a clock
+		if w.profile.stepped() { // otherwise an end is early by the time between two readings of a clock
 			e.from = instant
 		}
 	}
 	return n
 }
 
-// passed reports what has come of an end at this time: whether the version may be refused,
-// and whether it must not be confirmed.
+// passed reports, for this time, whether the version may be refused, and whether it must
+// not be confirmed.
 func (w *world) passed(e *endingVersion, now time.Time) (due, over bool) {
 	if !w.profile.stepped() {
 		over = !now.Before(e.at)
@@ -145,8 +144,8 @@ func (w *world) addEndLocked(client int, e *endingVersion, how ending) {
 	w.history = append(w.history, porcupine.Operation{ClientId: client, Input: in, Call: e.from, Output: output{}, Return: w.clock.Add(1)})
 }
 
-// noteLastEnds adds the ends that have come when the program is over. What has not ended
-// may still have been refused.
+// noteLastEnds adds the ends that have come when the program is over. A version that has
+// not ended may still have been refused.
 func (w *world) noteLastEnds() {
 	w.mu.Lock()
 	defer w.mu.Unlock()

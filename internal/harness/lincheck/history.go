@@ -26,37 +26,37 @@ type profile struct {
 	group tokencache.GroupConfig
 	cfg   tokencache.Config
 
-	// secrets gives every version of a token a secret of its own, so that wrong
-	// ones are presented; else all versions have the same.
+	// secrets gives every version of a token a secret of its own, so that wrong ones are
+	// presented; otherwise all versions have the same.
 	secrets bool
 
 	ordered bool // one write of a token at a time
-	rotates bool // with most secrets the one before stays good for a while
+	rotates bool // most new secrets leave the previous one good for a while
 
-	// What the harness's sources are like.
+	// How the harness's sources behave.
 	tells   bool // they tell their caches of each change
 	holds   bool // they are a tokencache.Holder
 	fails   bool // they fail now and then
 	expires bool // some versions expire by themselves
 	moves   bool // tokens move between the sources, and each is always held by one
 
-	disables bool // what is not there is there, and disabled
-	asks     bool // they verify by asking somebody, which fails now and then
+	disables bool // instead of being absent, a token is disabled
+	asks     bool // they verify by Answer.Ask, which fails now and then
 	panics   bool // they panic now and then
-	overdue  bool // they take too long now and then, and look at no context
-	lingers  bool // they verify until what they have read has expired
+	overdue  bool // they take too long now and then, and ignore their context
+	lingers  bool // they verify until the answer that they have read has expired
 
-	noise  bool // others fill the table and keep the mutex busy; see noise
+	noise  bool // other goroutines fill the table and keep the mutex busy; see noise
 	leases bool // the group's lease lapses and is renewed
 	sleeps bool // the machine sleeps now and then, which sets the wall clock ahead
 	sets   bool // somebody sets the wall clock, ahead and back
 
-	// allows are the reasons for which there may be no answer, besides a caller that
-	// gave up and a cache that was closed. Any other fails the history.
+	// allows are the reasons for which there may be no answer, besides a caller that gave
+	// up and a cache that was closed. A history with any other reason fails.
 	allows []tokencache.Reason
 
-	// shows counts what the profile is there for, which must have happened. Nil: that
-	// versions, or graces, end.
+	// shows counts the events for which the profile exists, and which must have happened.
+	// Nil: ends of versions, or of graces.
 	shows func(tokencache.Stats) uint64
 }
 
@@ -127,7 +127,7 @@ var (
 	account = tokencache.Account{Namespace: "elastic", Service: "fleet-server"}
 	sibling = tokencache.Account{Namespace: "elastic", Service: "fleet-server-2"}
 
-	// ids are the tokens: one name is the beginning of another, and one account too.
+	// ids are the tokens. One name is the beginning of another, and so is one account.
 	ids = [tokens]tokencache.TokenID{account.TokenID("token1"), account.TokenID("token10"), sibling.TokenID("token1")}
 )
 
@@ -135,10 +135,10 @@ const (
 	clients = 3
 	each    = 7  // calls of each client
 	eachMay = 5  // the same, if a call may be a move: four operations
-	foreign = 15 // a version whose secret no source ever has
+	foreign = 15 // a version whose secret no source has at any time
 )
 
-// A world is what one history runs on.
+// A world is the group and the sources of one history.
 type world struct {
 	profile profile
 	group   *tokencache.Group
@@ -156,7 +156,7 @@ type world struct {
 	wall       wall
 	ending     []endingVersion
 	unanswered map[tokencache.Reason]int
-	failure    error // what the model cannot see
+	failure    error // a failure that the model cannot see
 }
 
 // moves counts the moves of a token between the sources, one at a time.
@@ -166,7 +166,7 @@ type moves struct {
 	started, finished atomic.Int64
 }
 
-// A saying is what a source says of a token.
+// A saying is a source's answer about a token.
 type saying struct {
 	version version
 	expires time.Time // the zero Time: never
@@ -177,10 +177,10 @@ type saying struct {
 // A member is one cache and its source.
 type member interface {
 	authenticate(context.Context, tokencache.Token) (version, error)
-	// change has the source say something else of a token, and reports whether it
-	// also evicted: a real source does.
+	// change changes the source's answer about a token, and reports whether that also
+	// evicted it, as a real source does.
 	change(token int, says saying) (evicted versions)
-	ends() bool // what the source says may end by itself
+	ends() bool // the source's answers may end by themselves
 	evict(...tokencache.Selector)
 	clear()
 	close()
@@ -197,14 +197,14 @@ func (w *world) add(op porcupine.Operation) {
 	w.history = append(w.history, op)
 }
 
-// A finding is what a history has shown.
+// A finding is the result of a history.
 type finding struct {
-	shown      uint64                    // how often what the profile is there for has happened
+	shown      uint64                    // how often the events for which the profile exists have happened
 	unanswered map[tokencache.Reason]int // the calls that had no answer
 }
 
-// run runs the program of a seed, and returns its history, and what it has shown. The
-// same seed gives the same program, though not the same schedule.
+// run runs the program of a seed, and returns its history and its finding. The same seed
+// gives the same program, though not the same schedule.
 func run(seed uint64, p profile, dir string) (history []porcupine.Operation, found finding, err error) {
 	defer p.alone()()
 	w, err := newWorld(p, dir)
@@ -322,7 +322,7 @@ func (w *world) callWhileMoving(client int, rng *rand.Rand) {
 	}
 }
 
-// move has the other source gain a token, before the one that has it loses it.
+// move makes the other source gain a token before the one that has it loses it.
 func (w *world) move(client int, token int) {
 	m := &w.moves[token]
 	m.Lock()
@@ -343,8 +343,8 @@ func (w *world) move(client int, token int) {
 // mayMove is how often a token may move during a call without being refused.
 const mayMove = 3
 
-// token returns a token of a slot's name, with a secret of a version that the slot
-// has had, or else of none.
+// token returns a token of a slot's name, with the secret of a version that the slot has
+// had, or of no version.
 func (w *world) token(slot int, rng *rand.Rand) (tokencache.Token, version) {
 	v := version(0)
 	if w.profile.secrets {
@@ -394,7 +394,7 @@ func (w *world) authenticate(client int, rng *rand.Rand) {
 	case errors.Is(err, tokencache.ErrRefused):
 		w.record(client, from, in, output{})
 	default:
-		w.noAnswer(err) // which says nothing of the token
+		w.noAnswer(err) // this says nothing about the token
 	}
 }
 
@@ -410,7 +410,7 @@ func (w *world) slot(rng *rand.Rand) int {
 // slots returns how many there are.
 func (w *world) slots() int { return len(w.caches) * tokens }
 
-// authentication returns the input of one with the secret of a version.
+// authentication returns the input of an authentication with the secret of a version.
 func (w *world) authentication(slot int, v version) input {
 	return input{kind: authenticate, slot: slot, version: v, any: !w.profile.secrets, ordered: w.profile.inOrder()}
 }
@@ -418,9 +418,9 @@ func (w *world) authentication(slot int, v version) input {
 // inOrder reports whether one write of a token ends before the next one begins.
 func (p *profile) inOrder() bool { return p.ordered || p.rotates }
 
-// authenticateInGroup asks all caches. A verdict from memory is one instant, in the
-// cache that remembers: it says nothing of the cache before. Any other answer is
-// an instant in each cache that was asked, within the same call.
+// authenticateInGroup asks all caches. A verdict from memory is one instant, in the cache
+// that remembers: it says nothing about the caches before. Any other answer is an instant
+// in each cache that was asked, within the same call.
 func (w *world) authenticateInGroup(client int, rng *rand.Rand) {
 	slot := w.slot(rng)
 	token, v := w.token(slot, rng)
@@ -463,7 +463,7 @@ func (w *world) authenticateInGroup(client int, rng *rand.Rand) {
 	}
 }
 
-// write makes a source say something else, and may evict the token afterwards.
+// write changes a source's answer, and may evict the token afterwards.
 func (w *world) write(client int, rng *rand.Rand, thenEvict bool) {
 	slot := w.slot(rng)
 	if w.profile.one {
@@ -525,7 +525,7 @@ func (w *world) fail(err error) {
 	w.failure = err
 }
 
-// change has a source say something else.
+// change changes a source's answer.
 func (w *world) change(client, slot int, says saying) {
 	from := w.clock.Add(1)
 	w.noteEnding(slot, says, from)
@@ -561,7 +561,7 @@ func selectAll(a tokencache.Account) tokencache.Selector {
 	return sel
 }
 
-// evict evicts in one of the ways that there are.
+// evict evicts in one of the possible ways.
 func (w *world) evict(client int, rng *rand.Rand) {
 	var sels []tokencache.Selector
 	var selected versions // of the tokens of one cache

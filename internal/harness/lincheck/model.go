@@ -15,9 +15,7 @@
 //   - An eviction, over any number of tokens and over all caches, is one instant.
 //     Afterwards only what the source says from then on counts, and nothing is
 //     remembered.
-//   - An authentication in one cache is one instant. Where the cache remembers the
-//     token, it answers with that. Else it answers with something that the source
-//     has said since the last eviction, and remembers a success from then on.
+//   - An authentication in one cache is one instant. If the cache remembers the token, it answers with that. Otherwise it answers with something that the source has said since the last eviction, and remembers a success from then on.
 //   - An eviction may come between: the call has found nothing at one instant; an
 //     eviction finds its load in flight; at a later instant the call answers with
 //     something that the source has said since, and that is not remembered, as the
@@ -28,8 +26,7 @@
 //     that is not set back, they may refuse it, too.
 //   - A rotated token has two good secrets until its grace ends, which is an instant
 //     like an expiry.
-//   - The later read wins: where each write of a token ends before the next one begins,
-//     nobody gets what a source said before what somebody has got already.
+//   - The later read wins: if each write of a token ends before the next one begins, nobody gets an older answer of a source than somebody has got already.
 //   - Memory comes first: an authentication in the group that a source confirmed has
 //     had an instant at which no cache remembered the token.
 //   - A lease lapses at one instant, and is renewed at another: between them there is
@@ -61,11 +58,11 @@ const (
 	slots  = caches * tokens
 )
 
-// A version is what a source says of a token: 0, there is none; else it is there,
-// with the secret of that version. The versions of a token are below 16.
+// A version is a source's answer about a token. 0: there is none; otherwise it has the
+// secret of that version. The versions of a token are below 16.
 type version uint8
 
-// A versions is a set of them.
+// A versions is a set of versions.
 type versions uint16
 
 func (s versions) has(v version) bool      { return s>>v&1 == 1 }
@@ -77,11 +74,11 @@ type state struct {
 	says   [slots]version  // what the source says now
 	since  [slots]versions // what it has said since the last eviction
 	ever   [slots]versions // what it has said at any time
-	holds  [slots]version  // what the cache remembers; 0: nothing that is known
+	holds  [slots]version  // what the cache remembers; 0: nothing, or unknown
 	closed [caches]bool
 	lapsed bool // the group may not answer
 
-	rotated [slots]versions // the versions with which the secret of the version before is good, too
+	rotated [slots]versions // the versions with which the previous version's secret is good, too
 	newest  [slots]version  // the newest that a source must have said, by what was confirmed
 	token   [slots]ends     // the versions' own expiry
 	grace   [slots]ends     // the ends of the graces of those that are rotated
@@ -90,7 +87,7 @@ type state struct {
 	evicted calls        // those of them whose loads an eviction has found in flight
 }
 
-// Ends are of the versions that end by themselves.
+// An ends says which versions have ended by themselves.
 type ends struct {
 	over versions // those that must not be confirmed any more
 	due  versions // those that may be refused
@@ -106,7 +103,7 @@ type kind uint8
 const (
 	write kind = iota
 	evict
-	miss // the first of the two instants of an authentication that an eviction comes between
+	miss // the first of the two instants of an authentication that has an eviction in between
 	authenticate
 	closeCache
 	end
@@ -114,7 +111,7 @@ const (
 	lease     // the group's lease lapses, or is renewed
 )
 
-// An ending is what an end does.
+// An ending says what an end does.
 type ending uint8
 
 const (
@@ -140,7 +137,7 @@ type input struct {
 	lapsed  bool     // lease: it lapses
 }
 
-// An output is what an authentication returned; other operations return nothing.
+// An output is the result of an authentication; other operations have none.
 type output struct {
 	ok      bool
 	version version // the version that confirmed it
@@ -157,8 +154,8 @@ func start() state {
 	return s
 }
 
-// step returns the states that an operation may lead to; none: it cannot have had
-// this result.
+// step returns the states that an operation may lead to. If there are none, it cannot
+// have had this result.
 func step(loose bool, s state, in input, out output) []any {
 	switch in.kind {
 	case write:
@@ -222,7 +219,7 @@ func step(loose bool, s state, in input, out output) []any {
 	}
 }
 
-// end notes how a version ends.
+// end applies the end of a version.
 func (e *ends) end(v version, how ending) {
 	switch how {
 	case ended:

@@ -12,12 +12,12 @@ import (
 	"github.com/svctoken/svctoken/tokencache"
 )
 
-// crowd is the account of tokens that no history is about.
+// crowd is an account whose tokens are in no history.
 var crowd = tokencache.Account{Namespace: "elastic", Service: "crowd"}
 
-// noise lets others load tokens of the crowd and evict them, without a pause, until the
-// function that it returns is called: the table grows meanwhile, and whatever needs the
-// group's mutex has to wait for it.
+// noise loads tokens of the crowd and evicts them, without a pause, until the function
+// that it returns is called. So the table grows, and everything that needs the group's
+// mutex has to wait.
 func (w *world) noise() (stop func()) {
 	const each = 200 // tokens: three times what the table begins with
 	var stopped atomic.Bool
@@ -50,8 +50,8 @@ func (w *world) lease(client int, lapse bool) {
 	w.record(client, from, input{kind: lease, lapsed: lapse}, output{})
 }
 
-// noAnswer counts a call that had no answer. One for a reason that the profile does not
-// allow fails the history: else a group that answers nobody would pass.
+// noAnswer counts a call that had no answer. A reason that the profile does not allow
+// fails the history: otherwise a group that never answers would pass.
 func (w *world) noAnswer(err error) {
 	reason := tokencache.Reason(0)
 	if e, ok := errors.AsType[*tokencache.NoAnswerError](err); ok {

@@ -25,8 +25,8 @@ var cacheNames = [caches]string{"file", "index", "third"}
 // secretOf returns the secret of a version of a slot. Version 0 stands for the
 // secret that all versions share, if the profile says so.
 //
-// Of the tokens, every other has secrets as long as generated ones, whose bearers a
-// hit compares without decoding them; the rest have longer ones.
+// Every other token has secrets as long as generated ones, whose bearers a hit compares
+// without decoding them; the rest have longer ones.
 func secretOf(slot int, v version) tokencache.Secret {
 	text := "the-secret-of-them-all"
 	if v != 0 {
@@ -35,11 +35,11 @@ func secretOf(slot int, v version) tokencache.Secret {
 	return tokencache.NewSecret(text + strings.Repeat("+", slot%tokens%2))
 }
 
-// header returns what a client sends: hits are looked for by the header's text, and
-// so take another way than those of a token that has been parsed.
+// header returns the header that a client sends: a hit looks for the header's text, and
+// so takes another way than one for a parsed token.
 func header(token tokencache.Token) string { return "Bearer " + token.RevealBearer() }
 
-// newWorld makes the caches, over sources which have the first version of every token.
+// newWorld makes the caches, over sources that have the first version of every token.
 func newWorld(p profile, dir string) (*world, error) {
 	w := &world{profile: p, group: tokencache.NewGroup(p.group)}
 	for i := range w.last {
@@ -76,10 +76,10 @@ func newMember(g *tokencache.Group, cache int, src *plain, p profile, dir string
 	}
 }
 
-// slow makes a load take its time, before and after the source is read.
+// slow makes a load take a while, before and after the source is read.
 func slow() { yield(rand.IntN(5)) }
 
-// cacheOf is what members have in common.
+// A cacheOf is the common part of all members.
 type cacheOf[R any] struct{ *tokencache.Cache[R] }
 
 func (c cacheOf[R]) evict(sels ...tokencache.Selector) {
@@ -104,7 +104,7 @@ type plain struct {
 	says [tokens]saying
 }
 
-// A holder is a plain source that knows what it holds.
+// A holder is a plain source that is a tokencache.Holder.
 type holder struct{ *plain }
 
 func (h holder) MayHold(id tokencache.TokenID) bool {
@@ -172,7 +172,7 @@ func (s *plain) Lookup(_ context.Context, id tokencache.TokenID) (tokencache.Ans
 	return a, nil
 }
 
-// verify returns what verifies the secret of a version.
+// verify returns a function that verifies the secret of a version.
 func (s *plain) verify(token int, v version, expires time.Time) func(tokencache.Secret) bool {
 	secret := secretOf(token, 0)
 	if s.profile.secrets {
@@ -220,7 +220,7 @@ func hashText(secret tokencache.Secret) string {
 	return "{SSHA256}" + base64.StdEncoding.EncodeToString([]byte("saltsalt")) + base64.StdEncoding.EncodeToString(sum[:])
 }
 
-// A file is a real service_tokens file, whose loads take their time.
+// A file is a real service_tokens file, whose loads take a while.
 type file struct {
 	cacheOf[filesource.Record]
 	*filesource.File
@@ -255,8 +255,8 @@ func (f *file) write(path string) error {
 	return os.WriteFile(path, []byte(b.String()), 0o600)
 }
 
-// change edits the file, and has it reloaded. That clears at least the token, and
-// at most all of them: the model is told the least.
+// change edits the file and reloads it. That clears the token, and perhaps all tokens:
+// the model assumes only the token.
 func (f *file) change(token int, says saying) versions {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -290,8 +290,7 @@ func (f slowFile) Lookup(ctx context.Context, id tokencache.TokenID) (tokencache
 	return f.File.Lookup(ctx, id)
 }
 
-// An index is a real index source over an index in memory, whose loads take their
-// time.
+// An index is a real index source over an index in memory, whose loads take a while.
 type index struct {
 	cacheOf[indexsource.Document]
 	indexsource.Memory

@@ -17,10 +17,10 @@ type change struct {
 	file       *file
 	place      string // directory/file.go:line
 	what       string
-	head       string // the first line of what is changed at its end
+	head       string // the first line, for a change at the end of a statement
 	start, end int    // what is replaced
 	text       string
-	equivalent bool // nobody can tell: see isLock
+	equivalent bool // the change makes no difference: see isLock
 }
 
 const swapped = "statements swapped"
@@ -42,7 +42,7 @@ func (c *change) diff() string {
 	return lines(" ", c.head) + lines("-", before) + lines("+", after)
 }
 
-// lines puts sign in front of each line that is not blank, of which it keeps a few.
+// lines puts sign in front of the first few lines that are not blank.
 func lines(sign, text string) string {
 	const most = 6
 	var b strings.Builder
@@ -79,8 +79,7 @@ func (p *pkg) changes(seed uint64, at *regexp.Regexp, swaps bool) []*change {
 	return all
 }
 
-// choose returns the next n changes that are not equivalent and with which the package
-// type-checks, and the rest.
+// choose returns the next n changes that are not equivalent and type-check, and the rest.
 func (p *pkg) choose(all []*change, n int) (chosen, rest []*change) {
 	for len(chosen) < n && len(all) > 0 {
 		if !all[0].equivalent && p.check(all[0].file, all[0].apply()) == nil {

@@ -1,6 +1,6 @@
-// Command mutate asks what a package's tests notice. It makes random changes to the
-// package's code, one at a time, and runs the package's own tests against each:
-// tests that still pass have let the change survive.
+// Command mutate finds out what a package's tests notice. It makes random changes to the
+// package's code, one at a time, and runs the package's own tests against each: tests
+// that still pass have let the change survive.
 //
 //	go run -C internal/harness/mutate . -n 150 -seed 1 ./filesource
 //	go run -C internal/harness/mutate . -at 'edit.go:123$' ./filesource   # each change of one line
@@ -34,7 +34,7 @@ import (
 	"time"
 )
 
-// Options are what the flags say.
+// Options are the values of the flags.
 type options struct {
 	root     string
 	n        int
@@ -145,7 +145,7 @@ func runPackage(ctx context.Context, o options, dir, tree string, at *regexp.Reg
 	return percentage >= o.least, nil
 }
 
-// A score counts what became of the changes.
+// A score counts the fates of the changes.
 type score struct{ killed, late, survived, discounted int }
 
 func (s *score) total() int { return s.killed + s.survived }
@@ -164,7 +164,7 @@ func (s *score) add(f fate) {
 	}
 }
 
-// limit is how long the tests of a change may take.
+// limit returns how long the tests of a change may take.
 func limit(asked, unchanged time.Duration) time.Duration {
 	return cmp.Or(asked, 20*time.Second+4*unchanged)
 }

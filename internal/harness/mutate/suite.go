@@ -16,8 +16,8 @@ type suite struct {
 	own bool   // it is the changed package itself
 }
 
-// suites returns the package's own tests, if there are any, and those of the packages
-// that are named, which must use the package: what does not notices nothing.
+// suites returns the package's own tests, if there are any, and those of the named
+// packages, which must use the package: others would notice nothing.
 func suites(ctx context.Context, tree string, p *pkg, names string) (list []suite, err error) {
 	own, err := listTests(ctx, p.dir)
 	if err != nil {
@@ -48,7 +48,7 @@ func suites(ctx context.Context, tree string, p *pkg, names string) (list []suit
 	return list, nil
 }
 
-// tests is what go list says of a package's tests.
+// tests is the output of go list for a package's tests.
 type tests struct {
 	TestGoFiles, XTestGoFiles []string
 	Deps                      []string // of the tests' binary

@@ -17,7 +17,7 @@ import (
 	"time"
 )
 
-// A fate is what became of a change.
+// A fate is the outcome of a change.
 type fate string
 
 const (
@@ -47,7 +47,7 @@ type lab struct {
 	timeout time.Duration // for each suite
 	race    bool          // run the tests under the race detector
 	short   bool
-	wrap    []string // what bounds the memory of the package's own tests
+	wrap    []string // command that bounds the memory of the package's own tests
 
 	mu   sync.Mutex // protects seen
 	seen map[[sha256.Size]byte]bool
@@ -78,7 +78,7 @@ func (l *lab) baseline(ctx context.Context) error {
 	return nil
 }
 
-// tryAll tries changes, so many at a time, and tells of each in order, as soon as it can.
+// tryAll tries changes, some at a time, and reports each in order, as soon as it can.
 func (l *lab) tryAll(ctx context.Context, changes []*change, parallel int, tell func(*trial)) error {
 	results := make([]chan *trial, len(changes))
 	for i := range results {
@@ -148,8 +148,7 @@ func (l *lab) overlay(name string, c *change) (string, error) {
 }
 
 // build compiles the tests of a suite, and returns the listing of the changed package's
-// machine code. Not the linked tests are compared: those lack the functions that no test
-// calls.
+// machine code. The linked tests would not do: they lack functions that no test calls.
 func (l *lab) build(ctx context.Context, s suite, binary, overlay string) (listing []byte, err error) {
 	args := []string{"test", "-c", "-vet=off", "-trimpath", "-gcflags=" + l.pkg.path + "=-S -c=1", "-ldflags=-w -s", "-o", binary}
 	if l.race {
@@ -163,7 +162,7 @@ func (l *lab) build(ctx context.Context, s suite, binary, overlay string) (listi
 	return cmd.CombinedOutput()
 }
 
-// isNew reports whether no code before had the same listing.
+// isNew reports whether no earlier code had the same listing.
 func (l *lab) isNew(listing []byte) bool {
 	sum := sha256.Sum256(listing)
 	l.mu.Lock()

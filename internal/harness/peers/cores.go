@@ -15,9 +15,9 @@ import (
 // has one for each connection.
 const Many = 4000
 
-// Cores compares what floors and hits take of the processor when one goroutine does them,
-// when two do on cores of their own, and when thousands do. What takes as
-// much for two as for one scales.
+// Cores compares the processor time of floors and hits when one goroutine does them, when
+// two do on cores of their own, and when thousands do. An operation scales if it takes as
+// much for two as for one.
 func Cores(rounds int) Comparison {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(max(2, runtime.NumCPU())))
 	host, hot := NewHost(HostOptions{}), NewHost(HostOptions{Tokens: 1})
@@ -34,7 +34,7 @@ func Cores(rounds int) Comparison {
 	return compare(turns.Process, rounds, contestants...)
 }
 
-// together runs the same in so many goroutines at the same time.
+// together runs the same function in several goroutines at the same time.
 func together(name string, goroutines int, make func() turns.Contestant) turns.Contestant {
 	each := max(20_000/goroutines, 50)
 	return turns.Contestant{
@@ -51,9 +51,9 @@ func together(name string, goroutines int, make func() turns.Contestant) turns.C
 	}
 }
 
-// Beside compares hits by what the other core does meanwhile without a pause: nothing; load
-// and evict a token, in another group, with which nothing is shared but the
-// machine, in another cache of the group, in the same cache, of the same account; or
+// Beside compares hits while the other core does one of these things without a pause:
+// nothing; load and evict a token, in another group (which shares nothing but the
+// machine), in another cache of the group, in the same cache, or of the same account; or
 // fill and clear another cache.
 func Beside(rounds int) Comparison {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(max(2, runtime.NumCPU())))
@@ -103,7 +103,7 @@ func Beside(rounds int) Comparison {
 	)
 }
 
-// beside hits while another goroutine does something, again and again.
+// beside measures hits while another goroutine does something, again and again.
 func beside(name string, h *Host, do func()) turns.Contestant {
 	c := Hit(name, h)
 	hit := c.Do

@@ -21,15 +21,15 @@ func MissAllocations() float64 {
 	return testing.AllocsPerRun(1000, func() { miss(1) })
 }
 
-// Misses returns what an uncontended miss takes of the processor, all goroutines
-// together. Its source's own time is next to nothing.
+// Misses returns the processor time of an uncontended miss, in all goroutines together.
+// Its source's own time is next to nothing.
 func Misses(rounds int) turns.Times {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
 	return turns.Compare(turns.Process, rounds, turns.Contestant{Name: "miss", Do: misser()})[0]
 }
 
-// misser returns what misses n times: two tokens of one account take turns in a
-// cache for one, so that each call loads, stores, and displaces.
+// misser returns a function that misses n times: two tokens of one account take turns in
+// a cache for one, so that each call loads, stores, and displaces.
 func misser() func(n int) {
 	g := tokencache.NewGroup(tokencache.GroupConfig{})
 	must(tokencache.New(g, "miss", present{}, tokencache.Config{MaxEntries: 1}))
@@ -43,12 +43,11 @@ func misser() func(n int) {
 	}
 }
 
-// Crowd compares what it takes of one core to serve 10 000 callers of one token
-// from the source's answer on, until the last has its own, with as many
-// goroutines that wait for a channel to be closed: on the stacks of 2 kB that they
-// begin with, and on stacks that have grown to 4 kB, as those have that decode and
-// hash. These lie a page apart, so that they share fewer lines of the processor's
-// caches.
+// Crowd compares the time of one core to serve 10 000 callers of one token, from the
+// source's answer until the last caller has its own, with the time to wake as many
+// goroutines that wait for a channel to be closed. These have the stacks of 2 kB that
+// they begin with, or stacks that have grown to 4 kB, as in callers that decode and hash.
+// Such stacks are a page apart, and so share fewer lines of the processor's caches.
 func Crowd(rounds int) Comparison {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
 	const callers = 10_000
@@ -112,7 +111,7 @@ func yieldUntil(done func() bool) {
 }
 
 // Evictions compares evictions of an account with ten tokens, by wildcard, from two
-// caches that have so many others each.
+// caches with different numbers of other tokens.
 func Evictions(rounds int, others ...int) Comparison {
 	ctx := context.Background()
 	account := tokencache.Account{Namespace: "elastic", Service: "ten"}
@@ -148,16 +147,16 @@ func Evictions(rounds int, others ...int) Comparison {
 	return compare(turns.Thread, rounds, contestants...)
 }
 
-// A Hold is how long others waited for an eviction.
+// A Hold says how long others waited for an eviction.
 type Hold struct {
 	Name string
 	Took time.Duration // the eviction itself
 
-	// What a miss and an eviction took meanwhile, elsewhere in the group.
+	// The times of a miss and an eviction meanwhile, elsewhere in the group.
 	P99, Longest time.Duration
 }
 
-// A Full is what a full cache of many tokens costs.
+// A Full has the costs of a full cache of many tokens.
 type Full struct {
 	Cycle, EmptyCycle float64 // nanoseconds of the processor for a cycle of Go's collector, full and empty
 	Holds             []Hold

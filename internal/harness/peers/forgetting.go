@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// An Outcome is what one schedule showed of one peer.
+// An Outcome is the result of one schedule for one peer.
 type Outcome struct {
 	Peer    string
 	Kind    string // "key" or "all"
@@ -17,8 +17,8 @@ type Outcome struct {
 	Blocked bool   // whether the eviction waited for the load
 }
 
-// pause is how long to let goroutines run into whatever they wait for. Nothing
-// is asserted about it: a peer that is slower than this would look better.
+// pause is how long goroutines get to reach whatever they wait for. If a peer is slower
+// than this, it only looks better.
 const pause = 30 * time.Millisecond
 
 // Forgetting runs the same schedule on every peer, by key and for all keys: a load

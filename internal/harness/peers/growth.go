@@ -21,23 +21,24 @@ import (
 	"github.com/svctoken/svctoken/tokencache/tokenhash"
 )
 
-// A Growth is what an operation takes as its work grows, or what lies beside it.
+// A Growth has the times of an operation as its work grows, or as the data beside it
+// grows.
 type Growth struct {
 	Name  string
-	Of    string    // what Sizes count
-	Work  bool      // whether they are the operation's work; else they lie beside it
+	Of    string    // of what Sizes are the numbers
+	Work  bool      // whether Sizes are the operation's work; otherwise it is data beside it
 	Sizes []int     // the least first
 	Times []float64 // nanoseconds of the processor, in the best round
 }
 
-// Exponent returns with which power of the size the time grows, from the least to the
-// largest: 1 is in proportion, 0 not at all.
+// Exponent returns the power of the size with which the time grows, from the least to the
+// largest size: 1 means in proportion, 0 not at all.
 func (g Growth) Exponent() float64 {
 	last := len(g.Sizes) - 1
 	return math.Log(g.Times[last]/g.Times[0]) / math.Log(float64(g.Sizes[last])/float64(g.Sizes[0]))
 }
 
-// Each returns the times for each piece of work, against that of the least size.
+// Each returns the times for one piece of work, relative to that at the least size.
 func (g Growth) Each() (each []float64) {
 	for i, t := range g.Times {
 		if each = append(each, t/g.Times[0]); g.Work {

@@ -92,8 +92,8 @@ func ranks(s float64) []int {
 }
 
 // HitRatios replays each trace at 1 %, 10 % and 50 % capacity against svctoken,
-// golang-lru's exact LRU, its 2Q, otter, and an LRU whose recency is a mark that a
-// hit leaves: the simplest that lets hits write nothing else.
+// golang-lru's exact LRU, its 2Q, otter, and an LRU whose recency is a mark that a hit
+// leaves: the simplest cache whose hits write nothing else.
 func HitRatios() []Ratio {
 	var ratios []Ratio
 	for _, trace := range traces() {

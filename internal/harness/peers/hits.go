@@ -48,8 +48,8 @@ func (c *Comparison) Add(o Comparison) {
 	}
 }
 
-// Floor is what no cache that keeps no plaintext can avoid: one SHA-256 over a key
-// of 16 bytes and the secret, and one comparison.
+// Floor is what every cache without plaintext must do: one SHA-256 over a key of 16 bytes
+// and the secret, and one comparison.
 func Floor(secret int) turns.Contestant {
 	buf := make([]byte, 16+secret)
 	var want [sha256.Size]byte

@@ -9,15 +9,15 @@ import (
 	"github.com/svctoken/svctoken/tokencache"
 )
 
-// A Host is a group of caches that remember tokens, and the values of Authorization
-// headers that hit.
+// A Host is a group of caches that remember tokens, with the Authorization headers that
+// hit.
 type Host struct {
 	Group   *tokencache.Group
 	Headers []string
 }
 
-// HostOptions say what a Host has. The zero value: one cache, 1 000 tokens with
-// secrets of 22 bytes.
+// HostOptions describe a Host. The zero value: one cache, and 1 000 tokens with secrets
+// of 22 bytes.
 type HostOptions struct {
 	Tokens   int
 	Accounts int   // whose tokens they are, in turn; 0: of Account
@@ -97,8 +97,8 @@ func secretOf(i, n int) string {
 	return string(secret)
 }
 
-// present holds every token and accepts any secret; absent holds none, and does not
-// know so without being asked.
+// present holds every token and accepts any secret; absent holds none, and is not a
+// tokencache.Holder.
 type (
 	present struct{}
 	absent  struct{}

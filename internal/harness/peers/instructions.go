@@ -17,9 +17,9 @@ type InstructionCount struct {
 	Hit, Floor float64
 }
 
-// Instructions steps through hits and floors, the command hits beside this package,
-// and counts the processor's instructions, exactly: with all that the
-// processor has, such as instructions for SHA-256.
+// Instructions steps through hits and floors, in the command hits beside this package,
+// and counts the processor's instructions exactly, as this processor runs them, with
+// instructions for SHA-256 for example.
 func Instructions() ([]InstructionCount, error) {
 	dir, binary, err := buildHits()
 	if err != nil {

@@ -17,7 +17,7 @@ import (
 // LiveTokens are how many tokens ManyTokens has, at each step.
 var LiveTokens = []int{1e3, 1e5, 1e6}
 
-// What ManyTokens compares with so many tokens.
+// The contestants of ManyTokens, for each number of tokens.
 const (
 	OneAccount       = "svctoken, one account"
 	ThousandAccounts = "svctoken, 1 000 accounts"
@@ -26,15 +26,15 @@ const (
 	BareMap          = "a map with an RWMutex, keyed by SHA-256"
 )
 
-// ManyNames are what ManyTokens compares, in order.
+// ManyNames are the names of the contestants of ManyTokens, in order.
 var ManyNames = []string{OneAccount, ThousandAccounts, BareLRU, BareOtter, BareMap}
 
-// Among returns the name of a contestant among so many tokens.
+// Among returns the name of a contestant at a number of tokens.
 func Among(name string, tokens int) string { return fmt.Sprintf("%s, %d tokens", name, tokens) }
 
 // ManyTokens compares hits on tokens in random order, of a thousand to a million. The
-// headers are those of a network's buffer: at hand, unlike the entries. The bare caches
-// get the bearer as their key, and the map its SHA-256.
+// headers are in the processor's caches, as in a network's buffer, unlike the entries.
+// The bare caches get the bearer as their key, and the map its SHA-256.
 func ManyTokens(rounds int) Comparison {
 	contestants := []turns.Contestant{Floor(22)}
 	for _, tokens := range LiveTokens {

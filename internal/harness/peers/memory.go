@@ -12,22 +12,22 @@ import (
 	"github.com/svctoken/svctoken/tokencache"
 )
 
-// A Footprint is what a cache of many tokens takes.
+// A Footprint is the memory of a cache of many tokens.
 type Footprint struct {
 	Name     string
 	PerToken float64 // bytes of live heap
 }
 
-// verdict is what the bare caches keep for a token: a digest, for they must not
-// keep the secret either, and a record.
+// A verdict is what the bare caches keep for a token: a record, and a digest, since they
+// must not keep the secret either.
 type verdict struct {
 	_      [32]byte // the digest
 	record any
 }
 
-// Memory fills caches with n tokens, whose qualified names have 36 bytes, and
-// measures the live heap that they add. The bare caches are keyed by the qualified
-// name. Everything counts, the keys too; what the harness itself needs does not.
+// Memory fills caches with n tokens, whose qualified names have 36 bytes, and measures
+// the live heap that they add. The bare caches are keyed by the qualified name.
+// Everything counts, also the keys, except for what the harness itself needs.
 func Memory(n int) []Footprint {
 	return []Footprint{
 		SvctokenMemory(n),
@@ -54,7 +54,7 @@ func footprint(n int, fill func(n int) (keep any)) float64 {
 
 func liveHeap() int64 {
 	runtime.GC()
-	runtime.GC() // what finalizers and pools held on to
+	runtime.GC() // frees what finalizers and pools held
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	return int64(m.HeapAlloc)
@@ -69,7 +69,8 @@ func fillSvctoken(n int) any {
 	return g
 }
 
-// filled returns a group with a full cache of n tokens, and what fills it again.
+// filled returns a group with a full cache of n tokens, and a function that fills it
+// again.
 func filled(n int) (g *tokencache.Group, fill func()) {
 	g = tokencache.NewGroup(tokencache.GroupConfig{})
 	must(tokencache.New(g, "peer", svctokenSource{func(context.Context, string) (Version, error) { return 1, nil }}, tokencache.Config{MaxEntries: n}))

@@ -1,10 +1,10 @@
-// Package peers builds what a Go user would otherwise pick for caching tokens, all
-// behind one face, so that svctoken can be measured against it: golang-lru and its
-// expirable with singleflight, otter, theine, ttlcache, sturdyc, and the token
-// cache of Kubernetes' API server.
+// Package peers builds the caches that a Go user would otherwise pick for tokens, behind
+// one interface, so that svctoken can be measured against them: golang-lru and its
+// expirable with singleflight, otter, theine, ttlcache, sturdyc, and the token cache of
+// Kubernetes' API server.
 //
-// Each is set up as its documentation suggests, with loads coalesced in the way
-// that it offers, and else by singleflight.
+// Each is set up as its documentation suggests. Its loads are coalesced in its own way,
+// or else by singleflight.
 package peers
 
 import (
@@ -28,7 +28,7 @@ import (
 	"github.com/svctoken/svctoken/tokencache"
 )
 
-// A Version is what a source says of a key.
+// A Version is a source's answer for a key.
 type Version int
 
 // A Source loads a key.
@@ -96,7 +96,7 @@ func coalesced(name string, c simple, source Source, forget bool) Peer {
 	}
 	if forget {
 		p.Name += " + Forget"
-		// All flights cannot be forgotten: singleflight does not tell which there are.
+		// Flights cannot be forgotten all at once: singleflight does not list them.
 		p.Evict = func(key string) { c.Remove(key); flights.Forget(key) }
 	}
 	return p
@@ -239,7 +239,7 @@ func TokenOf(key string) tokencache.Token {
 	return must(tokencache.NewToken(Account.TokenID(key), tokencache.NewSecret("0123456789abcdefghijkl")))
 }
 
-// A svctokenSource is a Source as svctoken has them; it accepts any secret.
+// A svctokenSource adapts a Source to svctoken; it accepts any secret.
 type svctokenSource struct{ source Source }
 
 func (s svctokenSource) Lookup(ctx context.Context, id tokencache.TokenID) (tokencache.Answer[Version], error) {

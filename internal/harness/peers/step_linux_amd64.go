@@ -15,8 +15,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// waitOwn waits for threads of every kind, but only of programs that this thread
-// started: others of the process may have programs of their own.
+// waitOwn waits for threads of every kind, but only of programs that this thread started:
+// other threads of the process may have programs of their own.
 const waitOwn = syscall.WALL | syscall.WNOTHREAD
 
 // instructions returns how many instructions one hit or floor takes: a sixteenth of the
@@ -156,8 +156,8 @@ func untilSignal(pid int) error {
 	}
 }
 
-// stopOthers stops all threads except the first, for ever. The runtime's monitor would
-// else ask the first to let others run, every ten milliseconds, as slow as steps are.
+// stopOthers stops all threads except the first, for ever. Otherwise the runtime's
+// monitor would ask the first one to yield every ten milliseconds, since steps are slow.
 func stopOthers(pid int) error {
 	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*", pid))
 	if err != nil {

@@ -27,7 +27,7 @@ type NameTiming struct {
 	Rounds    int // of PBKDF2; 0: secrets are compared
 	Pairs     int
 
-	// Of the processor's time that all goroutines took, and of the clock on the wall.
+	// By the processor's time of all goroutines, and by the wall clock.
 	Processor, Wall Welch
 }
 
@@ -38,7 +38,7 @@ type Welch struct {
 	Mean time.Duration // of the first
 }
 
-// What is compared with names that do not exist.
+// The names that are compared with names that do not exist.
 const (
 	NotCached = "known, not in memory"
 	Cached    = "known, in memory"
@@ -71,7 +71,7 @@ func NameTimes(names string, hideNames bool, tokens, rounds, pairs int) NameTimi
 			must(g.Authenticate(context.Background(), Header(i, 22, false)))
 		}
 	}
-	// The account is known in any case, and so is how long a hash takes.
+	// In both cases the account is known, and how long its hashes take.
 	src.add(tokenName(3*tokens), secretOf(3*tokens, 22), rounds)
 	must(g.Authenticate(context.Background(), Header(3*tokens, 22, false)))
 

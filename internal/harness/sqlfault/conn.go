@@ -57,7 +57,7 @@ func (c *conn) PrepareContext(ctx context.Context, query string) (driver.Stmt, e
 // ExecContext implements driver.ExecerContext.
 func (c *conn) ExecContext(ctx context.Context, query string, args []driver.NamedValue) (result driver.Result, err error) {
 	base, ok := c.Conn.(driver.ExecerContext)
-	if !ok || len(args) > 0 { // prepared, then: some drivers say so only after the call
+	if !ok || len(args) > 0 { // the statement is then prepared: some drivers say so only after the call
 		return nil, driver.ErrSkip
 	}
 	err = c.faults.around("exec "+query, func() error {
@@ -96,8 +96,8 @@ type tx struct {
 	faults *Faults
 }
 
-// Commit implements driver.Tx. A transaction whose commit is not made is rolled back, as
-// the end of its connection would.
+// Commit implements driver.Tx. If the commit is not made, the transaction is rolled back,
+// as at the end of its connection.
 func (t tx) Commit() error {
 	made := false
 	err := t.faults.around("commit", func() error {

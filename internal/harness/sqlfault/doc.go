@@ -1,3 +1,3 @@
-// Package sqlfault stands between database/sql and a real driver, and makes the calls fail
-// that a test names: so a test can try each error that a database can answer with.
+// Package sqlfault is a driver between database/sql and a real driver. It makes chosen
+// calls fail, so that a test can try each error that a database can return.
 package sqlfault

@@ -7,15 +7,15 @@ import (
 	"sync"
 )
 
-// Err is what a call that is made to fail returns. It is an error of a standard package, as
-// of a connection that was cut.
+// Err is the error of a call that is made to fail: one of a standard package, as for a
+// connection that was cut.
 var Err = io.ErrUnexpectedEOF
 
-// A Mode says what becomes of the call that is made to fail, and of those after it.
+// A Mode says what happens to the call that is made to fail, and to later ones.
 type Mode int
 
 const (
-	Once     Mode = iota // the call is not made, and the ones after it are
+	Once     Mode = iota // the call is not made, but later ones are
 	Lost                 // the call is made, and its answer is lost
 	FromHere             // neither the call nor any after it is made, except for rollbacks
 )
@@ -31,7 +31,7 @@ type Faults struct {
 	fired string // the call that failed
 }
 
-// New returns a connector for sql.OpenDB, which passes everything on to the base.
+// New returns a connector for sql.OpenDB that passes everything on to the base.
 func New(base driver.Connector) *Faults { return &Faults{base: base} }
 
 // Fail makes the n-th call from now on fail, counted from 0. Begin, prepare, exec, query, each
@@ -42,7 +42,7 @@ func (f *Faults) Fail(n int, mode Mode) {
 	f.armed, f.left, f.mode, f.fired = true, n, mode, ""
 }
 
-// Stop makes no more calls fail, and returns the call that has failed; empty: none has.
+// Stop ends the faults, and returns the call that has failed, or "".
 func (f *Faults) Stop() string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -57,7 +57,7 @@ func (f *Faults) around(what string, call func() error) error {
 		return call()
 	}
 	if made {
-		call() // what it answers is lost
+		call() // its answer is lost
 	}
 	return Err
 }

@@ -44,8 +44,8 @@ var suites = []suite{
 	{name: "filesource", module: ".", dir: "filesource", args: []string{"-test.short"}}, // without the tests of what it costs
 }
 
-// timeLimit is how long the tests of a suite may take, by how long they take for
-// the whole code: tests that hang have failed, and tests on a busy machine have not.
+// timeLimit returns how long the tests of a suite may take, given their time on the
+// unbroken code: tests that hang have failed, but tests on a busy machine have not.
 func timeLimit(whole time.Duration) time.Duration { return 20*time.Second + 10*whole }
 
 func main() {
@@ -83,7 +83,7 @@ func run(chosen []brk, all bool) (ok bool, err error) {
 	if err := copyModule(tree, "../../.."); err != nil {
 		return false, err
 	}
-	// All texts first: one that has gone from the code is seen at once.
+	// Check all texts first, so that one that has gone from the code shows at once.
 	for _, b := range breaks {
 		if _, _, err := b.text(tree); err != nil {
 			return false, fmt.Errorf("%s: %w", b[0], err)
@@ -114,8 +114,8 @@ type lab struct {
 	limits map[string]time.Duration // of the suites that have run on the whole code
 }
 
-// try applies a break to the tree, takes it back, and returns the tests that
-// failed meanwhile. The package that is broken comes first: its tests fail soonest.
+// try applies a break to the tree, undoes it, and returns the tests that failed in
+// between. The broken package comes first: its tests fail soonest.
 func (l *lab) try(b brk, all bool) (by []string, err error) {
 	path, broken, err := b.text(l.tree)
 	if err != nil {
@@ -144,7 +144,7 @@ func (l *lab) try(b brk, all bool) (by []string, err error) {
 	return by, nil
 }
 
-// order returns the suites, that of the package which is broken first.
+// order returns the suites, the broken package's first.
 func (b brk) order() []suite {
 	order := slices.Clone(suites)
 	slices.SortStableFunc(order, func(s, t suite) int {
@@ -173,8 +173,8 @@ func (l *lab) prepare(s suite) error {
 	return err
 }
 
-// run builds a suite's tests, runs them until one fails, and returns its name; "": all
-// passed. What does not compile is an error: it breaks nothing.
+// run builds a suite's tests, runs them until one fails, and returns its name, or "" if
+// all pass. A break that does not compile is an error, since it breaks nothing.
 func (l *lab) run(s suite, limit time.Duration) (failed string, err error) {
 	module := filepath.Join(l.tree, s.module)
 	build := exec.Command("go", "test", "-c", "-vet=off", "-ldflags=-w -s", "-o", l.binary, "./"+s.dir)
@@ -200,14 +200,14 @@ func (l *lab) run(s suite, limit time.Duration) (failed string, err error) {
 	return "a crash", nil
 }
 
-// What a test binary prints of a test that failed, and of one that ran when its
+// What a test binary prints for a test that failed, and for one that was running when the
 // time was up.
 var (
 	failedTest = regexp.MustCompile(`(?m)^\s*--- FAIL: (\S+)`)
 	hungTest   = regexp.MustCompile(`running tests:\s*(\S+)`)
 )
 
-// copyModule copies what Go and its tests read.
+// copyModule copies the files that Go and the tests read.
 func copyModule(to, from string) error {
 	return filepath.WalkDir(from, func(path string, d fs.DirEntry, err error) error {
 		if err != nil {

@@ -67,7 +67,7 @@ func main() {
 	}
 }
 
-// hitter returns what hits eight tokens in turn.
+// hitter returns a function that hits eight tokens in turn.
 func hitter(option string, secret int) func(n int) {
 	i := slices.IndexFunc(options.All, func(o options.Option) bool { return o.Name == option })
 	if i < 0 {
@@ -96,7 +96,7 @@ func hitter(option string, secret int) func(n int) {
 	}
 }
 
-// floorer returns what hashes and compares.
+// floorer returns a function that hashes and compares.
 func floorer(secret int) func(n int) {
 	buf := make([]byte, 16+secret)
 	var want [sha256.Size]byte

@@ -1,5 +1,5 @@
-// Package options has groups of one cache, each with one option set to what is not its
-// default, so that what an option costs a hit can be measured.
+// Package options has groups of one cache, each with one option that is not at its
+// default, to measure what the option costs a hit.
 package options
 
 import (
@@ -12,7 +12,7 @@ import (
 // Account is the one that every group here knows.
 var Account = tokencache.Account{Namespace: "elastic", Service: "fleet-server"}
 
-// An Option is what a group and its cache are made with.
+// An Option is a configuration of a group and its cache.
 type Option struct {
 	Name  string
 	Group tokencache.GroupConfig
@@ -20,7 +20,7 @@ type Option struct {
 	Lease bool // the group answers while it has a lease, as a node of a fleet does
 }
 
-// None is what the others are compared with: the zero value of each Config.
+// None is the zero value of each Config, with which the others are compared.
 const None = "none"
 
 // All are the options that could cost a hit anything, one at a time, and all at once.

@@ -14,10 +14,12 @@ import (
 	"github.com/svctoken/svctoken/internal/harness/peers/turns"
 )
 
-// leastRounds is how many rounds a median needs that others on the machine do not move.
+// leastRounds is how many rounds a median needs so that other programs on the machine do
+// not move it.
 const leastRounds = 21
 
-// operations are what two versions are compared by, and how often a turn does each.
+// operations are those by which two versions are compared, and how often a turn does
+// each.
 var operations = []struct {
 	name string
 	n    int
@@ -68,13 +70,13 @@ func printAgainst(out io.Writer, commit string, rounds int, times [][2]turns.Tim
 	io.WriteString(out, p.String())
 }
 
-// showFinely is show with a digit more.
+// showFinely is show with one more digit.
 func showFinely(r turns.Ratio) string {
 	return fmt.Sprintf("%.3f × (%.3f; %.3f to %.3f)", r.Best, r.Median, r.Q1, r.Q3)
 }
 
-// workingTree returns a commit with what git knows of the working tree: HEAD, if nothing
-// has changed.
+// workingTree returns a commit of the working tree's files that git knows: HEAD, if
+// nothing has changed.
 func workingTree(top string) (string, error) {
 	text, err := git(top, "stash", "create")
 	return cmp.Or(text, "HEAD"), err
@@ -171,7 +173,7 @@ func startSide(binary string) (*side, error) {
 	return &side{cmd, in, bufio.NewScanner(out)}, cmd.Start()
 }
 
-// do makes the side do something n times, and returns the nanoseconds.
+// do makes the side do an operation n times, and returns the nanoseconds.
 func (s *side) do(name string, n int) (float64, error) {
 	if _, err := fmt.Fprintln(s.in, name, n); err != nil {
 		return 0, err

@@ -38,7 +38,7 @@ func (r *report) writeGrowth(p *page) {
 	}
 }
 
-// duration writes nanoseconds with three digits.
+// duration returns nanoseconds as text, with three digits.
 func duration(ns float64) string {
 	for _, unit := range []struct {
 		name string

@@ -1,5 +1,5 @@
-// Command report measures svctoken against its peers and writes docs/performance.md,
-// with its plots: what stands between its markers, and nothing else of the page.
+// Command report measures svctoken against its peers and writes docs/performance.md, with
+// its plots. It writes only the parts between the page's markers.
 //
 //	go run -C internal/harness/peers ./report                  # all of it
 //	go run -C internal/harness/peers ./report -print hits      # one section, to the terminal
@@ -32,7 +32,7 @@ const (
 // rounds is how many rounds of turns the cheap comparisons have.
 const rounds = 101
 
-// A section of the page measures, and then says what it found.
+// A section measures, and then writes its part of the page.
 type section struct {
 	name    string
 	measure func(*report) error
@@ -107,8 +107,8 @@ func run(only string) error {
 	return r.updatePage(filepath.Join(docs, "performance.md"), head.String(), figures.String())
 }
 
-// updatePage writes what was measured into the page. What stands outside of the markers is
-// written by people, and stays.
+// updatePage writes the results into the page. People write the text outside the markers,
+// and it stays.
 func (r *report) updatePage(path, head, figures string) error {
 	data, err := os.ReadFile(path)
 	if err != nil {
@@ -125,7 +125,7 @@ func (r *report) updatePage(path, head, figures string) error {
 	return os.WriteFile(path, []byte(text), 0o666)
 }
 
-// replaceBlock replaces what stands between two markers.
+// replaceBlock replaces the text between two markers.
 func replaceBlock(text, name, block string) (string, error) {
 	begin, end := "<!-- report: "+name+" -->\n", "<!-- report: end of "+name+" -->\n"
 	before, rest, ok := strings.Cut(text, begin)
@@ -136,7 +136,7 @@ func replaceBlock(text, name, block string) (string, error) {
 	return before + begin + strings.Trim(block, "\n") + "\n" + end + after, nil
 }
 
-// A page is Markdown that grows.
+// A page is Markdown text under construction.
 type page struct{ strings.Builder }
 
 func (p *page) line(format string, args ...any) { fmt.Fprintf(p, format+"\n", args...) }
@@ -166,7 +166,7 @@ func cpuModel() string {
 	return "unknown processor"
 }
 
-// onPaper is what this machine cannot measure.
+// onPaper has the figures that this machine cannot measure.
 const onPaper = `
 ## Many cores, on paper
 

@@ -41,9 +41,9 @@ func show(r turns.Ratio) string {
 	return fmt.Sprintf("%.2f × (%.2f; %.2f to %.2f)", r.Best, r.Median, r.Q1, r.Q3)
 }
 
-// scaling returns how many times as much so many goroutines do as one, by what
-// each does of the processor's time. It goes by medians: that clock lags now and then,
-// and the best of rounds on two cores is then the one in which it lagged.
+// scaling returns how many times as much several goroutines do as one, by the processor
+// time of each operation. It goes by medians: that clock lags now and then, and the best
+// of rounds on two cores is then the one in which it lagged.
 func (r *report) scaling(name string, goroutines int) float64 {
 	of := func(n int) float64 { return r.cores.Times[fmt.Sprintf("%s, %d", name, n)].Median() }
 	return float64(goroutines) * of(1) / of(goroutines)
@@ -161,7 +161,7 @@ func (r *report) writeMisses(p *page) {
 	p.line("2 to 4 kB before, as those of the callers have, which decode and hash.")
 }
 
-// others are how many tokens lie beside those that are evicted.
+// others are the numbers of tokens beside those that are evicted.
 var others = []int{1e3, 1e4, 1e5}
 
 func (r *report) measureEvictions() error {

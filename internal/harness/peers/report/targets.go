@@ -11,14 +11,14 @@ import (
 	"github.com/svctoken/svctoken/internal/harness/peers/turns"
 )
 
-// A target is what a figure should be, and whether it is.
+// A target is the goal for a figure, and whether it is met.
 type target struct {
 	what, want, measured string
 	met                  bool
 }
 
 // atMost is a target for a ratio: of the best rounds, or the median, whichever is less.
-// What others on the machine do to a round makes it longer, and no round shorter.
+// Other programs on the machine make a round longer, never shorter.
 func atMost(what string, most float64, r turns.Ratio) target {
 	return target{what, fmt.Sprintf("at most %.2f ×", most), show(r), min(r.Best, r.Median) <= most}
 }
@@ -86,9 +86,9 @@ func (r *report) costTargets() []target {
 	return all
 }
 
-// steepest is which power of the work, or of what lies beside it, an operation may grow
-// with. In proportion is 1, and nothing is 0; the rest is for what a processor's caches
-// do, which hold 10^3 entries and not 10^6, and for sorting.
+// steepest is the power of the work, or of the data beside it, with which an operation
+// may grow. In proportion is 1, and not at all is 0; the rest allows for the processor's
+// caches, which hold 10^3 entries but not 10^6, and for sorting.
 func steepest(g peers.Growth) float64 {
 	if g.Work {
 		return 1.2
@@ -107,7 +107,7 @@ func (r *report) startTargets() (all []target) {
 	return all
 }
 
-// missed is what the table says of a target that is missed.
+// missed is the table's word for a target that is missed.
 const missed = "**missed**"
 
 func (r *report) writeTargets(p *page) {
@@ -123,8 +123,7 @@ func (r *report) writeTargets(p *page) {
 	}
 }
 
-// unexplained returns the targets that are missed and that the page's own text does not
-// name.
+// unexplained returns the missed targets that the page's own text does not name.
 func (r *report) unexplained(text string) (whats []string) {
 	for _, t := range r.targets() {
 		if !t.met && !strings.Contains(text, t.what) {
@@ -134,14 +133,14 @@ func (r *report) unexplained(text string) (whats []string) {
 	return whats
 }
 
-// warn says which missed targets need a reason, which a person has to write.
+// warn lists the missed targets that need a reason, which a person has to write.
 func (r *report) warn(text string) {
 	for _, what := range r.unexplained(text) {
 		log.Printf("missed, and without a reason in the section Missed: %s", what)
 	}
 }
 
-// thousands writes a number with spaces between its thousands.
+// thousands returns a number as text, with spaces between its thousands.
 func thousands(n int) string {
 	text := fmt.Sprint(n)
 	for i := len(text) - 3; i > 0; i -= 3 {

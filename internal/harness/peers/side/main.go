@@ -1,6 +1,6 @@
-// Command side hits, misses and evicts when it is told to, and says what that took, so
-// that report can let two versions of svctoken take turns. It is built in a tree of each
-// version, and so uses nothing of it that is likely to change.
+// Command side hits, misses and evicts on request, and prints the time, so that report
+// can let two versions of svctoken take turns. It is built in a tree of each version, and
+// so uses only parts of it that are unlikely to change.
 //
 // It reads lines with a name and a number, and does it so many times. For each line it
 // prints the nanoseconds of the processor's time. The names: hit, miss, eviction.
@@ -20,7 +20,7 @@ import (
 	"github.com/svctoken/svctoken/tokencache"
 )
 
-// An operation is something that can be done n times.
+// An operation can be done n times.
 type operation struct {
 	clock   turns.Clock
 	prepare func() // before each one, untimed; nil: nothing

@@ -2,10 +2,9 @@
 // that is busy with other things as well.
 //
 // The contestants take turns of a few milliseconds, forwards and then backwards, so that
-// whatever slows the machine down slows all of them down. What counts is the processor's time
-// of the thread, or of the process, not the clock on the wall: time in which
-// others have the processor does not count. Garbage is collected between the rounds, and
-// not during them.
+// whatever slows the machine down slows all of them down. The processor's time of the
+// thread, or of the process, counts, not the wall clock's: time in which others have the
+// processor does not count. Garbage is collected between the rounds, and not during them.
 //
 // The ratio of two contestants' best rounds says what the code costs; the median and
 // the quartiles of the ratios round by round say what it costs beside others, which
@@ -20,7 +19,7 @@ import (
 	"time"
 )
 
-// turn is how long a turn takes, about.
+// turn is about how long a turn takes.
 const turn = 2 * time.Millisecond
 
 // A Contestant is one way of doing something.
@@ -31,7 +30,7 @@ type Contestant struct {
 	Do      func(n int) // does it n times
 }
 
-// A Clock says whose processor time counts.
+// A Clock chooses the processor time that counts.
 type Clock int
 
 const (
@@ -39,7 +38,7 @@ const (
 	Process              // of all goroutines
 )
 
-// Times are what a contestant took, in nanoseconds each, round by round.
+// Times are a contestant's nanoseconds for each call, round by round.
 type Times struct {
 	Name   string
 	Rounds []float64
@@ -113,7 +112,7 @@ type Ratio struct {
 	Q1, Median, Q3 float64 // quartiles of the ratios round by round
 }
 
-// Against returns how many times as long as o a contestant takes.
+// Against returns how many times as long as o the contestant takes.
 func (t Times) Against(o Times) Ratio {
 	ratios := make([]float64, len(t.Rounds))
 	for i := range ratios {
