@@ -67,15 +67,6 @@ type reply struct {
 	previousEnds int64             // clock reading: when the previous secret ceases to be good
 }
 
-// An outcome is what came of a load: confirmed, or refused for a reason, or an error
-// with its reason.
-type outcome struct {
-	fact
-	confirmed bool
-	reason    Reason
-	err       *NoAnswerError
-}
-
 // obtainLocked returns a load of the token to wait for: one that may be joined, or else
 // a new one. If no new one may be begun, it says why.
 func (s *store) obtainLocked(ctx context.Context, token *Token, q *query, at moment, refresh bool) (*load, *NoAnswerError) {
@@ -182,10 +173,6 @@ func (l *load) ask() error {
 }
 
 var errNoVerify = errors.New("the source holds the token, and does not say how to verify its secret")
-
-func (out *outcome) refuse(reason Reason, role role) {
-	out.confirmed, out.reason, out.role = false, reason, role
-}
 
 // chooseHash computes a hash that is cheap by its form, and sets the one that needs a
 // turn.

@@ -150,3 +150,16 @@ func (e *NoAnswerError) Is(target error) bool {
 		return false
 	}
 }
+
+// An outcome is what came of a load: confirmed, or refused for a reason, or an error
+// with its reason.
+type outcome struct {
+	fact
+	confirmed bool
+	reason    Reason
+	err       *NoAnswerError
+}
+
+func (out *outcome) refuse(reason Reason, role role) {
+	out.confirmed, out.reason, out.role = false, reason, role
+}
