@@ -45,10 +45,11 @@ type eviction struct {
 	at   int64 // clock reading: which entries had expired before
 
 	// guarded by the group's mutex
-	gone   map[*shelf]int // live entries that went
-	cells  []*cell        // marked ones
-	epochs []*epoch       // marked ones
-	names  []*entry       // entries with a marked owner
+	shelves []*shelf // from which it evicts
+	gone    []int    // live entries that went, from each of the shelves
+	cells   []*cell  // marked ones
+	epochs  []*epoch // marked ones
+	names   []*entry // entries with a marked owner
 }
 
 // A mark says which eviction selects what it stands on; nil: none does.

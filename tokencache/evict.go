@@ -55,7 +55,8 @@ import "slices"
 // The mutex is held for as long as it takes to mark: one word for all of a cache,
 // one for all of an account, a tenth of a microsecond for each name. Entries are
 // unlinked and counted afterwards by the caller of the eviction, unlinkStep of them
-// at a time, and others have the mutex in between: see mutex.
+// at a time, the first of them in the section that has marked them; others have the
+// mutex in between: see mutex.
 //
 // # Rejected
 //
@@ -114,23 +115,22 @@ func (m *memory) forget(why Cause, shelves []*shelf, sel selection, also func())
 	ev := m.markLocked(shelves, sel)
 	m.happenLocked(ev, why, shelves, sel)
 	m.discountMarkedLocked(ev)
+	for m.unlinkMarkedLocked(ev) {
+		m.mu.giveWay()
+		m.mu.Lock()
+	}
 	m.mu.Unlock()
 
-	for more := true; more; {
-		m.mu.Lock()
-		more = m.unlinkMarkedLocked(ev)
-		m.mu.giveWay()
-	}
 	evicted := make(map[string]int, len(shelves))
-	for _, s := range shelves {
-		evicted[s.name] = ev.gone[s]
+	for i, s := range shelves {
+		evicted[s.name] = ev.gone[i]
 	}
 	return evicted
 }
 
 // markLocked marks everything that is selected.
 func (m *memory) markLocked(shelves []*shelf, sel selection) *eviction {
-	ev := &eviction{at: m.clock.now(), gone: make(map[*shelf]int, len(shelves))}
+	ev := &eviction{at: m.clock.now(), shelves: shelves, gone: make([]int, len(shelves))}
 	for _, s := range shelves {
 		if sel.everything {
 			s.markAllLocked(ev)

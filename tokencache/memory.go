@@ -3,6 +3,7 @@ package tokencache
 import (
 	"iter"
 	"math/rand/v2"
+	"slices"
 	"sync/atomic"
 	"time"
 )
@@ -296,7 +297,7 @@ func (s *shelf) unlinkLocked(e *entry) {
 		s.policy.removeLocked(e)
 		m.lengths.removeLocked(e.length)
 		if ev := owner.evictedBy(); ev != nil && e.good > ev.at {
-			ev.gone[s]++
+			ev.gone[slices.Index(ev.shelves, s)]++
 			s.stats.Evicted++
 		}
 	}

@@ -93,7 +93,7 @@ var breaks = []brk{
 	{"mark the names of an account selector by selector", evictGo,
 		"	if len(sels) < 2 {\n", "	if len(sels) >= 0 {\n"},
 	{"done after the entries are unlinked", evictGo,
-		"	m.happenLocked(ev, why, shelves, sel)\n	m.discountMarkedLocked(ev)\n	m.mu.Unlock()\n", "	m.discountMarkedLocked(ev)\n	m.mu.Unlock()\n	defer m.happenLocked(ev, why, shelves, sel)\n"},
+		"	m.happenLocked(ev, why, shelves, sel)\n	m.discountMarkedLocked(ev)\n", "	m.discountMarkedLocked(ev)\n	defer m.happenLocked(ev, why, shelves, sel)\n"},
 	{"return before the eviction", forgetGo,
 		"	return c.group.evict(ctx, why, []*store{c.store}, nil, selection{everything: true})[c.Name()]\n", "	go c.group.evict(ctx, why, []*store{c.store}, nil, selection{everything: true})\n	return 0\n"},
 	{"evict the whole account for each name", evictGo,
