@@ -7,7 +7,8 @@ import (
 	"github.com/svctoken/svctoken/internal/harness/peers"
 )
 
-// TestInstructions counts what a hit executes, exactly.
+// TestInstructions counts what a hit executes, exactly, and holds it to a number beyond
+// its floor's: the guard against a slower hit that no processor and no load moves.
 func TestInstructions(t *testing.T) {
 	counts, err := peers.Instructions()
 	if errors.Is(err, peers.ErrNoSteps) {
@@ -17,6 +18,9 @@ func TestInstructions(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, c := range counts {
+		if beyond := c.Hit - c.Floor; beyond > 730 {
+			t.Errorf("secrets of %d bytes: a hit takes %.1f instructions beyond its floor, want at most 730", c.Secret, beyond)
+		}
 		t.Logf("secrets of %d bytes: a hit takes %.1f instructions, its floor %.1f", c.Secret, c.Hit, c.Floor)
 	}
 }

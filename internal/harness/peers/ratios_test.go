@@ -8,8 +8,11 @@ import (
 	"github.com/svctoken/svctoken/internal/harness/peers"
 )
 
-// TestRatios guards the figures of docs/performance.md against regressions: ratios
-// of the best rounds, which hardly depend on how busy the machine is.
+// TestRatios guards the figures of docs/performance.md against large regressions: ratios
+// of the best rounds, which hardly depend on how busy the machine is. What SHA-256 costs
+// beside other instructions differs from processor to processor: one commit's hit took
+// 1.2 floors on one, and 1.7 on another. So the limits against a floor are wide, and
+// TestInstructions holds the hit to a number of instructions.
 func TestRatios(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes some seconds")
@@ -18,11 +21,11 @@ func TestRatios(t *testing.T) {
 		one, other string
 		most       float64
 	}{
-		{"hit 10", "floor 10", 1.6},
-		{"hit 22", "floor 22", 1.6},
-		{"hit 32", "floor 32", 1.65},
-		{"hit 64", "floor 64", 1.5},
-		{"one hot token", "floor 22", 1.4},
+		{"hit 10", "floor 10", 2.1},
+		{"hit 22", "floor 22", 2.1},
+		{"hit 32", "floor 32", 2.1},
+		{"hit 64", "floor 64", 1.9},
+		{"one hot token", "floor 22", 1.9},
 		{"secrets of all lengths", "hit 22", 1.8},
 		{"second of two caches", "hit 22", 1.3},
 		{"wrong secret", "hit 22", 3.3},
