@@ -1,7 +1,7 @@
-// Package dashboard runs the queries of adapters/tokenprom/dashboard.json on what
-// the collector exports, with the query engine of Prometheus, and draws what they
-// return. Grafana has no part in it: the dashboard's layout, titles, queries and
-// legends are those of the file, but how a panel looks is this package's.
+// Package dashboard runs the queries of adapters/tokenprom/dashboard.json on the
+// collector's metrics, with the query engine of Prometheus, and draws the results.
+// Grafana has no part in it: the layout, titles, queries and legends are those of the
+// file, but the panels look as this package draws them.
 //
 //	go test -C internal/harness/dashboard -update    # writes docs/dashboard.svg
 package dashboard
@@ -13,7 +13,7 @@ import (
 	"strings"
 )
 
-// A Dashboard is what is read of Grafana's file.
+// A Dashboard is the part of Grafana's file that this package reads.
 type Dashboard struct {
 	Panels []Panel
 }
@@ -28,7 +28,7 @@ type Panel struct {
 	}
 }
 
-// A Target is a query of a panel, and how to call each series that it returns.
+// A Target is a query of a panel, and the legend of the series that it returns.
 type Target struct {
 	Expr, LegendFormat string
 }

@@ -76,7 +76,7 @@ type server struct {
 	clients     sync.WaitGroup
 }
 
-// live lets half an hour go by in a bubble, and scrapes the collector.
+// live simulates half an hour in a bubble, and scrapes the collector.
 func live(t *testing.T) (store *dashboard.Store, from, to time.Time) {
 	store = new(dashboard.Store)
 	synctest.Test(t, func(t *testing.T) {
@@ -112,8 +112,8 @@ func live(t *testing.T) (store *dashboard.Store, from, to time.Time) {
 	return store, from, to
 }
 
-// fill puts twenty tokens into each source. To verify one takes a while, as a password
-// hash does.
+// fill puts twenty tokens into each source. Verifying one takes a while, like a password
+// hash.
 func (s *server) fill() {
 	s.file.SetLatency(time.Millisecond)
 	s.index.SetLatency(8 * time.Millisecond)
@@ -131,7 +131,7 @@ func (s *server) fill() {
 	}
 }
 
-// second is what happens in one second.
+// second simulates one second.
 func (s *server) second(n int) {
 	minute := n / 60
 	for i := range 8 + 4*(minute%5) { // clients come and go

@@ -92,7 +92,7 @@ func (p Panel) plot(ctx context.Context, store *Store, from, to time.Time) (*plo
 	return out, nil
 }
 
-// units are Grafana's names of what the panels show.
+// units are Grafana's names of the panels' units.
 var units = map[string]string{"reqps": "a second", "ops": "a second", "percentunit": "share", "s": "seconds", "short": ""}
 
 // minutes marks each tenth minute.

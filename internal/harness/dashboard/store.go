@@ -16,10 +16,10 @@ import (
 	"github.com/prometheus/prometheus/util/annotations"
 )
 
-// ScrapeEvery is how far apart scrapes are.
+// ScrapeEvery is the time between two scrapes.
 const ScrapeEvery = 15 * time.Second
 
-// A Store keeps what was scraped, and answers queries. The zero Store is empty.
+// A Store keeps the scraped samples, and answers queries. The zero Store is empty.
 type Store struct {
 	series map[string]*series
 	order  []string // sorted, when a query asks
@@ -103,7 +103,7 @@ func (s *Store) Run(ctx context.Context, query string, from, to time.Time) (prom
 	return slices.Clone(matrix), err
 }
 
-// Querier returns what the engine reads from.
+// Querier returns the querier that the engine reads from.
 func (s *Store) Querier(int64, int64) (storage.Querier, error) {
 	slices.Sort(s.order)
 	return querier{s}, nil

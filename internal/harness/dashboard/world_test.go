@@ -12,8 +12,8 @@ import (
 	"github.com/svctoken/svctoken/tokencache/tokenmetrics"
 )
 
-// A world is what a server stands on: a file, an index and a place in a fleet, as they
-// say that they are.
+// A world is what a server depends on, a file, an index and a node of a fleet, with their
+// reported states.
 type world struct {
 	collector *tokenprom.Collector
 	file      file
@@ -48,7 +48,7 @@ func newWorld(collector *tokenprom.Collector) *world {
 	return w
 }
 
-// second is how it all is in one second: the index fails while the server's clients find
+// second sets the states for one second: the index fails while the server's clients find
 // it failing, a node leaves, and the file is broken for a while.
 func (w *world) second(n int) {
 	minute := n / 60

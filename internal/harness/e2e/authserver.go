@@ -36,8 +36,8 @@ const (
 	Reader, ReaderPassword = "reader", "reader-password"
 )
 
-// A Builder builds the example once, and starts it as often as is wanted. It is safe
-// for concurrent use by multiple goroutines.
+// A Builder builds the example once, and starts it any number of times. It is safe for
+// concurrent use by multiple goroutines.
 type Builder struct {
 	Root string // the repository's
 
@@ -115,7 +115,8 @@ func (s *Authserver) start(binary string, args []string) error {
 	return nil
 }
 
-// value reads a line that begins with this, and returns the rest of it.
+// value reads the output up to a line that begins with this, and returns the rest of the
+// line.
 func value(lines *bufio.Reader, prefix string) (string, error) {
 	line, err := lines.ReadString('\n')
 	if err != nil {

@@ -63,7 +63,7 @@ func openTyped8(t *testing.T, url, bearer string) client {
 	return typed8{t, es}
 }
 
-// typed writes what the client has understood of an answer.
+// typed returns the answer as the client has understood it.
 func typed(value any, err error) (answer, error) {
 	status := 200
 	if esErr, ok := errors.AsType[*types8.ElasticsearchError](err); ok {
@@ -86,8 +86,8 @@ func (c typed8) clear(names ...string) (answer, error) {
 	return typed(c.es.Security.ClearCachedServiceTokens(namespace, service, strings.Join(names, ",")).Do(c.t.Context()))
 }
 
-// remove reports a token that there is not as other clients do: this one makes an
-// error of the status, and keeps nothing of the body.
+// remove reports a missing token as other clients do: this client turns the status into
+// an error, and drops the body.
 func (c typed8) remove(name string) (answer, error) {
 	a, err := typed(c.es.Security.DeleteServiceToken(namespace, service, name).Do(c.t.Context()))
 	if a.status == 404 {

@@ -79,7 +79,7 @@ func life(t *testing.T, s *e2e.Authserver, open func(bearer string) client) {
 	expect(400, "action_request_validation_exception")(operator.create("_one"))
 
 	// As a service: who am I, and, as fleet-server asks at its start, which version is
-	// that. What it may not do is 403.
+	// that. A request without the privilege is 403.
 	service := open(created.Token.Value)
 	expect(200, `"username":"elastic/fleet-server"`)(service.authenticate())
 	expect(200, `"number":"9.5.2"`)(service.info())
@@ -129,7 +129,7 @@ func (c client7) remove(name string) (answer, error) {
 	return read7(c.es.Security.DeleteServiceToken(name, namespace, service))
 }
 
-// A plain client has no methods for tokens; it sends what it is told.
+// A plain client has no methods for tokens; it sends plain requests.
 type plain func(method, path string) (answer, error)
 
 const tokens = "/_security/service/" + namespace + "/" + service + "/credential/token/"

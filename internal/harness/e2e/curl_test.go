@@ -14,8 +14,8 @@ var fileBearers = []string{
 	"AAEAAWVsYXN0aWMvZmxlZXQtc2VydmVyL3Rva2VuMjo3ODliZTZlMGVlZjNkMDIwYjdlYjNj",
 }
 
-// TestCurl sends the requests of the API's documentation with curl, to the letter
-// but for host and credentials, and neighbours of theirs that people type.
+// TestCurl sends the requests of the API's documentation with curl, word for word except
+// for host and credentials, and similar ones that people type.
 func TestCurl(t *testing.T) {
 	curl := require(t, "curl")
 	s := start(t)

@@ -55,8 +55,8 @@ func startBrowser(t *testing.T) *browser {
 	return b
 }
 
-// listen notes what a page that is in order does not cause. Answers of 4xx are in
-// the browser's log too, and are no problems.
+// listen records problems of the page. Answers of 4xx are in the browser's log too, but
+// are not problems.
 func (b *browser) listen(event any) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -102,8 +102,8 @@ func (b *browser) await(parts ...string) {
 	}
 }
 
-// poll waits until the condition is true. It asks again if the page has given way to
-// the next one meanwhile.
+// poll waits until the condition is true. It tries again if the browser has gone to the
+// next page meanwhile.
 func (b *browser) poll(condition string) {
 	b.t.Helper()
 	deadline := time.Now().Add(15 * time.Second)
@@ -195,7 +195,7 @@ func TestPage(t *testing.T) {
 		t.Errorf("got %d evictions", rows)
 	}
 
-	// What is cached, and what is not; the form keeps what was asked for.
+	// The page shows what is cached and what is not, and the form keeps its input.
 	b.do(chromedp.SetValue("#names", "token1, token2"), chromedp.Click("#look"))
 	b.await("elastic/fleet-server/token1 file not cached", "elastic/fleet-server/token2 file cached, since", "elastic/fleet-server/token2 index no such token")
 	if got := eval[string](b, "document.getElementById('names').value"); got != "token1, token2" {
@@ -203,7 +203,7 @@ func TestPage(t *testing.T) {
 	}
 	b.screenshot("looked-up")
 
-	// A name that is misspelt is not reported in green.
+	// A misspelt name is not reported in green.
 	b.do(chromedp.SetValue("#names", "tokne2"), chromedp.Click("#evict"))
 	b.await("Nothing was cached for elastic/fleet-server/tokne2: is it spelt right?")
 
@@ -249,7 +249,7 @@ func TestPage(t *testing.T) {
 	b.await("the request comes from the page of another site")
 	entries(t, s, 1)
 
-	// A server that is gone does not leave old figures without a word.
+	// If the server is gone, the page says that its figures are old.
 	b.do(chromedp.Navigate(home))
 	b.await("Entries verdicts remembered now 1 0")
 	s.Stop()
@@ -262,7 +262,7 @@ func TestPage(t *testing.T) {
 	}
 }
 
-// refused sends a token that there is not.
+// refused sends a token that does not exist.
 func refused(t *testing.T, s *e2e.Authserver) {
 	t.Helper()
 	bearer := base64.RawStdEncoding.EncodeToString([]byte("\x00\x01\x00\x01elastic/fleet-server/nobody:0123456789"))
@@ -293,7 +293,7 @@ const contrasts = `(() => {
   }).map((e) => e.textContent.trim());
 })()`
 
-// looks checks the page on a desk and on a phone, in light and in dark.
+// looks checks the page on a desktop and on a phone, in light and in dark mode.
 func looks(t *testing.T, b *browser, home string) {
 	t.Helper()
 	for _, screen := range []struct {

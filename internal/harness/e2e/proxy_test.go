@@ -18,16 +18,16 @@ import (
 	"github.com/svctoken/svctoken/internal/harness/e2e"
 )
 
-// A proxy is how a proxy is started: its program, its configuration, and the arguments
-// that name it. {listen} and {auth} stand for addresses, {app} for that of an application,
-// {dir} for a folder.
+// A proxy says how to start a proxy: its program, its configuration, and the arguments
+// that name it. {listen} and {auth} stand for addresses, {app} for that of an
+// application, {dir} for a folder.
 type proxy struct {
 	program, config string
 	args            []string
 	files           map[string]string // further ones, by name
 }
 
-// The proxies as Debian has them, each with the least that passes requests on.
+// Debian's proxies, each with the least configuration that passes requests on.
 var proxies = map[string]proxy{
 	"nginx": {
 		program: "nginx", args: []string{"-e", "stderr", "-p", "{dir}", "-c", "{dir}/config"},
@@ -152,7 +152,7 @@ func tryProxy(t *testing.T, p proxy, path, auth, app string) (url string) {
 	return ""
 }
 
-// ask sends a request whose path is sent as it is spelt.
+// ask sends a request with the path exactly as it is spelt.
 func ask(t *testing.T, method, url, path, bearer string, body io.Reader) (*http.Response, string) {
 	t.Helper()
 	r, err := http.NewRequestWithContext(t.Context(), method, url, body)
@@ -276,9 +276,9 @@ end)
 	},
 }
 
-// TestInFront: each proxy lets those requests through to an application whose token is
-// good, whatever their method, body and query, tells it whose they are, and never passes
-// on what a client says of that.
+// TestInFront: each proxy lets requests with a good token through to an application,
+// whatever their method, body and query. It tells the application whose they are, and
+// never passes on what a client claims.
 func TestInFront(t *testing.T) {
 	app := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)

@@ -35,7 +35,7 @@ func TestConformance(t *testing.T) {
 	})
 }
 
-// backend changes by one index, and then has the other one poll.
+// backend makes changes through one index, and then polls the other one.
 func backend(by *sqlindex.Index, poll func(context.Context) error) tokentest.Backend {
 	after := func(ctx context.Context, err error) error {
 		if err != nil {

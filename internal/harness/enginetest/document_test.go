@@ -18,8 +18,8 @@ import (
 	"github.com/svctoken/svctoken/tokencache/tokenhash"
 )
 
-// TestDocuments: what is written is what is read, and what is not there is said not to
-// be.
+// TestDocuments: a document is read as it was written, and a missing one is reported as
+// missing.
 func TestDocuments(t *testing.T) {
 	each(t, func(t *testing.T, d database) {
 		ctx, ix, id := t.Context(), d.index(t, d.open(t), sqlindex.Config{}), fleet.TokenID("token1")
@@ -144,8 +144,8 @@ func expired(t *testing.T) context.Context {
 	return ctx
 }
 
-// TestChangesOfThisProcess: a change is visible before the caches are told, and they
-// have been told when it is reported as done.
+// TestChangesOfThisProcess: a change is visible before the caches are told, and they have
+// been told before it is reported as done.
 func TestChangesOfThisProcess(t *testing.T) {
 	each(t, func(t *testing.T, d database) {
 		ctx, id := t.Context(), fleet.TokenID("token1")
@@ -190,7 +190,8 @@ func (f onEviction) Evict(context.Context, tokencache.Cause, ...tokencache.Selec
 	return 0
 }
 
-// TestRacingCreators: of many who create one name, one gets a token, and it works.
+// TestRacingCreators: of many callers that create one name, one gets a token, and it
+// works.
 func TestRacingCreators(t *testing.T) {
 	each(t, func(t *testing.T, d database) {
 		nodes := []*node{d.node(t, sqlindex.Config{}), d.node(t, sqlindex.Config{})}
@@ -223,7 +224,8 @@ func TestRacingCreators(t *testing.T) {
 	})
 }
 
-// TestRealErrorsShowNoHash: a constraint that fails makes PostgreSQL quote the row.
+// TestRealErrorsShowNoHash: even though PostgreSQL quotes the row when a constraint
+// fails.
 func TestRealErrorsShowNoHash(t *testing.T) {
 	each(t, func(t *testing.T, d database) {
 		db := d.open(t)

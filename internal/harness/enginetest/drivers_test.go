@@ -68,7 +68,7 @@ func TestDrivers(t *testing.T) {
 func lifeWith(t *testing.T, d database, dbs ...*sql.DB) {
 	t.Helper()
 	a, b := d.nodeOf(t, dbs[0], sqlindex.Config{}), d.nodeOf(t, dbs[1], sqlindex.Config{})
-	for range 3 { // statements are prepared at some time or other
+	for range 3 { // by then the driver has prepared the statements
 		before := a.create(t, "token1")
 		b.poll(t)
 		b.want(t, before, "confirmed")
@@ -103,9 +103,9 @@ func lifeWith(t *testing.T, d database, dbs ...*sql.DB) {
 	}
 }
 
-// TestStandbyAway: without the synchronous standby no change is reported as done, with any
-// driver, even if PostgreSQL says so when the wait is cancelled; nor is a change that is
-// repeated, and finds nothing to do.
+// TestStandbyAway: without the synchronous standby no change is reported as done, with
+// any driver, even though PostgreSQL answers with success when the wait is cancelled. The
+// same holds for a repeated change that finds nothing to do.
 func TestStandbyAway(t *testing.T) {
 	s, err := pgserver.Start("fsync = off")
 	pgserver.Need(t, err)
@@ -147,8 +147,8 @@ func setStandby(t *testing.T, d database, admin *sql.DB, name string) {
 	}
 }
 
-// TestStatementTimeout: a timeout that a host sets for its statements does not end the
-// wait for the standby, which PostgreSQL would answer with success: the statement's time has
+// TestStatementTimeout: a host's timeout for statements does not end the wait for the
+// standby, after which PostgreSQL would answer with success: the statement's time has
 // ended by then.
 func TestStatementTimeout(t *testing.T) {
 	s, err := pgserver.Start("fsync = off")
@@ -172,8 +172,8 @@ func TestStatementTimeout(t *testing.T) {
 	}
 }
 
-// TestPromotedStandby: the synchronous standby is promoted, and nobody has stopped the old
-// primary. With no driver is a change that is made there reported as done; one that is made
+// TestPromotedStandby: the synchronous standby is promoted, and nobody has stopped the
+// old primary. A change on the old primary is not reported as done, with any driver; one
 // on the new primary is, and holds there.
 func TestPromotedStandby(t *testing.T) {
 	for name, open := range postgresDrivers {

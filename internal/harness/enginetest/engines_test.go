@@ -105,7 +105,7 @@ func (d database) open(t testing.TB) *sql.DB {
 	if err != nil {
 		t.Fatal(err)
 	}
-	db.SetMaxIdleConns(16) // of PostgreSQL, a new one for each statement takes longer than the statement
+	db.SetMaxIdleConns(16) // on PostgreSQL, opening a connection takes longer than a statement
 	t.Cleanup(func() { db.Close() })
 	return db
 }
@@ -119,8 +119,7 @@ func (s switcher) Connect(ctx context.Context) (driver.Conn, error) {
 
 func (s switcher) Driver() driver.Driver { return stdlib.GetDefaultDriver() }
 
-// index returns an index that polls only when it is told to, if cfg does not say
-// otherwise.
+// index returns an index that polls only on request, unless cfg says otherwise.
 func (d database) index(t testing.TB, db *sql.DB, cfg sqlindex.Config) *sqlindex.Index {
 	t.Helper()
 	if cfg.Poll == 0 {
@@ -141,7 +140,7 @@ func (d database) migrate(t testing.TB) {
 	}
 }
 
-// A node is a process's share: its own handle, index and cache.
+// A node is what a process would have: a handle, an index and a cache of its own.
 type node struct {
 	db     *sql.DB
 	index  *sqlindex.Index
@@ -220,7 +219,7 @@ func newToken(t testing.TB, name string) tokencache.Token {
 	return token
 }
 
-// hashOf returns what an index keeps of the token's secret.
+// hashOf returns the hash of the token's secret as an index keeps it.
 func hashOf(token tokencache.Token) string { return tokenhash.New(token.Secret()).Reveal() }
 
 func (n *node) create(t testing.TB, name string) tokencache.Token {

@@ -75,17 +75,18 @@ var changes = map[string]bool{
 	"Create": true, "Put": true, "Rotate": true, "RotateNow": true, "SetExpiry": true, "SetEnabled": true, "Delete": true, "DeleteAccount": true, "Evict": true, "Renew": true,
 }
 
-// TestEveryError: whichever call of a driver fails, the method says so, with the error of
-// the connection and nothing else of the driver's. Unless the error says that the change may
-// be in force, nothing has changed; and the index works when the database does again.
+// TestEveryError: whichever call of a driver fails, the method returns an error, with
+// that of the connection and nothing else of the driver's. Unless the error says that the
+// change may be in force, nothing has changed. The index works again as soon as the
+// database does.
 func TestEveryError(t *testing.T) {
 	each(t, func(t *testing.T, d database) {
 		for _, mode := range []sqlfault.Mode{sqlfault.Once, sqlfault.Lost, sqlfault.FromHere} {
 			db, faults := d.faulty(t)
-			db.SetMaxOpenConns(3) // what is not given back is missed
+			db.SetMaxOpenConns(3) // so that a connection that is not given back is missed
 			ix := d.index(t, db, sqlindex.Config{})
 			for name, do := range operations(ix) {
-				if err := ix.Poll(t.Context()); err != nil { // or a poll would have all that was changed to read
+				if err := ix.Poll(t.Context()); err != nil { // otherwise the next poll would read all earlier changes
 					t.Fatal(err)
 				}
 				t.Run(fmt.Sprintf("%s, mode %d", name, mode), func(t *testing.T) { everyError(t, d, do, faults, mode) })
@@ -123,7 +124,7 @@ func everyError(t *testing.T, d database, do func(context.Context) error, faults
 	}
 }
 
-// resetTokens makes token1 what it was, and takes away the others.
+// resetTokens restores token1, and removes the others.
 func resetTokens(t *testing.T, ix *sqlindex.Index) {
 	t.Helper()
 	hash, err := tokenhash.Parse(hashOfSupersecret)
@@ -167,8 +168,8 @@ func contents(t *testing.T, db *sql.DB) string {
 	return text.String()
 }
 
-// TestEveryErrorOfMigrate: a migration that fails, whichever call of the driver that is, leaves an
-// empty database, and says so; the next one succeeds.
+// TestEveryErrorOfMigrate: whichever call of the driver fails, the migration returns an
+// error and leaves an empty database; the next one succeeds.
 func TestEveryErrorOfMigrate(t *testing.T) {
 	for n, ended := 0, false; !ended; n++ {
 		d := sqlite(t)
@@ -194,8 +195,8 @@ func TestEveryErrorOfMigrate(t *testing.T) {
 	}
 }
 
-// TestPollAfterError: a poll that fails takes no position: what it would have told, the
-// next one tells.
+// TestPollAfterError: a poll that fails takes no position, so the next one covers the
+// same changes.
 func TestPollAfterError(t *testing.T) {
 	each(t, func(t *testing.T, d database) {
 		for _, mode := range []sqlfault.Mode{sqlfault.Once, sqlfault.Lost, sqlfault.FromHere} {

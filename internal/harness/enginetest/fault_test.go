@@ -26,8 +26,8 @@ import (
 // and the next one that takes the rev is not missed.
 func TestRollback(t *testing.T) {
 	each(t, func(t *testing.T, d database) {
-		// Created before the node is there: a poll of its own that is late would tell it of
-		// the creation again.
+		// Created before the node: otherwise a late poll of the node's would report the
+		// creation again.
 		token, err := d.index(t, d.open(t), sqlindex.Config{}).Create(t.Context(), fleet.TokenID("token1"), "operator")
 		if err != nil {
 			t.Fatal(err)
@@ -54,8 +54,9 @@ func TestRollback(t *testing.T) {
 	})
 }
 
-// TestLongTransactions: one that has written and does not commit holds up writers, not
-// readers, and is told when it commits; one that only reads holds up nobody.
+// TestLongTransactions: a transaction that has written and does not commit holds up
+// writers but not readers, and is noticed when it commits. One that only reads holds up
+// nobody.
 func TestLongTransactions(t *testing.T) {
 	each(t, func(t *testing.T, d database) {
 		ctx := t.Context()
@@ -105,8 +106,8 @@ func TestLongTransactions(t *testing.T) {
 }
 
 // TestCrash: PostgreSQL is killed in the middle of writes, again and again. While it is
-// down, hits go on and what needs it is an error; when it is back, each node knows what
-// was committed after one poll.
+// down, hits go on, and calls that need it return errors. When it is back, each node
+// knows after one poll what was committed.
 func TestCrash(t *testing.T) {
 	s, err := pgserver.Start("fsync = off")
 	pgserver.Need(t, err)
@@ -170,7 +171,7 @@ func TestCrash(t *testing.T) {
 		for _, name := range done {
 			nodes[0].want(t, tokens[name], "refused")
 		}
-		for _, name := range doubtful { // both nodes say what the database says
+		for _, name := range doubtful { // both nodes must agree with the database
 			if a, b := nodes[0].ask(t.Context(), tokens[name]), nodes[1].ask(t.Context(), tokens[name]); a != b {
 				t.Errorf("%s: one node says %s, the other %s", name, a, b)
 			}
@@ -179,8 +180,8 @@ func TestCrash(t *testing.T) {
 	}
 }
 
-// TestBackup: an older copy of the index takes its place while a node runs, and has gone
-// further since than the node has seen. The node clears its caches.
+// TestBackup: an older copy takes the index's place while a node runs, and then goes past
+// the rev that the node has seen. The node clears its caches.
 func TestBackup(t *testing.T) {
 	t.Run("SQLite", func(t *testing.T) {
 		d := sqlite(t)
@@ -242,8 +243,8 @@ func restore(t testing.TB, d database, backup string) {
 	}
 }
 
-// TestReplacedFile: another file in the place of SQLite's is noticed, and nothing of the
-// old one is answered any more.
+// TestReplacedFile: the index notices another file in the place of SQLite's, and answers
+// nothing from the old one any more.
 func TestReplacedFile(t *testing.T) {
 	d, other := sqlite(t), sqlite(t)
 	d.migrate(t)

@@ -29,10 +29,10 @@ type scene struct {
 	other  tokencache.Token // in the index, and not in any memory
 }
 
-// TestManyNodes: whatever happens to the database, each of fifty nodes refuses a token
-// that was revoked once one of its own polls has begun after the revocation and
-// succeeded. While the database is down, what must ask it is an error, and no refusal;
-// what is in memory is confirmed.
+// TestManyNodes: whatever happens to the database, each of fifty nodes refuses a revoked
+// token once one of its own polls has begun after the revocation and succeeded. While the
+// database is down, tokens that need it get an error, not a refusal, and tokens in memory
+// are confirmed.
 func TestManyNodes(t *testing.T) {
 	s, err := pgserver.Start("fsync = off")
 	pgserver.Need(t, err)
@@ -105,11 +105,11 @@ func TestManyNodes(t *testing.T) {
 func (s *scene) prepare(number int) {
 	s.Helper()
 	s.token, s.other = s.created(fmt.Sprintf("token%d", number)), s.created(fmt.Sprintf("other%d", number))
-	s.polled() // else the creation is told once more, and the token forgotten
+	s.polled() // otherwise the next poll reports the creation, and the token is forgotten
 	s.all(s.token, "confirmed")
 }
 
-// created has a node put a token into the index, with a hash that takes no time.
+// created makes a node put a token into the index, with a cheap hash.
 func (s *scene) created(name string) tokencache.Token {
 	s.Helper()
 	token, err := tokencache.NewToken(fleet.TokenID(name), tokencache.NewSecret("supersecret"))

@@ -97,7 +97,7 @@ func transaction(t testing.TB, d database, statements string) {
 	transactionOf(t, d, list)
 }
 
-// TestForeignCreation: a token that was refused works, once it is there.
+// TestForeignCreation: a token that was refused works once it exists.
 func TestForeignCreation(t *testing.T) {
 	each(t, func(t *testing.T, d database) {
 		n := d.node(t, sqlindex.Config{})
@@ -113,8 +113,8 @@ func TestForeignCreation(t *testing.T) {
 	})
 }
 
-// TestHistoryTakenBack: whatever sets an index back, or makes what it says of its
-// changes doubtful, empties the caches.
+// TestHistoryTakenBack: anything that sets an index back, or makes its list of changes
+// doubtful, empties the caches.
 func TestHistoryTakenBack(t *testing.T) {
 	quiet := "ALTER TABLE svctoken_tokens DISABLE TRIGGER USER; %s; ALTER TABLE svctoken_tokens ENABLE ALWAYS TRIGGER USER"
 	for _, test := range []struct{ name, sql string }{
@@ -174,7 +174,7 @@ var (
 	}
 )
 
-// TestManyChanges: more changes than are worth a list empty the caches.
+// TestManyChanges: more changes than a list may have empty the caches.
 func TestManyChanges(t *testing.T) {
 	each(t, func(t *testing.T, d database) {
 		n := d.node(t, sqlindex.Config{})
@@ -213,8 +213,9 @@ func TestSweep(t *testing.T) {
 	})
 }
 
-// TestTriggersGone: without its triggers a schema is not up to date, the caches are
-// cleared when that is seen, and at each poll from then on: what is changed says nothing.
+// TestTriggersGone: without its triggers a schema is not up to date. The caches are
+// cleared when a poll sees that, and at each poll from then on, since changes leave no
+// trace.
 func TestTriggersGone(t *testing.T) {
 	each(t, func(t *testing.T, d database) {
 		n := d.node(t, sqlindex.Config{})

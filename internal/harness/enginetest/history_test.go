@@ -25,8 +25,8 @@ const (
 	hashOfAnother     = "{SSHA256}AAECAwQFBgc=AAZbSSQlbfWMkwfCRhqHNxCEGLEUTKc/nNCOWZOfNzc="
 )
 
-// A tracked token is created, confirmed for a while, revoked once, and asked for on all
-// nodes all the time. Times are monotonic, of this process.
+// A tracked token is created, confirmed for a while, and revoked once, while all nodes
+// are asked about it all the time. Times are from this process's monotonic clock.
 type tracked struct {
 	token    tokencache.Token
 	by       int        // the node that revoked it through its Index, or -1
@@ -79,7 +79,7 @@ func TestHistories(t *testing.T) {
 		*histories, h.asked.Load(), h.late, h.latest.Round(time.Millisecond), historyPoll, gaps[len(gaps)/2].Round(time.Millisecond), gaps[len(gaps)-1].Round(time.Millisecond), h.longestPoll().Round(time.Millisecond))
 }
 
-// polls are those of one node, as its status has shown them.
+// A polls has the polls of one node, as its status has shown them.
 type polls struct {
 	index *sqlindex.Index
 	mu    sync.Mutex // guards the field below
@@ -88,7 +88,7 @@ type polls struct {
 
 type poll struct{ began, ended time.Time }
 
-// look notes the last poll, and returns when it began.
+// look records the last poll, and returns when it began.
 func (p *polls) look() time.Time {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -144,7 +144,8 @@ type history struct {
 	latest time.Duration // how long after
 }
 
-// A confirmation is one by a node that began after the revocation was acknowledged.
+// A confirmation is a node's confirmation that began after the revocation was
+// acknowledged.
 type confirmation struct {
 	node  int
 	token *tracked
@@ -206,7 +207,7 @@ func (h *history) check() {
 	}
 }
 
-// read asks for all tokens, again and again, at a pace which leaves the processor to
+// read asks about all tokens, again and again, at a pace that leaves the processor to
 // others.
 func (h *history) read(i int, done chan struct{}) {
 	pace := time.NewTicker(500 * time.Microsecond)

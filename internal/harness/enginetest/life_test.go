@@ -16,7 +16,7 @@ import (
 	"github.com/svctoken/svctoken/tokencache/tokenhash"
 )
 
-// TestWholeDocument: what is put is read again, with every field, to the millisecond.
+// TestWholeDocument: Put and Get keep every field, times to the millisecond.
 func TestWholeDocument(t *testing.T) {
 	each(t, func(t *testing.T, d database) {
 		ix := d.index(t, d.open(t), sqlindex.Config{})
@@ -42,8 +42,8 @@ func TestWholeDocument(t *testing.T) {
 	})
 }
 
-// TestRotationOnEveryNode: both secrets are good on every node until the grace has passed,
-// and the new one afterwards, without anybody's doing.
+// TestRotationOnEveryNode: both secrets are good on every node until the grace has
+// passed, and afterwards only the new one, without another change.
 func TestRotationOnEveryNode(t *testing.T) {
 	each(t, func(t *testing.T, d database) {
 		a, b := d.node(t, sqlindex.Config{}), d.node(t, sqlindex.Config{})
@@ -80,8 +80,8 @@ func TestRotationOnEveryNode(t *testing.T) {
 	})
 }
 
-// TestExpiryOnEveryNode: it ends what is remembered, by each node's own clock, and may be
-// set and taken away later.
+// TestExpiryOnEveryNode: an expiry ends cached entries by each node's own clock, and may
+// be set and removed later.
 func TestExpiryOnEveryNode(t *testing.T) {
 	each(t, func(t *testing.T, d database) {
 		a, b := d.node(t, sqlindex.Config{}), d.node(t, sqlindex.Config{})
@@ -113,7 +113,8 @@ func TestExpiryOnEveryNode(t *testing.T) {
 	})
 }
 
-// TestHistory: who did what, deletions and what was done by SQL included, the newest first.
+// TestHistory: the history has each change with its user, deletions and changes by SQL
+// included, newest first.
 func TestHistory(t *testing.T) {
 	each(t, func(t *testing.T, d database) {
 		n := d.node(t, sqlindex.Config{})
@@ -203,7 +204,7 @@ func TestDeleteAccount(t *testing.T) {
 	})
 }
 
-// TestHostsOwnColumn: what a host writes into a column of its own is no change of tokens,
+// TestHostsOwnColumn: a write to a column of the host's own is not a change of tokens,
 // nor is an update that changes nothing, or no row.
 func TestHostsOwnColumn(t *testing.T) {
 	each(t, func(t *testing.T, d database) {
@@ -228,8 +229,8 @@ func TestHostsOwnColumn(t *testing.T) {
 	})
 }
 
-// TestLastUses: the later time counts, a use is no change, a token that was created again
-// is as good as new, and what is noted of tokens that are gone does not stay.
+// TestLastUses: the later time counts, a use is not a change, a token that was created
+// again has no uses, and uses of deleted tokens are removed.
 func TestLastUses(t *testing.T) {
 	each(t, func(t *testing.T, d database) {
 		n := d.node(t, sqlindex.Config{})
@@ -266,7 +267,7 @@ func TestLastUses(t *testing.T) {
 		if err := n.index.Delete(t.Context(), id); err != nil {
 			t.Fatal(err)
 		}
-		other := d.index(t, db, sqlindex.Config{}) // tidies at its first call
+		other := d.index(t, db, sqlindex.Config{}) // removes old uses at its first call
 		if err := other.NoteUses(t.Context(), nil); err != nil {
 			t.Fatal(err)
 		}
@@ -277,8 +278,8 @@ func TestLastUses(t *testing.T) {
 	})
 }
 
-// TestEvictionReachesEveryNode: also tokens of caches beside the index's, and no others; and
-// a node that has lost count clears its groups.
+// TestEvictionReachesEveryNode: it also evicts from caches beside the index's, and
+// nothing else. A node that cannot know what it has missed clears its groups.
 func TestEvictionReachesEveryNode(t *testing.T) {
 	each(t, func(t *testing.T, d database) {
 		a, b := d.nodeWithFile(t), d.nodeWithFile(t)
@@ -355,8 +356,8 @@ func (n fileNode) fill(t *testing.T) {
 	}
 }
 
-// TestUpgrade: a schema of before version 4 is brought up to date with what is in it, and a
-// program of before it confirms nothing more.
+// TestUpgrade: a schema from before version 4 is brought up to date with its data, and a
+// program from before it confirms nothing any more.
 func TestUpgrade(t *testing.T) {
 	for _, d := range []database{sqlite(t), postgres(t)} {
 		all, err := sqlindex.Migrations(d.kind)

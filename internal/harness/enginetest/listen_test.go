@@ -15,7 +15,7 @@ import (
 	"github.com/svctoken/svctoken/internal/harness/pgserver"
 )
 
-// listening has the node's index nudged by notifications.
+// listening makes notifications nudge the node's index.
 func (d database) listening(t testing.TB, n *node, listen pglisten.Config) *pglisten.Listener {
 	t.Helper()
 	cfg, err := pgx.ParseConfig(d.dsn)
@@ -27,7 +27,7 @@ func (d database) listening(t testing.TB, n *node, listen pglisten.Config) *pgli
 	return l
 }
 
-// evictions returns a channel that has something when the node has evicted since.
+// evictions returns a channel that receives when the node has evicted since.
 func evictions(t testing.TB, n *node) chan struct{} {
 	told := make(chan struct{}, 1)
 	t.Cleanup(n.source.Subscribe(onEviction(func() {
@@ -83,7 +83,7 @@ func TestListen(t *testing.T) {
 	} {
 		t.Log(fault.name)
 		fault.make()
-		select { // what was told before
+		select { // drop earlier evictions
 		case <-told:
 		default:
 		}
@@ -113,9 +113,9 @@ func TestListenToNobody(t *testing.T) {
 	l.Close()
 }
 
-// TestListenThenPoll: after the first connect, and after each loss of the connection,
-// the index is told to poll when the new connection listens, and not before: what is
-// committed in between, nobody would hear of.
+// TestListenThenPoll: after the first connect, and after each loss of the connection, the
+// index is told to poll once the new connection listens, and not before: it would miss
+// what is committed in between.
 func TestListenThenPoll(t *testing.T) {
 	d := postgres(t)
 	cfg, err := pgx.ParseConfig(d.dsn + "&application_name=order")
@@ -148,7 +148,7 @@ func next(t testing.TB, order chan string) string {
 	}
 }
 
-// A tracer says when a connection begins to listen, and when it does.
+// A tracer reports when a connection is about to listen, and when it listens.
 type tracer struct{ order chan string }
 
 func (tr tracer) TraceQueryStart(ctx context.Context, _ *pgx.Conn, query pgx.TraceQueryStartData) context.Context {

@@ -10,8 +10,8 @@ import (
 	"github.com/svctoken/svctoken/indexsource/sqlindex"
 )
 
-// TestMigrate: any number of processes bring an empty database up to date at once, and
-// an older schema; a newer one they leave alone.
+// TestMigrate: any number of processes at once may bring an empty database, or an older
+// schema, up to date. They leave a newer one alone.
 func TestMigrate(t *testing.T) {
 	for name, empty := range map[string]func(testing.TB) database{"SQLite": sqlite, "PostgreSQL": postgres} {
 		t.Run(name, func(t *testing.T) {
@@ -47,7 +47,7 @@ func TestMigrate(t *testing.T) {
 	}
 }
 
-// TestPrintedMigrations: what is printed, a shell can run, step by step; between the
+// TestPrintedMigrations: a shell can run the printed scripts, step by step. Between the
 // steps the schema is not up to date, and Migrate does the rest.
 func TestPrintedMigrations(t *testing.T) {
 	for _, d := range []database{sqlite(t), postgres(t)} {

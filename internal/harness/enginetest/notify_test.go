@@ -15,9 +15,9 @@ import (
 	"github.com/svctoken/svctoken/internal/harness/pgserver"
 )
 
-// TestNotifications: PostgreSQL notifies of each statement once, with the names of what
-// it has changed if they are few and short. The long ones, and those that nobody could
-// send, make no change fail.
+// TestNotifications: PostgreSQL notifies of each statement once, with the names of the
+// changed tokens if they are few and short. Long names, and names that cannot be sent,
+// make no change fail.
 func TestNotifications(t *testing.T) {
 	d := postgres(t)
 	d.migrate(t)
@@ -86,8 +86,8 @@ func query(t testing.TB, d database, query string) (text string) {
 	return text
 }
 
-// TestForged: every user who may connect to the database may notify, too. What is said
-// there without a change behind it forgets a token too many, and nothing else.
+// TestForged: every user who may connect to the database may notify. A notification
+// without a change makes nodes forget a token needlessly, and does nothing else.
 func TestForged(t *testing.T) {
 	d := postgres(t)
 	d.migrate(t)
@@ -110,7 +110,7 @@ func TestForged(t *testing.T) {
 	}
 }
 
-// TestLogicalReplication: changes that a subscription applies count as others do.
+// TestLogicalReplication: changes that a subscription applies count like others.
 // Replication's workers fire no triggers for statements.
 func TestLogicalReplication(t *testing.T) {
 	s, err := pgserver.Start("fsync = off", "wal_level = logical")

@@ -66,8 +66,8 @@ func another(t testing.TB, d database, name string) *exec.Cmd {
 	return cmd
 }
 
-// TestSeveralProcesses: what another process does to a SQLite file is known after one
-// poll, and a poll that finds nothing new forgets nothing.
+// TestSeveralProcesses: after one poll a node knows what another process has done to a
+// SQLite file, and a poll that finds nothing new forgets nothing.
 func TestSeveralProcesses(t *testing.T) {
 	d := sqlite(t)
 	d.migrate(t)
@@ -116,8 +116,8 @@ func TestProcessesAtOnce(t *testing.T) {
 	n.want(t, tokens[0], "confirmed")
 }
 
-// TestCommitBehindPoll: what another connection commits just after a poll has read its
-// list of changes, the next poll tells.
+// TestCommitBehindPoll: the next poll covers what another connection commits just after a
+// poll has read its list of changes.
 func TestCommitBehindPoll(t *testing.T) {
 	d := sqlite(t)
 	d.migrate(t)
@@ -147,8 +147,7 @@ func TestCommitBehindPoll(t *testing.T) {
 	n.want(t, tokens[1], "refused")
 }
 
-// A hooked is a driver that calls behind when the rows of a list of changes have been
-// read.
+// A hooked driver calls behind when the rows of a list of changes have been read.
 type hooked struct {
 	driver driver.Driver
 	dsn    string
@@ -196,7 +195,7 @@ func (r hookedRows) Close() error {
 	return err
 }
 
-// TestKilledProcess: what a process wrote that was killed before it committed has not
+// TestKilledProcess: if a process is killed before it commits, its writes have not
 // happened, and others go on.
 func TestKilledProcess(t *testing.T) {
 	d := sqlite(t)

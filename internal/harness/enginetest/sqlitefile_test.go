@@ -11,8 +11,9 @@ import (
 	"github.com/svctoken/svctoken/indexsource/sqlindex"
 )
 
-// TestFilesBesideDeleted: when -wal and -shm are deleted, new connections make new ones, and
-// neither side sees what the other writes. A node of before answers nothing any more.
+// TestFilesBesideDeleted: when -wal and -shm are deleted, new connections make new ones,
+// and neither side sees what the other writes. A node that was open before answers
+// nothing any more.
 func TestFilesBesideDeleted(t *testing.T) {
 	d := sqlite(t)
 	d.migrate(t)
@@ -77,7 +78,7 @@ func TestFileComesBack(t *testing.T) {
 	}
 }
 
-// TestJournalModes: those that a crash breaks are refused, by name.
+// TestJournalModes: journal modes that a crash breaks are refused, by name.
 func TestJournalModes(t *testing.T) {
 	for mode, want := range map[string]error{"WAL": nil, "DELETE": nil, "TRUNCATE": nil, "PERSIST": nil, "MEMORY": sqlindex.ErrJournal, "OFF": sqlindex.ErrJournal} {
 		d := sqlite(t)

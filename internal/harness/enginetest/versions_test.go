@@ -8,8 +8,8 @@ import (
 	"github.com/svctoken/svctoken/indexsource/sqlindex"
 )
 
-// later takes a schema to a version after this program's, which adds a column whose changes
-// are of a kind of their own, and lets this program's version read it.
+// later upgrades a schema to a version after this program's. That adds a column whose
+// changes are of a new kind, and lets this program's version read it.
 var later = map[sqlindex.Dialect][]string{
 	sqlindex.SQLite: {
 		"ALTER TABLE svctoken_tokens ADD COLUMN scope TEXT NOT NULL DEFAULT ''",
@@ -31,8 +31,8 @@ var later = map[sqlindex.Dialect][]string{
 	},
 }
 
-// TestTwoVersions: programs of this version and of a later one use one database. What both
-// know goes on as before. A change that only the later one knows makes this one forget
+// TestTwoVersions: programs of this version and of a later one use one database. What
+// both know works as before. A change that only the later one knows makes this one forget
 // everything. Once the later one says that this one must not read the schema any more, it
 // confirms nothing.
 func TestTwoVersions(t *testing.T) {
@@ -82,7 +82,7 @@ func TestTwoVersions(t *testing.T) {
 	})
 }
 
-// wantHits does something, in which the cache answers so many times from memory.
+// wantHits calls a function, in which the cache must answer so many times from memory.
 func wantHits(t *testing.T, n *node, want uint64, do func()) {
 	t.Helper()
 	before := n.cache.Stats().Hits

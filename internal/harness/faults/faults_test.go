@@ -17,7 +17,7 @@ var (
 	only   = flag.String("only", "", "a regular expression of the faults to try (default: all)")
 )
 
-// A fault is what happens to a host, and how it must be noticed.
+// A fault is something that happens to a host, and how it must be noticed.
 type fault struct {
 	name   string
 	users  string // what they see
@@ -27,7 +27,7 @@ type fault struct {
 	begin  func(t *testing.T) (h *host, strike func())
 }
 
-// TestFaults: each fault sets off the alerts that it should, and no other; it is seen in
+// TestFaults: each fault sets off the alerts that it should, and no others, and shows in
 // a metric and in the log.
 func TestFaults(t *testing.T) {
 	if _, err := os.Stat("/proc/self"); err != nil {
@@ -96,7 +96,7 @@ func allFired(faults []fault, fired map[string]map[string]bool) bool {
 	})
 }
 
-// table is the faults as docs/operations.md has them.
+// table returns the table of faults for docs/operations.md.
 func table() string {
 	var b strings.Builder
 	b.WriteString("| what happens | what callers see | metric | line of the log | alerts |\n| --- | --- | --- | --- | --- |\n")
@@ -114,8 +114,7 @@ func table() string {
 	return b.String()
 }
 
-// TestPage: docs/operations.md has the table, and a section for each rule, and its rules
-// are all there.
+// TestPage: docs/operations.md has the table, and a section for each rule.
 func TestPage(t *testing.T) {
 	const page, begin, end = "../../../docs/operations.md", "<!-- faults -->\n", "<!-- end -->\n"
 	content, err := os.ReadFile(page)

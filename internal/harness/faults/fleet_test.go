@@ -27,7 +27,7 @@ type node struct {
 	requests atomic.Int32 // since it is
 }
 
-// newNode returns a node that has joined a log, and whose callers come.
+// newNode returns a node that has joined a log, and that callers use.
 func newNode(t *testing.T, log *fleettest.Log, lease time.Duration) *node {
 	n := &node{host: newHost(t, "", tokencache.GroupConfig{}), log: log, conn: log.Connect()}
 	n.conn.Delay = n.delay
@@ -84,8 +84,8 @@ func (n *node) delay(what string) time.Duration {
 	}
 }
 
-// otherLease is a node that is told another lease than the first node of the log, which
-// decides.
+// otherLease is a node that is configured with another lease than the log's first node,
+// which decides.
 func otherLease(t *testing.T) (*host, func()) {
 	log := fleettest.NewLog()
 	newNode(t, log, lease)

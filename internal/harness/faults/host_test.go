@@ -84,10 +84,11 @@ func (h *host) observeFleet(ev fleet.Event) {
 	h.logs.ObserveFleet(ev)
 }
 
-// account is whose tokens the hosts have.
+// account is the account of the hosts' tokens.
 var account = tokencache.Account{Namespace: "elastic", Service: "fleet-server"}
 
-// cached is a cache whose tokens have to be asked for again every two seconds.
+// cached is the configuration of a cache that asks for its tokens again every two
+// seconds.
 var cached = tokencache.Config{TTL: 2 * time.Second, LoadTimeout: time.Second}
 
 // cache adds a cache for a source.
@@ -98,7 +99,7 @@ func cache[R any](h *host, name string, source tokencache.Source[R], cfg tokenca
 	}
 }
 
-// fill puts good tokens into the host's own source. To verify one takes this long.
+// fill puts good tokens into the host's own source. Verifying one takes this long.
 func (h *host) fill(n int, verify time.Duration) {
 	for i := range n {
 		token := tokentest.NewToken(h.t, fmt.Sprintf("elastic/fleet-server/token%d", i), "")
@@ -110,7 +111,7 @@ func (h *host) fill(n int, verify time.Duration) {
 	}
 }
 
-// every calls something this often until the test ends. Calls may overlap.
+// every calls f this often until the test ends. Calls may overlap.
 func (h *host) every(d time.Duration, call func()) {
 	h.callers.Go(func() {
 		ticker := time.NewTicker(d)
@@ -126,7 +127,7 @@ func (h *host) every(d time.Duration, call func()) {
 	})
 }
 
-// serve lets good callers come: ten a second, who wait for five seconds.
+// serve makes good callers send ten requests a second, and wait for five seconds.
 func (h *host) serve() {
 	h.every(100*time.Millisecond, func() { h.ask(h.tokens[rand.IntN(len(h.tokens))], 5*time.Second) })
 }

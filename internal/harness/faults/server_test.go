@@ -23,8 +23,8 @@ import (
 	"github.com/svctoken/svctoken/indexsource/sqlindex"
 )
 
-// A whole is a host that is the server of examples/authserver: what it logs and counts is
-// what an operator of it sees.
+// A whole is a host that is the server of examples/authserver, with the log and the
+// counters that an operator sees.
 type whole struct {
 	*host
 	url     string
@@ -94,7 +94,7 @@ func (w *whole) createToken(name string) (bearer string, err error) {
 	return created.Token.Value, nil
 }
 
-// serve creates five good tokens, and lets their callers come.
+// serve creates five good tokens, and starts their callers.
 func (w *whole) serve() {
 	w.t.Helper()
 	for i := range 5 {
@@ -110,7 +110,7 @@ func (w *whole) serve() {
 	w.every(100*time.Millisecond, func() { w.do("GET", "/_security/_authenticate", w.bearers[rand.IntN(len(w.bearers))]) })
 }
 
-// An sqlIndex is a database as the server wants it.
+// An sqlIndex is a database as the server needs it.
 type sqlIndex struct{ *sqlindex.Index }
 
 func (ix sqlIndex) Describe(context.Context) server.Description {
@@ -130,7 +130,7 @@ func fullDisk(t *testing.T) (*host, func()) {
 		for err := error(nil); err == nil; {
 			_, err = db.ExecContext(w.ctx, "INSERT INTO others VALUES (zeroblob(4000))")
 		}
-		for i := range 100 { // there is some room in the pages that a token's rows are in
+		for i := range 100 { // the pages of a token's rows have some room
 			if _, err := w.createToken("more" + strconv.Itoa(i)); err != nil {
 				return
 			}

@@ -16,7 +16,7 @@ import (
 
 var errRoute = errors.New("no route to the source")
 
-// withSource returns a host with a source that does what it is told.
+// withSource returns a host with a scripted source.
 func withSource(t *testing.T, cfg tokencache.GroupConfig, verify time.Duration) *host {
 	h := newHost(t, "", cfg)
 	cache(h, "source", &h.src, cached)
@@ -33,7 +33,7 @@ func source(strike func(h *host)) func(*testing.T) (*host, func()) {
 	}
 }
 
-// ignoring lets the source hang, whatever its context says.
+// ignoring makes the source hang and ignore its context.
 func ignoring(h *host) {
 	release := make(chan struct{})
 	h.t.Cleanup(func() { close(release) })
@@ -45,7 +45,7 @@ func ignoring(h *host) {
 	}
 }
 
-// flaky lets every eighth question fail.
+// flaky makes every eighth question fail.
 func flaky(h *host) {
 	var n atomic.Int32
 	for _, token := range h.tokens {
@@ -62,7 +62,7 @@ func flaky(h *host) {
 func strangers(cfg tokencache.GroupConfig, verify time.Duration, send func(h *host)) func(*testing.T) (*host, func()) {
 	return func(t *testing.T) (*host, func()) {
 		h := withSource(t, cfg, verify)
-		for i := range 500 { // tokens that are there, and that nobody uses
+		for i := range 500 { // tokens that exist, and that nobody uses
 			h.src.PutAnswer(account.TokenID(fmt.Sprint("unused", i)), tokencache.Answer[string]{Held: true, Verify: func(tokencache.Secret) bool {
 				time.Sleep(verify)
 				return false

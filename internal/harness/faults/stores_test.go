@@ -21,7 +21,7 @@ import (
 	"github.com/svctoken/svctoken/tokencache/tokenmetrics"
 )
 
-// create makes five good tokens, and lets their callers come.
+// create makes five good tokens, and starts their callers.
 func (h *host) create(make func(ctx context.Context, id tokencache.TokenID) (tokencache.Token, error)) {
 	h.t.Helper()
 	for _, name := range []string{"a", "b", "c", "d", "e"} {
@@ -34,7 +34,7 @@ func (h *host) create(make func(ctx context.Context, id tokencache.TokenID) (tok
 	h.serve()
 }
 
-// file is a fault of the file: what it is replaced by.
+// file is a fault of the file, which something replaces.
 func file(strike func(t *testing.T, path string)) func(*testing.T) (*host, func()) {
 	return func(t *testing.T) (*host, func()) {
 		h := newHost(t, "", tokencache.GroupConfig{})
@@ -76,7 +76,7 @@ func pipe(t *testing.T, path string) {
 	}
 }
 
-// health is a fault of an engine's index, whose cluster says how it is.
+// health is a fault of an engine's index, whose cluster reports its health.
 func health(h indexsource.Health) func(*testing.T) (*host, func()) {
 	return func(t *testing.T) (*host, func()) {
 		host := newHost(t, "", tokencache.GroupConfig{})
@@ -95,7 +95,7 @@ func health(h indexsource.Health) func(*testing.T) (*host, func()) {
 	}
 }
 
-// openDatabase returns an index in a database of SQLite that may have so many pages.
+// openDatabase returns an index in a database of SQLite with a limit of pages.
 func openDatabase(t *testing.T, logger *slog.Logger, pages int) (path string, db *sql.DB, index *sqlindex.Index) {
 	t.Helper()
 	path = filepath.Join(t.TempDir(), "tokens.db")

@@ -1,4 +1,4 @@
-// Package kube_test asks tokenkube.Webhook with the client that an API server has.
+// Package kube_test sends requests to tokenkube.Webhook with an API server's own client.
 package kube_test
 
 import (
@@ -44,7 +44,8 @@ func newServer(t *testing.T, cfg tokenkube.Config) *server {
 	return s
 }
 
-// client is what kube-apiserver makes of its configuration, with shorter pauses.
+// client returns the client that kube-apiserver makes of its configuration, with shorter
+// pauses.
 func (s *server) client(t *testing.T, version string, audiences ...string) *webhook.WebhookTokenAuthenticator {
 	t.Helper()
 	backoff := wait.Backoff{Duration: time.Millisecond, Factor: 1.5, Jitter: .2, Steps: 5}
@@ -83,7 +84,7 @@ func TestOutage(t *testing.T) {
 	}
 }
 
-// TestAnswers: what the client makes of each answer.
+// TestAnswers: the client's result for each answer.
 func TestAnswers(t *testing.T) {
 	s := newServer(t, tokenkube.Config{Audiences: []string{"api", "vault"}})
 	good := tokentest.NewToken(t, "elastic/fleet-server/token1", "")

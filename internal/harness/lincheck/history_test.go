@@ -20,9 +20,9 @@ var (
 	onlyThis  = flag.String("profile", "", "run this profile alone")
 )
 
-// TestHistories runs random programs and has porcupine explain what they saw. A
-// failure names the seed, and leaves a picture of the history; a seed gives the
-// same program again, though not the same schedule:
+// TestHistories runs random programs, and asks porcupine to explain what they saw. A
+// failure names the seed, and leaves a picture of the history; a seed gives the same
+// program again, though not the same schedule:
 //
 //	go test -C internal/harness/lincheck . -run TestHistories -seed 17 -histories 7200
 func TestHistories(t *testing.T) {
@@ -57,7 +57,7 @@ func TestHistories(t *testing.T) {
 	}
 }
 
-// enough is how many histories of each profile show what it is there for.
+// enough is how many histories of a profile show the events for which it exists.
 const enough = 150
 
 // attempts is how often a program is run until porcupine can tell. On a busy machine

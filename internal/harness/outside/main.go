@@ -1,6 +1,6 @@
-// Command outside stands where a user stands: in an empty module, with an empty module
-// cache, and no checkout beside it. It publishes the checkout's modules to a module
-// proxy in a folder, and then, for each module that is released:
+// Command outside does what a user does: it works in an empty module, with an empty
+// module cache, and no checkout beside it. It publishes the checkout's modules to a
+// module proxy in a folder, and then, for each module that is released:
 //
 //   - gets it, builds a program that imports each of its packages, tidies, and runs it;
 //   - does the same after an update of the root to a later version in which everything
@@ -13,8 +13,7 @@
 //	go run -C internal/harness ./outside -write           # docs/weight.md
 //	go run -C internal/harness ./outside -emptybuild      # with an empty build cache too: minutes
 //
-// Modules of others are taken from the machine's download cache, and from GOPROXY what
-// is not there.
+// Other modules come from the machine's download cache, or from GOPROXY.
 package main
 
 import (
@@ -39,7 +38,7 @@ func main() {
 	fmt.Printf("passed, in %.0f s\n", time.Since(began).Seconds())
 }
 
-// Options are what the flags say.
+// Options are the values of the flags.
 type options struct {
 	root              string
 	write, emptyBuild bool

@@ -20,7 +20,7 @@ import (
 type released struct {
 	path     string
 	mod      []byte   // its go.mod
-	files    []file   // what its zip holds
+	files    []file   // the files of its zip
 	packages []string // the import paths that users may import
 }
 
@@ -37,7 +37,7 @@ func (f file) Lstat() (os.FileInfo, error)  { return info{f}, nil }
 func (f file) Open() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(f.data)), nil }
 
 // readModules returns the checkout's modules that are released, with the files that git
-// tracks or would: what lies about is not released.
+// tracks or would track; it leaves out ignored files.
 func readModules(root string) ([]released, error) {
 	cmd := exec.Command("git", "ls-files", "--cached", "--others", "--exclude-standard")
 	cmd.Dir = root
@@ -118,8 +118,8 @@ func versions(modules []released) (now, later string, err error) {
 	return now, fmt.Sprintf("v%d.%d.0", major, minor+1), nil
 }
 
-// isReleased reports whether the module in this folder is tagged: examples and what is
-// internal are not.
+// isReleased reports whether the module in this folder is tagged: examples and internal
+// modules are not.
 func isReleased(dir string) bool {
 	return !slices.Contains(strings.Split(dir, "/"), "internal") && !strings.HasPrefix(dir, "examples/")
 }

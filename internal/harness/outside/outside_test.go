@@ -15,8 +15,8 @@ func paths(m released) (all []string) {
 	return all
 }
 
-// TestModules: a file belongs to the innermost module, each module gets the licence,
-// and users import neither what is internal nor examples.
+// TestModules: a file belongs to the innermost module, each module gets the licence, and
+// users import neither internal packages nor examples.
 func TestModules(t *testing.T) {
 	modules, err := modulesOf(map[string][]byte{
 		"LICENSE": []byte("licence"), "go.mod": []byte("module example.org/m\n"),
@@ -66,8 +66,8 @@ func TestFirstProgram(t *testing.T) {
 	}
 }
 
-// TestWeights: what is written passes the check, also with a size that differs by less
-// than a tenth; another count does not.
+// TestWeights: a written table passes the check, even with a size that differs by less
+// than a tenth, but not with another count.
 func TestWeights(t *testing.T) {
 	page := filepath.Join(t.TempDir(), "weight.md")
 	if err := os.WriteFile(page, []byte("# Weight\n\n"+tableHead+"| old | 1 | 1 | 1 | 1.0 |\n\nText.\n"), 0o666); err != nil {

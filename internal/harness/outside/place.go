@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// A place is where a user stands: no checkout, and an empty module cache.
+// A place is a user's environment: no checkout, and an empty module cache.
 type place struct {
 	proxy
 	dir string

@@ -50,7 +50,7 @@ func (p proxy) publish(m released, files []file, version string) error {
 	return os.WriteFile(base+".info", fmt.Appendf(nil, "{%q:%q}", "Version", version), 0o666)
 }
 
-// info is a file's.
+// info returns the info of a file.
 type info struct{ f file }
 
 func (i info) Name() string     { return path.Base(i.f.path) }

@@ -8,7 +8,7 @@ import (
 )
 
 // runReadme runs the first whole program of the page in an empty module, as its reader
-// would, and compares what it prints with what the page says.
+// would, and compares its output with the page's.
 func runReadme(pl place, page string) error {
 	text, err := os.ReadFile(page)
 	if err != nil {
@@ -39,8 +39,8 @@ func runReadme(pl place, page string) error {
 	return nil
 }
 
-// firstProgram returns the first Go program of a page, and what it prints: the text of
-// the next block.
+// firstProgram returns the first Go program of a page, and its output: the text of the
+// next block.
 func firstProgram(page string) (source, output string, err error) {
 	_, rest, ok := strings.Cut(page, "```go\npackage main\n")
 	source, rest, closed := strings.Cut(rest, "```\n")

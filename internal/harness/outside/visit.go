@@ -8,7 +8,8 @@ import (
 	"strings"
 )
 
-// visit does what a user of all of a module does, and returns what the module weighs.
+// visit does what a user of all of a module's packages does, and returns the module's
+// weight.
 func visit(pl place, m released) (weight, error) {
 	run, dir, err := pl.module(path.Base(m.path), program(m.packages))
 	if err != nil {
@@ -56,7 +57,7 @@ func program(packages []string) string {
 	return b.String()
 }
 
-// measure counts what the module in the folder has got.
+// measure counts the modules and the bytes that the module in the folder has got.
 func (w *weight) measure(run func(args ...string) (string, error), dir string) error {
 	list, err := run("go", "list", "-m", "all")
 	if err != nil {

@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-// A weight is what a module brings to a user's module that imports each of its packages.
+// A weight is what a module adds to a user's module that imports each of its packages.
 type weight struct {
 	module   string
 	packages int
@@ -59,8 +59,8 @@ func writeWeights(path string, weights []weight) error {
 
 var size = regexp.MustCompile(`(?m)\| ([0-9.]+) \|$`)
 
-// checkWeights compares the page's table with what was measured: counts must be equal,
-// sizes within a tenth, as they differ with the version of Go.
+// checkWeights compares the page's table with the measured weights: counts must be equal,
+// and sizes within a tenth, since they differ with the version of Go.
 func checkWeights(path string, weights []weight) error {
 	page, err := os.ReadFile(path)
 	if err != nil {

@@ -13,9 +13,9 @@ import (
 )
 
 // Bounce starts a PgBouncer in front of the server for a test, in transaction mode: every
-// statement outside of a transaction may go to another connection of the server. It returns
-// how to reach it, without the name of a database. Without PgBouncer it skips the test, unless CI is
-// set.
+// statement outside of a transaction may go to another connection of the server. It
+// returns its address, without the name of a database. Without PgBouncer it skips the
+// test, unless CI is set.
 func (s *Server) Bounce(t testing.TB) string {
 	t.Helper()
 	program, err := exec.LookPath("pgbouncer")

@@ -1,6 +1,6 @@
 // Package pgserver starts PostgreSQL servers for tests: as an unprivileged user, on a
 // socket in a temporary folder, without a network port. A server ends with the process
-// that started it, however that ends.
+// that started it, however that process ends.
 package pgserver
 
 import (
@@ -74,7 +74,7 @@ func Start(settings ...string) (*Server, error) {
 // programs returns the folder of the newest PostgreSQL.
 func programs() (string, error) {
 	if path, err := exec.LookPath("initdb"); err == nil {
-		path, err = filepath.EvalSymlinks(path) // the other programs need not have links too
+		path, err = filepath.EvalSymlinks(path) // the other programs may have no links
 		return filepath.Dir(path), err
 	}
 	found, _ := filepath.Glob("/usr/lib/postgresql/*/bin/initdb")
@@ -121,8 +121,8 @@ func (s *Server) start(settings []string) error {
 	return s.Restart()
 }
 
-// Unprivileged returns the user who runs the server, or nil if this process is not
-// root, whom PostgreSQL refuses.
+// Unprivileged returns the user that runs the server, or nil if this process is not root:
+// PostgreSQL refuses to run as root.
 func Unprivileged() (*syscall.Credential, error) {
 	if os.Getuid() != 0 {
 		return nil, nil
@@ -141,7 +141,7 @@ func Unprivileged() (*syscall.Credential, error) {
 	return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}, err
 }
 
-// Dir is the folder of the server's socket.
+// Dir returns the folder of the server's socket.
 func (s *Server) Dir() string { return s.dir }
 
 func (s *Server) data() string { return s.dir + "/data" }
@@ -199,7 +199,7 @@ func (s *Server) Restore(backup string) error {
 	})
 }
 
-// offline does something while the server is stopped.
+// offline calls a function while the server is stopped.
 func (s *Server) offline(mode string, do func() error) error {
 	if err := s.run("pg_ctl", "-D", s.data(), "-m", mode, "stop"); err != nil {
 		return err
@@ -242,7 +242,7 @@ func (s *Server) Replica(settings ...string) (*Server, error) {
 // Promote makes a replica a primary, and waits until it is one.
 func (s *Server) Promote() error { return s.run("pg_ctl", "-D", s.data(), "-w", "promote") }
 
-// URL is how to reach a database of the server, as user postgres.
+// URL returns the URL of a database of the server, for user postgres.
 func (s *Server) URL(database string) string {
 	return "postgres:///" + url.PathEscape(database) + "?host=" + url.QueryEscape(s.dir) + "&user=postgres&sslmode=disable"
 }

@@ -95,7 +95,7 @@ func (d database) connector(t testing.TB, g *gate) driver.Connector {
 	return c
 }
 
-// A node is a log, and what is between it and its database.
+// A node is a log, and the gate between it and its database.
 type node struct {
 	*fleetsql.Log
 	db   *sql.DB
@@ -115,7 +115,7 @@ func (d database) connect(t testing.TB) *node {
 	return &node{e, db, g}
 }
 
-// bench is what the suite needs. SQLite's file cannot be cut off, and has no server.
+// bench returns the suite's bench. SQLite's file cannot be cut off, and has no server.
 func (d database) bench(t *testing.T) fleettest.Bench {
 	b := fleettest.Bench{
 		Connect: func(t *testing.T) fleetlog.Log { return d.connect(t) },

@@ -1,3 +1,3 @@
-// Package sqltest tests fleetsql on SQLite and on PostgreSQL. It stands apart from fleetsql,
-// so that the drivers are no requirement of fleetsql's users.
+// Package sqltest tests fleetsql on SQLite and on PostgreSQL. It is not in fleetsql, so
+// that fleetsql requires no driver.
 package sqltest

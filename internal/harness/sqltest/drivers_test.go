@@ -45,7 +45,8 @@ var drivers = map[string]func(dsn string, g *gate) (driver.Connector, error){
 	},
 }
 
-// cancels is pgx, with the handler that cancels at the server what a context has ended.
+// cancels is pgx with the handler that cancels statements at the server when their
+// context ends.
 const cancels = "pgx that cancels"
 
 // postgresDrivers are those for PostgreSQL.

@@ -27,9 +27,9 @@ func (d database) faulty(t testing.TB) (*sql.DB, *sqlfault.Faults) {
 	return db, faults
 }
 
-// TestEveryErrorOfAppend: whichever call of a driver fails, the append says so, with the
-// error of the connection and nothing else of the driver's. Repeated, it is in the log once,
-// and took one position.
+// TestEveryErrorOfAppend: whichever call of a driver fails, the append returns an error,
+// with that of the connection and nothing else of the driver's. A repeated append is in
+// the log once, and took one position.
 func TestEveryErrorOfAppend(t *testing.T) {
 	each(t, func(t *testing.T, d database) {
 		db, faults := d.faulty(t)
@@ -63,14 +63,14 @@ func TestEveryErrorOfAppend(t *testing.T) {
 	})
 }
 
-// refusedBy reports whether the error says what was being done, and of the driver's that the
-// connection was cut.
+// refusedBy reports whether the error says what was being done, and that the connection
+// was cut.
 func refusedBy(err error, op string) bool {
 	return errors.Is(err, sqlfault.Err) && strings.HasPrefix(err.Error(), "fleetsql: "+op+": ")
 }
 
-// TestEveryErrorOfReading: whichever call of a driver fails, a method that reads says so, and
-// a follower that failed so misses nothing when it is asked again.
+// TestEveryErrorOfReading: whichever call of a driver fails, a method that reads returns
+// an error, and a follower misses nothing when it is asked again.
 func TestEveryErrorOfReading(t *testing.T) {
 	each(t, func(t *testing.T, d database) {
 		db, faults := d.faulty(t)
@@ -114,8 +114,8 @@ func TestEveryErrorOfReading(t *testing.T) {
 	})
 }
 
-// TestEveryErrorOfOpen: whichever call of a driver fails while the tables are made, none of
-// them is there, or all, and the next Open succeeds.
+// TestEveryErrorOfOpen: whichever call of a driver fails while the tables are made,
+// either all tables exist or none, and the next Open succeeds.
 func TestEveryErrorOfOpen(t *testing.T) {
 	for n, ended := 0, false; !ended; n++ {
 		d := sqlite(t)
@@ -135,8 +135,8 @@ func TestEveryErrorOfOpen(t *testing.T) {
 	}
 }
 
-// TestEveryErrorOfAnswers: whichever call of a driver fails, what was to be sent or received
-// may be lost, nothing arrives twice, and what is sent afterwards arrives.
+// TestEveryErrorOfAnswers: whichever call of a driver fails, messages under way may be
+// lost, none arrives twice, and later ones arrive.
 func TestEveryErrorOfAnswers(t *testing.T) {
 	each(t, func(t *testing.T, d database) {
 		db, faults := d.faulty(t)

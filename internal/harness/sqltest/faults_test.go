@@ -53,7 +53,7 @@ func TestFaults(t *testing.T) {
 	})
 }
 
-// A broken is a fleet whose database somebody breaks.
+// A broken is a fleet whose database the test breaks.
 type broken struct {
 	d       database
 	server  *pgserver.Server // of PostgreSQL
@@ -61,7 +61,8 @@ type broken struct {
 	all     []*host
 }
 
-// A fault happens while a token is revoked. It has ended soon after it returns.
+// A fault happens while a token is revoked. It is over soon after the function has
+// returned.
 type fault struct {
 	name string
 	do   func(*testing.T, *broken)
@@ -137,7 +138,7 @@ func cutAll(_ *testing.T, b *broken) {
 	}
 }
 
-// holdLog writes to the log's row, and takes it back after a while.
+// holdLog writes to the log's row, and rolls back after a while.
 func holdLog(t *testing.T, b *broken) {
 	db := b.d.open(t, nil)
 	defer db.Close()
@@ -164,7 +165,8 @@ func endSessions(t *testing.T, b *broken) {
 	}
 }
 
-// stopStandby kills the standby, without which nothing is acknowledged, and starts it again.
+// stopStandby kills the standby, without which no append is acknowledged, and starts it
+// again.
 func stopStandby(t *testing.T, b *broken) {
 	if err := b.standby.Crash(); err != nil {
 		t.Error(err)

@@ -55,7 +55,7 @@ func (h *host) wait(t testing.TB) {
 	}
 }
 
-// hosts returns a node for each database, which are ways to one log.
+// hosts returns a node for each database; all of them lead to one log.
 func hosts(t testing.TB, lease time.Duration, databases ...database) (all []*host) {
 	for i, d := range databases {
 		all = append(all, d.host(t, i, lease))
@@ -84,7 +84,7 @@ func measureNodes(t *testing.T, kind string, n int) {
 	if strings.HasPrefix(kind, "SQLite") {
 		d = sqlite(t)
 	} else {
-		s, err := pgserver.Start() // which syncs
+		s, err := pgserver.Start() // with fsync
 		pgserver.Need(t, err)
 		t.Cleanup(func() { s.Close() })
 		d = newSchema(t, s)
@@ -158,14 +158,14 @@ func measureIdle(t *testing.T, n int, listens bool) {
 		}
 		return commits
 	}
-	const settles, lasts = 20 * time.Second, 60 * time.Second // sessions report what they did with a delay of up to 10 s
+	const settles, lasts = 20 * time.Second, 60 * time.Second // sessions report their counts with a delay of up to 10 s
 	<-time.After(settles)
 	before, began := count(), time.Now()
 	<-time.After(lasts)
 	t.Logf("%.1f transactions a second", float64(count()-before)/time.Since(began).Seconds())
 }
 
-// listen has a log hear of messages at once.
+// listen makes a log hear of messages at once.
 func listen(t testing.TB, d database, e *fleetsql.Log) {
 	t.Helper()
 	cfg, err := pgx.ParseConfig(d.dsn)

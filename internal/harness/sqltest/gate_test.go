@@ -7,9 +7,9 @@ import (
 	"time"
 )
 
-// A gate is where connections go through. While it is cut, what is written is lost, or
-// what arrives is, or both, and nobody connects. The connections that were there end when it
-// is healed. The nil gate is always open.
+// Connections go through a gate. While it is cut, outgoing data, incoming data, or both
+// are lost, and no new connection succeeds. Connections from before end when it is
+// healed. The nil gate is always open.
 type gate struct {
 	mu      sync.Mutex    // guards the fields below
 	opened  chan struct{} // closed while connections go through
@@ -29,7 +29,7 @@ func (g *gate) state() <-chan struct{} {
 	return g.opened
 }
 
-// cut loses what goes out, what comes in, or both.
+// cut loses outgoing data, incoming data, or both.
 func (g *gate) cut(out, in bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -49,7 +49,7 @@ func (g *gate) isOpen() bool {
 	}
 }
 
-// loses reports whether the connection loses what goes out and what comes in.
+// loses reports whether the connection loses outgoing data, and incoming data.
 func (g *gate) loses(c *gated) (out, in bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -96,7 +96,8 @@ func (g *gate) DialContext(ctx context.Context, network, address string) (net.Co
 	return c, nil
 }
 
-// gated is a connection that was made while the gate's channel was this one.
+// A gated is a connection through the gate, with the gate's channel at the time when it
+// was made.
 type gated struct {
 	net.Conn
 	gate   *gate

@@ -81,8 +81,8 @@ func TestPositionsAreCommits(t *testing.T) {
 	})
 }
 
-// TestGoneAnotherWay: a copy of the log which lost an append, and got others since, is
-// noticed by a follower which has seen that append, though the positions go on.
+// TestGoneAnotherWay: a copy of the log has lost an append and got others since. A
+// follower that has seen the lost one notices, although the positions continue.
 func TestGoneAnotherWay(t *testing.T) {
 	each(t, func(t *testing.T, d database) {
 		e := d.connect(t)
@@ -115,7 +115,8 @@ func TestGoneAnotherWay(t *testing.T) {
 	})
 }
 
-// TestAnotherLog: a log with another identity is not followed, though all else agrees.
+// TestAnotherLog: a follower does not follow a log with another identity, even if
+// everything else agrees.
 func TestAnotherLog(t *testing.T) {
 	each(t, func(t *testing.T, d database) {
 		e := d.connect(t)
@@ -131,8 +132,8 @@ func TestAnotherLog(t *testing.T) {
 	})
 }
 
-// TestKeysAreBytes: a prefix stands for all keys that begin with its bytes, whatever
-// order of texts the database has.
+// TestKeysAreBytes: a prefix matches all keys that begin with its bytes, whatever the
+// database's collation.
 func TestKeysAreBytes(t *testing.T) {
 	d := postgres(t)
 	e := d.connect(t)
@@ -143,8 +144,8 @@ func TestKeysAreBytes(t *testing.T) {
 	}
 }
 
-// TestPurge: what has passed its TTL goes, a little with each append, and so do the ids
-// of old appends, except for those of the last thousand positions.
+// TestPurge: messages past their TTL are deleted, a few with each append, and so are the
+// ids of old appends, except for those of the last thousand positions.
 func TestPurge(t *testing.T) {
 	each(t, func(t *testing.T, d database) {
 		e := d.connect(t)
@@ -203,7 +204,7 @@ func TestNotDurable(t *testing.T) {
 	}
 }
 
-// TestReplica: a replica of PostgreSQL takes no append, and its views are of what it has.
+// TestReplica: a replica of PostgreSQL takes no append, and its views show what it has.
 func TestReplica(t *testing.T) {
 	s, err := pgserver.Start("fsync = off")
 	pgserver.Need(t, err)
@@ -235,8 +236,8 @@ func TestReplica(t *testing.T) {
 	execSQL(t, db, "SELECT pg_wal_replay_resume()")
 }
 
-// TestReplacedFile: once another file stands in the place of SQLite's, nothing succeeds
-// in the old one.
+// TestReplacedFile: once another file is in the place of SQLite's, nothing succeeds in
+// the old one.
 func TestReplacedFile(t *testing.T) {
 	d := sqlite(t)
 	e := d.connect(t)
@@ -405,7 +406,7 @@ func TestNotified(t *testing.T) {
 	})
 }
 
-// TestManyAnswers: what is sent at once arrives, up to a bound.
+// TestManyAnswers: messages that are sent at once arrive, up to a bound.
 func TestManyAnswers(t *testing.T) {
 	each(t, func(t *testing.T, d database) {
 		a, b := d.connect(t), d.connect(t)
@@ -434,8 +435,8 @@ func TestManyAnswers(t *testing.T) {
 	})
 }
 
-// TestSent: what is read has gone from the table, and so does what nobody reads; an
-// address of another log is left alone.
+// TestSent: messages that were read are deleted from the table, and so are old ones that
+// nobody reads. An address of another log is left alone.
 func TestSent(t *testing.T) {
 	each(t, func(t *testing.T, d database) {
 		e := d.connect(t)

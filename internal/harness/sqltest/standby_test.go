@@ -12,15 +12,16 @@ import (
 )
 
 // TestStandbyIsAway: an append that the synchronous standby does not have is not
-// acknowledged, however often it is tried, though PostgreSQL shows it once a client has
-// given up. When the standby need not be waited for any more, it is, where it was.
+// acknowledged, however often it is tried, although PostgreSQL shows it once a client has
+// given up. Once commits need not wait for the standby any more, it is acknowledged, at
+// its position.
 func TestStandbyIsAway(t *testing.T) {
 	for _, driver := range postgresDrivers {
 		t.Run(driver, func(t *testing.T) { standbyIsAway(t, postgresAlone(t).with(driver)) })
 	}
 }
 
-// postgresAlone is a database on a server of its own, whose settings a test changes.
+// postgresAlone returns a database on a server of its own, whose settings a test changes.
 func postgresAlone(t *testing.T) database {
 	t.Helper()
 	s, err := pgserver.Start("fsync = off")
@@ -69,10 +70,10 @@ func setStandby(t *testing.T, e *node, name string) {
 	execSQL(t, e.db, "SELECT pg_reload_conf()")
 }
 
-// TestPromotedStandby: the primary loses its synchronous standby, which is promoted, and a
-// node joins the log there and deletes a token. With no driver does the node of the old
-// primary, which nobody has stopped, confirm the token once the deletion has returned; nor
-// does it renew its lease.
+// TestPromotedStandby: the primary loses its synchronous standby, which is promoted, and
+// a node joins the log there and deletes a token. Nobody has stopped the old primary.
+// Once the deletion has returned, its node does not confirm the token, with any driver,
+// and does not renew its lease.
 func TestPromotedStandby(t *testing.T) {
 	for _, driver := range postgresDrivers {
 		t.Run(driver, func(t *testing.T) {

@@ -8,7 +8,7 @@ import (
 	"github.com/svctoken/svctoken/internal/harness/pgserver"
 )
 
-// TestSuite runs the kit with each driver that hosts use, and over PgBouncer. Each
+// TestSuite runs the suite with each driver that hosts use, and over PgBouncer. Each
 // PostgreSQL has a server of its own, which is restarted and restored.
 func TestSuite(t *testing.T) {
 	t.Parallel()
@@ -53,8 +53,7 @@ func suiteOnPostgres(t *testing.T, databases func(*pgserver.Server) func(*testin
 	})
 }
 
-// newDatabase is newSchema for a server that is reached in another way: PgBouncer takes no
-// search_path.
+// newDatabase is newSchema for PgBouncer, which takes no search_path.
 func newDatabase(t testing.TB, s *pgserver.Server, address string) database {
 	t.Helper()
 	d := newSchema(t, s)

@@ -23,8 +23,8 @@ func openLog(t testing.TB, db *sql.DB, dialect fleetsql.Dialect, cfg fleetsql.Co
 	return l
 }
 
-// TestSchema: the host names PostgreSQL's schema, so that a role's search path does not
-// lead to another log.
+// TestSchema: if the host names PostgreSQL's schema, a role's search path does not lead
+// to another log.
 func TestSchema(t *testing.T) {
 	d := postgres(t)
 	execSQL(t, d.open(t, nil), "CREATE SCHEMA shared_by_all")
@@ -77,8 +77,8 @@ func TestTimeZone(t *testing.T) {
 	}
 }
 
-// TestLaterSchema: once a later version of the package has left the tables to later
-// versions, nothing is written or followed; while they are still for this one, all goes on.
+// TestLaterSchema: while a later version of the package lets this one use the tables,
+// everything goes on. Once it does not, nothing is written or followed.
 func TestLaterSchema(t *testing.T) {
 	each(t, func(t *testing.T, d database) {
 		e := d.connect(t)
@@ -109,7 +109,7 @@ func TestLaterSchema(t *testing.T) {
 	})
 }
 
-// TestJournalInMemory: a journal that a crash takes with it is refused.
+// TestJournalInMemory: a journal that would be lost in a crash is refused.
 func TestJournalInMemory(t *testing.T) {
 	for mode, want := range map[string]error{
 		"OFF": fleetsql.ErrNotDurable, "MEMORY": fleetsql.ErrNotDurable, "WAL": nil, "DELETE": nil, "TRUNCATE": nil, "PERSIST": nil,
@@ -125,8 +125,8 @@ func TestJournalInMemory(t *testing.T) {
 	}
 }
 
-// TestWALDeleted: a process that has the deleted -wal and -shm open writes where nobody
-// else sees it, so nothing succeeds there any more.
+// TestWALDeleted: nobody else sees the writes of a process that has the deleted -wal and
+// -shm open, so nothing succeeds there any more.
 func TestWALDeleted(t *testing.T) {
 	d := sqlite(t)
 	e := d.connect(t)
@@ -153,8 +153,8 @@ func TestWALDeleted(t *testing.T) {
 	}
 }
 
-// TestWALComesAndGoes: the last connection takes -wal away when it closes, and the next
-// one makes another.
+// TestWALComesAndGoes: the last connection removes -wal when it closes, and the next one
+// makes another.
 func TestWALComesAndGoes(t *testing.T) {
 	d := sqlite(t)
 	e := d.connect(t)
@@ -167,8 +167,8 @@ func TestWALComesAndGoes(t *testing.T) {
 	}
 }
 
-// TestPollsSlowDown: while notifications tell of everything, a follower looks seldom; one
-// that is not told of a message finds it, and looks often again.
+// TestPollsSlowDown: while notifications report everything, a follower looks seldom. If
+// one is lost, the follower still finds the message, and looks often again.
 func TestPollsSlowDown(t *testing.T) {
 	d := postgres(t)
 	d.poll = 50 * time.Millisecond
@@ -209,8 +209,8 @@ func TestPollsSlowDown(t *testing.T) {
 	}
 }
 
-// TestStatementTimeout: a timeout that a host sets for its statements does not end the
-// wait for the standby, which PostgreSQL would answer with success: the statement's time has
+// TestStatementTimeout: a host's timeout for statements does not end the wait for the
+// standby, after which PostgreSQL would answer with success: the statement's time has
 // ended by then.
 func TestStatementTimeout(t *testing.T) {
 	d := postgresAlone(t)

@@ -13,13 +13,13 @@ import (
 	"github.com/svctoken/svctoken/tokencache"
 )
 
-// A watch asks all nodes about one token all the time, and knows when its deletion had
-// returned.
+// A watch asks all nodes about one token all the time, and knows when the token's
+// deletion has returned.
 type watch struct {
 	token     tokencache.Token
 	revoked   atomic.Pointer[time.Time]
 	confirmed atomic.Int64 // verdicts
-	wrong     atomic.Int64 // of those, that were asked for after the deletion had returned
+	wrong     atomic.Int64 // confirmations that were asked for after the deletion had returned
 	refused   atomic.Int64
 	verdict   chan struct{} // holds one after a verdict
 	asking    sync.WaitGroup
@@ -59,7 +59,7 @@ func (w *watch) ask(ctx context.Context, h *host) {
 	}
 }
 
-// until waits for n more of what is counted.
+// until waits until the counter has grown by n.
 func (w *watch) until(ctx context.Context, counted *atomic.Int64, n int64) {
 	for least := counted.Load() + n; counted.Load() < least; {
 		select {
@@ -70,8 +70,8 @@ func (w *watch) until(ctx context.Context, counted *atomic.Int64, n int64) {
 	}
 }
 
-// revokeOnce creates a token on one node, deletes it on another in the midst of what
-// happens, and asks all nodes all the while. It returns how many verdicts they gave.
+// revokeOnce creates a token on one node, deletes it on another during a fault, and asks
+// all nodes all the while. It returns the number of their verdicts.
 func revokeOnce(t *testing.T, all []*host, happens func()) int64 {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 60**faultsLease)
@@ -120,7 +120,7 @@ func create(ctx context.Context, t *testing.T, all []*host) tokencache.Token {
 	}
 }
 
-// revoke deletes a token on a node that can. Where an attempt has failed, the document may
+// revoke deletes a token on a node that can. If an attempt has failed, the document may
 // have gone without every node knowing; then an eviction tells them.
 func revoke(ctx context.Context, t *testing.T, all []*host, id tokencache.TokenID) {
 	t.Helper()

@@ -9,8 +9,9 @@ import (
 	"golang.org/x/mod/semver"
 )
 
-// compare prints how the API of each module differs from the last release. What breaks
-// a user is an error in a version that may not break one: a patch, or any since v1.
+// compare prints how the API of each module differs from the last release. A change that
+// breaks users is an error in a version that must not break them: a patch, or any version
+// since v1.
 func compare(r repo, modules []module, last, version string) error {
 	temp, err := os.MkdirTemp("", "svctoken-release-")
 	if err != nil {
@@ -25,7 +26,7 @@ func compare(r repo, modules []module, last, version string) error {
 	broken := false
 	for _, m := range modules {
 		if _, err := os.Stat(filepath.Join(old, m.dir, "go.mod")); !m.released() || err != nil {
-			continue // new, or nobody's to require
+			continue // new, or not for others to require
 		}
 		export := filepath.Join(temp, "export")
 		if _, err := (repo{old}).run(m.dir, r.apidiff("-m", "-w", export, m.path)...); err != nil {

@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// checkout makes a repository with a root, a module beneath it and an example. The
-// tools of the repository that runs the test serve it.
+// checkout makes a repository with a root, a module beneath it and an example. It uses
+// the tools of the repository that runs the test.
 func checkout(t *testing.T) repo {
 	t.Helper()
 	r := repo{t.TempDir()}
@@ -84,8 +84,8 @@ func TestFirstRelease(t *testing.T) {
 	}
 }
 
-// TestRelease: every module requires the others at the new version, and what breaks a
-// user takes a version that says so.
+// TestRelease: every module requires the others at the new version, and a change that
+// breaks users needs a version that allows it.
 func TestRelease(t *testing.T) {
 	r := checkout(t)
 	git(t, r, "tag", "v0.1.0")

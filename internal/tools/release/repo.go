@@ -18,14 +18,14 @@ import (
 // A repo is a checkout.
 type repo struct{ root string }
 
-// A module is one of the checkout's.
+// A module is a module of the checkout.
 type module struct {
 	dir, path string
 	file      string // its go.mod
 	mod       *modfile.File
 }
 
-// run runs a command in a folder of the checkout, and returns what it prints.
+// run runs a command in a folder of the checkout, and returns its output.
 func (r repo) run(dir string, args ...string) (string, error) {
 	cmd := exec.Command(args[0], args[1:]...)
 	cmd.Dir = filepath.Join(r.root, dir)
@@ -66,13 +66,13 @@ func (r repo) modules() (all []module, err error) {
 	return all, nil
 }
 
-// released reports whether others may require the module: examples and what is internal
+// released reports whether others may require the module: examples and internal modules
 // have no tags.
 func (m module) released() bool {
 	return !strings.HasPrefix(m.dir, "internal/") && !strings.HasPrefix(m.dir, "examples/")
 }
 
-// tag is the tag of a version of the module, as the go command looks for it.
+// tag returns the tag of a version of the module, as the go command looks for it.
 func (m module) tag(version string) string { return path.Join(m.dir, version) }
 
 // lastRelease returns the highest version that is tagged, or "".
@@ -129,8 +129,8 @@ func setVersions(modules []module, version string) error {
 
 var unreleased = regexp.MustCompile(`(?m)^## (\d+\.\d+\.\d+, unreleased|Unreleased)\n`)
 
-// setHeading puts the version and its day in the place of CHANGELOG.md's heading for
-// what is not released. A dated heading of the version stays.
+// setHeading replaces CHANGELOG.md's heading for unreleased changes by the version and
+// its date. A dated heading of the version stays.
 func (r repo) setHeading(version string, now time.Time) error {
 	name := filepath.Join(r.root, "CHANGELOG.md")
 	text, err := os.ReadFile(name)

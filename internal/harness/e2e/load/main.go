@@ -88,7 +88,7 @@ For the file's tokens, caching answers **{{.Ratio}} times** as many requests. Fo
 its hash is as cheap as a hit. What caching saves there is the read, of a database for example.
 `
 
-// A result is what one server did.
+// A result has one server's figures.
 type result struct {
 	From source
 	TTL  string
@@ -104,7 +104,7 @@ func (r result) quantile(q float64) time.Duration {
 	return r.times[int(q*float64(len(r.times)-1))].Round(time.Microsecond)
 }
 
-// A source has the tokens with which a server is measured.
+// A source has the tokens of a measured server.
 type source string
 
 const (

@@ -77,8 +77,8 @@ func run(ctx context.Context) error {
 	return os.WriteFile(*out, small, 0o666)
 }
 
-// shrink writes a picture with the 256 colours that it has most of, the others as
-// the nearest of these: the page has few, and shades of them at the edges of letters.
+// shrink writes a picture with its 256 most frequent colours, and the others as the
+// nearest of these: the page has few colours, and shades of them at the edges of letters.
 func shrink(photo []byte) ([]byte, error) {
 	full, err := png.Decode(bytes.NewReader(photo))
 	if err != nil {
@@ -109,8 +109,8 @@ var fileBearers = []string{
 	"AAEAAWVsYXN0aWMvZmxlZXQtc2VydmVyL3Rva2VuMjo3ODliZTZlMGVlZjNkMDIwYjdlYjNj",
 }
 
-// use is an ordinary day in short: clients come in waves, tokens are evicted, and
-// now and then somebody tries what is not theirs.
+// use is an ordinary day in short: clients come in waves, tokens are evicted, and now and
+// then somebody tries a wrong token.
 func use(s *e2e.Authserver, until time.Time) error {
 	bearers := fileBearers
 	for _, name := range []string{"shipper", "indexer"} {

@@ -1,6 +1,6 @@
-// Command coldstart measures how an SQL index takes the restart of a server with many tokens
-// and clients, when no token is remembered, with fast and with stretched hashes. It prints a
-// table for docs/options.md.
+// Command coldstart measures the restart of a server with an SQL index, many tokens and
+// many clients, when no token is remembered, with fast and with stretched hashes. It
+// prints a table for docs/options.md.
 //
 //	go -C internal/harness run ./enginetest/coldstart
 //	go -C internal/harness run ./enginetest/coldstart -hashes fast -accounts 1

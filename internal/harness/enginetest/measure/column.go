@@ -8,11 +8,11 @@ import (
 	"time"
 )
 
-// A trigger stands at updates of svctoken_tokens while the host writes to its own column.
+// A trigger runs at updates of svctoken_tokens while the host writes to its own column.
 type trigger struct{ name, install, remove string }
 
-// triggers are, of PostgreSQL: the one that the schema has, none, and one that counts each
-// statement as a change, whatever it changes, as the schema's did before version 4.
+// triggers are three choices on PostgreSQL: the schema's own, none, and one that counts
+// each statement as a change, whatever it changes, as the schema's did before version 4.
 var triggers = []trigger{
 	{"the schema's", "SELECT 1", "SELECT 1"},
 	{"none", "ALTER TABLE svctoken_tokens DISABLE TRIGGER svctoken_tokens_update", "ALTER TABLE svctoken_tokens ENABLE TRIGGER svctoken_tokens_update"},
@@ -22,8 +22,8 @@ CREATE TRIGGER counts AFTER UPDATE ON svctoken_tokens FOR EACH STATEMENT EXECUTE
 		"DROP FUNCTION counts CASCADE; ALTER TABLE svctoken_tokens ENABLE TRIGGER svctoken_tokens_update"},
 }
 
-// hostsColumn prints how many updates of a column of the host's own a second there are, by
-// eight writers, each of rows of its own, with each trigger, in turns.
+// hostsColumn prints, for each trigger in turns, how many updates a second eight writers
+// make to a column of the host's own, each in rows of its own.
 func (e engine) hostsColumn(ctx context.Context, db *sql.DB) error {
 	if e.listen == nil || !wanted.MatchString("host's own column") {
 		return nil

@@ -280,7 +280,7 @@ func caughtUp(ctx context.Context, db *sql.DB, indexes []*sqlindex.Index) error 
 	return nil
 }
 
-// load is the machine's load average of the last minute, if the system has one.
+// load returns the machine's load average of the last minute, if the system has one.
 func load() string {
 	text, _ := os.ReadFile("/proc/loadavg")
 	average, _, _ := strings.Cut(string(text), " ")
@@ -295,7 +295,7 @@ func (f invalidator) Evict(context.Context, tokencache.Cause, ...tokencache.Sele
 }
 func (f invalidator) Clear(context.Context, tokencache.Cause) int { return 0 }
 
-// fleet measures what a hundred nodes ask of the database, and take of memory.
+// fleet measures the database's load by a hundred nodes, and their memory.
 func (e engine) fleet(ctx context.Context) error {
 	const nodes, seconds = 100, 40
 	if !wanted.MatchString("a hundred nodes") {
@@ -319,7 +319,7 @@ func (e engine) fleet(ctx context.Context) error {
 	fmt.Printf("%s: memory of a node, with two connections: %d KiB\n", e.name, (heap()-before)/nodes/1024)
 	db := e.open()
 	defer db.Close()
-	time.Sleep(15 * time.Second) // sessions report what they did with a delay of up to 10 s
+	time.Sleep(15 * time.Second) // sessions report their counts with a delay of up to 10 s
 	for _, changes := range []int{0, 5} {
 		before, err := e.used(ctx, db)
 		if err != nil {
@@ -347,7 +347,7 @@ func (e engine) fleet(ctx context.Context) error {
 	return nil
 }
 
-// A use is what the database counts of itself.
+// A use has the database's own counts.
 type use struct {
 	at      time.Time
 	commits int
