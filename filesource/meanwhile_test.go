@@ -43,7 +43,7 @@ func TestEditTrustsNoOldText(t *testing.T) {
 			go save(t, path, 250*time.Millisecond, known, lineTwo)
 			time.Sleep(350 * time.Millisecond)
 			if read(t, path) != known {
-				t.Fatal("the save is not where it should be")
+				t.Fatal("the save is not at the moment that the test needs")
 			}
 			if _, err := file.Create(t.Context(), fleet.TokenID("new")); err != nil {
 				t.Error(err)
@@ -197,7 +197,7 @@ func TestAppendedForTheSameToken(t *testing.T) {
 		t.Errorf("Create: got a token of %d bytes, %v", tok.Secret().Len(), err)
 	}
 	if !works(t, cache, "elastic/fleet-server/new") || !works(t, cache, "x/y/z") {
-		t.Errorf("what was appended does not work; the file is\n%s", read(t, path))
+		t.Errorf("the appended token does not work; the file is\n%s", read(t, path))
 	}
 	s.on("rename", func() error { return appendTo(path, strings.Replace(lineOne, hashA, hashB, 1)+"x/y/a:"+hashA+"\n") })
 	if err := file.Delete(t.Context(), fleet.TokenID("one")); err != nil || has(file, one) || strings.Contains(read(t, path), one) || !has(file, two, "x/y/a") {

@@ -121,7 +121,7 @@ func TestCloseFromAnObserver(t *testing.T) {
 				put(t, path, lineOne)
 				time.Sleep(time.Minute)
 				if got := file.Status().Tokens; got != 2 {
-					t.Errorf("%d tokens, want 2: nobody looks any more", got)
+					t.Errorf("%d tokens, want 2: the poller does not look any more", got)
 				}
 			})
 		})

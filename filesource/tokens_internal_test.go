@@ -192,7 +192,7 @@ func TestTableFits(t *testing.T) {
 	}
 	large := set.finish()
 	if len(newTokens(large).table) != len(large.table) {
-		t.Error("the next set begins with another table: it would have to grow")
+		t.Error("the next set begins with a table of another size, which would have to grow")
 	}
 	for _, n := range []int{2000, 600, 500, 400, 10, 0} {
 		set = setOf(large, lines[:n]...)

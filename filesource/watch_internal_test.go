@@ -81,6 +81,6 @@ func TestWouldShow(t *testing.T) {
 		}
 	}
 	if w := (&watch{since: time.Now()}); w.wouldShow(w.since.Add(fineTick)) || !w.wouldShow(w.since.Add(fineTick+1)) {
-		t.Error("what is missing waits for another tick")
+		t.Error("a missing file waits for another tick")
 	}
 }

@@ -213,6 +213,6 @@ func TestReplay(t *testing.T) {
 	beat := m(func(m *fleetlog.Message) { m.Position = 9 })
 	r.restart(beat)
 	if r.matches(m(func(*fleetlog.Message) {})) || !r.matches(beat) {
-		t.Error("after the own heartbeat, what was before it is known, or the heartbeat is not")
+		t.Error("after the node's own heartbeat, the replay still knows earlier messages, or does not know the heartbeat")
 	}
 }

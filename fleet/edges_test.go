@@ -156,7 +156,7 @@ func TestDocumentsOfOtherTools(t *testing.T) {
 			t.Error("a list of no account")
 		}
 		if err := a.Index().Delete(ctx, account.TokenID("bad")); err != nil {
-			t.Errorf("delete what cannot be read: %v", err)
+			t.Errorf("delete a document that cannot be read: %v", err)
 		}
 	})
 }

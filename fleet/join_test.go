@@ -86,7 +86,7 @@ func TestJoinBesideALaggingReplica(t *testing.T) {
 		old := start(t, log, "c", func(s *station) { s.past.Store(1) })
 		time.Sleep(simLease / 2)
 		if st := old.Status(); st.Serving {
-			t.Errorf("it serves log %s, by the word of a log that has gone", st.Log)
+			t.Errorf("it serves log %s, which it has from a log that has gone", st.Log)
 		}
 		old.past.Store(0)
 		if err := old.Ready(t.Context()); err != nil {

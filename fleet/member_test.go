@@ -49,7 +49,7 @@ func TestMembers(t *testing.T) {
 		renewed()
 		b.beat(t, b.Status().ID+".1", `{"name":"b","applied":1}`) // a late one, of its first session
 		if got := a.member(t, "b"); got.Session < 2 || got.ID != seen.ID {
-			t.Errorf("b has come back as %+v, want another session of the same process", got)
+			t.Errorf("b has come back as %+v, want a new session of the same process", got)
 		}
 		if st := b.Status(); st.Lease != simLease {
 			t.Errorf("the status has a lease of %v", st.Lease)

@@ -269,7 +269,7 @@ func TestEvictWaitsForTheLeaseOfANodeThatIsCutOff(t *testing.T) {
 			t.Fatal(err)
 		}
 		if b.caches.serves() {
-			t.Error("the node that is cut off serves when the eviction has returned")
+			t.Error("the eviction has returned, and the node that is cut off serves")
 		}
 		if took := time.Since(start).Truncate(10 * time.Microsecond); took != fleet.Allow(simLease) {
 			t.Errorf("it took %v, want %v", took, fleet.Allow(simLease))
@@ -424,13 +424,13 @@ func TestRecreated(t *testing.T) {
 			t.Fatal(err)
 		}
 		if !b.caches.serves() {
-			t.Fatal("b has no lease any more, and the test shows nothing")
+			t.Fatal("b has no lease any more, so the test proves nothing")
 		}
 		if _, err := a.Evict(t.Context(), "elastic", "fleet-server", "t0"); err != nil {
 			t.Fatal(err)
 		}
 		if b.caches.serves() {
-			t.Error("a node serves on a lease from the log before, and the eviction has returned")
+			t.Error("the eviction has returned, and a node serves on a lease from an earlier log")
 		}
 		b.conn.Heal()
 	})
@@ -478,7 +478,7 @@ func TestLostChange(t *testing.T) {
 			log.Recreate()
 			a.behind.Store(0)
 			if err := <-done; !errors.As(err, new(*fleet.UnconfirmedError)) {
-				t.Errorf("a document that its log has lost: got error %v, want that it is unconfirmed", err)
+				t.Errorf("a document that its log has lost: got error %v, want one that it is unconfirmed", err)
 			}
 		})
 	})
@@ -610,7 +610,7 @@ func TestCloseBetweenSessions(t *testing.T) {
 		}
 		synctest.Wait()
 		if b.Status().Serving {
-			t.Fatal("it serves, though somebody else wrote its heartbeat")
+			t.Fatal("it serves, although somebody else wrote its heartbeat")
 		}
 		b.Close()
 		report, err := a.Evict(t.Context(), "elastic", "fleet-server", "t0")
@@ -683,10 +683,10 @@ func TestIndex(t *testing.T) {
 			}
 		}
 		if _, ok, err := b.Index().Get(ctx, id); ok || err != nil {
-			t.Errorf("get what was deleted: %v, %v", ok, err)
+			t.Errorf("get a deleted token: %v, %v", ok, err)
 		}
 		if _, err := a.Index().Create(ctx, id, "operator"); err != nil {
-			t.Errorf("create what was deleted: %v", err)
+			t.Errorf("create a deleted token: %v", err)
 		}
 	})
 }

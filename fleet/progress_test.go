@@ -134,7 +134,7 @@ func TestOver(t *testing.T) {
 	}
 	none := hearing{}
 	if (watermark{t0: at(time.Hour)}).over(none, member{}) {
-		t.Error("a heartbeat without an ID, which nobody heard, is over")
+		t.Error("a heartbeat that nobody heard, without an ID, counts as over")
 	}
 }
 
@@ -225,10 +225,10 @@ func TestReadMembership(t *testing.T) {
 	}
 	r = readMembership(view, heard)
 	if diff := cmp.Diff([]string{"node.a.1 later", "node.b.2 b2", "node.c.10 next session", "node.d.1 heard alone", "node.left.1 l"}, ids(r)); diff != "" {
-		t.Errorf("with what was heard (-want +got):\n%s", diff)
+		t.Errorf("with the heard members (-want +got):\n%s", diff)
 	}
 	if r.members[0].viewed {
-		t.Error("what was heard alone counts as read")
+		t.Error("members that were only heard count as read")
 	}
 	for name, settled := range map[string]fleetlog.Message{
 		"another log's": message(2, "", "M"), "taken away": {Value: []byte("L"), Deleted: true}, "missing": {},

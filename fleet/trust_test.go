@@ -587,7 +587,7 @@ func TestRotate(t *testing.T) {
 			"rotate": second(a.Index().Rotate(ctx, id, time.Hour, "x")), "expire": a.Index().SetExpiry(ctx, id, time.Now()), "disable": a.Index().SetEnabled(ctx, id, false),
 		} {
 			if !errors.Is(err, tokencache.ErrNotFound) {
-				t.Errorf("%s what is not there: %v", name, err)
+				t.Errorf("%s a missing token: %v", name, err)
 			}
 		}
 		first, err := a.Index().Create(ctx, id, "operator")

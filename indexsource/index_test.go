@@ -307,7 +307,7 @@ func TestSubscriptionEndsOnce(t *testing.T) {
 	later := indexsource.State{Health: indexsource.HealthGreen, UUID: "x", UpToDate: true}
 	watched.SetState(later)
 	if got := source.State(); got != (indexsource.State{}) {
-		t.Errorf("it was told of %v after the end", got)
+		t.Errorf("it was told of %v after the cancel", got)
 	}
 	defer source.Subscribe(invalidatorFunc(func() {}))()
 	if got := source.State(); got != later {

@@ -33,7 +33,7 @@ func TestObserverAsksTheSource(t *testing.T) {
 				within = true // the observer is told of its own changes, too
 				told++
 				if got := source.State(); name == "state" && got != state {
-					t.Errorf("the state is %+v as its change is told", got)
+					t.Errorf("the state is %+v while its change is reported", got)
 				}
 				source.Lookup(ctx, fleet.TokenID("a"))
 				index.List(ctx, fleet)

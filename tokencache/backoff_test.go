@@ -40,7 +40,7 @@ func TestAPauseHoldsWhatHasFailed(t *testing.T) {
 				}
 				stop()
 				if got := c.Stats().Errors; got > uint64(200*len(test.damaged)) {
-					t.Errorf("%d loads of what is damaged failed in five seconds, want it left alone", got)
+					t.Errorf("%d loads of the damaged tokens failed in five seconds, want the source left alone", got)
 				}
 			})
 		})

@@ -107,7 +107,7 @@ func TestDefaultTTLIsTwentyMinutesLessJitter(t *testing.T) {
 		}
 		time.Sleep(6 * time.Second)
 		if got := reloaded(); got == 0 {
-			t.Error("6 seconds after 18 minutes: got none loaded again, want one in 20")
+			t.Error("6 seconds after 18 minutes: no token was loaded again, want one in 20")
 		}
 		time.Sleep(54 * time.Second)
 		if got := reloaded(); got < n/5 || got > n*4/5 {

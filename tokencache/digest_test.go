@@ -32,7 +32,7 @@ func TestDigestsAreSHA256(t *testing.T) {
 		}
 	}
 	if !tokencache.StateHasSum {
-		t.Error("the marshaled state of this crypto/sha256 has not the sum where it is expected: hits take longer")
+		t.Error("the marshaled state of this crypto/sha256 does not have the sum at the expected place: hits take longer")
 	}
 }
 

@@ -218,7 +218,7 @@ func TestCopies(t *testing.T) {
 		synctest.Wait()
 		first.Cache, first.Stack[0] = "changed", '!'
 		if second.Cache != "test" || second.Stack[0] == '!' || events[0].Err.(*tokencache.NoAnswerError).Cache != "test" {
-			t.Error("what one caller writes into its error, others see")
+			t.Error("a caller sees what another has written into its error")
 		}
 		sel := all(t, token.ID().Account)
 		sels := []tokencache.Selector{sel}

@@ -322,7 +322,7 @@ func TestClearUnlinksInSteps(t *testing.T) {
 	var linked []int
 	tokencache.ClearInSteps(g, func(n int) { linked = append(linked, n) })
 	if linked[0] != tokens {
-		t.Errorf("%d of %d were unlinked before the mutex could be had", tokens-linked[0], tokens)
+		t.Errorf("%d of %d entries were unlinked before another goroutine got the mutex", tokens-linked[0], tokens)
 	}
 	if len(linked) < tokens/64 {
 		t.Errorf("it took %d steps", len(linked))

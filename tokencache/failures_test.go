@@ -283,7 +283,7 @@ func TestUnavailableLeavesNothing(t *testing.T) {
 			}
 		}
 		if got := tokencache.Bookkeeping(g); got != 0 {
-			t.Errorf("%d things are kept of what was turned away", got)
+			t.Errorf("%d records are kept of loads that were turned away", got)
 		}
 	})
 }

@@ -29,7 +29,7 @@ func TestTheMutexGivesWay(t *testing.T) {
 		m.GiveWay()
 		m.Lock()
 		if got := had.Load(); got != step+1 {
-			t.Fatalf("step %d: who waited had the mutex %d times", step, got)
+			t.Fatalf("step %d: the waiter had the mutex %d times", step, got)
 		}
 		m.Unlock()
 		<-waits

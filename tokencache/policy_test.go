@@ -170,7 +170,7 @@ func TestUseCountsAndEnds(t *testing.T) {
 	fill(0, 100, true)
 	fill(100, 200, false)
 	if _, _, ok := c.Remembers(hot.ID()); ok {
-		t.Error("it is still remembered, though it is not used any more")
+		t.Error("it is still remembered, although it is not used any more")
 	}
 }
 
@@ -199,7 +199,7 @@ func TestARefreshIsNoUse(t *testing.T) {
 			check(t, c, load(1+i), "ok") // which is its use
 		}
 		if _, _, ok := c.Remembers(first.ID()); ok {
-			t.Error("it is still remembered, though it is not used any more")
+			t.Error("it is still remembered, although it is not used any more")
 		}
 	})
 }

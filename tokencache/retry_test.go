@@ -58,7 +58,7 @@ func turnedAway(t *testing.T, src *testSource, c *tokencache.Cache[record], long
 				defer mu.Unlock()
 				n++
 				if e.RetryAfter <= 0 || e.RetryAfter > longest {
-					t.Errorf("try again after %v, though nothing waits longer than %v", e.RetryAfter, longest)
+					t.Errorf("try again after %v, although nothing waits longer than %v", e.RetryAfter, longest)
 				}
 			})
 		}

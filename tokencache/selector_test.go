@@ -23,7 +23,7 @@ func TestSelector(t *testing.T) {
 		t.Error("Equal does not tell selectors apart")
 	}
 	if sel.All() || !all(t, fleet).All() || all(t, fleet).String() != "elastic/fleet-server/*" {
-		t.Error("All does not tell a wildcard apart")
+		t.Error("All does not report a wildcard")
 	}
 	if sel.Account() != fleet {
 		t.Errorf("Account: got %v", sel.Account())

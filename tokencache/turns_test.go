@@ -484,7 +484,7 @@ func TestWhoIsTurnedAway(t *testing.T) {
 				switch {
 				case !full:
 					if len(out) > 0 {
-						t.Fatalf("waiters %v: %d came, and %v were turned away, though there was room", before, newcomer, out)
+						t.Fatalf("waiters %v: %d came, and %v were turned away, although there was room", before, newcomer, out)
 					}
 				case longest <= before[newcomer]+1:
 					refused++
@@ -637,7 +637,7 @@ func TestTurnedAwayTogether(t *testing.T) {
 				times[noAnswer.RetryAfter] = true
 			}
 			if len(seconds) < 2 || len(times) < callers/2 {
-				t.Errorf("%d were told %d times, of %d whole seconds", callers, len(times), len(seconds))
+				t.Errorf("%d callers got %d different times, in %d whole seconds", callers, len(times), len(seconds))
 			}
 			close(gate.open)
 			<-reads

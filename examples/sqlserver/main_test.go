@@ -82,15 +82,15 @@ func testServers(t *testing.T, index, kind string, db *sql.DB) {
 	}
 	resp, _ = one.Send("POST", "/", operator, url.Values{"account": {"elastic/fleet-server"}, "names": {"first"}})
 	if _, page := one.Send("GET", resp.Header.Get("Location"), operator, nil, "Accept", "text/html"); !strings.Contains(page, "not counted: "+elsewhere) {
-		t.Errorf("the page does not say who is not counted:\n%s", page)
+		t.Errorf("the page does not name the servers that it cannot count:\n%s", page)
 	}
 	for began := time.Now(); remembered(t, two) > 0; time.Sleep(10 * time.Millisecond) {
 		if time.Since(began) > 10*time.Second {
-			t.Fatal("the other server remembers what was cleared")
+			t.Fatal("the other server remembers a cleared token")
 		}
 	}
 	if log := one.Stop(syscall.SIGTERM); !strings.Contains(log, `others="`+elsewhere+`"`) {
-		t.Errorf("the log does not say who is not counted:\n%s", log)
+		t.Errorf("the log does not name the servers that it cannot count:\n%s", log)
 	}
 	one = start()
 	one.Await("GET", whoami, first, 200, "")

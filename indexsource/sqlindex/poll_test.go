@@ -146,7 +146,7 @@ func TestGone(t *testing.T) {
 		time.Sleep(time.Minute)
 		db.fail(nil)
 		if _, _, err := ix.Get(t.Context(), fleet.TokenID("x")); err == nil {
-			t.Error("a read succeeds before a poll has")
+			t.Error("a read succeeds before a poll has succeeded")
 		}
 		time.Sleep(time.Second)
 		synctest.Wait()

@@ -255,7 +255,7 @@ func TestFleet(t *testing.T) {
 	status, body = two.do("DELETE", tokens+"t1", "", nil)
 	for name, n := range map[string]*node{"one": one, "two": two, "three": three} {
 		if got, body := n.do("GET", whoami, bearer, nil); got == 200 {
-			t.Errorf("%s confirms what was deleted: %s", name, body)
+			t.Errorf("%s confirms a deleted token: %s", name, body)
 		}
 	}
 	if status != 200 || body != `{"found":true}` {

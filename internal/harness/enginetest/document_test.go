@@ -168,7 +168,7 @@ func TestChangesOfThisProcess(t *testing.T) {
 				t.Fatal(err)
 			}
 			if len(seen) == 0 || seen[0] != get() {
-				t.Errorf("change %d: when told, the index showed %q, and afterwards %q", i, seen, get())
+				t.Errorf("change %d: the index showed %q when the cache was told, and %q afterwards", i, seen, get())
 			}
 			seen = nil
 			n.poll(t)
@@ -177,7 +177,7 @@ func TestChangesOfThisProcess(t *testing.T) {
 		// The poller's own first poll may run during one of the changes, which leaves it
 		// to the next one.
 		if again > 2 {
-			t.Errorf("%d of 4 changes were told once more by the next poll", again)
+			t.Errorf("the next poll reported %d of 4 changes once more", again)
 		}
 	})
 }

@@ -306,7 +306,7 @@ func TestEvictionReachesEveryNode(t *testing.T) {
 		transaction(t, d, "UPDATE svctoken_meta SET swept = rev + 1, rev = rev + 1")
 		b.poll(t)
 		if got := b.file.Stats().Entries; got != 0 {
-			t.Errorf("a node that has lost count remembers %d tokens of the file", got)
+			t.Errorf("a node that cannot know what it has missed remembers %d tokens of the file", got)
 		}
 		if _, err := a.evictor.Evict(t.Context(), "elastic", "fleet-server", "a b"); err == nil {
 			t.Error("an invalid name is taken")

@@ -34,7 +34,7 @@ func TestFilesBesideDeleted(t *testing.T) {
 		t.Errorf("Poll: got %v", err)
 	}
 	if got := old.ask(t.Context(), token); !strings.Contains(got, "restart") {
-		t.Errorf("the old node says %q, want that it must be restarted", got)
+		t.Errorf("the old node says %q, want an error that it must be restarted", got)
 	}
 	if err := old.index.SetEnabled(t.Context(), token.ID(), true); !errors.Is(err, sqlindex.ErrReplaced) {
 		t.Errorf("a change by the old node: got %v", err)

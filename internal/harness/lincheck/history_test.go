@@ -52,7 +52,7 @@ func TestHistories(t *testing.T) {
 	for i := range shown {
 		t.Logf("profile %q: %d times; without an answer: %v", profiles[i].name, shown[i].shown, shown[i].unanswered)
 		if shown[i].shown == 0 && *onlyThis == "" && *histories >= enough*len(profiles) {
-			t.Errorf("profile %q: what it is there for has not happened once", profiles[i].name)
+			t.Errorf("profile %q: the events for which it exists have not happened once", profiles[i].name)
 		}
 	}
 }

@@ -195,7 +195,7 @@ func TestPollsSlowDown(t *testing.T) {
 	e.Notified("fleet sql.nobody")
 	slow := took("2", false)
 	if slow < 3*d.poll {
-		t.Errorf("a message of which no notification told was found after %v, with a poll of %v", slow, d.poll)
+		t.Errorf("a message without a notification was found after %v, with a poll of %v", slow, d.poll)
 	}
 	if slow > 20*d.poll {
 		t.Errorf("it took %v", slow)

@@ -129,7 +129,7 @@ func TestOperator(t *testing.T) {
 	}
 	for deadline := time.Now().Add(10 * time.Second); status(t, kibana, "GET", "/_security/_authenticate", bearer) != 401; {
 		if time.Now().After(deadline) {
-			t.Fatal("the token works on when the operator has removed it")
+			t.Fatal("the token still works after the operator has removed it")
 		}
 	}
 }
