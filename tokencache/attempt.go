@@ -21,7 +21,7 @@ type attempt struct {
 	change uint64        // the last change when the round began
 	wait   time.Duration // how long to wait for the load before memory may give a stale answer; 0: till its end
 	lent   *load         // the load that has the token's secret, and may be running; nil: none
-	came   int64         // clock reading: when memory was first looked at for the caller
+	came   int64         // clock reading: when memory was first read for the caller
 	ended  error
 }
 
@@ -80,8 +80,8 @@ func (a *attempt) timer() (<-chan time.Time, func()) {
 	return timer.C, func() { timer.Stop() }
 }
 
-// step looks at what the caches remember, and at what their sources are being asked.
-// It sets the verdict, returns an error, or a load to wait for.
+// step looks at the caches' entries and at the running loads. It sets the verdict, or
+// returns an error or a load to wait for.
 func (g *Group) step(ctx context.Context, a *attempt, v *Verdict[any]) (*load, error) {
 	var l *load
 	var noAnswer *NoAnswerError
@@ -272,8 +272,8 @@ func (l *load) detach() {
 	l.detached = true
 }
 
-// take takes what came of a load, and reports whether that ends the attempt. If it was
-// an error, memory may have an answer by now: that of a load which began later.
+// take takes the outcome of a load, and reports whether that ends the attempt. If it is
+// an error, memory may have an answer by now, from a load that began later.
 func (g *Group) take(ctx context.Context, a *attempt, l *load, v *Verdict[any]) (done bool, err error) {
 	s, out := l.store, &l.out
 	if out.err == nil {
@@ -306,8 +306,8 @@ func (g *Group) take(ctx context.Context, a *attempt, l *load, v *Verdict[any]) 
 	return true, g.fail(ctx, out.err.clone())
 }
 
-// expiredReason returns the reason for what was good until it expired: a token, or its
-// previous secret.
+// expiredReason returns the reason for refusing what was good until it expired: a token,
+// or its previous secret.
 func expiredReason(r role) Reason {
 	if r == previous {
 		return ReasonWrongSecret
@@ -315,7 +315,7 @@ func expiredReason(r role) Reason {
 	return ReasonExpired
 }
 
-// giveUp ends an attempt whose caller does not wait any more.
+// giveUp ends an attempt whose caller no longer waits.
 func (g *Group) giveUp(ctx context.Context, a *attempt, l *load, v *Verdict[any]) error {
 	if a.wait > 0 && g.stale(l.store, a, v) {
 		l.detach()

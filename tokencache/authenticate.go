@@ -12,7 +12,7 @@ type Verdict[R any] struct {
 	Cache  string  // the name of the cache that confirmed it, and so of its source
 	Record R       // what the source knows of it; shared, so not to be changed
 
-	FromMemory bool // whether the cache remembered it; else the source was asked
+	FromMemory bool // whether the cache remembered it; otherwise the source was asked
 	Stale      bool // whether it is past its time, and the source does not answer: see Config.ServeStale
 }
 
@@ -69,9 +69,9 @@ func typed[R any](v *Verdict[any]) Verdict[R] {
 	return Verdict[R]{v.Token, v.Cache, record, v.FromMemory, v.Stale}
 }
 
-// authenticate sets the verdict, or returns why there is none. It fills in *v, like what
-// it calls: returning eleven words by value costs a measurable part of a hit. A nil only:
-// all caches.
+// authenticate sets the verdict, or returns why there is none. It fills in *v, like the
+// functions that it calls: returning eleven words by value costs a measurable part of a
+// hit. If only is nil, it asks all caches.
 func (g *Group) authenticate(ctx context.Context, only *store, authorization string, v *Verdict[any]) error {
 	bearer, ok := cutScheme(authorization)
 	if !ok {

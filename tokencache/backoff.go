@@ -6,16 +6,16 @@ import (
 	"github.com/hashicorp/golang-lru/v2/simplelru"
 )
 
-// A backoff makes a cache leave alone, for a moment, what keeps failing: a source that
-// fails fast would otherwise be asked as fast as callers come. It holds only what has
+// A backoff makes a cache pause, for a moment, reads that keep failing: a source that
+// fails fast would otherwise be asked as fast as callers come. It pauses only what has
 // failed: one name; an account, when several of its names have failed in a row; the
-// source, when several accounts have. So a row that cannot be read is paused, and no
-// other. A source that serves one account is paused as that account.
+// source, when several accounts have. So a row that cannot be read pauses no other row. A
+// source that serves one account is paused as that account.
 //
-// Once a pause is over, one load at a time goes through, until a success ends all that
-// the pause was for, or a failure begins a longer one. During a pause of an account, or
-// of the source, names, or accounts, that have not failed themselves may try, too: one at a
-// time, and at most one in a tenth of a second.
+// Once a pause is over, one load at a time goes through, until a success ends the pauses
+// of its name, account and source, or a failure begins a longer one. During a pause of an
+// account, or of the source, names, or accounts, that have not failed themselves may try,
+// too: one at a time, and at most one in a tenth of a second.
 //
 // All of it is guarded by the memory's mutex.
 type backoff struct {
@@ -31,7 +31,7 @@ type streak struct {
 	first    TokenID // which failed first
 	several  bool    // something else has failed since
 	until    int64   // reading of the clock's pace: when the pause ends
-	probe    int64   // the same: when something that has not failed may try during it
+	probe    int64   // the same: when a name or an account that has not failed may try during it
 	trial    *load   // the one load that may try; nil: none does
 	last     error
 }
@@ -41,12 +41,12 @@ const (
 	firstPause          = 10 * time.Millisecond
 	probeEach           = 100 * time.Millisecond
 
-	// maxStreaks is for how many names, and how many accounts, failures are counted.
+	// maxStreaks is how many names, and how many accounts, have their failures counted.
 	maxStreaks = 1 << 12
 )
 
-// levels returns the streaks of the name, its account and the source, from the narrowest
-// on; nil if there is none.
+// levels returns the streaks of the name, its account and the source, in this order; nil
+// if there is none.
 func (b *backoff) levels(id TokenID) (levels [3]*streak) {
 	if b.names != nil {
 		levels[0], _ = b.names.Peek(id)
@@ -56,8 +56,8 @@ func (b *backoff) levels(id TokenID) (levels [3]*streak) {
 	return levels
 }
 
-// pausedLocked returns what is paused that a load of this name would need, and how long;
-// nil: nothing is.
+// pausedLocked returns the streak that pauses a load of this name, and for how long; nil:
+// none does.
 func (b *backoff) pausedLocked(id TokenID, pace int64) (*streak, time.Duration) {
 	if b.longest <= 0 {
 		return nil, 0
@@ -86,7 +86,7 @@ func (s *streak) mayTry(innocent bool, pace int64) bool {
 	}
 }
 
-// beginLocked notes that a load begins which pausedLocked has let through.
+// beginLocked notes the beginning of a load that pausedLocked has let through.
 func (b *backoff) beginLocked(l *load, id TokenID) {
 	for _, s := range b.levels(id) {
 		if s != nil && s.until != 0 {
@@ -114,7 +114,8 @@ func (b *backoff) answeredLocked(id TokenID) {
 	}
 }
 
-// resetLocked forgets all failures: the source has changed, so it works, or is another.
+// resetLocked forgets all failures: the source has changed, so it works, or is another
+// one.
 func (b *backoff) resetLocked() { *b = backoff{longest: b.longest} }
 
 // failedLocked notes that a load has failed. Failures during a pause, of loads from

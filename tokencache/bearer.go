@@ -35,8 +35,8 @@ const (
 // the secret is shorter than 10 bytes. Errors never contain the secret, nor what may be
 // one in a name's place.
 func ParseBearer(bearer string) (Token, error) {
-	// Into memory of its own, which the token keeps: a copy on the stack would be left
-	// behind when the stack grows.
+	// Decode into memory of its own, which the token keeps: a copy on the stack would be
+	// left behind when the stack grows.
 	plain, err := decodeBearer(nil, bearer)
 	if err != nil {
 		return Token{}, err
@@ -67,8 +67,8 @@ func cutScheme(authorization string) (bearer string, ok bool) {
 	return bearer, true
 }
 
-// decodeBearer decodes into buf, or into a new slice if buf is too short, and
-// returns what stands behind the prefix.
+// decodeBearer decodes into buf, or into a new slice if buf is too short, and returns the
+// bytes after the prefix.
 func decodeBearer(buf []byte, bearer string) ([]byte, error) {
 	if !strings.HasPrefix(bearer, encodedPrefix) {
 		return nil, errPrefix
@@ -103,7 +103,7 @@ func trimPadding(bearer string) (string, bool) {
 	return bearer[:end], true
 }
 
-// splitBearer makes a token of the bytes behind a bearer's prefix, which it keeps.
+// splitBearer makes a token of the bytes after a bearer's prefix. It keeps the bytes.
 func splitBearer(plain []byte) (Token, error) {
 	qualified, secret, ok := bytes.Cut(plain, []byte{':'})
 	if !ok {

@@ -2,10 +2,10 @@ package tokencache
 
 import "unsafe"
 
-// This file puts a text behind what it belongs to, in one allocation. A hit then reads
-// the lines of the processor's cache that follow those which it has just read, instead
-// of waiting for memory at an address that it has first to be told; and each text costs
-// 16 bytes less. It is the only file that needs package unsafe.
+// This file puts a text behind the value that it belongs to, in one allocation. A hit
+// then reads the next lines of the processor's cache, instead of first loading an address
+// and then waiting for memory there; and each text costs 16 bytes less. It is the only
+// file that needs package unsafe.
 
 // allocateBehind allocates a value with room for a text behind it.
 func allocateBehind[T, Room any]() *T {

@@ -2,9 +2,9 @@ package tokencache
 
 import "hash/maphash"
 
-// Changed is when the source of a cache last told of a change that may select an
-// account: numbers of the memory's changes. Accounts share a number with others, one
-// in changedParts of them. Guarded by the memory's mutex.
+// A changed has, for each account, the number of the last change that the source of a
+// cache has reported and that may select the account. Accounts share a number with
+// others, one in changedParts of them. Guarded by the memory's mutex.
 type changed struct {
 	everything uint64
 	parts      [changedParts]uint64
@@ -24,8 +24,8 @@ func (s *shelf) noteChangeLocked(sel selection, change uint64) {
 	}
 }
 
-// changedSinceLocked reports whether the source has told of a change that may select
-// the account, after the change of this number.
+// changedSinceLocked reports whether the source has reported a change that may select the
+// account, after the change with this number.
 func (s *shelf) changedSinceLocked(a Account, change uint64) bool {
 	return max(s.changed.everything, s.changed.parts[s.memory.keys.changedPart(a)]) > change
 }

@@ -9,8 +9,8 @@ import (
 	"github.com/svctoken/svctoken/internal/suspend"
 )
 
-// A clock tells what has expired. Its readings are nanoseconds since it was made, by
-// the monotonic clock, and whatever the machine slept besides: the monotonic clock
+// A clock tells what has expired. Its readings are nanoseconds since it was made, by the
+// monotonic clock, plus the time for which the machine was suspended: the monotonic clock
 // stands still then, and a token that expires at noon has to be refused at noon.
 //
 // That a machine has slept shows in the wall clock and, if there is one, in the
@@ -29,11 +29,11 @@ import (
 type clock struct {
 	base  time.Time
 	noted atomic.Int64 // the last note; only entries ask for it, and there are none before the first
-	slept atomic.Int64 // what readings have beyond the monotonic clock's
+	slept atomic.Int64 // how far readings are ahead of the monotonic clock's
 	lead  atomic.Int64 // what the wall clock showed when the monotonic one's reading was 0, as far as both go alike
 
 	mu       sync.Mutex    // guards the fields below, and writes to slept and lead
-	boot     time.Duration // how long the machine had slept, when that was last asked
+	boot     time.Duration // how long the machine had slept at the last look
 	credited int64         // what was added to slept since then
 }
 

@@ -5,11 +5,10 @@ import (
 	"unsafe"
 )
 
-// A hitCounter counts what the hit path has to count. One shared word would be
-// written by every core for every hit, and would cost more than the rest of the
-// hit (BenchmarkHit with -cpu 1,2 shows it); so there are many, each on a cache
-// line of its own, and a goroutine uses the one that its stack's address picks.
-// The counts are exact.
+// A hitCounter counts hits. One shared word would be written by every core for every hit,
+// and would cost more than the rest of the hit (BenchmarkHit with -cpu 1,2 shows it); so
+// there are many, each on a cache line of its own, and a goroutine uses the one that its
+// stack's address picks. The counts are exact.
 type hitCounter struct {
 	stripes [stripes]struct {
 		hits, mismatches, refusals atomic.Uint64
@@ -28,13 +27,13 @@ func stripe() int {
 	return int(page * 0x9e3779b97f4a7c15 >> 58)
 }
 
-// hit counts a hit, and returns how many its stripe has.
+// hit counts a hit, and returns the count of its stripe.
 func (c *hitCounter) hit() uint64 { return c.stripes[stripe()].hits.Add(1) }
 
 func (c *hitCounter) mismatch() { c.stripes[stripe()].mismatches.Add(1) }
 func (c *hitCounter) refusal()  { c.stripes[stripe()].refusals.Add(1) }
 
-// read adds what was counted to st.
+// read adds the counts to st.
 func (c *hitCounter) read(st *Stats) {
 	for i := range c.stripes {
 		st.Hits += c.stripes[i].hits.Load()

@@ -1,7 +1,7 @@
 package tokencache
 
-// Custody says which of two overwrites a load's secret: the caller it was decoded for,
-// or the load, if it still uses the secret when that caller has gone. Guarded by the
+// A custody says who overwrites a load's secret: the caller for whom it was decoded, or
+// the load, if it still uses the secret when that caller has gone. Guarded by the
 // memory's mutex, except for the secret itself.
 type custody struct {
 	secret Secret

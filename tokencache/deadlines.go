@@ -6,9 +6,9 @@ import (
 	"time"
 )
 
-// Deadlines are the loads of a group by when their phase ends. One timer does for
-// all of them: it is set for the first, and when it fires for the next. All of it
-// is guarded by the memory's mutex.
+// A deadlines has the loads of a group in the order in which their phases end. One timer
+// is enough for all of them: it is set for the first, and then for the next. All of it is
+// guarded by the memory's mutex.
 type deadlines struct {
 	clock   *clock
 	overdue func() // what the timer calls
@@ -20,7 +20,7 @@ type deadlines struct {
 // An alarm is when a load's phase ends.
 type alarm struct {
 	at    int64 // reading of the clock's pace
-	index int   // in deadlines; notSet: it is not there
+	index int   // in deadlines, or notSet
 }
 
 const notSet = -1
@@ -46,7 +46,7 @@ func (d *deadlines) removeLocked(l *load) {
 	}
 }
 
-// overdueLocked removes and returns the first load, if its time is up; else nil.
+// overdueLocked removes and returns the first load if its time is up, or returns nil.
 func (d *deadlines) overdueLocked() *load {
 	if len(d.loads) == 0 || d.loads[0].alarm.at > d.clock.read().pace {
 		return nil
@@ -82,8 +82,8 @@ func (d *deadlines) ofLocked(s *store) (loads []*load) {
 	return loads
 }
 
-// smallFlood is how many loads, or accounts, may have been there at once without
-// their memory being given back afterwards.
+// smallFlood is how many loads, or accounts, may have existed at once without their
+// memory being given back afterwards.
 const smallFlood = 64
 
 type loadHeap []*load

@@ -22,9 +22,9 @@ func (d *digest) equal(other *digest) bool {
 // digestTail computes the digest of a tail. It allocates nothing for secrets of up
 // to 80 bytes.
 //
-// Of the time of sha256.Sum256, a third or more goes into padding and copies. So
-// what fits two blocks is padded here, as FIPS 180-4 has it in 5.1.1, and the sum is
-// read from the marshaled state.
+// Of the time of sha256.Sum256, a third or more goes into padding and copies. So a tail
+// that fits two blocks is padded here, as FIPS 180-4 says in 5.1.1, and the sum is read
+// from the marshaled state.
 func (k *keys) digestTail(d *digest, tail string) {
 	size := keyLen + len(tail)
 	if size > maxPadded {
@@ -69,8 +69,8 @@ func sumPadded(d *digest, buf *[2 * sha256.BlockSize]byte, size int) {
 	}
 }
 
-// stateHasSum reports whether the marshaled state of this crypto/sha256, which need
-// not stay what it is, has the sum after four bytes, and fits the buffer.
+// stateHasSum reports whether the marshaled state of this crypto/sha256 has the sum after
+// four bytes, and fits the buffer. A later version may have another state.
 var stateHasSum = func() bool {
 	var got digest
 	sumPadded(&got, new([2 * sha256.BlockSize]byte), 0)

@@ -2,9 +2,9 @@ package tokencache
 
 import "sync/atomic"
 
-// Dummies are the first hashes that a source has handed out, of each form; nil: none
-// yet. If names are hidden, a refusal computes one of each form that there is, the
-// token's own or the dummy.
+// Dummies are the first hashes that a source has returned, of each form; nil: none yet.
+// If names are hidden, a refusal computes one hash of each form, the token's own or the
+// dummy.
 type dummies struct {
 	fast, slow atomic.Pointer[func(Secret) bool]
 }
@@ -18,7 +18,7 @@ func (d *dummies) of(fast bool) *atomic.Pointer[func(Secret) bool] {
 
 func (d *dummies) keep(verify func(Secret) bool, fast bool) {
 	if of := d.of(fast); of.Load() == nil {
-		dummy := verify // to store verify itself would make each load allocate it
+		dummy := verify // storing verify itself would make each load allocate it
 		of.Store(&dummy)
 	}
 }

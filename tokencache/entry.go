@@ -10,11 +10,12 @@ import (
 // secret and record; or why its source refuses the name, whatever the secret.
 //
 // INVARIANT: an unlinked entry is dead. The code that unlinks an entry gives it a dead
-// owner, under the mutex, so that a hit which stands on the entry does not take it as
-// good.
+// owner, under the mutex, so that a hit which has already found the entry does not take
+// it as good.
 //
-// What is not marked as guarded is immutable after publication. The size matters: an
-// entry of 104 bytes leaves 40 of a size class of Go's allocator to the text behind it.
+// Fields that are not marked as guarded are immutable after publication. The size
+// matters: an entry of 104 bytes leaves 40 of a size class of Go's allocator to the text
+// behind it.
 type entry struct {
 	// guarded by the mutex
 	cellPrev, cellNext   *entry // in the owner's list
@@ -38,8 +39,8 @@ type entry struct {
 	record any
 }
 
-// A role says what an entry says of a name. A cache has at most one entry of a name in
-// each role, and one that is sole, or a refusal, beside no other.
+// A role says what an entry means for its name. A cache has at most one entry of a name
+// in each role, and no other beside one that is sole or a refusal.
 type role uint8
 
 const (
@@ -58,12 +59,12 @@ var refusals = [roles]Reason{absent: ReasonUnknownToken, disabled: ReasonDisable
 // refuses reports whether the entry refuses every secret of its name.
 func (e *entry) refuses() bool { return e.role >= absent }
 
-// knowAll reports whether entries in these roles, a bit for each, are all that the
-// source confirms of a name: any other secret is wrong.
+// knowAll reports whether entries in these roles, a bit for each, cover every secret that
+// the source confirms for a name, so that any other secret is wrong.
 func knowAll(roles uint8) bool { return roles&(1<<sole) != 0 || roles == 1<<present|1<<previous }
 
 const (
-	used       = 1 << iota // since the policy last passed by
+	used       = 1 << iota // since the policy last looked at the entry
 	refreshing             // the load that takes the entry's place has begun
 	inMain                 // of the policy's queues; guarded by the mutex
 	stateFlags = used | refreshing | inMain
@@ -72,7 +73,7 @@ const (
 
 func (e *entry) isUsed() bool { return e.state.Load()&used != 0 }
 
-// A lap is about how often a hit writes when it used an entry: 69 seconds, which is a
+// A lap is the time, 69 seconds, in which hits note the use of an entry once; it is a
 // shift of a clock's reading. Laps count from 1; 0 stands for no use.
 const lapBits = 36
 
@@ -113,8 +114,8 @@ func (e *entry) setTimes(good, dead int64) {
 
 const endless = math.MaxUint32 // for beyond: never dead
 
-// dead returns the reading from which nothing confirms the entry, though its source
-// does not answer: at most 49 days past good, and a millisecond early at most.
+// dead returns the reading from which nothing confirms the entry, even if its source does
+// not answer: at most 49 days past good, and a millisecond early at most.
 func (e *entry) dead() int64 {
 	if e.beyond == endless {
 		return never
@@ -122,5 +123,5 @@ func (e *entry) dead() int64 {
 	return after(e.good, time.Duration(e.beyond)*time.Millisecond)
 }
 
-// cutShort says in step that something else than the TTL ends the entry.
+// cutShort notes in step that something other than the TTL ends the entry.
 const cutShort = math.MaxUint8

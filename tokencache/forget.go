@@ -87,7 +87,7 @@ func shelvesOf(stores []*store) []*shelf {
 	return shelves
 }
 
-// tellEviction tells the observer, with copies of what is the caller's.
+// tellEviction tells the observer, with copies of the caller's slices and maps.
 func (g *Group) tellEviction(ctx context.Context, why Cause, stores []*store, sels []Selector, evicted map[string]int) {
 	if g.work.observer == nil {
 		return
@@ -99,8 +99,8 @@ func (g *Group) tellEviction(ctx context.Context, why Cause, stores []*store, se
 	g.work.tell(context.WithoutCancel(ctx), event)
 }
 
-// close closes stores at one instant: an eviction of all that they hold, after
-// which nothing is remembered or loaded any more.
+// close closes stores at one instant, by an eviction of everything that they hold.
+// Afterwards they neither remember nor load anything.
 func (g *Group) close(stores []*store) {
 	var closing []*store
 	var ended []*load
@@ -116,8 +116,8 @@ func (g *Group) close(stores []*store) {
 		}
 	})
 	for _, s := range closing {
-		// Its source's code, for which nobody waits. It comes last: changes must
-		// arrive until nothing is served any more.
+		// This calls the source's code, and nobody waits for it. It comes last: changes
+		// must arrive until nothing is served any more.
 		go s.endSubscription()
 	}
 	finishAll(ended)

@@ -23,8 +23,8 @@ import (
 // except for a moment each second while a cache holds entries; the goroutines that run
 // are the loads that read or hash.
 type Group struct {
-	// What hits read comes first, on lines of the processor's cache that no miss and
-	// no eviction writes.
+	// The fields that hits read come first, on lines of the processor's cache that no
+	// miss and no eviction writes.
 	memory memory
 	stores atomic.Pointer[[]*store] // in the order of New; replaced, never changed, under memory.mu
 	lease  lease
@@ -38,7 +38,7 @@ type Group struct {
 	claim     *Claim // nil: there is none; guarded by memory.mu
 }
 
-// A lease is until when a group may answer.
+// A lease says until when a group may answer.
 type lease struct{ until atomic.Int64 } // clock reading; 0: no lease is needed
 
 // GroupConfig holds the options of a [Group]. The zero value is the recommended
@@ -181,7 +181,7 @@ func (g *Group) add(s *store) error {
 	return nil
 }
 
-// tellDisplaced tells the observer what was displaced since the last call.
+// tellDisplaced tells the observer how many entries were displaced since the last call.
 func (g *Group) tellDisplaced() {
 	var events []Event
 	g.memory.mu.Lock()

@@ -31,7 +31,8 @@ func (l *load) do(phase func() error) (goOn bool) {
 	return false
 }
 
-// guard calls foreign code, and turns what goes wrong with it into an outcome.
+// guard calls foreign code, and turns its panics, and its end of the goroutine, into an
+// outcome.
 func (l *load) guard(call func() error) {
 	finished := false
 	var err error
@@ -60,8 +61,8 @@ func (l *load) overdue() bool {
 	return !time.Now().Before(deadline)
 }
 
-// panicError describes a panic of a source. The value is shown only if the runtime made
-// it: anything else could hold a secret.
+// panicError describes a panic of a source. It shows the value only if the runtime made
+// it: any other value could hold a secret.
 func panicError(value any) error {
 	switch v := value.(type) {
 	case nil:

@@ -7,10 +7,10 @@ import (
 )
 
 // Hints are the secrets that were good under a name a short while ago, of entries that
-// were evicted, displaced or have expired. Loads with such a secret have their hash
-// computed first. A hint is never an answer, and it is spent: each cache computes at
-// most one hash before its turn for it. So a revoked secret that somebody still knows
-// gains an attacker nothing twice, and nothing under another name.
+// were evicted, displaced or have expired. Hashes of loads with such a secret are
+// computed first. A hint is never an answer, and it is spent: each cache computes at most
+// one hash early because of it. So with a revoked secret, an attacker gains at most one
+// early hash, and nothing under another name.
 //
 // All of it is guarded by the memory's mutex.
 type hints struct {

@@ -9,17 +9,17 @@ import (
 // This file is the way of a hit, from the bearer to the verdict. It takes no lock
 // and allocates nothing.
 //
-// A hit decodes no base64. Canonical base64 is a bijection, so comparing its
-// characters compares what they stand for. The first characters of a bearer, its
-// head, depend on nothing but the prefix, the qualified name and the colon; the
-// others, its tail, on nothing but the secret and how long the name is. An entry
-// keeps the characters of its head, and the digest of its tail.
+// A hit decodes no base64. Canonical base64 is a bijection, so comparing its characters
+// compares the bytes that they encode. The first characters of a bearer, its head, depend
+// on nothing but the prefix, the qualified name and the colon; the others, its tail, on
+// nothing but the secret and how long the name is. An entry keeps the characters of its
+// head, and the digest of its tail.
 //
-// Where the head ends follows from how long the secret is. That is not known
-// beforehand, so a hit tries the lengths of the secrets that are remembered, the
-// most common first; there are one or two in practice. What a wrong length finds
-// is still right, as head and tail account for every character. What no
-// length finds is decoded, and looked for again.
+// Where the head ends follows from how long the secret is. That is not known beforehand,
+// so a hit tries the lengths of the secrets that are remembered, the most common first;
+// there are one or two in practice. What a wrong length finds is still right, as head and
+// tail account for every character. A bearer that no length finds is decoded, and looked
+// for again.
 
 // A recall says what the caches remember of a bearer: one of the constants, or a Reason
 // for which memory refuses it without asking a source.
@@ -76,8 +76,8 @@ func (g *Group) recall(only *store, q *query, v *Verdict[any]) recall {
 	}
 }
 
-// hidesNames reports whether one of the caches hides names: memory refuses nothing then,
-// and takes as long to find that out of a name that it has as of one that it does not.
+// hidesNames reports whether one of the caches hides names. Memory then refuses nothing,
+// and takes as long for a name that it has as for one that it does not have.
 func (g *Group) hidesNames(only *store) bool {
 	for _, s := range g.caches() {
 		if s.shelf.hidden && (only == nil || s == only) {
@@ -139,7 +139,8 @@ func (f *finding) mismatched() uint64 { return f.has[sole] | f.has[present]&f.ha
 // refused returns the caches that refuse the name.
 func (f *finding) refused() uint64 { return f.has[absent] | f.has[disabled] | f.has[expired] }
 
-// reason returns the reason for the refusal: of several caches', the one that says most.
+// reason returns the reason for the refusal. If several caches refuse, it is the one that
+// says most.
 func (f *finding) reason() Reason {
 	reason := ReasonUnknownToken
 	if f.mismatched() != 0 {
@@ -250,10 +251,10 @@ func (g *Group) hit(e *entry, q *query, v *Verdict[any]) recall {
 	return confirmed
 }
 
-// withhold is the one exit of verdicts, whichever way they came: it returns why one may
-// not leave now, or 0. It looks last at the lease, at the clock reading at which what
-// confirms the token ends, and at the mark of the entry; a verdict without an entry is a
-// load's, and is for callers who came before that end.
+// withhold is the one exit of all verdicts: it returns why a verdict may not leave now,
+// or 0. It looks last at the lease, at the clock reading at which the verdict expires,
+// and at the mark of the entry. A verdict without an entry is a load's, and is for
+// callers that came before it expires.
 func (g *Group) withhold(ends int64, e *entry, a *attempt) Reason {
 	switch {
 	case g.lapsed():

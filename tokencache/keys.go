@@ -32,7 +32,7 @@ func (k *keys) hashID(id TokenID) uint32 {
 	return uint32(maphash.Bytes(k.seed, appendHead(encoded[:0], plain[:0], id)))
 }
 
-// appendHead appends the head of an id's bearers. It puts what it encodes behind
+// appendHead appends the head of an id's bearers. It builds the bytes to encode after
 // plain.
 func appendHead(b, plain []byte, id TokenID) []byte {
 	plain = append(id.append(append(plain, bearerPrefix...)), ':')

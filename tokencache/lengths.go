@@ -5,9 +5,8 @@ import (
 	"sync/atomic"
 )
 
-// Lengths are how long the secrets are that a group remembers: what tells a hit
-// where a bearer's head may end. Hits read common; the rest is guarded by the
-// memory's mutex.
+// A lengths has the lengths of the secrets that a group remembers. They tell a hit where
+// a bearer's head may end. Hits read common; the rest is guarded by the memory's mutex.
 //
 // A length that no entry has any more stays in common until common is made anew. It
 // does no harm there, and tokens that come and go one by one do not make it anew.

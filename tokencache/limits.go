@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// Limits are how long what a caller sends may be.
+// Limits bound the length of a caller's input.
 type limits struct {
 	secret int // bytes
 	bearer int // characters

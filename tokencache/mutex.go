@@ -5,9 +5,9 @@ import (
 	"sync/atomic"
 )
 
-// A mutex is a sync.Mutex that lets its holder give way. What does much under it, in
-// steps, gives way after each: if it unlocked and locked again at once, it would get the
-// mutex nearly every time, and others would wait for milliseconds.
+// A mutex is a sync.Mutex that lets its holder give way. Code that does much under it, in
+// steps, gives way after each step: if it unlocked and locked again at once, it would get
+// the mutex nearly every time, and others would wait for milliseconds.
 type mutex struct {
 	sync.Mutex
 	waiting atomic.Int32

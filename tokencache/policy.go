@@ -86,7 +86,7 @@ func (p *policy) victimLocked() *entry {
 	return e
 }
 
-// nextLocked returns the entry that is to go if it is not used.
+// nextLocked returns the entry that makes room unless it was used.
 func (p *policy) nextLocked() *entry {
 	if p.probation.len > p.probationAt || p.main.len == 0 {
 		return p.probation.first

@@ -1,6 +1,6 @@
 package tokencache
 
-// A query is one bearer, without padding, and where its head is taken to end.
+// A query is one bearer, without padding, and an assumption of where its head ends.
 type query struct {
 	bearer   string
 	cut      int
@@ -9,8 +9,8 @@ type query struct {
 	digest   digest // of the tail, if digested
 }
 
-// wellFormed reports whether the bearer is what the query takes it for. A digest
-// that agrees says so by itself; one that does not may be of anything.
+// wellFormed reports whether the query's assumption about the bearer is right. If the
+// digest agrees, it is; if not, the bearer has to be checked.
 func (q *query) wellFormed() bool {
 	var buf [stackBuffer]byte
 	plain, err := decodeBearer(buf[:], q.bearer)

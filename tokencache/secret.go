@@ -55,7 +55,7 @@ func (s Secret) bytes() []byte {
 	return s.reveal()
 }
 
-// is reports whether both are one secret in memory. Neither may be empty.
+// is reports whether both share one secret in memory. Neither may be empty.
 func (s Secret) is(other Secret) bool { return &s.bytes()[0] == &other.bytes()[0] }
 
 // Len returns the secret's length in bytes.

@@ -48,13 +48,12 @@ func newStore(w *work, name string, cfg Config) *store {
 	return s
 }
 
-// A register is the loads that are not settled: what a caller may join. Its
-// keys have the secret beside the name: by the name alone, anybody who knows it could
-// keep loads of wrong secrets running, and the callers with the right one would wait for
-// them.
+// A register has the loads that are not settled, which callers may join. Its keys have
+// the secret beside the name: with the name alone, anybody who knows it could keep loads
+// of wrong secrets running, and callers with the right one would wait for them.
 type register struct {
 	of   map[tokenKey]*load
-	peak int // how many they were at once
+	peak int // the most that there were at once
 }
 
 // getLocked returns the load of a token; nil: there is none.
@@ -65,7 +64,7 @@ func (r *register) getLocked(key tokenKey, id TokenID) *load {
 	return nil
 }
 
-// putLocked registers a load. An earlier one of the same key is not joined any more.
+// putLocked registers a load. From then on nobody joins an earlier one of the same key.
 func (r *register) putLocked(key tokenKey, l *load) {
 	if r.of == nil {
 		r.of = make(map[tokenKey]*load)
@@ -74,8 +73,8 @@ func (r *register) putLocked(key tokenKey, l *load) {
 	r.peak = max(r.peak, len(r.of))
 }
 
-// removeLocked removes a load that is settled. A map keeps the size of its largest
-// flood, so one that was large is dropped.
+// removeLocked removes a load that is settled. A map keeps the size of its largest flood,
+// so a map that was large is dropped.
 func (r *register) removeLocked(key tokenKey, l *load) {
 	if r.of[key] != l {
 		return
@@ -113,8 +112,8 @@ func (s *strays) endContextsLocked() {
 	}
 }
 
-// noteLocked notes whether the source has answered a load. A load that took too long is
-// slow enough, and may be the fault of its account alone: it begins no pause.
+// noteLocked notes whether the source has answered a load. A load that took too long
+// begins no pause: it was slow anyway, and may be the fault of its account alone.
 func (s *store) noteLocked(l *load, err *NoAnswerError, pace int64) {
 	id := l.label.id
 	switch {
@@ -125,8 +124,8 @@ func (s *store) noteLocked(l *load, err *NoAnswerError, pace int64) {
 	}
 }
 
-// stopLoadsLocked settles all loads of the store: first those that wait, so that none of
-// them is given what the others give back.
+// stopLoadsLocked settles all loads of the store, those that wait first, so that they do
+// not get the slots and turns that the others give back.
 func (s *store) stopLoadsLocked() (ended []*load) {
 	for _, waits := range []bool{true, false} {
 		for _, l := range s.work.deadlines.ofLocked(s) {

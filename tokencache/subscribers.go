@@ -69,8 +69,8 @@ func (s *Subscribers) tell(ctx context.Context, one func(Invalidator) int) int {
 	return tellAll(list, one)
 }
 
-// tellAll tells each of the list. If telling one ends the goroutine, or panics, the
-// others are told before it does.
+// tellAll tells each cache of the list. If one of them panics, or ends the goroutine, the
+// others are told before that takes effect.
 func tellAll(list []*subscription, one func(Invalidator) int) (gone int) {
 	told := 0
 	defer func() {

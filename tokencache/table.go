@@ -14,9 +14,9 @@ import (
 // byte of the entry's hash, so that a hit reads one line of the table and, except one
 // time in fifty, no entry but its own.
 //
-// It grows in steps: a new array takes over the buckets of the old one a few at a
-// time, with each entry that is inserted. A reader may miss an entry that moves
-// meanwhile, or is inserted or removed. What it finds is what it asked for, and each
+// It grows in steps: a new array takes over the buckets of the old one a few at a time,
+// with each entry that is inserted. A reader may miss an entry that moves meanwhile, or
+// is inserted or removed. An entry that it finds is the one that it asked for, and each
 // bucket ends. A miss does no harm: the caller looks again under the mutex.
 type table struct {
 	buckets []bucket // a power of two
@@ -34,7 +34,7 @@ type bucket struct {
 
 const (
 	slots      = 6
-	fill       = 4 // how many slots of a bucket are taken, on average, when the table grows
+	fill       = 4 // the average number of taken slots in a bucket at which the table grows
 	minBuckets = 64
 	movesEach  = 2 // buckets taken over with each insertion
 )
@@ -86,7 +86,7 @@ func (c *cursor) next() *entry {
 // noBucket is the bucket of a cursor that has been through all of them.
 var noBucket bucket
 
-// tag returns the byte of a hash that stands beside its entry: one that has no part in
+// tag returns the byte of a hash that is stored beside its entry. It does not influence
 // the choice of the bucket while the table has fewer than 2^24.
 func tag(hash uint32) uint64 { return uint64(hash >> 24) }
 
@@ -99,13 +99,13 @@ func (b *bucket) match(hash uint32) uint64 {
 	return (differ - lowBits) &^ differ & highBits
 }
 
-// in returns what is in the first of these slots; nil: nothing.
+// in returns the entry in the first of these slots, or nil.
 func (b *bucket) in(slots uint64) *entry {
 	return b.slots[uint(bits.TrailingZeros64(slots))/8].Load()
 }
 
-// all goes through the entries of the bucket. What it has come to may be removed before
-// it goes on.
+// all yields the entries of the bucket. The entry that it has yielded may be removed
+// before it continues.
 func (b *bucket) all() iter.Seq[*entry] {
 	return func(yield func(*entry) bool) {
 		for ; b != nil; b = b.further.Load() {
@@ -135,7 +135,7 @@ func (t *table) insertLocked(e *entry) {
 	}
 }
 
-// removeLocked takes e out of its bucket. Readers may go on standing on it.
+// removeLocked takes e out of its bucket. Readers may still hold it.
 func (t *table) removeLocked(e *entry) {
 	for b := t.bucket(e.hash); ; b = b.further.Load() {
 		for i := range b.slots {

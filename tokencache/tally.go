@@ -5,8 +5,8 @@ import (
 	"sync"
 )
 
-// A tally counts what runs. Unlike a sync.WaitGroup's, its wait ends with a
-// context.
+// A tally counts goroutines and calls that run. Unlike a sync.WaitGroup's, its wait ends
+// with a context.
 type tally struct {
 	mu   sync.Mutex // guards the fields below
 	n    int

@@ -1,15 +1,15 @@
 package tokencache
 
-// A ticket is the right to publish what a read finds out of one name. A load takes it
-// right before the read. An eviction that selects the name takes it back, and so does
-// whatever a later read publishes of the name: the later read wins.
+// A ticket is the right to publish the result of one read of a name. A load takes it
+// right before the read. An eviction that selects the name takes it back, and so does a
+// later read that publishes a result for the name: the later read wins.
 //
 // It is guarded by the memory's mutex.
 type ticket struct {
 	cell  *cell // nil: not taken
 	name  string
 	began int64 // clock reading: when it was taken
-	dies  int64 // clock reading: when what was read expires; set when it has been read
+	dies  int64 // clock reading: when the result expires; set after the read
 	void  bool  // taken back, for this name alone; see goodLocked
 
 	prev, next *ticket // in the cell's list; next was taken before

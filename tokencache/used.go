@@ -2,7 +2,7 @@ package tokencache
 
 import "strings"
 
-// A past is when entries that are gone were last used, since that was last asked. If the
+// A past has the last uses of entries that are gone, since the last call of Used. If the
 // newer generation is full, it becomes the older one, whose uses are lost.
 //
 // It is guarded by the memory's mutex.
@@ -12,27 +12,27 @@ type past struct {
 	room        int // of a generation; 0: maxPast
 }
 
-// A generation is uses in the order in which their entries went. Their names stand one
-// behind the other: the name of an entry would keep the entry, and a copy of each would
-// cost an eviction as much as all else that it does.
+// A generation has uses in the order in which their entries went. Their names are in one
+// buffer, one after the other: the name of an entry would keep the entry in memory, and a
+// copy of each would double the cost of an eviction.
 type generation struct {
 	uses  []use
 	names []byte
 }
 
-// A use is when a token was last used.
+// A use says when a token was last used.
 type use struct {
 	account Account
 	end     int    // of the name, in names
 	lap     uint32 // of the memory's clock
 }
 
-// maxPast is how many uses of entries that are gone are kept at least for a host that
-// has never asked for them; for one that asks, as many as its cache has entries, if that
-// is more.
+// maxPast is how many uses of entries that are gone are kept for a host that has never
+// asked for them. For a host that asks, it is the cache's number of entries, if that is
+// more.
 const maxPast = 10_000
 
-// addLocked keeps when an entry was used that is about to go.
+// addLocked keeps the last use of an entry that is about to go.
 func (p *past) addLocked(a Account, e *entry) {
 	if lap := e.state.Load() >> flagBits; lap != 0 {
 		p.putLocked(a, e.name(), lap)
@@ -67,11 +67,11 @@ func (g *generation) noteIn(latest map[TokenID]uint32) {
 	}
 }
 
-// maxStep is how many entries are looked at while the mutex is held once.
+// maxStep is how many entries are looked at in one section under the mutex.
 const maxStep = 1024
 
-// takeUses returns when entries were last used since the last call, those that are gone
-// included, by token: the latest use of each.
+// takeUses returns, by token, the latest uses since the last call, including those of
+// entries that are gone.
 func (s *shelf) takeUses() map[TokenID]uint32 {
 	m := s.memory
 	latest := make(map[TokenID]uint32)
@@ -101,10 +101,10 @@ func (s *shelf) takeStepLocked(from int, latest map[TokenID]uint32) int {
 			if e.refuses() || owner.epoch.shelf != s {
 				continue
 			}
-			// A hit that notes a use in between keeps it: then the swap fails.
+			// If a hit notes a use in between, the swap fails, and the use is kept.
 			state := e.state.Load()
 			if lap := state >> flagBits; lap != 0 && e.state.CompareAndSwap(state, state&stateFlags) {
-				id := TokenID{owner.account, strings.Clone(e.name())} // which must not keep the entry
+				id := TokenID{owner.account, strings.Clone(e.name())} // cloned, so that it does not keep the entry in memory
 				latest[id] = max(latest[id], lap)
 			}
 		}

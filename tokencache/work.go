@@ -9,7 +9,7 @@ import (
 	"github.com/svctoken/svctoken/tokencache/internal/fair"
 )
 
-// Work is what the loads of a group share: the turns to compute hashes, and the one
+// A work has what the loads of a group share: the turns to compute hashes, and the one
 // timer. Its fields are immutable, and what they hold is guarded by the memory's mutex.
 type work struct {
 	memory    *memory
@@ -20,12 +20,12 @@ type work struct {
 	observer  func(context.Context, Event) // nil: nobody is told
 }
 
-// A queue is the loads that wait for turns; see package fair.
+// A queue has the loads that wait for turns; see package fair.
 type queue = fair.Queue[Account, *load]
 
-// accountShare is which part of the loads, and of the strays, one account may have: an
-// eighth, so that seven can attack at once before the others are held up. What is too
-// small to be shared, or has no bound, is not.
+// accountShare is the part of the loads, and of the strays, that one account may have: an
+// eighth, so that seven accounts can be attacked at once before others are held up. A
+// limit that is too small to be shared, or that is off, is not shared.
 const accountShare = 8
 
 func shareOf(all int) int {
@@ -77,11 +77,10 @@ const (
 	retrySpread = 2 * time.Second
 )
 
-// retryAfter returns when to try again what is expected to wait so long: at random from
+// retryAfter returns when to try again, given the expected wait. The time is random, from
 // an eighth sooner on, so that callers that were turned away together do not come back
-// together. The times lie up to retrySpread apart, or more, as HTTP tells whole
-// seconds. They are at most the longest wait that there is, and a second at least if
-// that is more: by then, what takes less is done.
+// together. The times are spread over retrySpread or more, since HTTP has whole seconds.
+// They are at most the longest wait, but at least a second: by then shorter work is done.
 func retryAfter(wait, longest time.Duration) time.Duration {
 	wait = min(max(wait, minRetry), longest)
 	least := max(wait-wait/8, min(minRetry, longest-longest/8))
@@ -111,7 +110,8 @@ func (w *work) endHashLocked(l *load, at moment) {
 		next.store.running.add()
 		go func() {
 			defer next.store.running.done()
-			// On a busy machine a goroutine waits before it runs: that is no cost of the hash.
+			// On a busy machine a goroutine waits before it runs, which is not part of
+			// the hash's cost.
 			next.begun.Store(w.memory.clock.read().pace)
 			next.do(next.prove)
 		}()
@@ -121,8 +121,8 @@ func (w *work) endHashLocked(l *load, at moment) {
 // ran returns how long the load's phase has run; at may have been read before it began to.
 func (l *load) ran(at moment) time.Duration { return time.Duration(max(0, at.pace-l.begun.Load())) }
 
-// abandon notes that a caller does not wait any more. A load that nobody waits for,
-// and that has not begun its next phase, does not begin it.
+// abandon notes that a caller no longer waits. A load that nobody waits for does not
+// begin its next phase.
 func (l *load) abandon() {
 	m := l.store.shelf.memory
 	m.mu.Lock()
@@ -177,8 +177,8 @@ func (w *work) overdue() {
 	var ended []*load
 	m := w.memory
 	m.mu.Lock()
-	// One by one: what one load gives back may begin the next phase of another, whose
-	// time was up too until then.
+	// One by one: a slot or turn that one load gives back may begin the next phase of
+	// another, whose time was up too until then.
 	for l := w.deadlines.overdueLocked(); l != nil; l = w.deadlines.overdueLocked() {
 		s := l.store
 		var err *NoAnswerError
