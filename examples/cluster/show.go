@@ -23,7 +23,7 @@ var tokenNames = []string{"steady", "calm", "election", "cut", "dead", "one-way"
 // route is where tokens of the show's account are administered.
 const route = "/_security/service/elastic/fleet-server/credential/token/"
 
-// A show is what happens on a stage, and what was seen of it.
+// A show runs the scenes on a stage, and keeps what was seen.
 type show struct {
 	*timeline
 	c        *config
@@ -31,16 +31,16 @@ type show struct {
 	client   *client
 	operator string            // USER:PASSWORD
 	bearers  map[string]string // by token
-	probes   []*probe          // ended ones too
+	probes   []*probe          // with those that have ended
 	revoked  []revocation
-	mute     atomic.Value // string: the node that can hear and not send; empty: none
+	mute     atomic.Value // string: the node that can hear but not send; empty: none
 }
 
 // A revocation is a deletion or an eviction that has returned.
 type revocation struct {
 	token            string
-	evicted          bool   // it is not deleted, and may be confirmed once it was read anew
-	node             string // that was asked
+	evicted          bool   // evicted, not deleted: it may be confirmed once it was read anew
+	node             string // the node that was asked
 	scene            string
 	called, returned time.Time
 }
@@ -65,7 +65,7 @@ func newShow(c *config, o server.Options, out io.Writer) (*show, error) {
 	return s, err
 }
 
-// told is what the auth servers say of themselves.
+// told receives the events of the auth servers.
 func (s *show) told(name string, e fleet.Event) {
 	switch e.Kind {
 	case fleet.EventServing:
@@ -89,8 +89,8 @@ func (s *show) close() error {
 	return err
 }
 
-// run goes through the scenes. An error means that something did not come about; what
-// was confirmed and ought not to have been, violations tells.
+// run runs the scenes. An error means that a scene could not be played; violations
+// returns the wrong answers.
 func (s *show) run(ctx context.Context) error {
 	for _, scene := range []struct {
 		name, title string
@@ -125,8 +125,8 @@ func (s *show) reach(scene string) {
 	}
 }
 
-// create waits until all serve, and creates the tokens at once: while the log is
-// younger than a lease, each change takes one.
+// create waits until all nodes serve, and creates all tokens at once: while the log is
+// younger than a lease, each change takes a lease.
 func (s *show) create(ctx context.Context) error {
 	if err := s.allServe(ctx); err != nil {
 		return err
@@ -175,7 +175,7 @@ func (s *show) confirmed(ctx context.Context, token string, of func(int) *probe)
 	return nil
 }
 
-// of returns the last probe of a token on a node.
+// of returns the latest probe of a token on a node.
 func (s *show) of(i int, token string) *probe {
 	for j := len(s.probes) - 1; j >= 0; j-- {
 		if p := s.probes[j]; p.node == s.stage.name(i) && p.token == token {
@@ -208,7 +208,7 @@ func (s *show) evictOn(ctx context.Context, i int, token string) error {
 	}
 }
 
-// A nodes is what the answer to an eviction says of the nodes.
+// A nodes is the part of an eviction's answer that is about nodes.
 type nodes struct {
 	Total, Successful, Failed int
 	Failures                  []struct {
@@ -217,7 +217,7 @@ type nodes struct {
 	}
 }
 
-// clear asks a node to evict, and prints what it answers.
+// clear asks a node to evict, and prints the answer.
 func (s *show) clear(ctx context.Context, i int, token string) (answer, nodes) {
 	stop := s.sayWaiting(s.stage.name(i), "evict "+token)
 	a := s.client.ask(ctx, "POST", s.stage.urls[i]+route+token+"/_clear_cache", "")
@@ -226,7 +226,7 @@ func (s *show) clear(ctx context.Context, i int, token string) (answer, nodes) {
 		Nodes nodes `json:"_nodes"`
 		Error struct{ Reason string }
 	}
-	json.Unmarshal([]byte(a.body), &body) // of no answer: nothing
+	json.Unmarshal([]byte(a.body), &body) // without an answer it stays empty
 	var text strings.Builder
 	text.WriteString(fmt.Sprintf("evict %s: %d after %v", token, a.status, took(a.began, a.ended)))
 	if n := body.Nodes; n.Total > 0 {
@@ -241,7 +241,7 @@ func (s *show) clear(ctx context.Context, i int, token string) (answer, nodes) {
 	return a, body.Nodes
 }
 
-// sayWaiting prints every two seconds that a node waits, until stop is called.
+// sayWaiting prints a line every two seconds while a node waits, until stop is called.
 func (s *show) sayWaiting(who, what string) (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
@@ -277,8 +277,8 @@ func (s *show) nameOf(id string) string {
 }
 
 // delete asks a node to delete a token, until the deletion is known to be in force on
-// every node. One that was not confirmed may be in force: then the token is not found,
-// and an eviction, which has its place behind the deletion, is what to wait for.
+// every node. A deletion that was not confirmed may be in force: the token is then not
+// found, and delete waits for an eviction, which comes after the deletion in the log.
 func (s *show) delete(ctx context.Context, i int, token, scene string) error {
 	r := revocation{token: token, node: s.stage.name(i), scene: scene, called: time.Now()}
 	for tried := false; ; tried = true {
@@ -312,7 +312,7 @@ func rest(ctx context.Context) error {
 	}
 }
 
-// note notes that a revocation has returned.
+// note records a revocation that has returned.
 func (s *show) note(r *revocation) {
 	r.returned = time.Now()
 	s.revoked = append(s.revoked, *r)
@@ -321,8 +321,8 @@ func (s *show) note(r *revocation) {
 	}
 }
 
-// refused waits for an answer of each node to a request that is sent now, and prints
-// it. Whether one of them confirms the token is for violations to say.
+// refused waits for an answer of each node to a request that is sent now, and prints it.
+// It does not judge the answers: violations does.
 func (s *show) refused(ctx context.Context, token string) error {
 	var texts []string
 	for i, n := range s.stage.nodes {
@@ -354,7 +354,7 @@ func (s *show) forget(ctx context.Context, token string) error {
 	return nil
 }
 
-// calm deletes a token while all is well.
+// calm deletes a token while nothing is broken.
 func (s *show) calm(ctx context.Context) error {
 	if err := s.watch(ctx, "calm"); err != nil {
 		return err
@@ -391,7 +391,7 @@ func (s *show) election(ctx context.Context) error {
 	return s.forget(ctx, "election")
 }
 
-// sayService prints what the nodes answered to those with the token that stays good.
+// sayService prints what the nodes answered to the probes of the token that stays good.
 func (s *show) sayService(since time.Time) {
 	good, all := 0, 0
 	for _, p := range s.probes {
@@ -426,7 +426,7 @@ func (s *show) cut(ctx context.Context) error {
 	return nil
 }
 
-// heal ends what cut began, and waits until all agree.
+// heal undoes cut, and waits until all nodes agree.
 func (s *show) heal(ctx context.Context) error {
 	s.stage.heal(2)
 	s.say(s.stage.name(2), "is healed")
@@ -477,7 +477,8 @@ func (s *show) dead(ctx context.Context) error {
 
 // oneWay deletes one token and evicts another while two nodes are cut off one way each:
 // what one sends is lost, and the other hears nothing. The first has just begun to follow
-// the log: its request for messages, which it repeats every 10 s, is with the server.
+// the log, so that the server has its request for messages, which the node repeats every
+// 10 s.
 func (s *show) oneWay(ctx context.Context) error {
 	if err := s.watch(ctx, "one-way"); err != nil {
 		return err

@@ -13,7 +13,7 @@ import (
 )
 
 // A client sends requests to the auth servers. It does not check their certificates,
-// as all of them are of this process, and on the loopback device.
+// since all of them are in this process.
 type client struct {
 	http           http.Client
 	user, password string
@@ -26,11 +26,11 @@ func newClient(operator string) *client {
 	}}}
 }
 
-// An answer is what a node has said. Status 0: it has not.
+// An answer is a node's answer. Status 0: there was none.
 type answer struct {
 	began, ended time.Time
 	status       int
-	memory       bool // the token was known from memory
+	memory       bool // the verdict came from memory
 	body         string
 }
 
@@ -91,7 +91,7 @@ type probe struct {
 	answers []answer
 }
 
-// pause is what a probe waits between an answer and its next request.
+// pause is how long a probe waits between an answer and its next request.
 const pause = 20 * time.Millisecond
 
 func (s *show) probe(i int, token string) *probe {
@@ -122,8 +122,8 @@ func (s *show) probe(i int, token string) *probe {
 	return p
 }
 
-// change says what is new in an answer after another: another status, or a verdict
-// that was remembered and has been read anew.
+// change says what is new in an answer compared with the last one: another status, or a
+// verdict that was remembered before and has been read anew.
 func change(last, a answer) (text string, news bool) {
 	switch {
 	case a.status == last.status && !(a.status == 200 && last.memory && !a.memory):
@@ -159,7 +159,7 @@ func (p *probe) next(ctx context.Context) (answer, error) {
 	return p.wait(ctx, func(answer) bool { return true })
 }
 
-// wait returns the first answer to a request sent after this call that is wanted.
+// wait returns the first wanted answer to a request that is sent after this call.
 func (p *probe) wait(ctx context.Context, wanted func(answer) bool) (answer, error) {
 	now := time.Now()
 	for {
@@ -178,7 +178,7 @@ func (p *probe) wait(ctx context.Context, wanted func(answer) bool) (answer, err
 	}
 }
 
-// A standing is what a node's statistics say of the fleet.
+// A standing is the fleet's part of a node's statistics.
 type standing struct {
 	ID      string
 	Answers bool
@@ -187,7 +187,7 @@ type standing struct {
 	Members []json.RawMessage
 }
 
-// standing asks a node how it stands.
+// standing asks a node for its statistics.
 func (s *show) standing(ctx context.Context, i int) (standing, error) {
 	a := s.client.ask(ctx, "GET", s.stage.urls[i]+"/_stats", "")
 	var body struct{ Fleet standing }
@@ -197,7 +197,7 @@ func (s *show) standing(ctx context.Context, i int) (standing, error) {
 	return body.Fleet, nil
 }
 
-// sayStandings prints how far each node has come.
+// sayStandings prints how far in the log each node has come.
 func (s *show) sayStandings(ctx context.Context) {
 	for i, n := range s.stage.nodes {
 		if n == nil {
