@@ -5,9 +5,9 @@ import (
 	"sync/atomic"
 )
 
-// A cell is what one cache holds of one account, entries and tickets, since the
-// account was last evicted as a whole. It is what a wildcard marks. It is in its
-// epoch's list while it is in use.
+// A cell is what one cache holds of one account, entries and tickets, since the account
+// was last evicted as a whole. A wildcard marks it. It is in its epoch's list while it is
+// in use.
 //
 // The account, head, shelf and epoch are immutable; a mark is written under the
 // mutex; the rest is guarded by it.
@@ -27,8 +27,8 @@ type cell struct {
 	prev, next *cell // in the epoch's list
 }
 
-// An epoch is what one cache holds, since it was last cleared as a whole. It is what
-// a clearing marks.
+// An epoch is what one cache has held since it was last cleared as a whole. A clearing
+// marks it.
 type epoch struct {
 	mark  mark
 	shelf *shelf // immutable
@@ -39,7 +39,7 @@ type epoch struct {
 	count int   // of entries that confirm; guarded by the mutex
 }
 
-// An eviction is what all marks that it sets point to.
+// All marks that an eviction sets point to it.
 type eviction struct {
 	done atomic.Bool
 	at   int64 // clock reading: which entries had expired before
@@ -52,7 +52,7 @@ type eviction struct {
 	names   []*entry // entries with a marked owner
 }
 
-// A mark says which eviction selects what it stands on; nil: none does.
+// A mark says which eviction selects the thing that has the mark; nil: none does.
 type mark struct{ by atomic.Pointer[eviction] }
 
 // done reports whether the eviction has happened.
@@ -61,8 +61,7 @@ func (m *mark) done() bool {
 	return ev != nil && ev.done.Load()
 }
 
-// dead reports whether an eviction of the cell, or of all that it is part of, has
-// happened.
+// dead reports whether an eviction of the cell, or of its whole epoch, has happened.
 func (c *cell) dead() bool { return c.mark.done() || c.epoch.mark.done() }
 
 // gone is the owner of unlinked entries that no eviction selected: displaced,

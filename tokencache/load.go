@@ -58,7 +58,7 @@ const (
 	settled
 )
 
-// A reply is what a load knows so far.
+// A reply has what a load knows so far.
 type reply struct {
 	outcome outcome
 
@@ -174,8 +174,8 @@ func (l *load) ask() error {
 
 var errNoVerify = errors.New("the source holds the token, and does not say how to verify its secret")
 
-// chooseHash computes a hash that is cheap by its form, and sets the one that needs a
-// turn.
+// chooseHash computes hashes that are cheap by their form, and leaves the one that needs
+// a turn in reply.verify.
 func (l *load) chooseHash(found *Answer[any]) {
 	clock, out, dummies := &l.store.shelf.memory.clock, &l.reply.outcome, &l.store.dummies
 	held := out.reason == 0
@@ -207,8 +207,8 @@ func (l *load) chooseHash(found *Answer[any]) {
 	}
 }
 
-// prove verifies the secret, which is to compute a password hash. For a token that
-// is refused already it does so for the time that it takes.
+// prove verifies the secret by computing a password hash. For a token that is refused
+// already it does so only to take the same time.
 func (l *load) prove() error {
 	r, out := &l.reply, &l.reply.outcome
 	ok := r.verify(l.custody.secret)
@@ -277,9 +277,9 @@ func (l *load) landLocked(at moment) (goesOn, hash bool) {
 	return l.hashLocked(at)
 }
 
-// checkExpiry refuses a token that has expired since its source was asked: a caller
-// that has joined meanwhile may have come after the expiry. If it is the previous
-// secret that has ended, nothing follows for the name (TestExpiredBeforeTheMutex).
+// checkExpiry refuses a token that has expired since its source was asked: a caller that
+// has joined meanwhile may have come after the expiry. If only the previous secret has
+// ended, that says nothing about the name (TestExpiredBeforeTheMutex).
 func (l *load) checkExpiry(now int64) {
 	out := &l.reply.outcome
 	if out.err != nil || out.reason != 0 || out.dies > now {

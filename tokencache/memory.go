@@ -8,9 +8,9 @@ import (
 	"time"
 )
 
-// A memory is what the caches of a group remember, each on its shelf. Hits read it
-// without a lock; whatever changes it, or must happen at the same instant, holds mu:
-// see evict.go.
+// A memory has what the caches of a group remember, each on its shelf. Hits read it
+// without a lock; whatever changes it, or must happen at the same instant, holds mu: see
+// evict.go.
 type memory struct {
 	// What hits read, on lines of the processor's cache that no miss and no
 	// eviction writes.
@@ -50,7 +50,7 @@ type label struct {
 	length int    // of the secret
 }
 
-// A fact is what a read has found out of a token, as far as memory is concerned.
+// A fact is the result of a read, as far as memory is concerned.
 type fact struct {
 	role   role
 	record any
@@ -58,7 +58,7 @@ type fact struct {
 	until  int64 // clock reading: until when the fact may be believed, whatever the TTL
 }
 
-// A shelf is what one cache remembers.
+// A shelf has what one cache remembers.
 //
 // The first fields are immutable. The last are guarded by the memory's mutex, which is
 // one for all shelves, as an eviction is one instant for all of them.
@@ -107,9 +107,9 @@ func newShelf(m *memory, name string, cfg Config) *shelf {
 // them.
 func (s *shelf) bit() uint64 { return 1 << s.index }
 
-// rememberLocked stores what a read has found out of a name whose ticket is good: in
-// the place of what it had, as far as the fact says something of it. It returns what
-// growLocked returns.
+// rememberLocked stores the result of a read whose ticket is good. It replaces what the
+// shelf had of the name, as far as the fact contradicts it. It returns what growLocked
+// returns.
 func (s *shelf) rememberLocked(t *ticket, l *label, f *fact, now int64, refreshed bool) (need int) {
 	if !s.makeWayLocked(l, f, now) {
 		return 0
@@ -121,7 +121,7 @@ func (s *shelf) rememberLocked(t *ticket, l *label, f *fact, now int64, refreshe
 	return s.refuseLocked(t, l, f)
 }
 
-// makeWayLocked unlinks what the fact disproves, or takes the place of. It reports
+// makeWayLocked unlinks the entries that the fact disproves or replaces. It reports
 // whether to store the fact.
 func (s *shelf) makeWayLocked(l *label, f *fact, now int64) bool {
 	keep := true
@@ -223,8 +223,8 @@ func (s *shelf) linkLocked(e *entry) (need int) {
 	return m.growLocked(nil)
 }
 
-// ofLocked goes through what the cache remembers of a name, expired or not. What it has
-// come to may be unlinked before it goes on.
+// ofLocked yields the cache's entries of a name, expired or not. The entry that it has
+// yielded may be unlinked before it continues.
 func (s *shelf) ofLocked(hash uint32, id TokenID) iter.Seq[*entry] {
 	return func(yield func(*entry) bool) {
 		at := s.memory.table.Load().at(hash)
@@ -327,7 +327,7 @@ func (s *shelf) expireLocked(e *entry, now int64) {
 	s.unlinkLocked(e)
 }
 
-// hintLocked keeps that the entry's secret was good until now.
+// hintLocked remembers that the entry's secret was good until now.
 func (s *shelf) hintLocked(e *entry, now int64) {
 	if !e.refuses() {
 		s.memory.hints.addLocked(e.key(), now)

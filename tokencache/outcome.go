@@ -151,7 +151,7 @@ func (e *NoAnswerError) Is(target error) bool {
 	}
 }
 
-// An outcome is what came of a load: confirmed, or refused for a reason, or an error
+// An outcome is the result of a load: confirmed, or refused for a reason, or an error
 // with its reason.
 type outcome struct {
 	fact

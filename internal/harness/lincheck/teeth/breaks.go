@@ -1,7 +1,7 @@
 package main
 
-// A brk is a deliberate break: its name, the file, and pairs of a text of the code
-// and what takes its place.
+// A brk is a deliberate break: its name, the file, and pairs of a text of the code and
+// its replacement.
 type brk []string
 
 const (
