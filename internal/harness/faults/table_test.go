@@ -32,7 +32,7 @@ var faults = []fault{
 
 	{"a source fails", firstUses, ended("source_failed"), `msg="the source fails"`, down,
 		source(func(h *host) { h.src.SetError(errRoute) })},
-	{"a source fails, where most log in otherwise", firstUses, ended("source_failed"), `msg="the source fails"`, down, otherLogins},
+	{"a source fails, and most users log in otherwise", firstUses, ended("source_failed"), `msg="the source fails"`, down, otherLogins},
 	{"a source hangs", firstUses, ended("source_timeout"), `reason=source_timeout`, down,
 		source(func(h *host) { h.src.SetLatency(time.Hour) })},
 	{"a source hangs and ignores its context", firstUses, `svctoken_cache_abandoned > 0`, `reason=source_timeout`,
