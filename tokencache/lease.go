@@ -6,7 +6,8 @@ import (
 
 // Lease lets the group answer until this time, and from then on fail every
 // authentication with [ReasonLapsed], hits and misses alike: for a node that cannot tell
-// whether it has missed an eviction. A later call extends or ends the lease, at once.
+// whether it has missed an eviction. The lease that counts is the one there is when the
+// answer leaves. A later call extends or ends the lease, at once.
 // The zero Time: no lease is needed, which is how a group begins.
 //
 // A time with a monotonic reading ends the lease by the monotonic clock, one without by

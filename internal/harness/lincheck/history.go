@@ -239,7 +239,7 @@ func run(seed uint64, p profile, dir string) (history []porcupine.Operation, fou
 			found.shown += p.shows(st)
 		}
 	}
-	return addMisses(w.history), found, w.failure
+	return addInstants(w.history), found, w.failure
 }
 
 func (w *world) each() int {
@@ -249,28 +249,40 @@ func (w *world) each() int {
 	return each
 }
 
-// addMisses gives each authentication that overlaps an eviction of its slot its
-// second instant; see miss.
-func addMisses(history []porcupine.Operation) []porcupine.Operation {
+// addInstants gives each authentication its other instants: a miss, if an eviction of its
+// slot overlaps it, and a leave, if a renewal of the lease does.
+func addInstants(history []porcupine.Operation) []porcupine.Operation {
 	var call calls = 1
 	for i, op := range slices.Clone(history) {
 		in := op.Input.(input)
-		if in.kind != authenticate || !crossed(op, history) {
+		if in.kind != authenticate {
+			continue
+		}
+		evicted := overlapped(op, history, func(o input) bool { return o.kind == evict && o.slots>>in.slot&1 == 1 })
+		in.leaves = overlapped(op, history, func(o input) bool { return o.kind == lease && !o.lapsed })
+		if !evicted && !in.leaves {
 			continue
 		}
 		in.call, call = call, call<<1
 		history[i].Input = in
-		op.Input, op.Output = input{kind: miss, slot: in.slot, call: in.call}, output{}
-		history = append(history, op)
+		add := func(k kind) {
+			op.Input, op.Output = input{kind: k, slot: in.slot, call: in.call}, output{}
+			history = append(history, op)
+		}
+		if evicted {
+			add(miss)
+		}
+		if in.leaves {
+			add(leave)
+		}
 	}
 	return history
 }
 
-// crossed reports whether an eviction of the operation's slot overlaps it.
-func crossed(op porcupine.Operation, history []porcupine.Operation) bool {
+// overlapped reports whether such an operation overlaps this one.
+func overlapped(op porcupine.Operation, history []porcupine.Operation, such func(input) bool) bool {
 	return slices.ContainsFunc(history, func(other porcupine.Operation) bool {
-		o := other.Input.(input)
-		return o.kind == evict && o.slots>>op.Input.(input).slot&1 == 1 && other.Call < op.Return && op.Call < other.Return
+		return such(other.Input.(input)) && other.Call < op.Return && op.Call < other.Return
 	})
 }
 

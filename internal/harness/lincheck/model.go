@@ -30,7 +30,9 @@
 //   - Memory comes first: an authentication in the group that a source confirmed has
 //     had an instant at which no cache remembered the token.
 //   - A lease lapses at one instant, and is renewed at another: between them there is
-//     neither a confirmation nor a refusal.
+//     neither a confirmation nor a refusal. If it is renewed while a call is under way,
+//     the answer may be of an instant without a lease; the call has a later instant with
+//     one, at which the answer leaves.
 //   - Close is one instant; no authentication succeeds in that cache afterwards.
 //
 // Two promises follow from the second and the third. Freshness: once an eviction
@@ -85,6 +87,8 @@ type state struct {
 
 	missed  [slots]calls // the calls that have found nothing
 	evicted calls        // those of them whose loads an eviction has found in flight
+
+	answered calls // the calls whose answer has yet to leave, or has left
 }
 
 // An ends says which versions have ended by themselves.
@@ -108,6 +112,7 @@ const (
 	closeCache
 	end
 	forgotten // no cache remembers the token
+	leave     // the last instant of an authentication during which the lease was renewed
 	lease     // the group's lease lapses, or is renewed
 )
 
@@ -132,7 +137,8 @@ type input struct {
 	ending  ending   // end
 	any     bool     // authenticate: all versions have the same secret
 	ordered bool     // authenticate: each write of the token ends before the next one begins
-	call    calls    // miss, authenticate: the one bit of this call, if an eviction of the slot ran during a part of it
+	call    calls    // miss, authenticate, leave: the one bit of this call, if it has several instants
+	leaves  bool     // authenticate: its answer leaves at a later instant
 	cache   int      // closeCache
 	lapsed  bool     // lease: it lapses
 }
@@ -211,9 +217,17 @@ func step(loose bool, s state, in input, out output) []any {
 		missed := s
 		missed.missed[in.slot] |= in.call
 		return []any{missed}
-	default:
-		if s.lapsed || out.ok && s.closed[in.slot/tokens] {
+	case leave:
+		if s.lapsed || s.answered&in.call == 0 {
 			return nil
+		}
+		return []any{s}
+	default:
+		if s.lapsed && !in.leaves || out.ok && s.closed[in.slot/tokens] {
+			return nil
+		}
+		if in.leaves {
+			s.answered |= in.call
 		}
 		return authenticated(loose, s, in, out)
 	}
@@ -347,6 +361,8 @@ func describe(in input, out output) string {
 		return "no cache remembers " + nameOf(in.slot)
 	case miss:
 		return nameOf(in.slot) + ": nothing"
+	case leave:
+		return nameOf(in.slot) + ": the answer leaves"
 	default:
 		secret := fmt.Sprintf("secret %d", in.version)
 		if in.any {

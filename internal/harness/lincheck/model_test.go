@@ -117,6 +117,15 @@ func TestModel(t *testing.T) {
 		{"a success without a lease", []event{{1, 2, input{kind: lease, lapsed: true}, none}, {3, 4, au(a), ok(1)}}, false, false},
 		{"a refusal without a lease", []event{{1, 2, wr(a, 0), none}, {3, 4, input{kind: lease, lapsed: true}, none}, {5, 6, au(a), none}}, false, false},
 		{"a success as the lease lapses", []event{{1, 4, input{kind: lease, lapsed: true}, none}, {2, 5, au(a), ok(1)}}, true, true},
+		{"a success of a time without a lease, out with the next", []event{
+			{1, 12, au(a), ok(2)}, {2, 3, input{kind: lease, lapsed: true}, none}, {4, 5, wr(a, 2), none}, {6, 7, wr(a, 3), none}, {8, 9, ev(all), none}, {10, 11, input{kind: lease}, none},
+		}, true, true},
+		{"a success of a time without a lease, out without one", []event{
+			{1, 6, au(a), ok(2)}, {2, 3, input{kind: lease, lapsed: true}, none}, {4, 5, wr(a, 2), none}, {7, 8, input{kind: lease}, none},
+		}, false, false},
+		{"a success of a time without a lease, out before it", []event{
+			{3, 6, au(a), ok(2)}, {1, 2, input{kind: lease, lapsed: true}, none}, {4, 5, input{kind: lease}, none}, {7, 8, wr(a, 2), none},
+		}, false, false},
 		{"a success with another lease", []event{{1, 2, input{kind: lease, lapsed: true}, none}, {3, 4, input{kind: lease}, none}, {5, 6, au(a), ok(1)}}, true, true},
 		{"a success in the other cache after close", []event{{1, 2, input{kind: closeCache}, none}, {3, 4, au(idxA), ok(1)}}, true, true},
 	} {
@@ -124,7 +133,7 @@ func TestModel(t *testing.T) {
 		for i, e := range test.events {
 			history = append(history, porcupine.Operation{ClientId: i, Input: e.in, Call: e.from, Output: e.out, Return: e.to})
 		}
-		history = addMisses(history)
+		history = addInstants(history)
 		if got := porcupine.CheckOperations(model(false), history); got != test.strict {
 			t.Errorf("%s: the strict model says %v, want %v", test.name, got, test.strict)
 		}
