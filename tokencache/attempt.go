@@ -279,6 +279,9 @@ func (g *Group) take(ctx context.Context, a *attempt, l *load, v *Verdict[any]) 
 	if out.err == nil {
 		a.lent = nil
 	}
+	if out.outdated {
+		return false, nil // the source is asked anew
+	}
 	if out.confirmed {
 		switch g.withhold(out.dies, nil, a) {
 		case 0:

@@ -85,6 +85,31 @@ func TestExpiryMovedWhileALoadRuns(t *testing.T) {
 	})
 }
 
+// TestExpiryMovedWhileItPasses: a source reads a token, which is evicted as its expiry is
+// moved, and hands it out once the old expiry has passed. The secret is good all the while,
+// and nobody is refused.
+func TestExpiryMovedWhileItPasses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		token, reads := mustToken(t, "a/b/c", "supersecret"), 0
+		src := asked(func(context.Context, tokencache.TokenID) (tokencache.Answer[record], error) {
+			answer := tokencache.Answer[record]{Held: true, Verify: func(tokencache.Secret) bool { return true }}
+			if reads++; reads == 1 {
+				answer.Expires = time.Now().Add(5 * time.Second)
+				time.Sleep(7 * time.Second)
+			}
+			return answer, nil
+		})
+		c := solo(t, src, tokencache.Config{})
+		first := async(t.Context(), c, token)
+		time.Sleep(time.Second)
+		c.Evict(t.Context(), tokencache.CauseSource, named(t, token.ID().Account, token.ID().Name))
+		expect(t, first, nil)
+		if reads != 2 {
+			t.Errorf("%d reads, want 2", reads)
+		}
+	})
+}
+
 // TestGraceEndsWhileALoadHashes: a load computes the hash of a previous secret, whose
 // grace ends meanwhile. A caller that came before is confirmed; one that comes after it,
 // and joins the load, is not.

@@ -269,6 +269,7 @@ func (l *load) landLocked(at moment) (goesOn, hash bool) {
 	s.endReadLocked(l, at)
 	out := &l.reply.outcome
 	l.checkExpiry(at.now)
+	out.outdated = out.reason == ReasonExpired && !l.ticket.goodLocked()
 	l.ticket.dies = out.dies
 	s.noteLocked(l, out.err, at.pace)
 	if out.err != nil || l.reply.verify == nil {

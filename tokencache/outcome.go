@@ -156,6 +156,7 @@ func (e *NoAnswerError) Is(target error) bool {
 type outcome struct {
 	fact
 	confirmed bool
+	outdated  bool // refused by an expiry that whatever has evicted the token since may have moved
 	reason    Reason
 	err       *NoAnswerError
 }

@@ -248,6 +248,8 @@ var breaks = []brk{
 		"	e.good, e.beyond = min(good, dead), endless\n", "	e.good, e.beyond = good, endless\n"},
 	{"confirm a token that has expired", loadGo,
 		"	case out.dies != never && out.dies <= clock.now():\n", "	case out.dies < 0:\n", "	if out.err != nil || out.reason != 0 || out.dies > now {", "	if now > 0 {"},
+	{"refuse by an expiry that has been moved", attemptGo,
+		"	if out.outdated {\n", "	if false {\n"},
 	{"join a load whose token has expired", loadGo,
 		"l.ticket.goodLocked() && now < l.ticket.dies", "l.ticket.goodLocked()"},
 	{"confirm one who comes after the expiry", hitGo,
