@@ -260,6 +260,12 @@ func addInstants(history []porcupine.Operation) []porcupine.Operation {
 		}
 		evicted := overlapped(op, history, func(o input) bool { return o.kind == evict && o.slots>>in.slot&1 == 1 })
 		in.leaves = overlapped(op, history, func(o input) bool { return o.kind == lease && !o.lapsed })
+		for _, other := range history {
+			if o := other.Input.(input); o.ending == revived && o.slot == in.slot && overlap(op, other) {
+				in.revived = in.revived.with(o.version)
+			}
+		}
+		history[i].Input = in
 		if !evicted && !in.leaves {
 			continue
 		}
@@ -282,9 +288,11 @@ func addInstants(history []porcupine.Operation) []porcupine.Operation {
 // overlapped reports whether such an operation overlaps this one.
 func overlapped(op porcupine.Operation, history []porcupine.Operation, such func(input) bool) bool {
 	return slices.ContainsFunc(history, func(other porcupine.Operation) bool {
-		return such(other.Input.(input)) && other.Call < op.Return && op.Call < other.Return
+		return such(other.Input.(input)) && overlap(op, other)
 	})
 }
+
+func overlap(a, b porcupine.Operation) bool { return a.Call < b.Return && b.Call < a.Return }
 
 // yield gives others a chance to run in between.
 func yield(times int) {
@@ -424,7 +432,7 @@ func (w *world) slots() int { return len(w.caches) * tokens }
 
 // authentication returns the input of an authentication with the secret of a version.
 func (w *world) authentication(slot int, v version) input {
-	return input{kind: authenticate, slot: slot, version: v, any: !w.profile.secrets, ordered: w.profile.inOrder()}
+	return input{kind: authenticate, slot: slot, version: v, any: !w.profile.secrets, ordered: w.profile.ordered}
 }
 
 // inOrder reports whether one write of a token ends before the next one begins.

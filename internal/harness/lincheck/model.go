@@ -22,11 +22,13 @@
 //     load is off the register.
 //   - A token's own expiry is one instant; no authentication succeeds with that
 //     version of it afterwards, and one that would have is refused. If the wall clock is
-//     set back before that instant, loads succeed with it again; as caches go by a clock
-//     that is not set back, they may refuse it, too.
+//     set back before that instant, loads succeed with it again, also those that have
+//     read it before; as caches go by a clock that is not set back, they may refuse it, too.
 //   - A rotated token has two good secrets until its grace ends, which is an instant
 //     like an expiry.
-//   - The later read wins: if each write of a token ends before the next one begins, nobody gets an older answer of a source than somebody has got already.
+//   - The later read wins: if each write of a token ends before the next one begins,
+//     nobody gets an older answer of a source than somebody has got already. This holds for
+//     names with one secret; of two, each stays for its time until an eviction.
 //   - Memory comes first: an authentication in the group that a source confirmed has
 //     had an instant at which no cache remembered the token.
 //   - A lease lapses at one instant, and is renewed at another: between them there is
@@ -138,6 +140,7 @@ type input struct {
 	any     bool     // authenticate: all versions have the same secret
 	ordered bool     // authenticate: each write of the token ends before the next one begins
 	call    calls    // miss, authenticate, leave: the one bit of this call, if it has several instants
+	revived versions // authenticate: that the wall clock has been set back before the end of, meanwhile
 	leaves  bool     // authenticate: its answer leaves at a later instant
 	cache   int      // closeCache
 	lapsed  bool     // lease: it lapses
@@ -291,10 +294,10 @@ func (s *state) explainedByAny(in input, out output) bool {
 // secret is good with it, or its previous one.
 func (s *state) mayConfirm(in input, v version, present bool) bool {
 	switch {
-	case v > foreign || !s.since[in.slot].has(v) || s.token[in.slot].over.has(v) || in.ordered && v < s.newest[in.slot]:
+	case v > foreign || !s.since[in.slot].has(v) || (s.token[in.slot].over &^ in.revived).has(v) || in.ordered && v < s.newest[in.slot]:
 		return false
 	default:
-		return present || s.rotated[in.slot].has(v) && !s.grace[in.slot].over.has(v)
+		return present || s.rotated[in.slot].has(v) && !(s.grace[in.slot].over&^in.revived).has(v)
 	}
 }
 

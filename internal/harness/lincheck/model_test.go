@@ -117,6 +117,12 @@ func TestModel(t *testing.T) {
 		{"a success without a lease", []event{{1, 2, input{kind: lease, lapsed: true}, none}, {3, 4, au(a), ok(1)}}, false, false},
 		{"a refusal without a lease", []event{{1, 2, wr(a, 0), none}, {3, 4, input{kind: lease, lapsed: true}, none}, {5, 6, au(a), none}}, false, false},
 		{"a success as the lease lapses", []event{{1, 4, input{kind: lease, lapsed: true}, none}, {2, 5, au(a), ok(1)}}, true, true},
+		{"a success of a version that has ended, as the clock is set back", []event{
+			{1, 2, ex(a, 1), none}, {3, 10, au(a), ok(1)}, {4, 5, ev(all), none}, {6, 7, wr(a, 2), none}, {8, 9, how(ex(a, 1), revived), none},
+		}, true, true},
+		{"a success of a version that has ended, before the clock is set back", []event{
+			{1, 2, ex(a, 1), none}, {3, 4, au(a), ok(1)}, {8, 9, how(ex(a, 1), revived), none},
+		}, false, false},
 		{"a success of a time without a lease, out with the next", []event{
 			{1, 12, au(a), ok(2)}, {2, 3, input{kind: lease, lapsed: true}, none}, {4, 5, wr(a, 2), none}, {6, 7, wr(a, 3), none}, {8, 9, ev(all), none}, {10, 11, input{kind: lease}, none},
 		}, true, true},
