@@ -116,6 +116,12 @@ func (n *Node) stateChanged(state indexsource.State) {
 // an invalid id, wraps tokencache.ErrExists, or is as in Put. After an
 // [*UnconfirmedError] the token may exist, though its secret is lost: delete it.
 func (x Index) Create(ctx context.Context, id tokencache.TokenID, creator string) (tokencache.Token, error) {
+	return x.CreateUntil(ctx, id, creator, time.Time{})
+}
+
+// CreateUntil is Create for a token that is refused from expires on, by each node's own
+// clock; zero: never.
+func (x Index) CreateUntil(ctx context.Context, id tokencache.TokenID, creator string, expires time.Time) (tokencache.Token, error) {
 	if err := id.ValidateNew(); err != nil {
 		return tokencache.Token{}, err
 	}
@@ -130,7 +136,7 @@ func (x Index) Create(ctx context.Context, id tokencache.TokenID, creator string
 	if last.Position != 0 && !last.Deleted {
 		return tokencache.Token{}, fmt.Errorf("%w: %s", tokencache.ErrExists, id)
 	}
-	doc := indexsource.Document{Token: id, Created: time.Now(), Creator: creator, Enabled: true, Hash: tokenhash.New(token.Secret())}
+	doc := indexsource.Document{Token: id, Created: time.Now(), Creator: creator, Enabled: true, Expires: expires, Hash: tokenhash.New(token.Secret())}
 	err = x.put(ctx, doc, last.Position)
 	if errors.Is(err, fleetlog.ErrConflict) {
 		return tokencache.Token{}, fmt.Errorf("%w: %s", tokencache.ErrExists, id)
@@ -161,22 +167,20 @@ func (x Index) Put(ctx context.Context, doc indexsource.Document) error {
 }
 
 // Rotate gives a token another random secret, and returns it with that. The secret before
-// is good until the grace is over, by each node's own clock; with a grace of zero or less
-// it is refused as soon as Rotate has returned. By is noted as it is. The error is as in
-// SetEnabled. After an [*UnconfirmedError] the token may have a secret that is lost:
+// is good until the grace has passed, by each node's own clock; 0: it is refused as soon
+// as Rotate has returned. By is noted as it is. The error is as in SetEnabled, or for a
+// negative grace. After an [*UnconfirmedError] the token may have a secret that is lost:
 // rotate it again.
 func (x Index) Rotate(ctx context.Context, id tokencache.TokenID, grace time.Duration, by string) (tokencache.Token, error) {
+	if grace < 0 {
+		return tokencache.Token{}, fmt.Errorf("fleet: rotate %s: the grace %v is negative", id, grace)
+	}
 	token, err := tokencache.NewToken(id, tokencache.GenerateSecret())
 	if err != nil {
 		return tokencache.Token{}, err
 	}
 	err = x.edit(ctx, id, func(doc *indexsource.Document) {
-		doc.Previous, doc.PreviousExpires = tokenhash.Hash{}, time.Time{}
-		doc.Rotated, doc.RotatedBy = time.Now(), by
-		if grace > 0 {
-			doc.Previous, doc.PreviousExpires = doc.Hash, doc.Rotated.Add(grace)
-		}
-		doc.Hash = tokenhash.New(token.Secret())
+		*doc = doc.Rotate(tokenhash.New(token.Secret()), grace, by)
 	})
 	if err != nil {
 		return tokencache.Token{}, err
