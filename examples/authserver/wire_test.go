@@ -399,50 +399,5 @@ func TestDeleteSeveral(t *testing.T) {
 // TestBearerInEveryField: a bearer, or a password, in the wrong field is not repeated in
 // an answer, on the page or in the log.
 func TestBearerInEveryField(t *testing.T) {
-	p := servertest.Start(t, "-admin", admin, "-reader", reader, "-service-tokens", tokens)
-	var shown strings.Builder
-	send := func(method, path, credentials string, form url.Values, headers ...string) {
-		resp, body := p.Send(method, path, credentials, form, headers...)
-		fmt.Fprintln(&shown, method, resp.StatusCode, resp.Header, body)
-		if resp.StatusCode == 200 && method != "GET" && method != "HEAD" || resp.StatusCode >= 500 {
-			t.Errorf("%s %.40s: got %d %s", method, path, resp.StatusCode, body)
-		}
-	}
-	const password = "a-password-that-nobody-may-see"
-	for _, method := range []string{"GET", "POST", "PUT", "DELETE", "PATCH"} {
-		for _, path := range []string{
-			"/" + file1, "/_security/" + file1, "/_security/service/" + file1, "/_security/service/elastic/" + file1, "/_security/service/" + file1 + "/fleet-server",
-			"/_security/service/" + file1 + "/fleet-server/credential", "/_security/service/elastic/" + file1 + "/credential",
-			"/_security/service/" + file1 + "/fleet-server/credential/token/a", "/_security/service/elastic/" + file1 + "/credential/token/a", route + file1,
-			route + file1 + "/_clear_cache", route + "a," + file1 + "/_clear_cache", route + "a/_clear_cache?x=" + file1, route + "a/_clear_cache?" + file1,
-			route + "a?refresh=" + file1, route + "a?" + file1, "/?" + file1, "/_stats?pretty=" + file1, "/_stats?format=" + file1,
-			"/_security/service?type=" + file1, "/_cluster/health?wait_for_status=" + file1, "/_cluster/health?timeout=" + file1, route + "Bearer%20" + file1,
-		} {
-			send(method, path, admin, nil)
-			send(method, path, reader, nil)
-			send(method, path, "", nil)
-		}
-	}
-	for _, form := range []url.Values{
-		{"account": {file1}, "names": {"a"}}, {"account": {"elastic/" + file1}, "names": {"a"}}, {"account": {"elastic/fleet-server"}, "names": {"a, " + file1}},
-		{"account": {"elastic/fleet-server"}, "names": {file1}}, {"account": {"elastic/fleet-server"}, "names": {"Bearer " + file1}},
-	} {
-		send("POST", "/", admin, form, "Accept", "text/html")
-		send("GET", "/?"+form.Encode(), admin, nil, "Accept", "text/html")
-	}
-	send("GET", "/", file1+":", nil)
-	send("GET", "/", file1+":x", nil)
-	send("GET", "/", password+":", nil)
-	send("GET", "/", password+":admin", nil)
-	send("GET", "/", admin, nil, "es-security-runas-user", file1)
-	send("GET", "/", admin, nil, "Accept", file1)
-	send("POST", "/", admin, url.Values{}, "Origin", "http://"+file1)
-	send("GET", "/", admin, nil, "Accept", "text/html")
-	send("GET", "/_stats", admin, nil)
-	shown.WriteString(p.Stop(syscall.SIGTERM))
-	for _, secret := range []string{file1[5:], "supersecret", "nobody-may-see"} {
-		if i := strings.Index(shown.String(), secret); i >= 0 {
-			t.Errorf("%s is repeated: %s", secret, shown.String()[max(0, i-500):i+100])
-		}
-	}
+	servertest.BearerInEveryField(t, servertest.Start(t, "-admin", admin, "-reader", reader, "-service-tokens", tokens), admin, reader)
 }

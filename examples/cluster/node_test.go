@@ -57,6 +57,18 @@ func TestJoin(t *testing.T) {
 	ps[1].Stop(syscall.SIGTERM)
 }
 
+// TestBearerInEveryField: what is pasted into the wrong field is not repeated.
+func TestBearerInEveryField(t *testing.T) {
+	c, err := natstest.Start(t.TempDir(), 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Stop)
+	p := servertest.Start(t, "-admin", operator, "-join", c.URL(0), "-replicas", "1", "-lease", "10s")
+	p.Await("GET", "/_stats", operator, 200, `"answers":true`)
+	servertest.BearerInEveryField(t, p, operator)
+}
+
 // TestSecured: a node joins over TLS, with a password that its arguments do not show.
 func TestSecured(t *testing.T) {
 	dir := t.TempDir()

@@ -153,6 +153,11 @@ func TestLookUp(t *testing.T) {
 	}
 }
 
+// TestBearerInEveryField: what is pasted into the wrong field is not repeated.
+func TestBearerInEveryField(t *testing.T) {
+	servertest.BearerInEveryField(t, servertest.Start(t, "-admin", operator), operator)
+}
+
 // remembered returns how many tokens of the index a server has in memory.
 func remembered(t *testing.T, p *servertest.Process) int {
 	t.Helper()

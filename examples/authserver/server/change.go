@@ -32,7 +32,7 @@ func (s *server) changeFailed(ctx context.Context, user, verb, what string, err 
 	if _, ok := unconfirmedError(err); ok {
 		message = "a change is not confirmed"
 	}
-	s.logger.WarnContext(ctx, message, "user", user, "change", verb, "what", eswire.Redact(what), "error", err)
+	s.logger.WarnContext(ctx, message, "user", user, "change", verb, "what", eswire.Redact(what), "error", eswire.Redact(err.Error()))
 }
 
 // evict evicts for the context's user, and records the outcome. Its error is for clients:
