@@ -17,9 +17,9 @@ func (r *report) measureGrowth() error { r.growth = peers.Grow(5, 1e6); return n
 
 func (r *report) writeGrowth(p *page) {
 	p.line("\n## Growth\n\n`go run -C internal/harness/peers ./report -print growth`\n")
-	p.line("The processor's time of each operation at several sizes, in the best round, and with which power of the size it grows from the least to the")
-	p.line("largest: 1 is in proportion, 0 not at all. Where the size is the operation's work, the power should be 1 or less; where it only lies beside")
-	p.line("it, 0, and what remains is the processor's caches.\n")
+	p.line("The processor's time of each operation at several sizes, in the best round, and the power of the size with which it grows from the")
+	p.line("least to the largest: 1 is in proportion, 0 not at all. If the size is the operation's work, the power should be 1 or less. If the size")
+	p.line("is only what lies beside that work, the power should be 0; what is more comes from the processor's caches.\n")
 	p.line("![growth](%s/growth.svg)", plots)
 	p.table("operation", "size", "times", "power")
 	for _, g := range r.growth {

@@ -21,6 +21,7 @@ import (
 	"runtime"
 	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 const (
@@ -133,7 +134,31 @@ func replaceBlock(text, name, block string) (string, error) {
 	if !ok || !ended {
 		return "", fmt.Errorf("docs/performance.md: no markers of %q", name)
 	}
-	return before + begin + strings.Trim(block, "\n") + "\n" + end + after, nil
+	return before + begin + fill(strings.Trim(block, "\n")) + "\n" + end + after, nil
+}
+
+// width is that of all pages.
+const width = 140
+
+// fill wraps the paragraphs of a text anew. Titles, tables, pictures and code stay.
+func fill(text string) string {
+	var lines []string
+	var last *string // the paragraph's last line; nil: there is no paragraph
+	for line := range strings.SplitSeq(text, "\n") {
+		if line == "" || strings.ContainsAny(line[:1], "#|!`-<") {
+			lines, last = append(lines, line), nil
+			continue
+		}
+		for word := range strings.FieldsSeq(line) {
+			if last != nil && utf8.RuneCountInString(*last+" "+word) <= width {
+				*last += " " + word
+				continue
+			}
+			lines = append(lines, word)
+			last = &lines[len(lines)-1]
+		}
+	}
+	return strings.Join(lines, "\n")
 }
 
 // A page is Markdown text under construction.

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/svctoken/svctoken/internal/harness/peers"
 	"github.com/svctoken/svctoken/internal/harness/peers/turns"
 )
@@ -24,6 +26,19 @@ func TestReplaceBlock(t *testing.T) {
 		if _, err := replaceBlock(strings.Replace(page, without, "", 1), "figures", "new"); err == nil {
 			t.Errorf("without %s: got no error", without)
 		}
+	}
+}
+
+// TestFill: the paragraphs of the page are as wide as those of others.
+func TestFill(t *testing.T) {
+	half := strings.Repeat("x ", width/4)
+	text := "## Title\n\n" + half + "\n" + half + "\nlast words.\n\n| a | " + half + half + "b |\n| --- | --- |\n\n`code`\n\nEnd."
+	want := "## Title\n\n" + strings.TrimSpace(half+half) + "\nlast words.\n\n| a | " + half + half + "b |\n| --- | --- |\n\n`code`\n\nEnd."
+	if diff := cmp.Diff(want, fill(text)); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff(want, fill(want)); diff != "" {
+		t.Errorf("again (-want +got):\n%s", diff)
 	}
 }
 

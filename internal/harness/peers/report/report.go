@@ -55,8 +55,8 @@ func (r *report) writeHits(p *page) {
 	p.line("\n## Hits\n\n`go run -C internal/harness/peers ./report -print hits`\n")
 	p.line("From the Authorization header's value to the verdict, with 1 000 live tokens unless it says otherwise. A floor is one SHA-256 over")
 	p.line("16 bytes and a secret of so many bytes, by `sha256.Sum256`, and one comparison; a hit pads its blocks itself, which takes less of")
-	p.line("the time than `Sum256`. Secrets of 64 bytes come in padded base64, as cloud-on-k8s sends them. The caches marked bare are given a plaintext key: they neither parse a bearer nor hash a secret, and no token cache should")
-	p.line("be used this way.\n")
+	p.line("the time than `Sum256`. Secrets of 64 bytes come in padded base64, as cloud-on-k8s sends them. The caches marked bare are given a plaintext")
+	p.line("key: they neither parse a bearer nor hash a secret, and no token cache should be used this way.\n")
 	p.line("![time of a hit](%s/hit.svg)", plots)
 	p.table("contestant", "best, ns", "median, ns", "against the floor of 22 bytes")
 	for _, name := range r.sorted() {
@@ -110,8 +110,9 @@ func (r *report) measureOptions() (err error) {
 
 func (r *report) writeOptions(p *page) {
 	p.line("\n### What options cost a hit\n\n`go run -C internal/harness/peers ./report -print options`\n")
-	p.line("Each option alone, in a setting other than its default, and all at once. Where a name falls in the hash table is random and can add up to ten")
-	p.line("instructions; one hit in 16 reads the clock, and a count without that one is 85 less. A lease is what a node of a fleet answers with: it reads the clock.")
+	p.line("Each option alone, in a setting other than its default, and all at once. Where a name falls in the hash table is random and can")
+	p.line("add up to ten instructions; one hit in 16 reads the clock, and a count without that one is 85 less. A lease is what a node of a fleet")
+	p.line("answers with: it reads the clock.")
 	p.table("set", "instructions", "ns", "against nothing set")
 	for i, o := range options.All {
 		count := "not known here"
@@ -157,7 +158,7 @@ func (r *report) writeMisses(p *page) {
 	p.line("displaces. Its source takes next to nothing.\n")
 	p.line("10 000 callers of one token cause one load. From the source's answer until the last of them has its own, one core works for")
 	ms := func(name string) float64 { return r.crowd.Times[name].Median() / 1e6 }
-	p.line("%.1f ms in the median; to wake as many goroutines that wait for a channel, %.1f ms; and %.1f ms where their stacks have grown from", ms("svctoken"), ms("bare channel"), ms("bare channel, grown stacks"))
+	p.line("%.1f ms in the median; to wake as many goroutines that wait for a channel, %.1f ms; and %.1f ms if their stacks have grown from", ms("svctoken"), ms("bare channel"), ms("bare channel, grown stacks"))
 	p.line("2 to 4 kB before, as those of the callers have, which decode and hash.")
 }
 
