@@ -334,6 +334,31 @@ func TestWrittenToRightAfterTheRename(t *testing.T) {
 	})
 }
 
+// TestSavedRightAfterTheRename: another program has begun to save the new file in place
+// before the edit looks at it, and has so far written the text that the edit wrote. The
+// next edit does not build on that.
+func TestSavedRightAfterTheRename(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		path, once := put(t, tokensPath(t), lineOne), false
+		file, _ := openWith(t, path, filesource.Config{Poll: -1}, filesource.Faults{After: func(op, _ string) {
+			if op == "rename" && !once {
+				once = true
+				go save(t, path, 200*time.Millisecond, read(t, path), extra)
+				time.Sleep(300 * time.Millisecond)
+			}
+		}})
+		for _, name := range []string{"a", "b"} {
+			if _, err := file.Create(t.Context(), fleet.TokenID(name)); err != nil {
+				t.Error(err)
+			}
+		}
+		time.Sleep(time.Second) // the save has ended
+		if err := file.Reload(); err != nil || !has(file, one, "x/y/z", "elastic/fleet-server/a", "elastic/fleet-server/b") {
+			t.Errorf("got %v, %v", file.List(), err)
+		}
+	})
+}
+
 // TestCloseBesideAnEdit: the poller waits for an edit whose disk is slow, but Close does
 // not.
 func TestCloseBesideAnEdit(t *testing.T) {
