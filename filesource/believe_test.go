@@ -417,3 +417,31 @@ func TestFileThatOnlyGrows(t *testing.T) {
 		file.Close()
 	})
 }
+
+// TestWithoutRest: with a negative Config.Rest, nothing waits, not even for a second look:
+// neither a reload, whatever has changed, nor an edit of a file of any age.
+func TestWithoutRest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		path := put(t, tokensPath(t), lineOne+lineTwo)
+		file, _ := openWith(t, path, filesource.Config{Poll: -1, Rest: -1}, filesource.Faults{
+			Stamped: filesource.StampedAt(time.Now().AddDate(100, 0, 0)), // so that the file is old
+		})
+		for _, change := range []func(){
+			func() { put(t, path, lineOne+lineTwo+"x/y/z:"+hashA+"\n") }, // all tokens are still there
+			func() { rename(t, path, one+":"+hashA, two+":"+hashA) },
+			func() { put(t, path, lineTwo) },
+			func() {},
+		} {
+			change()
+			began := time.Now()
+			if err := file.Reload(); err != nil || time.Since(began) != 0 || strings.Count(read(t, path), "\n") != len(file.List()) {
+				t.Errorf("Reload: got %v, %v after %v", err, file.List(), time.Since(began))
+			}
+		}
+		rename(t, path, one+":"+hashA)
+		began := time.Now()
+		if _, err := file.Create(t.Context(), fleet.TokenID("new")); err != nil || time.Since(began) != 0 {
+			t.Errorf("Create: got %v after %v", err, time.Since(began))
+		}
+	})
+}
