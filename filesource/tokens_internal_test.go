@@ -160,17 +160,20 @@ func TestTokensShareText(t *testing.T) {
 	}
 }
 
-// TestLongLine: a line that is longer than any block has its own.
+// TestLongLine: a line that is longer than any block has its own. No other line is behind
+// it, at a place for which a slot has no room.
 func TestLongLine(t *testing.T) {
-	long := "a/b/long:" + strings.Repeat("x", 3*mostBlock)
-	set := setOf(nil, "a/b/c:x", long, "a/b/d:y")
-	for name, want := range map[string]int{"a/b/c": 1, "a/b/long": 3 * mostBlock, "a/b/d": 1} {
-		if hash, _ := set.get(name); len(hash) != want {
-			t.Errorf("%s: %d bytes", name, len(hash))
+	for _, size := range []int{3 * mostBlock, 1 << placeBits} {
+		long := "a/b/long:" + strings.Repeat("x", size)
+		set := setOf(nil, "a/b/c:x", long, "a/b/d:y")
+		for name, want := range map[string]int{"a/b/c": 1, "a/b/long": size, "a/b/d": 1} {
+			if hash, _ := set.get(name); len(hash) != want {
+				t.Errorf("%s, beside one of %d: %d bytes", name, size, len(hash))
+			}
 		}
-	}
-	if set.held > 3*mostBlock+2*mostBlock {
-		t.Errorf("%d bytes are held", set.held)
+		if set.held > size+2*mostBlock {
+			t.Errorf("%d bytes are held, for one line of %d", set.held, size)
+		}
 	}
 }
 
