@@ -146,3 +146,22 @@ func TestEditOnAHangingFileSystem(t *testing.T) {
 		}
 	}
 }
+
+// TestEndInOrder: a call that ends within half a second of its context's end has its own
+// outcome: a slow disk does not hang.
+func TestEndInOrder(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &script{}
+		path := put(t, tokensPath(t), lineOne)
+		file, _ := openWith(t, path, filesource.Config{Poll: -1, Rest: -1}, filesource.Faults{Before: s.Before})
+		ctx, cancel := context.WithCancel(t.Context())
+		s.on("syncfolder", func() error {
+			cancel()
+			time.Sleep(400 * time.Millisecond)
+			return nil
+		})
+		if _, err := file.Create(ctx, fleet.TokenID("new")); err != nil || !has(file, one, "elastic/fleet-server/new") {
+			t.Errorf("got %v, %v", err, file.List())
+		}
+	})
+}
