@@ -581,7 +581,7 @@ func publish(t *testing.T, dir, version, content string) {
 // but a user who may only read the tokens file cannot open the lock.
 func TestFolderReaderCannotBlockWriters(t *testing.T) {
 	for _, test := range []struct{ file, lock fs.FileMode }{
-		{0o600, 0o600}, {0o640, 0o600}, {0o644, 0o600}, {0o660, 0o660}, {0o664, 0o660}, {0o666, 0o666}, {0o400, 0o600},
+		{0o600, 0o600}, {0o640, 0o600}, {0o644, 0o600}, {0o660, 0o660}, {0o664, 0o660}, {0o666, 0o666}, {0o400, 0o600}, {0o755, 0o600},
 	} {
 		path := put(t, tokensPath(t), lineOne)
 		if err := os.Chmod(path, test.file); err != nil {
