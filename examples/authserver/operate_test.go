@@ -2,12 +2,14 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/base64"
 	"encoding/pem"
 	"fmt"
 	"io"
@@ -16,7 +18,9 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -373,4 +377,90 @@ func TestEvictionStorm(t *testing.T) {
 	if n := strings.Count(log, "fleet-server/b"); n > 200 {
 		t.Errorf("%d lines for 1000 evictions", n)
 	}
+}
+
+// TestMaxHashing: the flag bounds the hashes that a flood of wrong secrets has computed at
+// once, which is seen in the metrics, and all of them are used. A second account may take
+// as many turns again, as GroupConfig.MaxHashing says.
+func TestMaxHashing(t *testing.T) {
+	// Nobody knows a secret for these. A hash takes long enough to be seen.
+	hash := "{PBKDF2_STRETCH}500000$" + strings.Repeat("A", 43) + "=$" + strings.Repeat("A", 43) + "=\n"
+	path := filepath.Join(t.TempDir(), "service_tokens")
+	if err := os.WriteFile(path, []byte("elastic/fleet-server/slow:"+hash+"elastic/kibana/slow:"+hash), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	one, two := []string{"fleet-server"}, []string{"fleet-server", "kibana"}
+	for _, test := range []struct {
+		flag     string
+		services []string
+		want     int
+	}{{"1", one, 1}, {"3", one, 3}, {"1", two, 2}} {
+		t.Run(fmt.Sprintf("%s for %d accounts", test.flag, len(test.services)), func(t *testing.T) {
+			p := servertest.Start(t, "-admin", admin, "-service-tokens", path, "-max-hashing", test.flag, "-metrics-listen", "127.0.0.1:0")
+			url := p.Line("Metrics on ")
+			defer guess(t, p, test.services)()
+			full := 0
+			await(t, "flood that uses every turn", func() bool {
+				hashing, waiting := figure(t, url, "svctoken_hashing"), figure(t, url, "svctoken_hashing_waiting")
+				if hashing > test.want {
+					t.Fatalf("%d hashes at once, want %d at most", hashing, test.want)
+				}
+				if hashing == test.want && waiting > 0 {
+					full++
+				}
+				return full == 30
+			})
+		})
+	}
+}
+
+// guess sends wrong secrets of the token named slow of each service, from 8 clients for
+// each, until the caller calls stop.
+func guess(t *testing.T, p *servertest.Process, services []string) (stop func()) {
+	ctx, cancel := context.WithCancel(t.Context())
+	var clients sync.WaitGroup
+	for _, service := range services {
+		for range 8 {
+			clients.Go(func() {
+				for ctx.Err() == nil {
+					plain := "\x00\x01\x00\x01elastic/" + service + "/slow:" + rand.Text()
+					r, err := http.NewRequestWithContext(ctx, "GET", p.URL+"/_security/_authenticate", nil)
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					r.Header.Set("Authorization", "Bearer "+base64.RawStdEncoding.EncodeToString([]byte(plain)))
+					if resp, err := http.DefaultClient.Do(r); err == nil {
+						resp.Body.Close()
+					}
+				}
+			})
+		}
+	}
+	return func() { cancel(); clients.Wait() }
+}
+
+// figure returns the value of a metric that has no labels.
+func figure(t *testing.T, url, name string) int {
+	t.Helper()
+	resp, err := http.Get(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(body)) {
+		if value, ok := strings.CutPrefix(line, name+" "); ok {
+			n, err := strconv.Atoi(strings.TrimSpace(value))
+			if err != nil {
+				t.Fatal(err)
+			}
+			return n
+		}
+	}
+	t.Fatalf("no %s in:\n%s", name, body)
+	return 0
 }
