@@ -118,6 +118,51 @@ func TestTemporaryIndex(t *testing.T) {
 	}
 }
 
+// TestFileMovedAway: while SQLite's file is away, a server is not ready, and says why; one
+// that leaves the index out of its health is. A revocation that fails is in the log, with
+// who, what and why, and the engine's words are there alone. Once the same file is back,
+// both go on without a restart.
+func TestFileMovedAway(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "tokens.db")
+	args := []string{"-admin", operator, "-index", "sqlite:" + path, "-index-poll", "50ms", "-shutdown-delay", "0"}
+	p, without := servertest.Start(t, args...), servertest.Start(t, append(args, "-health-without-index")...)
+	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("the file: got %v, %v", info.Mode(), err)
+	}
+	bearer := p.Create(tokens+"first", operator)
+	// A health is good for a second. So p is asked last here: once it is another one below,
+	// that of the other server is not this one any more.
+	for _, p := range []*servertest.Process{without, p} {
+		p.Await("GET", whoami, bearer, 200, "")
+		p.Expect("GET", "/_health", "", 200, `{"status":"ready"}`)
+	}
+	if err := os.Rename(path, path+".away"); err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range []*servertest.Process{p, without} {
+		p.Await("GET", whoami, bearer, 503, "")
+		p.Expect("GET", "/_health/live", "", 200, `{"status":"live"}`)
+	}
+	p.Await("GET", "/_health", "", 503, `"reasons":["index: `)
+	without.Expect("GET", "/_health", "", 200, `{"status":"ready"}`)
+	if status, body := p.Do("DELETE", tokens+"first", operator); status != 503 || strings.Contains(strings.ToLower(body), "file") || strings.Contains(body, "sql") {
+		t.Errorf("a revocation: got %d %s", status, body)
+	}
+	if err := os.Rename(path+".away", path); err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range []*servertest.Process{p, without} {
+		p.Await("GET", "/_health", "", 200, `{"status":"ready"}`)
+		p.Await("GET", whoami, bearer, 200, "")
+	}
+	p.Expect("DELETE", tokens+"first", operator, 200, `{"found":true}`)
+	without.Await("GET", whoami, bearer, 401, "")
+	log := p.Stop(syscall.SIGTERM)
+	if !regexp.MustCompile(`msg="a change has failed" user=admin change=deleted what=elastic/fleet-server/first error=".*the database file was removed or replaced`).MatchString(log) {
+		t.Errorf("the log does not say who wanted what, and why it failed:\n%s", log)
+	}
+}
+
 // TestLookUp: for a token of the index, the page says which user created it, when it was
 // used, when it was rotated and by which user, and when it expires.
 func TestLookUp(t *testing.T) {
