@@ -5,11 +5,13 @@ import (
 	"fmt"
 
 	"github.com/svctoken/svctoken/tokencache"
+	"github.com/svctoken/svctoken/tokencache/tokenhash"
 )
 
 // An attack says what the attackers do while the good callers call.
 type attack struct {
 	name       string
+	prepare    func(ctx context.Context, w *world) error  // before the attack; nil: nothing
 	send       func(ctx context.Context, w *world, n int) // one request, the n-th of all; nil: nobody attacks
 	hang       bool                                       // reads of one account hang
 	outage     bool                                       // the index is down, so that first uses have no answer
@@ -34,6 +36,39 @@ func ownNames(ctx context.Context, w *world, n int) {
 	w.authenticate(ctx, regular.TokenID(fmt.Sprintf("r-%d", n%regulars)), wrong(n), bad)
 }
 
+// warmRegulars uses the tokens that are cleared.
+func warmRegulars(ctx context.Context, w *world) error {
+	for i := range regulars {
+		if err := w.authenticate(ctx, regular.TokenID(fmt.Sprintf("r-%d", i)), w.secret, good); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// leak makes a token, which is used and then revoked. Its secret was good under one name.
+func leak(ctx context.Context, w *world) error {
+	id := victim.TokenID("leaked")
+	w.leaked = tokencache.GenerateSecret()
+	if err := w.index.Put(ctx, document(id, tokenhash.Stretched(w.leaked))); err != nil {
+		return err
+	}
+	if err := w.authenticate(ctx, id, w.leaked, good); err != nil {
+		return err
+	}
+	return w.index.Delete(ctx, id)
+}
+
+// leakedSecret sends the revoked secret under every name of its account, and under those
+// of others: where it was good once must not put it in front of good tokens.
+func leakedSecret(ctx context.Context, w *world, n int) {
+	id := victim.TokenID(fmt.Sprintf("t-%d", n/2%victimTokens))
+	if n%2 == 1 {
+		id = other(n / 2).TokenID("t")
+	}
+	w.authenticate(ctx, id, w.leaked, bad)
+}
+
 func unknownNames(ctx context.Context, w *world, n int) {
 	w.authenticate(ctx, tokencache.Account{Namespace: "nobody", Service: fmt.Sprintf("s-%d", n)}.TokenID("t"), wrong(n), bad)
 }
@@ -53,21 +88,22 @@ func evictions(ctx context.Context, w *world, _ int) {
 }
 
 var everything = []func(context.Context, *world, int){
-	wrongSecrets, expensiveHash, cachedNames, unknownNames, longSecrets, hangingReads, evictions,
+	wrongSecrets, expensiveHash, leakedSecret, cachedNames, unknownNames, longSecrets, hangingReads, evictions,
 }
 
 var attacks = []attack{
 	{name: "nobody"},
 	{name: "hashes of one account", send: wrongSecrets},
 	{name: "expensive hashes of six accounts", send: expensiveHash},
-	{name: "hashes of their own names", send: ownNames, clears: true},
+	{name: "hashes of their own names", prepare: warmRegulars, send: ownNames, clears: true},
+	{name: "hashes of a revoked secret, under every other name", prepare: leak, send: leakedSecret},
 	{name: "wrong secrets, cached names", send: cachedNames},
 	{name: "names that nobody holds", send: unknownNames},
 	{name: "secrets of 700 kB", send: longSecrets},
 	{name: "reads that hang, one account", send: hangingReads, hang: true},
 	{name: "evictions without a pause", send: evictions},
 	{name: "an outage of the index", outage: true},
-	{name: "all at once, index flapping", everything: true, hang: true, flapping: true, send: func(ctx context.Context, w *world, n int) {
+	{name: "all at once, index flapping", prepare: leak, everything: true, hang: true, flapping: true, send: func(ctx context.Context, w *world, n int) {
 		everything[n%len(everything)](ctx, w, n/len(everything))
 	}},
 }

@@ -64,9 +64,9 @@ func quantile[T int | time.Duration](values []T, q float64) T {
 
 // endure runs the attackers and the good callers for a while.
 func (w *world) endure(ctx context.Context, a attack, d time.Duration, attackers int) result {
-	if a.clears {
-		for i := range regulars {
-			w.authenticate(ctx, regular.TokenID(fmt.Sprintf("r-%d", i)), w.secret, good)
+	if a.prepare != nil {
+		if err := a.prepare(ctx, w); err != nil {
+			panic(err) // nothing is attacked yet, and no source is down
 		}
 	}
 	ctx, cancel := context.WithTimeout(ctx, d)

@@ -30,6 +30,7 @@ type world struct {
 	index      *flaky
 	secret     tokencache.Secret // of all good tokens that do not change
 	hash       tokenhash.Hash    // of the secret; making one takes as long as checking it
+	leaked     tokencache.Secret // of a token that was good, and is revoked
 	long       string            // the header of a token with a secret of 700 kB
 	fresh      atomic.Int64      // how many of the fresh tokens have been made
 	rotations  []*rotation
@@ -47,6 +48,7 @@ const (
 	regulars          = 10 // tokens that are cleared, again and again
 	victimTokens      = 100
 	expensiveAccounts = 6
+	otherAccounts     = 8
 )
 
 var (
@@ -63,6 +65,11 @@ func goodAccount(i int) tokencache.Account {
 // those of the others PBKDF2's with 100 000 rounds.
 func expensive(i int) tokencache.Account {
 	return tokencache.Account{Namespace: "victims", Service: fmt.Sprintf("expensive-%d", i%expensiveAccounts)}
+}
+
+// other is an account beside the victim's, with one token.
+func other(i int) tokencache.Account {
+	return tokencache.Account{Namespace: "victims", Service: fmt.Sprintf("other-%d", i%otherAccounts)}
 }
 
 func newWorld(bcryptCost int) (*world, error) {
@@ -89,6 +96,9 @@ func newWorld(bcryptCost int) (*world, error) {
 	}
 	for i := range victimTokens {
 		put(w.index, victim.TokenID(fmt.Sprintf("t-%d", i)), w.hash)
+	}
+	for i := range otherAccounts {
+		put(w.index, other(i).TokenID("t"), w.hash)
 	}
 	for i := range regulars {
 		put(w.index, regular.TokenID(fmt.Sprintf("r-%d", i)), w.hash)
