@@ -93,7 +93,7 @@ func (g *Group) hidesNames(only *store) bool {
 func (g *Group) find(only *store, q *query, v *Verdict[any]) (found *entry, known bool) {
 	index, b := math.MaxInt, g.memory.table.Load().bucket(q.hash)
 	slots := b.match(q.hash)
-	if slots != 0 {
+	if slots != 0 && b.in(slots) != nil { // the tag of an entry that has gone stays
 		q.digestOnce(g) // while the processor fetches the entry
 	}
 	// A cursor goes the same way, at the price of a call for each step.
