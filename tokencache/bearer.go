@@ -67,6 +67,9 @@ func cutScheme(authorization string) (bearer string, ok bool) {
 	return bearer, true
 }
 
+// strict is the encoding of bearers: each token has one spelling.
+var strict = base64.RawStdEncoding.Strict()
+
 // decodeBearer decodes into buf, or into a new slice if buf is too short, and returns the
 // bytes after the prefix.
 func decodeBearer(buf []byte, bearer string) ([]byte, error) {
@@ -76,10 +79,10 @@ func decodeBearer(buf []byte, bearer string) ([]byte, error) {
 	bearer, ok := trimPadding(bearer)
 	// The standard decoder skips line breaks even if it is strict, which would
 	// give one token many spellings.
-	if !ok || strings.ContainsAny(bearer, "\r\n") {
+	if !ok || strings.IndexByte(bearer, '\n') >= 0 || strings.IndexByte(bearer, '\r') >= 0 {
 		return nil, errBase64
 	}
-	plain, err := base64.RawStdEncoding.Strict().AppendDecode(buf[:0], []byte(bearer))
+	plain, err := strict.AppendDecode(buf[:0], []byte(bearer))
 	if err != nil {
 		clear(plain)
 		return nil, errBase64
