@@ -48,10 +48,11 @@ const (
 // levels returns the streaks of the name, its account and the source, in this order; nil
 // if there is none.
 func (b *backoff) levels(id TokenID) (levels [3]*streak) {
-	if b.names != nil {
-		levels[0], _ = b.names.Peek(id)
-		levels[1], _ = b.accounts.Peek(id.Account)
+	if b.names == nil {
+		return levels
 	}
+	levels[0], _ = b.names.Peek(id)
+	levels[1], _ = b.accounts.Peek(id.Account)
 	levels[2] = &b.source
 	return levels
 }
@@ -59,8 +60,8 @@ func (b *backoff) levels(id TokenID) (levels [3]*streak) {
 // pausedLocked returns the streak that pauses a load of this name, and for how long; nil:
 // none does.
 func (b *backoff) pausedLocked(id TokenID, pace int64) (*streak, time.Duration) {
-	if b.longest <= 0 {
-		return nil, 0
+	if b.names == nil {
+		return nil, 0 // nothing has failed
 	}
 	innocent := false // whether the narrower level has not failed
 	for _, s := range b.levels(id) {

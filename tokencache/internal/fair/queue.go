@@ -207,6 +207,9 @@ func (w *Waiter[K, V]) Leave() {
 // Next takes a turn for the work that is next, and removes that from the queue. It
 // returns false if no work that waits can have a turn.
 func (q *Queue[K, V]) Next() (v V, ok bool) {
+	if q.waiting == 0 {
+		return v, false
+	}
 	costliest := q.costliest()
 	if !q.waits(costliest) || q.limits.Blocked != nil && q.limits.Blocked.Full() {
 		return v, false // without a look at each account: there may be thousands
