@@ -1,6 +1,9 @@
 package tokencache
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // A past has the last uses of entries that are gone, since the last call of Used. If the
 // newer generation is full, it becomes the older one, whose uses are lost.
@@ -46,8 +49,17 @@ func (p *past) putLocked(a Account, name string, lap uint32) {
 		g = &p.generations[p.newer]
 		g.uses, g.names = g.uses[:0], g.names[:0]
 	}
-	g.names = append(g.names, name...)
-	g.uses = append(g.uses, use{a, len(g.names), lap})
+	g.names = append(doubled(g.names, len(name)), name...)
+	g.uses = append(doubled(g.uses, 1), use{a, len(g.names), lap})
+}
+
+// doubled returns a slice with room for n more, and for as many as it has if it has to
+// grow: append lets a long one grow by a quarter, and copies it twice as often.
+func doubled[T any](s []T, n int) []T {
+	if cap(s)-len(s) >= n {
+		return s
+	}
+	return slices.Grow(s, max(n, len(s)))
 }
 
 // takeLocked returns the uses, and forgets them.
