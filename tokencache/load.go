@@ -35,12 +35,12 @@ type load struct {
 
 	// guarded by the memory's mutex
 	phase    phase
+	detached bool   // it goes on though nobody waits
 	ticket   ticket // from when it begins to read
 	waiters  int
-	detached bool                        // it goes on though nobody waits
-	started  int64                       // reading of the clock's pace: when it was made
-	alarm    alarm                       // when its phase ends
-	inQueue  fair.Waiter[Account, *load] // among those that wait for a turn
+	started  int64                        // reading of the clock's pace: when it was made
+	alarm    alarm                        // when its phase ends
+	inQueue  *fair.Waiter[Account, *load] // among those that wait for a turn; nil: it has not waited
 
 	begun atomic.Int64 // reading of the clock's pace: when its phase began to run
 
@@ -86,8 +86,6 @@ func (s *store) obtainLocked(ctx context.Context, token *Token, q *query, at mom
 		custody: custody{secret: token.secret}, alarm: alarm{index: notSet}, done: make(chan struct{}),
 	}
 	l.context.load, l.context.caller = l, ctx
-	l.inQueue = fair.Waiter[Account, *load]{Account: token.id.Account, Name: token.id.Name, Value: l}
-	l.inQueue.Urgent = s.shelf.memory.hints.hasLocked(key, s.shelf.bit(), at.now)
 	if err := l.startLocked(at); err != nil {
 		return nil, err
 	}
@@ -110,7 +108,7 @@ func (l *load) startLocked(at moment) *NoAnswerError {
 	switch {
 	case s.slots.Take(l.label.id.Account):
 		l.readLocked(at)
-	case l.waitLocked(s.slots):
+	case l.waitLocked(s.slots, at.now):
 		s.work.deadlines.setLocked(l, after(at.pace, s.work.maxWait))
 	default:
 		return l.overloaded(s.slots, at.pace)
@@ -307,7 +305,7 @@ func (l *load) hashLocked(at moment) (goesOn, hash bool) {
 	case work.hashing.Take(l.label.id.Account):
 		l.verifyLocked(at)
 		return true, true
-	case l.waitLocked(work.hashing):
+	case l.waitLocked(work.hashing, at.now):
 		l.phase = turning
 		work.deadlines.setLocked(l, after(at.pace, work.maxWait))
 		return true, false
@@ -327,14 +325,12 @@ func (l *load) turnAway(pace int64) {
 }
 
 // verifyLocked begins the phase in which the hash is computed. The load has a turn, and
-// its hint is spent.
+// its hint is spent, whether the load had to wait or not.
 func (l *load) verifyLocked(at moment) {
 	s := l.store
 	l.phase = verifying
 	l.begun.Store(at.pace)
-	if l.inQueue.Urgent {
-		s.shelf.memory.hints.spendLocked(l.label.key(), s.shelf.bit())
-	}
+	s.shelf.memory.hints.spendLocked(l.label.key(), s.shelf.bit())
 	s.work.deadlines.setLocked(l, after(at.pace, s.loadTimeout))
 }
 

@@ -42,10 +42,13 @@ func (w *work) tell(ctx context.Context, ev Event) {
 	w.observer(ctx, ev)
 }
 
-// waitLocked lets the load wait for a turn, and reports whether the queue took it. A
-// load that it displaces ends.
-func (l *load) waitLocked(q *queue) bool {
-	displaced, ok := q.Add(&l.inQueue)
+// waitLocked lets the load wait for a turn, before others if its secret was good under its
+// name, and reports whether the queue took it. A load that it displaces ends.
+func (l *load) waitLocked(q *queue, now int64) bool {
+	s, id := l.store.shelf, l.label.id
+	l.inQueue = &fair.Waiter[Account, *load]{Account: id.Account, Name: id.Name, Value: l}
+	l.inQueue.Urgent = s.memory.hints.hasLocked(l.label.key(), s.bit(), now)
+	displaced, ok := q.Add(l.inQueue)
 	if displaced != nil {
 		displaced.Value.loseTurnLocked(q)
 	}

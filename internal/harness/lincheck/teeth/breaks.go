@@ -275,13 +275,13 @@ var breaks = []brk{
 
 	// Turns, hints, leases.
 	{"take a hint for an answer", loadGo,
-		"	ok := r.verify(l.custody.secret)\n", "	ok := l.inQueue.Urgent || r.verify(l.custody.secret)\n"},
+		"	ok := r.verify(l.custody.secret)\n", "	ok := l.store.shelf.memory.hints.hasLocked(l.label.key(), l.store.shelf.bit(), 0) || r.verify(l.custody.secret)\n"},
 	{"take a hint of another name", hintsGo,
 		"	known, ok := h.known.Peek(key)\n	return ok", "	var known hint\n	ok := false\n	for _, k := range h.known.Keys() {\n		if k.digest == key.digest {\n			known, ok = h.known.Peek(k)\n		}\n	}\n	return ok"},
 	{"let a hint count again and again", hintsGo,
 		" && known.spent&bit == 0 && bit != 0", " && bit != 0"},
-	{"queue hinted loads with all others", loadGo,
-		"	l.inQueue.Urgent = s.shelf.memory.hints.hasLocked(key, s.shelf.bit(), at.now)\n", ""},
+	{"queue hinted loads with all others", workGo,
+		"	l.inQueue.Urgent = s.memory.hints.hasLocked(l.label.key(), s.bit(), now)\n", "	_ = s\n"},
 	{"go on with a flow that was freed", queueGo,
 		"		f = q.flow(w.Account) // it may have been the last of this flow\n", ""},
 	{"give each turn to the same account", queueGo,
