@@ -30,14 +30,16 @@ const useInterval = time.Minute
 // time: used is [tokencache.Cache.Used] of the index's cache. If the store fails, the
 // uses are noted a minute later. A process that is killed loses at most a minute of uses.
 //
-// It starts a goroutine, which notes once more and ends when stop is called. Stop returns
-// within five seconds, and may be called more than once. The logger gets a line when
-// noting begins to fail; nil: silent.
+// It calls used at once, from when on a cache keeps the uses of tokens that go. It starts
+// a goroutine, which notes once more and ends when stop is called. Stop returns within
+// five seconds, and may be called more than once. The logger gets a line when noting
+// begins to fail; nil: silent.
 func KeepUses(store UseStore, used func() iter.Seq2[tokencache.TokenID, time.Time], logger *slog.Logger) (stop func()) {
 	if logger == nil {
 		logger = slog.New(slog.DiscardHandler)
 	}
 	k := &useKeeper{store: store, used: used, logger: logger, pending: make(map[tokencache.TokenID]time.Time)}
+	k.collect()
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() {
@@ -74,13 +76,18 @@ func (k *useKeeper) run(ctx context.Context) {
 	}
 }
 
-// note gives the pending uses to the store.
-func (k *useKeeper) note(ctx context.Context, timeout time.Duration) {
+// collect adds to the pending uses.
+func (k *useKeeper) collect() {
 	for id, at := range k.used() {
 		if at.After(k.pending[id]) {
 			k.pending[id] = at
 		}
 	}
+}
+
+// note gives the pending uses to the store.
+func (k *useKeeper) note(ctx context.Context, timeout time.Duration) {
+	k.collect()
 	if len(k.pending) == 0 {
 		return
 	}

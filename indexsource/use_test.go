@@ -118,6 +118,30 @@ func TestKeepUses(t *testing.T) {
 	})
 }
 
+// TestKeepUsesFromTheStart: the use of a token that is evicted within the first minute is
+// noted.
+func TestKeepUsesFromTheStart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		index := new(indexsource.Memory)
+		token := create(t, index, "a")
+		group := tokencache.NewGroup(tokencache.GroupConfig{})
+		defer group.Close()
+		cache, err := tokencache.New(group, "index", indexsource.New(index), tokencache.Config{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		stop := indexsource.KeepUses(index, cache.Used, nil)
+		if _, err := group.AuthenticateToken(t.Context(), token); err != nil {
+			t.Fatal(err)
+		}
+		group.Invalidator().Clear(t.Context(), tokencache.CauseAsked)
+		stop()
+		if got := lastUses(t, index); len(got) != 1 {
+			t.Errorf("got %v, want the use of a", got)
+		}
+	})
+}
+
 // TestUseIsNoChange: noting a use clears nothing.
 func TestUseIsNoChange(t *testing.T) {
 	var index indexsource.Memory

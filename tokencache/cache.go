@@ -101,9 +101,11 @@ func (c *Cache[R]) Remembers(id TokenID) (since, until time.Time, ok bool) {
 // Used yields the tokens that were confirmed by this cache since Used was last called,
 // and when each was last used, in no order. The time is coarse: up to 70 seconds before
 // the last use. Tokens that have been displaced or evicted since, or have expired, are
-// included, up to Config.MaxEntries of them, and up to 10 000 before the first call. What
-// a loop that ends early has not seen is kept for the next one. It is safe for
-// concurrent use. It holds the group's mutex for at most a thousand entries at a time.
+// included, up to Config.MaxEntries of them, or 10 000 if that is more. The first call
+// misses those: a cache keeps the uses of what goes only for a host that has asked, so
+// call Used once at the start, as indexsource.KeepUses does. What a loop that ends early
+// has not seen is kept for the next one. It is safe for concurrent use. It holds the
+// group's mutex for at most a thousand entries at a time.
 func (c *Cache[R]) Used() iter.Seq2[TokenID, time.Time] {
 	return func(yield func(TokenID, time.Time) bool) {
 		s, clock := c.store.shelf, &c.group.memory.clock

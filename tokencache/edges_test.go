@@ -413,10 +413,18 @@ func TestUsed(t *testing.T) {
 			}
 			return got
 		}
+		forget := func() {
+			c.Evict(t.Context(), tokencache.CauseAsked, named(t, fleetOf(tokens[1]), "evicted"))
+		}
+		check(t, c, tokens[1], "ok")
+		forget()
+		if got := used(); len(got) != 0 {
+			t.Errorf("before anybody asked: got %v", got)
+		}
 		for _, token := range tokens {
 			check(t, c, token, "ok")
 		}
-		c.Evict(t.Context(), tokencache.CauseAsked, named(t, fleetOf(tokens[1]), "evicted"))
+		forget()
 		got := used()
 		if len(got) != 4 {
 			t.Errorf("got %v, want all four", got)

@@ -5,14 +5,15 @@ import (
 	"strings"
 )
 
-// A past has the last uses of entries that are gone, since the last call of Used. If the
-// newer generation is full, it becomes the older one, whose uses are lost.
+// A past has the last uses of entries that are gone, since the last call of Used: of none
+// before the first call, since most hosts never ask. If the newer generation is full, it
+// becomes the older one, whose uses are lost.
 //
 // It is guarded by the memory's mutex.
 type past struct {
 	generations [2]generation
 	newer       int // of the generations
-	room        int // of a generation; 0: maxPast
+	room        int // of a generation; 0: nobody has asked yet
 }
 
 // A generation has uses in the order in which their entries went. Their names are in one
@@ -30,13 +31,15 @@ type use struct {
 	lap     uint32 // of the memory's clock
 }
 
-// maxPast is how many uses of entries that are gone are kept for a host that has never
-// asked for them. For a host that asks, it is the cache's number of entries, if that is
-// more.
-const maxPast = 10_000
+// leastRoom is how many uses of entries that are gone are kept at least. A cache that has
+// more entries keeps as many.
+const leastRoom = 10_000
 
 // addLocked keeps the last use of an entry that is about to go.
 func (p *past) addLocked(a Account, e *entry) {
+	if p.room == 0 {
+		return
+	}
 	if lap := e.state.Load() >> flagBits; lap != 0 {
 		p.putLocked(a, e.name(), lap)
 	}
@@ -44,7 +47,7 @@ func (p *past) addLocked(a Account, e *entry) {
 
 func (p *past) putLocked(a Account, name string, lap uint32) {
 	g := &p.generations[p.newer]
-	if len(g.uses) >= max(p.room, maxPast) {
+	if len(g.uses) >= p.room {
 		p.newer ^= 1
 		g = &p.generations[p.newer]
 		g.uses, g.names = g.uses[:0], g.names[:0]
@@ -63,9 +66,9 @@ func doubled[T any](s []T, n int) []T {
 }
 
 // takeLocked returns the uses, and forgets them.
-func (p *past) takeLocked(room int) [2]generation {
+func (p *past) takeLocked(capacity int) [2]generation {
 	taken := p.generations
-	*p = past{room: room}
+	*p = past{room: max(capacity, leastRoom)}
 	return taken
 }
 
