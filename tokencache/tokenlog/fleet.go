@@ -19,6 +19,8 @@ func (o *Observer) ObserveFleet(ev fleet.Event) {
 // A node is the logged state of a node.
 type node struct {
 	trouble, serving news
+	back             limit
+	applied          uint64 // the position at the session's last event that is logged
 }
 
 func (o *Observer) nodeLocked(ev fleet.Event, now time.Time) []line {
@@ -26,9 +28,10 @@ func (o *Observer) nodeLocked(ev fleet.Event, now time.Time) []line {
 	switch ev.Kind {
 	case fleet.EventServing:
 		n.trouble.what = ""
-		return nodeLine(ev, slog.LevelInfo, "the node serves", n.serving.due(ev.Kind.String(), now))
+		return append(n.wentBack(ev, now), nodeLine(ev, slog.LevelInfo, "the node serves", n.serving.due(ev.Kind.String(), now))...)
 	case fleet.EventStopped:
 		n.serving.what = ""
+		n.applied = uint64(ev.Position)
 		return nodeLine(ev, slog.LevelWarn, "the node does not serve: its caches are cleared, and it joins anew", n.trouble.due(about(ev), now))
 	case fleet.EventJoinFailed:
 		return nodeLine(ev, slog.LevelWarn, "the node cannot join", n.trouble.due(about(ev), now))
@@ -37,6 +40,24 @@ func (o *Observer) nodeLocked(ev fleet.Event, now time.Time) []line {
 	default:
 		return nil
 	}
+}
+
+// wentBack says that the log ends before what the node had applied. A node joins behind a
+// message of its own, which comes after all that it had applied before: so such a log has
+// lost something.
+func (n *node) wentBack(ev fleet.Event, now time.Time) []line {
+	before := n.applied
+	n.applied = uint64(ev.Position)
+	if n.applied >= before {
+		return nil
+	}
+	times := n.back.due(1, now, repeat)
+	if times == 0 {
+		return nil
+	}
+	return []line{{slog.LevelWarn, "the log was restored or made anew: what was revoked since may be good again", []slog.Attr{
+		slog.Uint64("position", n.applied), slog.Uint64("before", before), slog.Int("times", times),
+	}}}
 }
 
 // about returns the part of an event that must differ from the last one's to be news.

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/svctoken/svctoken/fleet"
+	"github.com/svctoken/svctoken/fleet/fleetlog"
 	"github.com/svctoken/svctoken/tokencache/tokenlog"
 )
 
@@ -34,6 +35,47 @@ func TestNode(t *testing.T) {
 			`level=WARN msg="the node cannot join" position=0 times=60 err="no route to the log"`,
 			`level=WARN msg="the node cannot join" position=0 times=1 err="another log"`,
 			`level=INFO msg="the node serves" position=12 times=1`)
+	})
+}
+
+// TestLogThatWentBack: a log that ends before what the node had applied was restored, or
+// made anew, and no other log is said to be.
+func TestLogThatWentBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		logger, out := newLogger()
+		observe := tokenlog.New(tokenlog.Config{Logger: logger}).ObserveFleet
+		refused := errors.New("the log refused the heartbeat")
+		const text = `level=WARN msg="the log was restored or made anew: what was revoked since may be good again" `
+		observe(fleet.Event{Kind: fleet.EventServing, Position: 7})
+		for _, test := range []struct {
+			name             string
+			pause            time.Duration
+			stopped, serving fleetlog.Position
+			want             string
+		}{
+			{"an outage", 0, 36, 37, ""},
+			{"nobody has written", 0, 37, 37, ""},
+			{"restored", 0, 60, 28, text + "position=28 before=60 times=1"},
+			{"from there on", 0, 29, 30, ""},
+			{"again within a minute", time.Second, 40, 39, ""},
+			{"and again", time.Second, 80, 2, ""},
+			{"later", time.Minute, 90, 1, text + "position=1 before=90 times=3"},
+		} {
+			time.Sleep(test.pause)
+			out.Reset()
+			observe(fleet.Event{Kind: fleet.EventStopped, Position: test.stopped, Err: refused})
+			observe(fleet.Event{Kind: fleet.EventJoinFailed, Err: refused})
+			observe(fleet.Event{Kind: fleet.EventServing, Position: test.serving})
+			var got string
+			for line := range strings.Lines(out.String()) {
+				if strings.Contains(line, text) {
+					got += strings.TrimSpace(line)
+				}
+			}
+			if got != test.want {
+				t.Errorf("%s: got %q, want %q", test.name, got, test.want)
+			}
+		}
 	})
 }
 
