@@ -15,14 +15,14 @@
 //	Warn   authentications are turned away: the first, and then how many each minute
 //	Warn   a cache is full, and forgets tokens to make room: once an hour
 //	Warn   the node does not serve, or cannot join its fleet: the first, a change of the reason, and then each minute
-//	Warn   the fleet's log was restored or made anew: a node joins it before what it had applied; once a minute at most
+//	Warn   the fleet's log was restored or made anew: a node joins it before what it had applied
 //	Info   a source answers again: for how long it had not, and how many loads failed
 //	Info   the node serves
 //	Info   an eviction or a clearing, except those below: one line a second at most, with their number
 //	Debug  an eviction that a source asked for, as some of its tokens changed, or a Close
 //
 // A source that fails and answers by turns is reported three times, and then every two
-// minutes.
+// minutes. So is a node that leaves its fleet and joins again.
 //
 // Refusals are not logged: somebody who sends wrong tokens must not fill the disk. They
 // are counted in tokencache.Stats.

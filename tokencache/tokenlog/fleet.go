@@ -16,27 +16,29 @@ func (o *Observer) ObserveFleet(ev fleet.Event) {
 	write(context.Background(), log, lines)
 }
 
-// A node is the logged state of a node.
+// A node is the logged state of a node. Each kind of line has news of its own: a follower
+// that is opened anew, for several reasons in a row, must not use up the lines that say
+// that the node does not serve.
 type node struct {
-	trouble, serving news
-	back             limit
-	applied          uint64 // the position at the session's last event that is logged
+	serving, stopped, failed, reopened, back news
+
+	applied uint64 // the position at the session's last event that is logged
 }
 
 func (o *Observer) nodeLocked(ev fleet.Event, now time.Time) []line {
 	n := &o.node
 	switch ev.Kind {
 	case fleet.EventServing:
-		n.trouble.what = ""
+		n.stopped.what, n.failed.what, n.reopened.what = "", "", ""
 		return append(n.wentBack(ev, now), nodeLine(ev, slog.LevelInfo, "the node serves", n.serving.due(ev.Kind.String(), now))...)
 	case fleet.EventStopped:
 		n.serving.what = ""
 		n.applied = uint64(ev.Position)
-		return nodeLine(ev, slog.LevelWarn, "the node does not serve: its caches are cleared, and it joins anew", n.trouble.due(about(ev), now))
+		return nodeLine(ev, slog.LevelWarn, "the node does not serve: its caches are cleared, and it joins anew", n.stopped.due(about(ev), now))
 	case fleet.EventJoinFailed:
-		return nodeLine(ev, slog.LevelWarn, "the node cannot join", n.trouble.due(about(ev), now))
+		return nodeLine(ev, slog.LevelWarn, "the node cannot join", n.failed.due(about(ev), now))
 	case fleet.EventReopened:
-		return nodeLine(ev, slog.LevelInfo, "the node follows the log anew", n.trouble.due(about(ev), now))
+		return nodeLine(ev, slog.LevelInfo, "the node follows the log anew", n.reopened.due(about(ev), now))
 	default:
 		return nil
 	}
@@ -51,7 +53,8 @@ func (n *node) wentBack(ev fleet.Event, now time.Time) []line {
 	if n.applied >= before {
 		return nil
 	}
-	times := n.back.due(1, now, repeat)
+	n.back.what = "" // each time is news
+	times := n.back.due(ev.Kind.String(), now)
 	if times == 0 {
 		return nil
 	}

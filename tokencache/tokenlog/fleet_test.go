@@ -38,6 +38,30 @@ func TestNode(t *testing.T) {
 	})
 }
 
+// TestOutageAfterReopenings: that a node does not serve is told at once, whatever was told
+// of its follower before, and also soon after another outage.
+func TestOutageAfterReopenings(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		logger, out := newLogger()
+		observe := tokenlog.New(tokenlog.Config{Logger: logger}).ObserveFleet
+		for range 2 {
+			observe(fleet.Event{Kind: fleet.EventServing, Position: 7})
+			for _, reason := range []string{"no heartbeat", "no stream", "no server", "no route"} {
+				observe(fleet.Event{Kind: fleet.EventReopened, Position: 8, Err: errors.New(reason)})
+			}
+			out.Reset()
+			observe(fleet.Event{Kind: fleet.EventStopped, Position: 8, Err: errors.New("lapsed")})
+			for _, reason := range []string{"no server", "no stream"} {
+				observe(fleet.Event{Kind: fleet.EventJoinFailed, Err: errors.New(reason)})
+			}
+			time.Sleep(10 * time.Second)
+			if got := out.String(); !strings.Contains(got, "does not serve") || !strings.Contains(got, `err="no server"`) {
+				t.Errorf("got %q", got)
+			}
+		}
+	})
+}
+
 // TestLogThatWentBack: a log that ends before what the node had applied was restored, or
 // made anew, and no other log is said to be.
 func TestLogThatWentBack(t *testing.T) {
@@ -57,9 +81,10 @@ func TestLogThatWentBack(t *testing.T) {
 			{"nobody has written", 0, 37, 37, ""},
 			{"restored", 0, 60, 28, text + "position=28 before=60 times=1"},
 			{"from there on", 0, 29, 30, ""},
-			{"again within a minute", time.Second, 40, 39, ""},
-			{"and again", time.Second, 80, 2, ""},
-			{"later", time.Minute, 90, 1, text + "position=1 before=90 times=3"},
+			{"again", time.Second, 40, 39, text + "position=39 before=40 times=1"},
+			{"and again", time.Second, 80, 2, text + "position=2 before=80 times=1"},
+			{"all the time", time.Second, 90, 1, ""},
+			{"later", 2 * time.Minute, 70, 3, text + "position=3 before=70 times=2"},
 		} {
 			time.Sleep(test.pause)
 			out.Reset()
