@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/svctoken/svctoken/filesource"
+	"github.com/svctoken/svctoken/tokencache"
 )
 
 // A gate makes calls of the file system hang while it is shut.
@@ -141,6 +142,40 @@ func TestEditOnAHangingFileSystem(t *testing.T) {
 				}
 				if err := file.Reload(); err != nil {
 					t.Error(err)
+				}
+			})
+		}
+	}
+}
+
+// TestEditAbandonedAtItsLastCheck: the file system hangs right before the rename. An edit
+// whose context ends meanwhile, or whose File is closed, does not rename afterwards, and
+// leaves no temporary file and no lock.
+func TestEditAbandonedAtItsLastCheck(t *testing.T) {
+	for _, op := range []string{"resolve", "stat"} {
+		for want, end := range map[error]func(cancel func(), file *filesource.File){
+			context.Canceled:     func(cancel func(), _ *filesource.File) { cancel() },
+			tokencache.ErrClosed: func(_ func(), file *filesource.File) { file.Close() },
+		} {
+			synctest.Test(t, func(t *testing.T) {
+				g := &gate{op: op}
+				path := put(t, tokensPath(t), lineOne)
+				file, _ := openWith(t, path, filesource.Config{Poll: -1, Rest: -1}, filesource.Faults{Before: func(called, path string) error {
+					if called == "chtimes" { // the temporary file is complete
+						g.close()
+					}
+					return g.Before(called, path)
+				}})
+				ctx, cancel := context.WithCancel(t.Context())
+				time.AfterFunc(time.Second, func() { end(cancel, file) })
+				token, err := file.Create(ctx, fleet.TokenID("new"))
+				if !errors.Is(err, want) || strings.Contains(err.Error(), "may be in force or not") || token.Secret().Len() > 0 {
+					t.Errorf("%s hangs: got a token of %d bytes, %v, want %v", op, token.Secret().Len(), err, want)
+				}
+				g.open()
+				synctest.Wait()
+				if names := folder(t, path); read(t, path) != lineOne || len(names) != 1 {
+					t.Errorf("%s hangs, %v: the folder has %v, the file is\n%s", op, want, names, read(t, path))
 				}
 			})
 		}
