@@ -146,6 +146,20 @@ func TestEditFaults(t *testing.T) {
 	}
 }
 
+// TestEditWritesLargePieces: each write may be a message to another machine.
+func TestEditWritesLargePieces(t *testing.T) {
+	s := &script{}
+	path := put(t, tokensPath(t), lineOne+manyTokens(1000))
+	file, _ := openWith(t, path, filesource.Config{Poll: -1, Rest: -1}, filesource.Faults{Before: s.Before})
+	s.count("")
+	if err := file.Delete(t.Context(), fleet.TokenID("one")); err != nil {
+		t.Fatal(err)
+	}
+	if n, most := s.count("write"), 1+len(read(t, path))/(32<<10); n > most {
+		t.Errorf("%d writes for %d bytes, want %d at most", n, len(read(t, path)), most)
+	}
+}
+
 // TestTempName: an edit's temporary file has a name that a later edit sweeps away, in
 // case the writer is killed.
 func TestTempName(t *testing.T) {
