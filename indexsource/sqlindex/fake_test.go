@@ -5,6 +5,7 @@ import (
 	"context"
 	"database/sql"
 	"database/sql/driver"
+	"fmt"
 	"io"
 	"strings"
 	"sync"
@@ -22,6 +23,7 @@ type fake struct {
 	rev         int64
 	format      int64
 	readableBy  int64
+	replica     bool
 	commitErr   error  // of each commit
 	afterCommit func() // runs before a commit is answered
 	hash        string
@@ -30,6 +32,10 @@ type fake struct {
 
 	changed []string // tokens that a poll behind rev says have changed
 	kind    string   // of these changes, if it is not token
+
+	rows    [][]driver.Value // the answer to each query, if there is one
+	rowsErr error            // what comes after it
+	asked   []string         // statements since it was emptied, with their parameters
 }
 
 // openFake returns an index on the fake as if it were PostgreSQL.
@@ -99,6 +105,7 @@ func (s fakeStmt) Query([]driver.Value) (driver.Rows, error)  { return nil, driv
 func (s fakeStmt) ExecContext(_ context.Context, args []driver.NamedValue) (driver.Result, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.note(args)
 	if s.err != nil {
 		if err := s.err(args); err != nil {
 			return nil, err
@@ -120,13 +127,19 @@ func (s fakeStmt) QueryContext(ctx context.Context, args []driver.NamedValue) (d
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.note(args)
 	lists, glances := strings.Contains(s.query, "svctoken_changes"), strings.Contains(s.query, "JOIN svctoken_revs b")
 	if glances && !lists || lists && args[0].Value == int64(0) { // the query after a glance belongs to the same poll
 		s.polls++
 	}
+	if s.err != nil {
+		if err := s.err(args); err != nil {
+			return nil, err
+		}
+	}
 	switch {
-	case s.err != nil:
-		return nil, s.err(args)
+	case s.rows != nil:
+		return &fakeRows{s.rows, s.rowsErr}, nil
 	case lists && len(s.changed) > 0:
 		rows := &fakeRows{}
 		for _, name := range s.changed {
@@ -136,9 +149,9 @@ func (s fakeStmt) QueryContext(ctx context.Context, args []driver.NamedValue) (d
 	case lists:
 		return &fakeRows{rows: [][]driver.Value{append(s.list(), nil, nil, nil, nil)}}, nil
 	case glances:
-		return &fakeRows{rows: [][]driver.Value{{"uuid", s.format, s.readableBy, s.rev, int64(0), "mark", false, int64(6)}}}, nil
+		return &fakeRows{rows: [][]driver.Value{{"uuid", s.format, s.readableBy, s.rev, int64(0), "mark", s.replica, int64(6)}}}, nil
 	}
-	row := []driver.Value{"uuid", s.format, s.readableBy, s.rev, false}
+	row := []driver.Value{"uuid", s.format, s.readableBy, s.rev, s.replica}
 	if s.hash == "" {
 		row = append(row, make([]driver.Value, 9)...)
 	} else {
@@ -149,10 +162,22 @@ func (s fakeStmt) QueryContext(ctx context.Context, args []driver.NamedValue) (d
 
 // list has the columns with which each row of the list of changes begins.
 func (f *fake) list() []driver.Value {
-	return []driver.Value{"uuid", f.format, f.readableBy, f.rev, int64(0), "mark", "mark", false, int64(6)}
+	return []driver.Value{"uuid", f.format, f.readableBy, f.rev, int64(0), "mark", "mark", f.replica, int64(6)}
 }
 
-type fakeRows struct{ rows [][]driver.Value }
+// note notes a statement. It needs the mutex.
+func (s fakeStmt) note(args []driver.NamedValue) {
+	text := strings.Join(strings.Fields(s.query), " ")
+	for _, arg := range args {
+		text += fmt.Sprintf(" | %v", arg.Value)
+	}
+	s.asked = append(s.asked, text)
+}
+
+type fakeRows struct {
+	rows [][]driver.Value
+	err  error // after the last
+}
 
 func (r *fakeRows) Columns() []string {
 	if len(r.rows) == 0 {
@@ -163,7 +188,7 @@ func (r *fakeRows) Columns() []string {
 func (r *fakeRows) Close() error { return nil }
 func (r *fakeRows) Next(dest []driver.Value) error {
 	if len(r.rows) == 0 {
-		return io.EOF
+		return cmp.Or(r.err, io.EOF)
 	}
 	copy(dest, r.rows[0])
 	r.rows = r.rows[1:]
