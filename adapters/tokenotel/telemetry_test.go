@@ -17,6 +17,7 @@ import (
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 	"go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
+	oteltrace "go.opentelemetry.io/otel/trace"
 
 	tokenotel "github.com/svctoken/svctoken/adapters/tokenotel"
 	"github.com/svctoken/svctoken/evict"
@@ -182,7 +183,8 @@ func values(name string, data []metricdata.DataPoint[float64]) (points []string)
 }
 
 // TestCallersThatJoin: a load is a span of the caller that began it; each caller that
-// waits for it has a span of its own, and one that was turned away an event.
+// waits for it has a span of its own, as long as it has waited, and one that was turned
+// away an event, with error.type.
 func TestCallersThatJoin(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		spans := tracetest.NewSpanRecorder()
@@ -209,30 +211,59 @@ func TestCallersThatJoin(t *testing.T) {
 		src.Put(token, "record")
 		var callers sync.WaitGroup
 		for i := range 3 {
-			callers.Go(func() { time.Sleep(time.Duration(i) * time.Millisecond); ask(token, "request") })
+			callers.Go(func() {
+				time.Sleep(time.Duration(i) * time.Millisecond)
+				ask(token, fmt.Sprintf("request%d", i))
+			})
 		}
 		for i := range 2 {
 			callers.Go(func() {
-				time.Sleep(10 * time.Millisecond)
-				ask(tokentest.NewToken(t, fmt.Sprintf("elastic/fleet-server/other%d", i), ""), "other")
+				time.Sleep(time.Duration(10+i) * time.Millisecond)
+				ask(tokentest.NewToken(t, fmt.Sprintf("elastic/fleet-server/other%d", i), ""), fmt.Sprintf("other%d", i))
 			})
 		}
 		callers.Wait()
 		ask(token, "hit")
 		synctest.Wait()
-		count := make(map[string]int)
+		requests := make(map[oteltrace.SpanID]string)
 		for _, span := range spans.Ended() {
-			count[span.Name()]++
+			requests[span.SpanContext().SpanID()] = span.Name()
+		}
+		var got []string
+		for _, span := range spans.Ended() {
+			if parent := requests[span.Parent().SpanID()]; parent != "" {
+				got = append(got, fmt.Sprint(parent, ": ", span.Name(), " ", span.EndTime().Sub(span.StartTime()), " ", errorType(span.Attributes())))
+			}
 			for _, event := range span.Events() {
-				count[span.Name()+":"+event.Name]++
+				if event.Name != "exception" {
+					got = append(got, fmt.Sprint(span.Name(), ": event ", event.Name, " ", errorType(event.Attributes)))
+				}
 			}
 		}
-		want := map[string]int{"request": 3, "other": 2, "hit": 1, "svctoken.load": 2, "svctoken.wait": 4,
-			"other:svctoken.turned_away": 1, "svctoken.wait:exception": 1}
-		if diff := cmp.Diff(want, count); diff != "" {
+		slices.Sort(got)
+		want := []string{
+			"other0: svctoken.load 50ms none", // 30 ms of them for its turn
+			"other1: event svctoken.turned_away overloaded",
+			"other1: svctoken.wait 0s overloaded",
+			"request0: svctoken.load 30ms none",
+			"request0: svctoken.wait 30ms none",
+			"request1: svctoken.wait 29ms none",
+			"request2: svctoken.wait 28ms none",
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("spans (-want +got):\n%s", diff)
 		}
 	})
+}
+
+// errorType returns the value of error.type, or none.
+func errorType(attrs []attribute.KeyValue) string {
+	for _, a := range attrs {
+		if a.Key == "error.type" {
+			return a.Value.AsString()
+		}
+	}
+	return "none"
 }
 
 // BenchmarkHit compares hits of a group that nobody observes with those of one with
