@@ -69,6 +69,57 @@ func TestBearerInEveryField(t *testing.T) {
 	servertest.BearerInEveryField(t, p, operator)
 }
 
+// TestRestoredLog: while NATS is down, a node is alive and not ready, and says why. A log
+// that is restored from a backup has what was revoked since: the node serves it, and says
+// what has happened.
+func TestRestoredLog(t *testing.T) {
+	c, err := natstest.Start(t.TempDir(), 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Stop)
+	start := func() {
+		t.Helper()
+		if err := c.StartAll(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p := servertest.Start(t, "-admin", operator, "-join", c.URL(0), "-replicas", "1", "-lease", "2s", "-name", "node1", "-shutdown-delay", "0")
+	p.Await("GET", "/_health", "", 200, `{"status":"ready"}`)
+	bearer := p.Create(route+"t1", operator)
+	p.Await("GET", whoami, bearer, 200, "_service_account_index")
+
+	c.StopServer(0)
+	backup := t.TempDir()
+	if err := c.Backup(backup); err != nil {
+		t.Fatal(err)
+	}
+	start()
+	for range 5 { // messages that the backup lacks
+		p.Do("POST", route+"*/_clear_cache", operator)
+	}
+	p.Await("GET", whoami, bearer, 200, "")
+	p.Do("DELETE", route+"t1", operator)
+	p.Await("GET", whoami, bearer, 401, "")
+
+	c.StopServer(0)
+	p.Await("GET", "/_health/ready", "", 503, `"fleet: the lease of this node has run out"`)
+	p.Expect("GET", "/_health/live", "", 200, `{"status":"live"}`)
+	p.Expect("GET", whoami, bearer, 503, "")
+	if err := c.Restore(backup); err != nil {
+		t.Fatal(err)
+	}
+	start()
+	p.Await("GET", "/_health", "", 200, `{"status":"ready"}`)
+	p.Await("GET", whoami, bearer, 200, "")
+	log := p.Stop(syscall.SIGTERM)
+	for _, line := range []string{`level=WARN msg="the node does not serve`, `level=WARN msg="the log was restored or made anew`} {
+		if !strings.Contains(log, line) {
+			t.Errorf("no %s in:\n%s", line, log)
+		}
+	}
+}
+
 // TestSecured: a node joins over TLS, with a password that its arguments do not show.
 func TestSecured(t *testing.T) {
 	dir := t.TempDir()
