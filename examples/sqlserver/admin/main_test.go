@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -494,6 +495,32 @@ func TestWait(t *testing.T) {
 	}
 	if _, out, _ := admin(t, "-store", store, "list"); !strings.Contains(out, "\tenabled\t") {
 		t.Errorf("got %q", out)
+	}
+}
+
+// TestRunbook: the commands of docs/operations.md work as they stand there. -wait, which
+// names servers, is left out.
+func TestRunbook(t *testing.T) {
+	page, err := os.ReadFile("../../../docs/operations.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	commands := regexp.MustCompile("`admin (-store STORE [^`]*)`").FindAllStringSubmatch(string(page), -1)
+	if len(commands) < 6 {
+		t.Errorf("the page has %d commands", len(commands))
+	}
+	for _, m := range commands {
+		store, dir := sqliteStore(t), t.TempDir()
+		bearer := newToken(t, store, "elastic/fleet-server/NAME")
+		line, stdin := m[1], ""
+		if before, ok := strings.CutSuffix(line, " < leaked.txt"); ok {
+			line, stdin = before, bearer
+		}
+		line = regexp.MustCompile(` -wait \S+`).ReplaceAllString(line, "")
+		args := strings.Fields(strings.NewReplacer("STORE", store, "bearer.txt", filepath.Join(dir, "bearer.txt")).Replace(line))
+		if code, out, errs := adminWith(t, stdin, args...); code != done || strings.Contains(out+errs, bearer) {
+			t.Errorf("admin %s: got %d, %s%s", m[1], code, out, errs)
+		}
 	}
 }
 
