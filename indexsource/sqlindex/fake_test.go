@@ -24,6 +24,7 @@ type fake struct {
 	format      int64
 	readableBy  int64
 	replica     bool
+	journal     string // of SQLite
 	commitErr   error  // of each commit
 	afterCommit func() // runs before a commit is answered
 	hash        string
@@ -41,10 +42,15 @@ type fake struct {
 // openFake returns an index on the fake as if it were PostgreSQL.
 func openFake(t testing.TB, cfg sqlindex.Config) (*fake, *sqlindex.Index) {
 	t.Helper()
-	f := &fake{rev: 1, format: 4, readableBy: 4}
+	return openFakeAs(t, sqlindex.PostgreSQL, cfg)
+}
+
+func openFakeAs(t testing.TB, dialect sqlindex.Dialect, cfg sqlindex.Config) (*fake, *sqlindex.Index) {
+	t.Helper()
+	f := &fake{rev: 1, format: 4, readableBy: 4, journal: "wal"}
 	db := sql.OpenDB(f)
 	t.Cleanup(func() { db.Close() })
-	ix, err := sqlindex.New(db, sqlindex.PostgreSQL, cfg)
+	ix, err := sqlindex.New(db, dialect, cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -138,6 +144,12 @@ func (s fakeStmt) QueryContext(ctx context.Context, args []driver.NamedValue) (d
 		}
 	}
 	switch {
+	case s.query == "PRAGMA database_list":
+		return &fakeRows{rows: [][]driver.Value{{int64(0), "main", ""}}}, nil
+	case s.query == "PRAGMA journal_mode":
+		return &fakeRows{rows: [][]driver.Value{{s.journal}}}, nil
+	case s.query == "PRAGMA data_version":
+		return &fakeRows{rows: [][]driver.Value{{s.rev}}}, nil
 	case s.rows != nil:
 		return &fakeRows{s.rows, s.rowsErr}, nil
 	case lists && len(s.changed) > 0:

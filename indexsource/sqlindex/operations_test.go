@@ -53,38 +53,44 @@ func operations(ix *sqlindex.Index) map[string]func(context.Context) (any, error
 // TestEveryOperationFails: whichever statement of an operation fails, the error says
 // which operation it was, and nothing else is returned.
 func TestEveryOperationFails(t *testing.T) {
-	db, ix := openFake(t, sqlindex.Config{})
-	for name, do := range operations(ix) {
-		for n, failed := 0, true; failed; n++ {
-			failed = false
-			left := n
-			db.set(func() {
-				db.err = func([]driver.NamedValue) error {
-					if left--; left >= 0 {
-						return nil
-					}
-					failed = true
-					return errOutage
-				}
-				db.rows = [][]driver.Value{{int64(0)}} // there are no tables to migrate
-				if name != "migrate" {
-					db.rows = nil
+	for _, dialect := range []sqlindex.Dialect{sqlindex.PostgreSQL, sqlindex.SQLite} {
+		for name := range operations(new(sqlindex.Index)) {
+			t.Run(fmt.Sprintf("%v, %s", dialect, name), func(t *testing.T) {
+				for n := 0; failsAt(t, dialect, name, n); n++ {
 				}
 			})
-			got, err := do(t.Context())
-			if !failed {
-				if n == 0 {
-					t.Errorf("%s asks nothing", name)
-				}
-				break
-			}
-			want := "sqlindex: " + name + ": connection refused"
-			if err == nil || err.Error() != want {
-				t.Errorf("%s, statement %d fails: got %v, want %s", name, n, err, want)
-			}
-			checkNothing(t, name, got)
 		}
 	}
+}
+
+// failsAt makes the statement n of an operation fail, and reports whether there is one.
+func failsAt(t *testing.T, dialect sqlindex.Dialect, name string, n int) (failed bool) {
+	t.Helper()
+	db, ix := openFakeAs(t, dialect, sqlindex.Config{})
+	left := n
+	db.err = func([]driver.NamedValue) error {
+		if left--; left >= 0 {
+			return nil
+		}
+		failed = true
+		return errOutage
+	}
+	if name == "migrate" {
+		db.rows = [][]driver.Value{{int64(0)}} // there are no tables yet
+	}
+	got, err := operations(ix)[name](t.Context())
+	if !failed {
+		if n == 0 {
+			t.Error("it asks nothing")
+		}
+		return false
+	}
+	want := "sqlindex: " + name + ": connection refused"
+	if err == nil || err.Error() != want {
+		t.Errorf("statement %d fails: got %v, want %s", n, err, want)
+	}
+	checkNothing(t, name, got)
+	return true
 }
 
 // checkNothing fails if there is something beside an error.

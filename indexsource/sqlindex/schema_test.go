@@ -1,10 +1,12 @@
 package sqlindex_test
 
 import (
+	"database/sql/driver"
 	"reflect"
 	"strings"
 	"testing"
 
+	"github.com/svctoken/svctoken/indexsource"
 	"github.com/svctoken/svctoken/indexsource/sqlindex"
 )
 
@@ -34,5 +36,30 @@ func TestMigrations(t *testing.T) {
 	}
 	if all, err := sqlindex.Migrations(0); err == nil || err.Error() != "sqlindex: unknown dialect" || all != nil {
 		t.Errorf("no dialect: got %v, %v", all, err)
+	}
+}
+
+// TestEmptyMeta: tables without their one row are not an index: a poll fails, whether it
+// is the first one or not, and the caches forget everything.
+func TestEmptyMeta(t *testing.T) {
+	for _, seen := range []bool{false, true} {
+		db, ix := openFake(t, sqlindex.Config{Poll: -1})
+		if seen {
+			if err := ix.Poll(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		db.set(func() { db.rows = [][]driver.Value{} })
+		err := ix.Poll(t.Context())
+		if err == nil || err.Error() != "sqlindex: poll: svctoken_meta is empty" {
+			t.Errorf("got %v", err)
+		}
+		if s := ix.Status(); s.Err != err || s.State != (indexsource.State{}) {
+			t.Errorf("the status is %+v", s)
+		}
+		db.set(func() { db.rows = nil })
+		if err := ix.Poll(t.Context()); err != nil || ix.Status().State.Health != indexsource.HealthGreen {
+			t.Errorf("then: got %v, %+v", err, ix.Status())
+		}
 	}
 }
