@@ -583,6 +583,23 @@ func TestTouchedFileIsReadTwice(t *testing.T) {
 	})
 }
 
+// TestEditReadsOnce: an edit reads a file that has not changed for long once, and does not
+// read it again right before the rename.
+func TestEditReadsOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &script{}
+		file, _ := openWith(t, put(t, tokensPath(t), lineOne), filesource.Config{Poll: -1}, filesource.Faults{Before: s.Before})
+		time.Sleep(5 * time.Second)
+		s.count("")
+		if err := file.Delete(t.Context(), fleet.TokenID("one")); err != nil {
+			t.Error(err)
+		}
+		if n := s.count("read-read"); n != 2 { // the line, and its end
+			t.Errorf("%d reads, want 2", n)
+		}
+	})
+}
+
 // TestTimeToCome: a modification time in the future does not make each look read the
 // file.
 func TestTimeToCome(t *testing.T) {
