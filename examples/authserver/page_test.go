@@ -41,6 +41,9 @@ func TestPage(t *testing.T) {
 
 	p.Expect("GET", "/_security/_authenticate", token1, 200, "")
 	p.Expect("GET", "/_security/_authenticate", token1, 200, "")
+	if body := page("/", admin); !regexp.MustCompile(`<title>svctoken · authserver · up \d+ [a-z]+</title>`).MatchString(body) {
+		t.Errorf("the title does not have the product, the node and for how long it is up:\n%.500s", body)
+	}
 	contains(page("/", admin), "file index Hits confirmed from memory 1 0 Hit ratio of hits and misses 50.0 % –", "Misses waited for a load 1 0",
 		"Entries verdicts remembered now 1 0", "Confirmed 200 2 Refused 401 0", "Tokens 8", "Index green, in memory", "None since the server started.", "Token names")
 
