@@ -37,6 +37,8 @@ type fake struct {
 	rows    [][]driver.Value // the answer to each query, if there is one
 	rowsErr error            // what comes after it
 	asked   []string         // statements since it was emptied, with their parameters
+
+	prepared []string // queries, once for each time that one was prepared
 }
 
 // openFake returns an index on the fake as if it were PostgreSQL.
@@ -82,9 +84,13 @@ func (f *fake) Driver() driver.Driver                        { return nil }
 
 type fakeConn struct{ *fake }
 
-func (c fakeConn) Prepare(query string) (driver.Stmt, error) { return fakeStmt{c.fake, query}, nil }
-func (c fakeConn) Close() error                              { return nil }
-func (c fakeConn) Begin() (driver.Tx, error)                 { return fakeTx(c), nil }
+func (c fakeConn) Close() error              { return nil }
+func (c fakeConn) Begin() (driver.Tx, error) { return fakeTx(c), nil }
+
+func (c fakeConn) Prepare(query string) (driver.Stmt, error) {
+	c.set(func() { c.prepared = append(c.prepared, query) })
+	return fakeStmt{c.fake, query}, nil
+}
 
 type fakeTx struct{ *fake }
 
