@@ -24,6 +24,7 @@ type fake struct {
 	format      int64
 	readableBy  int64
 	replica     bool
+	triggers    int64  // in force
 	journal     string // of SQLite
 	commitErr   error  // of each commit
 	afterCommit func() // runs before a commit is answered
@@ -49,7 +50,7 @@ func openFake(t testing.TB, cfg sqlindex.Config) (*fake, *sqlindex.Index) {
 
 func openFakeAs(t testing.TB, dialect sqlindex.Dialect, cfg sqlindex.Config) (*fake, *sqlindex.Index) {
 	t.Helper()
-	f := &fake{rev: 1, format: 4, readableBy: 4, journal: "wal"}
+	f := &fake{rev: 1, format: 4, readableBy: 4, triggers: 6, journal: "wal"}
 	db := sql.OpenDB(f)
 	t.Cleanup(func() { db.Close() })
 	ix, err := sqlindex.New(db, dialect, cfg)
@@ -167,7 +168,7 @@ func (s fakeStmt) QueryContext(ctx context.Context, args []driver.NamedValue) (d
 	case lists:
 		return &fakeRows{rows: [][]driver.Value{append(s.list(), nil, nil, nil, nil)}}, nil
 	case glances:
-		return &fakeRows{rows: [][]driver.Value{{"uuid", s.format, s.readableBy, s.rev, int64(0), "mark", s.replica, int64(6)}}}, nil
+		return &fakeRows{rows: [][]driver.Value{{"uuid", s.format, s.readableBy, s.rev, int64(0), "mark", s.replica, s.triggers}}}, nil
 	}
 	row := []driver.Value{"uuid", s.format, s.readableBy, s.rev, s.replica}
 	if s.hash == "" {
@@ -180,7 +181,7 @@ func (s fakeStmt) QueryContext(ctx context.Context, args []driver.NamedValue) (d
 
 // list has the columns with which each row of the list of changes begins.
 func (f *fake) list() []driver.Value {
-	return []driver.Value{"uuid", f.format, f.readableBy, f.rev, int64(0), "mark", "mark", f.replica, int64(6)}
+	return []driver.Value{"uuid", f.format, f.readableBy, f.rev, int64(0), "mark", "mark", f.replica, f.triggers}
 }
 
 // note notes a statement. It needs the mutex.

@@ -2,6 +2,7 @@ package sqlindex_test
 
 import (
 	"database/sql/driver"
+	"errors"
 	"reflect"
 	"strings"
 	"testing"
@@ -60,6 +61,33 @@ func TestEmptyMeta(t *testing.T) {
 		db.set(func() { db.rows = nil })
 		if err := ix.Poll(t.Context()); err != nil || ix.Status().State.Health != indexsource.HealthGreen {
 			t.Errorf("then: got %v, %+v", err, ix.Status())
+		}
+	}
+}
+
+// TestFormatTexts: what an index says of a schema that it cannot use.
+func TestFormatTexts(t *testing.T) {
+	const begin = "the schema is missing, of a version that this program cannot read, or its triggers are not in force: it has "
+	for _, test := range []struct {
+		format, readableBy, triggers int64
+		want                         string
+	}{
+		{3, 1, 6, "version 3, the program 4: migrate it"},
+		{5, 5, 6, "version 5, and needs programs of version 5 or later; this one has 4"},
+		{4, 4, 5, "5 triggers in force of 6"},
+	} {
+		db, ix := openFake(t, sqlindex.Config{Poll: -1})
+		db.set(func() { db.format, db.readableBy, db.triggers = test.format, test.readableBy, test.triggers })
+		if err := ix.Poll(t.Context()); err != nil {
+			t.Errorf("%s: got %v", test.want, err)
+		}
+		err := ix.Status().Err
+		if !errors.Is(err, sqlindex.ErrFormat) || err.Error() != "sqlindex: poll: "+begin+test.want {
+			t.Errorf("got %v, want %s", err, test.want)
+		}
+		_, _, err = ix.Get(t.Context(), fleet.TokenID("x"))
+		if unread := test.triggers == 6; unread != (err != nil) || unread && err.Error() != "sqlindex: get: "+begin+test.want {
+			t.Errorf("a read: got %v, want %s", err, test.want)
 		}
 	}
 }
