@@ -187,3 +187,16 @@ func TestAddresses(t *testing.T) {
 		}
 	})
 }
+
+// TestSendOnSQLite: SQLite has no notifications, and nothing else is asked of it.
+func TestSendOnSQLite(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newSQLite(t)
+		l := f.open(t, fleetsql.SQLite, fleetsql.Config{})
+		l.Send("sql.a", []byte("hello"))
+		synctest.Wait()
+		if got := named(f.calls()); got != "begin, purge sent, send, commit" {
+			t.Errorf("got the calls %s", got)
+		}
+	})
+}
