@@ -186,11 +186,12 @@ func (f *fake) list() []driver.Value {
 
 // note notes a statement. It needs the mutex.
 func (s fakeStmt) note(args []driver.NamedValue) {
-	text := strings.Join(strings.Fields(s.query), " ")
+	var text strings.Builder
+	text.WriteString(strings.Join(strings.Fields(s.query), " "))
 	for _, arg := range args {
-		text += fmt.Sprintf(" | %v", arg.Value)
+		fmt.Fprintf(&text, " | %v", arg.Value)
 	}
-	s.asked = append(s.asked, text)
+	s.asked = append(s.asked, text.String())
 }
 
 type fakeRows struct {

@@ -91,14 +91,14 @@ func TestLogThatWentBack(t *testing.T) {
 			observe(fleet.Event{Kind: fleet.EventStopped, Position: test.stopped, Err: refused})
 			observe(fleet.Event{Kind: fleet.EventJoinFailed, Err: refused})
 			observe(fleet.Event{Kind: fleet.EventServing, Position: test.serving})
-			var got string
+			var got strings.Builder
 			for line := range strings.Lines(out.String()) {
 				if strings.Contains(line, text) {
-					got += strings.TrimSpace(line)
+					got.WriteString(strings.TrimSpace(line))
 				}
 			}
-			if got != test.want {
-				t.Errorf("%s: got %q, want %q", test.name, got, test.want)
+			if got.String() != test.want {
+				t.Errorf("%s: got %q, want %q", test.name, got.String(), test.want)
 			}
 		}
 	})
