@@ -407,6 +407,7 @@ func TestFileThatOnlyGrows(t *testing.T) {
 		file, _ := open(t, path, filesource.Config{Poll: 50 * time.Millisecond})
 		put(t, path, lineTwo)
 		began := time.Now()
+		time.Sleep(2500 * time.Microsecond) // so that no line comes while the follower reads: it would begin anew
 		for has(file, one) && time.Since(began) < 20*time.Second {
 			appendTo(path, "# more\n")
 			time.Sleep(15 * time.Millisecond)
