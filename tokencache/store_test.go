@@ -394,7 +394,7 @@ func TestAbsencesMakeRoom(t *testing.T) {
 }
 
 // TestAbsenceEndsWithASuccess: a load that began before the absence was remembered
-// confirms the token after it. An eviction then leaves nothing of either.
+// confirms the token after it, and is not remembered. An eviction then ends the absence.
 func TestAbsenceEndsWithASuccess(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		token, other := mustToken(t, "elastic/fleet-server/token1", "supersecret"), mustToken(t, "elastic/fleet-server/token1", "other-secret")
@@ -409,12 +409,42 @@ func TestAbsenceEndsWithASuccess(t *testing.T) {
 		close(late.open)
 		expect(t, first, nil)
 		if got := tokencache.Linked(g); got != 1 {
-			t.Errorf("%d entries are linked, want the success alone", got)
+			t.Errorf("%d entries are linked, want the absence alone, which was read later", got)
 		}
 		src.set(token)
 		c.Evict(t.Context(), tokencache.CauseAsked, named(t, fleet, "token1"))
 		if v, err := c.Authenticate(t.Context(), header(token)); err != nil || v.Record.Version != 2 {
 			t.Errorf("got %+v, %v, want it from the source again", v, err)
+		}
+	})
+}
+
+// TestAbsenceEndsWithALaterSuccess: a load that waits for its slot while the absence is
+// remembered reads after it, and confirms the token. The success takes the absence's place.
+func TestAbsenceEndsWithALaterSuccess(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		token := mustToken(t, "elastic/fleet-server/token1", "supersecret")
+		src, late := newTestSource(), newGate()
+		reads := 0
+		src.before = func(ctx context.Context, id tokencache.TokenID) error {
+			if reads++; reads == 1 {
+				return late.pass(ctx, id)
+			}
+			src.set(token) // and nobody tells the cache
+			return nil
+		}
+		g := tokencache.NewGroup(tokencache.GroupConfig{})
+		c := newCache(t, g, "test", src, tokencache.Config{MaxLoads: 1})
+		first := begin(t, c, token.String(), "other-secret")
+		second := begin(t, c, token.String(), "supersecret")
+		close(late.open)
+		expect(t, first, tokencache.ErrRefused)
+		expect(t, second, nil)
+		if got := tokencache.Linked(g); got != 1 {
+			t.Errorf("%d entries are linked, want the success alone", got)
+		}
+		if v, err := c.Authenticate(t.Context(), header(token)); err != nil || !v.FromMemory {
+			t.Errorf("got %+v, %v, want the success from memory", v, err)
 		}
 	})
 }
