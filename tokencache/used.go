@@ -1,13 +1,10 @@
 package tokencache
 
-import (
-	"slices"
-	"strings"
-)
+import "strings"
 
-// A past has the last uses of entries that are gone, since the last call of Used: of none
-// before the first call, since most hosts never ask. If the newer generation is full, it
-// becomes the older one, whose uses are lost.
+// A past has the last uses of entries that are gone, since the last call of Used. Until the
+// first call it stays empty, since most hosts never ask. If the newer generation is full,
+// it becomes the older one, whose uses are lost.
 //
 // It is guarded by the memory's mutex.
 type past struct {
@@ -52,17 +49,8 @@ func (p *past) putLocked(a Account, name string, lap uint32) {
 		g = &p.generations[p.newer]
 		g.uses, g.names = g.uses[:0], g.names[:0]
 	}
-	g.names = append(doubled(g.names, len(name)), name...)
-	g.uses = append(doubled(g.uses, 1), use{a, len(g.names), lap})
-}
-
-// doubled returns a slice with room for n more, and for as many as it has if it has to
-// grow: append lets a long one grow by a quarter, and copies it twice as often.
-func doubled[T any](s []T, n int) []T {
-	if cap(s)-len(s) >= n {
-		return s
-	}
-	return slices.Grow(s, max(n, len(s)))
+	g.names = append(g.names, name...)
+	g.uses = append(g.uses, use{a, len(g.names), lap})
 }
 
 // takeLocked returns the uses, and forgets them.
