@@ -59,8 +59,8 @@ func leak(ctx context.Context, w *world) error {
 	return w.index.Delete(ctx, id)
 }
 
-// leakedSecret sends the revoked secret under every name of its account, and under those
-// of others: where it was good once must not put it in front of good tokens.
+// leakedSecret sends the revoked secret under every name of its account, and of others.
+// It was good under one name, and must not get in front of good tokens under another.
 func leakedSecret(ctx context.Context, w *world, n int) {
 	id := victim.TokenID(fmt.Sprintf("t-%d", n/2%victimTokens))
 	if n%2 == 1 {
