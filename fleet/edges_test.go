@@ -220,6 +220,39 @@ func TestWatchers(t *testing.T) {
 	})
 }
 
+// A joining node's caches let a source join while a session begins.
+type joining struct {
+	recorder
+	once   sync.Once
+	node   chan *fleet.Node
+	source *indexsource.Source
+}
+
+func (j *joining) Clear(ctx context.Context, why tokencache.Cause) map[string]int {
+	j.once.Do(func() { (<-j.node).Index().Watch(j.source) })
+	return j.recorder.Clear(ctx, why)
+}
+
+// TestWatchWhileASessionBegins: the source learns the state all the same.
+func TestWatchWhileASessionBegins(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		source := indexsource.New(new(indexsource.Memory))
+		caches := &joining{node: make(chan *fleet.Node, 1), source: source}
+		n, err := fleet.NewWith(fleettest.NewLog().Connect(), caches, fleet.Config{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer n.Close()
+		caches.node <- n
+		if err := n.Ready(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if got, want := source.State(), (indexsource.State{Health: indexsource.HealthGreen, UUID: n.Status().Log, UpToDate: true}); got != want {
+			t.Errorf("got %+v, want %+v", got, want)
+		}
+	})
+}
+
 // hopeless is a log that cannot listen.
 type hopeless struct{ *fleettest.Conn }
 

@@ -92,10 +92,10 @@ func parseDoc(m fleetlog.Message, id tokencache.TokenID) (indexsource.Document, 
 // Watch tells the source of every change before this node answers for it, and of the
 // log's state when a session begins or ends.
 func (x Index) Watch(source *indexsource.Source) (cancel func()) {
+	x.n.changing.Lock()
+	defer x.n.changing.Unlock()
 	cancel = x.n.watchers.Add(source)
-	if s := x.n.current.Load(); s != nil {
-		source.StateChanged(s.state(indexsource.HealthGreen))
-	}
+	source.StateChanged(x.n.state)
 	return cancel
 }
 
@@ -106,6 +106,9 @@ func (n *Node) documentChanged(id tokencache.TokenID) {
 }
 
 func (n *Node) stateChanged(state indexsource.State) {
+	n.changing.Lock()
+	defer n.changing.Unlock()
+	n.state = state
 	for source := range n.watchers.All() {
 		source.StateChanged(state)
 	}

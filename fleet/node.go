@@ -87,6 +87,9 @@ type Node struct {
 	running    sync.WaitGroup
 	watchers   indexsource.Watchers // of the documents
 
+	changing sync.Mutex // held while watchers are told of the state, so that each learns the last
+	state    indexsource.State
+
 	waits time.Duration // see patient; used by the goroutine of run alone
 
 	current atomic.Pointer[session] // nil: not serving
