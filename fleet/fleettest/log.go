@@ -242,12 +242,11 @@ func (c *Conn) set(change func()) {
 // pass waits as long as a message takes in one direction.
 func (c *Conn) pass(ctx context.Context, what string, cut func() bool) error {
 	if c.Delay != nil {
-		timer := time.NewTimer(c.Delay(what))
-		defer timer.Stop()
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			return ctx.Err()
+		arrival, stop := context.WithTimeout(ctx, c.Delay(what))
+		<-arrival.Done()
+		stop()
+		if err := ctx.Err(); err != nil {
+			return err
 		}
 	}
 	for {
