@@ -87,7 +87,7 @@ func (n *Node) read(ctx context.Context, valid func(fleetlog.View) error, failed
 		if err == nil {
 			err = valid(view)
 		}
-		if err == nil || errors.Is(err, errLog) || errors.Is(err, fleetlog.ErrUnfit) {
+		if err == nil || errors.Is(err, errLog) || errors.Is(err, errTaken) || errors.Is(err, fleetlog.ErrUnfit) {
 			return view, err
 		}
 		if last == nil || ctx.Err() == nil {

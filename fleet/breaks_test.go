@@ -66,6 +66,8 @@ var breaks = []brk{
 	{"a change that its log has lost is waited for", "progress.go", "return mark.t0.After(p.t1) && mark.pos < p.pos }", "return false }"},
 	{"reads outlive their session", "index.go", "defer context.AfterFunc(s.life, func() { cancel(ErrNotServing) })()", "defer context.AfterFunc(s.life, func() {})()"},
 	{"a view of another log believed", "membership.go", "m.ID != entry.ID && meta.Log != log.Log:", "m.ID != entry.ID && meta.Log != log.Log && pos == 0:"},
+	{"a change whose key was taken waits for ever", "attempts.go", "errors.Is(err, errTaken) || ", ""},
+	{"a change whose key was taken is taken for one of the new log", "change.go", "err == nil && log != \"\" && n.logOf(c).Log != log:", "err == nil && log == \"?\":"},
 	{"this node not waited for", "progress.go", "return !m.left && !p.applied(k, m)", "return !m.left && m.id.process != k.own && !p.applied(k, m)"},
 	{"a member that was heard is forgotten if a view leaves it out", "membership.go", "		if h.later(last[process]) {", "		if false && h.later(last[process]) {"},
 	{"a dead node not waited for until its lease is over", "lease.go", " && w.t0.After(h.until)", " && w.t0.After(h.heard)"},

@@ -43,6 +43,7 @@ func (e *UnconfirmedError) Unwrap() error { return e.Err }
 var (
 	errNoAnswer = errors.New("it has not answered, and may still be serving")
 	errLost     = errors.New("fleet: the log does not have the change any more")
+	errTaken    = errors.New("fleet: a later change has taken the key of this one")
 )
 
 // ErrFewNodes is wrapped by the [*UnconfirmedError] of a change that is in force on every
@@ -78,11 +79,15 @@ func (n *Node) EvictSelector(ctx context.Context, sel tokencache.Selector) (evic
 	if sel.String() == "" {
 		return report, nil
 	}
-	id := n.cfg.newID()
-	entry := fleetlog.Entry{Key: evictPrefix + id, ID: id, Value: marshal(newEvictionRecord(sel, n.address))}
-	nodes, err := n.spread(ctx, entry)
+	nodes, err := n.spread(ctx, n.eviction(sel))
 	report.Nodes, report.Duration = nodes, time.Since(start)
 	return report, err
+}
+
+// eviction returns the entry that evicts what a selector names.
+func (n *Node) eviction(sel tokencache.Selector) fleetlog.Entry {
+	id := n.cfg.newID()
+	return fleetlog.Entry{Key: evictPrefix + id, ID: id, Value: marshal(newEvictionRecord(sel, n.address))}
 }
 
 var _ evict.Evictor = (*Node)(nil)
@@ -145,23 +150,32 @@ func (n *Node) unconfirmed(c *change, why error) ([]evict.Node, error) {
 	return nodes, &UnconfirmedError{nodes, why}
 }
 
-// carry appends the entry, and appends it again if a log that was replaced has lost it.
+// carry appends the entry. It appends an eviction again if a log that was replaced has
+// lost it, and an eviction of a document that is another's by now: a follower may never
+// have been given this change of it, and an eviction vouches for all changes before it.
 func (n *Node) carry(ctx context.Context, entry fleetlog.Entry, current *atomic.Pointer[change]) ([]evict.Node, error) {
+	var log string // that has the document's change, if this node knows it
 	for {
 		entry.TTL = keptFor(entry, n.lease())
 		c := n.expect(entry)
 		current.Store(c)
 		nodes, err := n.attempt(ctx, c)
 		n.forget(c)
-		if !errors.Is(err, errLost) {
+		kind, _, _ := strings.Cut(entry.Key, ".")
+		document := kind+"." == docPrefix
+		switch {
+		case errors.Is(err, errTaken):
+			id, _ := parseDocKey(entry.Key) // docKey made it, of a valid id
+			sel, _ := id.Select()
+			log, entry = n.logOf(c).Log, n.eviction(sel)
+		case errors.Is(err, errLost) && !document:
+			entry.ID = n.cfg.newID()
+			entry.Key = kind + "." + entry.ID
+		case errors.Is(err, errLost), err == nil && log != "" && n.logOf(c).Log != log:
+			return nodes, &UnconfirmedError{nodes, errLost}
+		default:
 			return nodes, err
 		}
-		kind, _, _ := strings.Cut(entry.Key, ".")
-		if kind+"." == docPrefix {
-			return nodes, &UnconfirmedError{nodes, err}
-		}
-		entry.ID = n.cfg.newID()
-		entry.Key = kind + "." + entry.ID
 	}
 }
 
@@ -347,7 +361,7 @@ func (n *Node) poll(ctx context.Context, c *change, pos fleetlog.Position) (poll
 	n.running.Go(func() {
 		for {
 			r, err := n.readMembership(ctx, c, pos)
-			if err != nil && !errors.Is(err, errLost) {
+			if err != nil && !errors.Is(err, errLost) && !errors.Is(err, errTaken) {
 				return // the context ended, or there are more nodes than the log can list at once
 			}
 			select {

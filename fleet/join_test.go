@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -138,18 +139,23 @@ func TestWrongLogIsLeft(t *testing.T) {
 	})
 }
 
-// TestLaterChangesOfTheKey: another change has taken the key of a change before this node
-// has applied it. The call waits until the node knows which log has the change.
+// slowly makes a station get what it follows after so long.
+func (s *station) slowly(deliver time.Duration) {
+	s.setDelay(func(what string) time.Duration {
+		if what == "deliver" {
+			return deliver
+		}
+		return 0
+	})
+}
+
+// TestLaterChangesOfTheKey: another change has taken the key of a change before a node has
+// applied it. Both are in force when they return.
 func TestLaterChangesOfTheKey(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		_, a, b := pair(t)
 		doc := indexsource.Document{Token: account.TokenID("t0"), Enabled: true, Hash: aHash}
-		a.setDelay(func(what string) time.Duration {
-			if what == "deliver" {
-				return 100 * time.Millisecond
-			}
-			return 0
-		})
+		a.slowly(100 * time.Millisecond)
 		errs := make(chan error)
 		for _, s := range []*station{a, b} {
 			go func() { errs <- s.Index().Put(t.Context(), doc) }()
@@ -160,6 +166,75 @@ func TestLaterChangesOfTheKey(t *testing.T) {
 			}
 		}
 		a.setDelay(func(string) time.Duration { return 0 })
+	})
+}
+
+// TestKeyTakenBeforeDelivery: while the log delivers something else, a change's key is
+// taken, so that no follower is ever given the change. It is in force all the same when
+// it returns, and it returns when the membership has been read again.
+func TestKeyTakenBeforeDelivery(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, a, b := pair(t)
+		put := func(s *station, name string) chan error {
+			done := make(chan error, 1)
+			go func() {
+				done <- s.Index().Put(t.Context(), indexsource.Document{Token: account.TokenID(name), Enabled: true, Hash: aHash})
+			}()
+			synctest.Wait()
+			return done
+		}
+		for _, s := range []*station{a, b} {
+			s.slowly(100 * time.Millisecond)
+		}
+		began := time.Now()
+		first, taken, taking := put(a, "other"), put(a, "t0"), put(b, "t0")
+		time.Sleep(5 * time.Second) // a third of a lease
+		for name, done := range map[string]chan error{"other": first, "taken": taken, "taking": taking} {
+			select {
+			case err := <-done:
+				if err != nil {
+					t.Errorf("%s: %v", name, err)
+				}
+			default:
+				t.Errorf("%s has not returned after %v", name, time.Since(began))
+			}
+		}
+		for name, s := range map[string]*station{"a": a, "b": b} {
+			if calls := s.caches.take(); !slices.Contains(calls, "evict elastic/fleet-server/t0 (node)") {
+				t.Errorf("%s has not evicted the token: %q", name, calls)
+			}
+			s.setDelay(func(string) time.Duration { return 0 })
+		}
+	})
+}
+
+// TestKeyTakenInAnotherLog: this node has applied a change in a log that was replaced, and
+// in the new one the change's key is another's. Nobody has the change.
+func TestKeyTakenInAnotherLog(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log, a, b := pair(t)
+		doc := indexsource.Document{Token: account.TokenID("t0"), Enabled: true, Hash: aHash}
+		b.conn.Cut(true, true)
+		done := make(chan error, 1)
+		go func() { done <- a.Index().Put(t.Context(), doc) }()
+		synctest.Wait()
+		log.Recreate()
+		filler := log.Connect()
+		for range 100 { // positions that the change's log has not reached
+			if _, err := filler.Append(t.Context(), fleetlog.Entry{Key: "note.filler"}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		b.conn.Heal()
+		time.Sleep(time.Second)
+		if err := b.Ready(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		go b.Index().Put(t.Context(), doc)
+		var unconfirmed *fleet.UnconfirmedError
+		if err := <-done; !errors.As(err, &unconfirmed) || !strings.Contains(err.Error(), "the log does not have the change any more") {
+			t.Errorf("got %v", err)
+		}
 	})
 }
 

@@ -88,7 +88,8 @@ func readMembership(view fleetlog.View, heard map[string]hearing) *membership {
 // that was appended at a position. The view must reach the position, and be of the log
 // that has the change, under the change's ID. If a later message has taken the change's
 // key, only a node that has applied the change knows which log that is. A log that was
-// replaced may show sessions at higher positions, which seem to have joined later.
+// replaced may show sessions at higher positions, which seem to have joined later. No
+// later view is better: a follower need not be given a message whose key was taken.
 func covers(v fleetlog.View, entry fleetlog.Entry, pos fleetlog.Position, log metaRecord) error {
 	var meta metaRecord
 	json.Unmarshal(v.Messages[metaKey].Value, &meta) // of nothing: nothing
@@ -99,7 +100,7 @@ func covers(v fleetlog.View, entry fleetlog.Entry, pos fleetlog.Position, log me
 	case meta.Log == "" || meta.Lease < minLease:
 		return errNoMeta
 	case m.Position >= pos && m.ID != entry.ID && meta.Log != log.Log:
-		return errOtherView
+		return errTaken
 	}
 	return nil
 }

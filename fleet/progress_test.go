@@ -262,10 +262,10 @@ func TestCovers(t *testing.T) {
 		{"an identity without a lease", 100, message(100, "mine", ""), message(1, "", `{"log":"L"}`), "", errNoMeta},
 		{"a lease without an identity", 100, message(100, "mine", ""), message(1, "", `{"lease_ns":15000000000}`), "", errNoMeta},
 		{"a lease that is just long enough", 100, message(100, "mine", ""), message(1, "", `{"log":"L","lease_ns":100000000}`), "", nil},
-		{"a later change, in a log that is not known", 200, message(150, "another", ""), meta, "", errOtherView},
-		{"another change at the same place", 200, message(100, "another", ""), meta, "", errOtherView},
+		{"a later change, in a log that is not known", 200, message(150, "another", ""), meta, "", errTaken},
+		{"another change at the same place", 200, message(100, "another", ""), meta, "", errTaken},
 		{"a later change, in the log that has this one", 200, message(150, "another", ""), meta, "L", nil},
-		{"a later change, in another log", 200, message(150, "another", ""), meta, "M", errOtherView},
+		{"a later change, in another log", 200, message(150, "another", ""), meta, "M", errTaken},
 		{"the change has gone", 200, message(50, "earlier", ""), meta, "", nil},
 		{"the key has gone", 200, fleetlog.Message{}, meta, "", nil},
 	} {
