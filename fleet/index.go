@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -52,7 +53,7 @@ func (x Index) view(ctx context.Context, keys ...string) (fleetlog.View, error) 
 	defer cancel(nil)
 	defer context.AfterFunc(s.life, func() { cancel(ErrNotServing) })()
 	least, anchor := fleetlog.Position(s.seen.Load()), fleetlog.Position(s.anchor.Load())
-	view, err := x.n.read(ctx, func(v fleetlog.View) error { return s.recent(v, least, anchor) }, nil, append(keys, s.id.key())...)
+	view, err := x.n.read(ctx, func(v fleetlog.View) error { return s.recent(v, least, anchor) }, nil, append(keys, metaKey, s.id.key())...)
 	if err != nil {
 		return fleetlog.View{}, err
 	}
@@ -60,13 +61,17 @@ func (x Index) view(ctx context.Context, keys ...string) (fleetlog.View, error) 
 	return view, nil
 }
 
-// recent checks that a view is not older than least, and that it is of the session's log,
-// the one with the session's own heartbeat.
+// recent checks that a view is not older than least, and that it is of the session's log:
+// the one of this identity that has the session's own heartbeat. One of the two is not
+// enough. A log that was rolled back keeps its identity, and the first heartbeat may also
+// be in the log before, if its first sending was not acknowledged.
 func (s *session) recent(v fleetlog.View, least, anchor fleetlog.Position) error {
 	if v.Position < least {
 		return errBehind
 	}
-	if v.Messages[s.id.key()].Position < anchor {
+	var meta metaRecord
+	json.Unmarshal(v.Messages[metaKey].Value, &meta) // of nothing: nothing
+	if meta.Log != s.meta.Log || v.Messages[s.id.key()].Position < anchor {
 		return fmt.Errorf("%w: a read answered from another", errLog)
 	}
 	return nil

@@ -238,6 +238,38 @@ func TestKeyTakenInAnotherLog(t *testing.T) {
 	})
 }
 
+// TestJoinOverTwoLogs: the answer to a node's first heartbeat is lost, the log is made
+// anew, and the heartbeat is sent again, so that both logs have it. A replica of the first
+// log then answers the node's reads: not with what that log had.
+func TestJoinOverTwoLogs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := fleettest.NewLog()
+		filler := log.Connect()
+		for range 200 { // positions that the second log does not reach
+			if _, err := filler.Append(t.Context(), fleetlog.Entry{Key: "note.filler"}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		a := start(t, log, "a", func(a *station) { a.conn.Cut(false, true) })
+		time.Sleep(time.Second)
+		log.Recreate()
+		b := start(t, log, "b")
+		if err := b.Ready(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		go b.Index().Put(t.Context(), indexsource.Document{Token: account.TokenID("t0"), Enabled: true, Hash: aHash}) // for a lease
+		time.Sleep(5 * time.Second)
+		a.conn.Heal()
+		if err := a.Ready(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		a.past.Store(1)
+		if doc, found, err := a.Index().Get(t.Context(), account.TokenID("t0")); err == nil && !found {
+			t.Errorf("got %+v, %v: the first log's", doc, found)
+		}
+	})
+}
+
 // TestUsesMeetErrors: the caller gets the log's error for a use, except a conflict with
 // another node's use.
 func TestUsesMeetErrors(t *testing.T) {

@@ -86,7 +86,8 @@ func readMembership(view fleetlog.View, heard map[string]hearing) *membership {
 
 // covers returns why a view does not show which sessions may be serving without a change
 // that was appended at a position. The view must reach the position, and be of the log
-// that has the change, under the change's ID. If a later message has taken the change's
+// that has the change there: if its first sending was not acknowledged, the log before may
+// have it too, at another position. If a later message has taken the change's
 // key, only a node that has applied the change knows which log that is. A log that was
 // replaced may show sessions at higher positions, which seem to have joined later. No
 // later view is better: a follower need not be given a message whose key was taken.
@@ -99,6 +100,8 @@ func covers(v fleetlog.View, entry fleetlog.Entry, pos fleetlog.Position, log me
 		return errBehind
 	case meta.Log == "" || meta.Lease < minLease:
 		return errNoMeta
+	case m.Position > pos && m.ID == entry.ID:
+		return errOtherView
 	case m.Position >= pos && m.ID != entry.ID && meta.Log != log.Log:
 		return errTaken
 	}

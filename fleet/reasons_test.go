@@ -27,6 +27,7 @@ func TestReasons(t *testing.T) {
 		"fleet: the replica is behind":                                                   errBehind,
 		"fleet: the log has no identity yet":                                             errNoMeta,
 		"fleet: a later change has taken the key of this one":                            errTaken,
+		"fleet: the view is of another log":                                              errOtherView,
 		"fleet: this is not a log to join":                                               errWrongLog,
 		"fleet: the log is of a later version":                                           ErrVersion,
 		"fleet: an earlier attempt may have been written: fleetlog: the key has changed": second(concludeAppend(fleetlog.ErrConflict, true)),
@@ -76,9 +77,11 @@ func TestAcknowledged(t *testing.T) {
 // TestRecent: a view has to be of the session's log, and not older than what was seen.
 func TestRecent(t *testing.T) {
 	s := newSession(&Node{cfg: Config{clock: systemClock{}}}, sessionID{"a", 1}, t1)
-	view := func(at, beat fleetlog.Position) fleetlog.View {
-		return fleetlog.View{Position: at, Messages: map[string]fleetlog.Message{"node.a.1": {Position: beat}}}
+	s.meta.Log = "L"
+	in := func(log string, at, beat fleetlog.Position) fleetlog.View {
+		return fleetlog.View{Position: at, Messages: map[string]fleetlog.Message{"node.a.1": {Position: beat}, metaKey: message(1, "", `{"log":"`+log+`"}`)}}
 	}
+	view := func(at, beat fleetlog.Position) fleetlog.View { return in("L", at, beat) }
 	for _, tt := range []struct {
 		v    fleetlog.View
 		want string
@@ -87,6 +90,8 @@ func TestRecent(t *testing.T) {
 		{view(8, 7), "fleet: the replica is behind"},
 		{view(9, 6), "fleet: the log is not the one that was followed: a read answered from another"},
 		{view(9, 0), "fleet: the log is not the one that was followed: a read answered from another"},
+		{in("M", 9, 7), "fleet: the log is not the one that was followed: a read answered from another"},
+		{in("", 9, 7), "fleet: the log is not the one that was followed: a read answered from another"},
 	} {
 		if err := s.recent(tt.v, 9, 7); (err == nil) != (tt.want == "") || err != nil && err.Error() != tt.want {
 			t.Errorf("%+v: %v, want %q", tt.v, err, tt.want)
