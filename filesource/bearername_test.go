@@ -14,6 +14,7 @@ import (
 // TestBearerAsAName: a bearer in the place of a name is refused when a token is created,
 // and not repeated. A token that already has such a name is read, listed and deleted.
 func TestBearerAsAName(t *testing.T) {
+	t.Parallel() // it waits for most of the time
 	id := tokencache.Account{Namespace: "elastic", Service: "fleet-server"}.TokenID("AAEAAWVsYXN0aWM")
 	dir := t.TempDir()
 	made, _ := open(t, filepath.Join(dir, "made"), filesource.Config{})

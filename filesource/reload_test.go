@@ -487,6 +487,7 @@ func TestLog(t *testing.T) {
 // TestTokensAreInPlaceBeforeCachesAreTold: in the other order, a load in between reads
 // the old tokens, and is stored after the clearing.
 func TestTokensAreInPlaceBeforeCachesAreTold(t *testing.T) {
+	t.Parallel() // it waits for most of the time
 	for _, only := range []bool{false, true} {
 		path := write(t, tokensPath(t), one+":"+hashA)
 		file, err := filesource.Open(path, filesource.Config{Poll: -1, OnlyChanged: only})
