@@ -33,14 +33,14 @@ type Queue[K comparable, V any] struct {
 	waiting int
 	ended   ended
 
-	flows   map[K]*flow[K, V]     // of the accounts that have a turn or wait
+	flows   map[K]*flow[K, V]     // of the accounts that have a turn or wait, and last
+	last    *flow[K, V]           // the flow that was asked for last: its account may come again
 	active  []*flow[K, V]         // those that have a turn, if costs are known
 	rings   [priorities]list.List // of *flow: the accounts that wait, the next one first
 	byClass [classes]int          // how many wait, by the class of their account
 	longest byLength[K, V]        // the accounts that wait, by how much
 	costs   *costs[K]             // nil: every turn costs the same
 	peak    int                   // how many flows there were at once
-	spare   *flow[K, V]           // one that was freed
 }
 
 // Limits bound what a Queue admits.
@@ -109,8 +109,15 @@ func (q *Queue[K, V]) Running() int { return q.running }
 // Waiting returns how many pieces of work wait for a turn.
 func (q *Queue[K, V]) Waiting() int { return q.waiting }
 
-// Accounts returns for how many accounts the queue holds memory.
-func (q *Queue[K, V]) Accounts() int { return len(q.flows) + cap(q.longest.first) }
+// Accounts returns for how many accounts the queue holds memory, besides the one that it
+// remembers.
+func (q *Queue[K, V]) Accounts() int {
+	n := len(q.flows) + cap(q.longest.first)
+	if q.last != nil && q.last.idle() {
+		n--
+	}
+	return n
+}
 
 // Wait returns how long it should take until everything that waits now has had its turn,
 // at the rate at which turns have ended lately.
@@ -132,7 +139,7 @@ func (q *Queue[K, V]) Take(account K) bool {
 // GiveBack gives back a turn of the account. Took is how long the account has had it.
 func (q *Queue[K, V]) GiveBack(account K, took, now time.Duration) {
 	q.ended.note(took, now)
-	f := q.flows[account]
+	f := q.flow(account)
 	f.running--
 	q.running--
 	if q.costs != nil {
@@ -155,7 +162,7 @@ func (q *Queue[K, V]) Add(w *Waiter[K, V]) (displaced *Waiter[K, V], ok bool) {
 	}
 	if displaced != nil {
 		displaced.Leave()
-		f = q.flow(w.Account) // it may have been the last of this flow
+		f = q.flow(w.Account) // the queue may have given back its memory
 	}
 	q.waiting++
 	q.byClass[f.class]++
@@ -234,12 +241,28 @@ func (q *Queue[K, V]) Next() (v V, ok bool) {
 	return v, false
 }
 
+// flow returns the account's flow, a new one if it has none.
 func (q *Queue[K, V]) flow(account K) *flow[K, V] {
-	f := q.flows[account]
-	if f != nil {
-		return f
+	last := q.last
+	if last != nil && last.account == account {
+		return last
 	}
-	if f, q.spare = q.spare, nil; f == nil {
+	f := q.flows[account]
+	if last != nil && last.idle() {
+		q.forget(last)
+	} else {
+		last = nil
+	}
+	if f == nil {
+		f = q.add(account, last)
+	}
+	q.last = f
+	return f
+}
+
+// add makes a flow for the account, of one that nobody needs, or nil.
+func (q *Queue[K, V]) add(account K, f *flow[K, V]) *flow[K, V] {
+	if f == nil {
 		f = new(flow[K, V])
 	}
 	if q.flows == nil {
@@ -260,18 +283,26 @@ func (q *Queue[K, V]) flow(account K) *flow[K, V] {
 // give their memory back.
 const smallFlood = 64
 
-// free forgets a flow that has no turn and no waiter.
+// idle reports whether the account has no turn and no waiter.
+func (f *flow[K, V]) idle() bool { return f.running == 0 && f.waiting == 0 }
+
+// free forgets a flow that is idle, unless it is the last.
 func (q *Queue[K, V]) free(f *flow[K, V]) {
-	if f.running > 0 || f.waiting > 0 {
+	if !f.idle() {
 		return
 	}
+	if f != q.last {
+		q.forget(f)
+	}
+	if q.peak > smallFlood && q.Accounts() == 0 {
+		q.flows, q.last, q.peak = nil, nil, 0
+	}
+}
+
+func (q *Queue[K, V]) forget(f *flow[K, V]) {
 	delete(q.flows, f.account)
 	var none K
 	f.account, f.class, f.known = none, 0, nil
-	q.spare = f
-	if len(q.flows) == 0 && q.peak > smallFlood {
-		q.flows, q.peak = nil, 0
-	}
 }
 
 // costliest returns the most expensive class whose work may have a turn now, if its

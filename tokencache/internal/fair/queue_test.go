@@ -160,3 +160,81 @@ func TestNothingIsKept(t *testing.T) {
 		t.Errorf("%d accounts are kept", got)
 	}
 }
+
+// TestDisplacedByTheOnlyOther: after a flood the queue gives its memory back, in the middle
+// of an Add that displaces the last work that waits.
+func TestDisplacedByTheOnlyOther(t *testing.T) {
+	blocked := &fair.Count[string]{Limit: 1}
+	q := fair.New[string, string](fair.Limits[string]{Turns: 100, PerAccount: 1, Waiters: 1, Blocked: blocked})
+	var flood []string
+	for i := range 65 {
+		flood = append(flood, strings.Repeat("x", i+1))
+	}
+	for _, account := range flood {
+		if blocked.PerAccount = 1; !q.Take(account) {
+			t.Fatalf("no turn for %s", account)
+		}
+	}
+	blocked.Add("other")
+	add(q, "a/1/")
+	for _, account := range flood {
+		q.GiveBack(account, time.Second, time.Second)
+	}
+	if got := add(q, "b/1/!"); got != "a/1/" {
+		t.Errorf("displaced %q", got)
+	}
+	blocked.Remove("other")
+	if work, ok := q.Next(); work != "b/1/!" || !ok {
+		t.Errorf("next: %q, %v", work, ok)
+	}
+	if q.Take("b") {
+		t.Error("a second turn for the account")
+	}
+	q.GiveBack("b", time.Second, time.Second)
+	if q.Accounts() != 0 || q.Running() != 0 || q.Waiting() != 0 {
+		t.Errorf("%d accounts, %d turns and %d that wait are left", q.Accounts(), q.Running(), q.Waiting())
+	}
+}
+
+// TestLastAccount: the account that was there last has its turns counted right, whether it
+// comes again, or others come in between.
+func TestLastAccount(t *testing.T) {
+	q := fair.New[string, string](fair.Limits[string]{Turns: 3, PerAccount: 2, ByCost: true})
+	for _, step := range []string{"+a", "-a", "+a", "+a", "!a", "+b", "!c", "-a", "+b", "-b", "-a", "-b", "+b", "+a", "+c", "!d", "-c", "-b", "-a"} {
+		account, want := step[1:], step[0] == '+'
+		if step[0] == '-' {
+			q.GiveBack(account, time.Second, time.Second)
+		} else if got := q.Take(account); got != want {
+			t.Fatalf("%s: %v", step, got)
+		}
+	}
+	if q.Accounts() != 0 || q.Running() != 0 {
+		t.Errorf("%d accounts and %d turns are left", q.Accounts(), q.Running())
+	}
+	q.Take("a")
+	if got := q.Accounts(); got != 1 {
+		t.Errorf("%d accounts while one has a turn", got)
+	}
+}
+
+// TestUnknownIsCheap: an account that was never there is taken for a cheap one, whoever was
+// there before it.
+func TestUnknownIsCheap(t *testing.T) {
+	q := fair.New[string, string](fair.Limits[string]{Turns: 1, PerAccount: 1, Extra: 1, ByCost: true})
+	for _, account := range []string{"a", "b", "c"} {
+		q.Take(account)
+		for range 15 { // a class at a time
+			q.GiveBack(account, time.Hour, 0)
+			q.Take(account)
+		}
+		q.GiveBack(account, time.Hour, 0)
+	}
+	q.Take("a")
+	q.Take("b")
+	if q.Take("c") {
+		t.Error("an expensive account got an extra turn")
+	}
+	if !q.Take("unknown") {
+		t.Error("an account that was never there got none")
+	}
+}
