@@ -150,9 +150,10 @@ func (n *Node) unconfirmed(c *change, why error) ([]evict.Node, error) {
 	return nodes, &UnconfirmedError{nodes, why}
 }
 
-// carry appends the entry. It appends an eviction again if a log that was replaced has
-// lost it, and an eviction of a document that is another's by now: a follower may never
-// have been given this change of it, and an eviction vouches for all changes before it.
+// carry appends the entry, and appends an eviction again if a log that was replaced has
+// lost it. If a later change has taken a document's key, it appends an eviction of the
+// token instead: a follower may never be given the change itself, and an eviction vouches
+// for all changes before it.
 func (n *Node) carry(ctx context.Context, entry fleetlog.Entry, current *atomic.Pointer[change]) ([]evict.Node, error) {
 	var log string // that has the document's change, if this node knows it
 	for {
@@ -162,13 +163,12 @@ func (n *Node) carry(ctx context.Context, entry fleetlog.Entry, current *atomic.
 		nodes, err := n.attempt(ctx, c)
 		n.forget(c)
 		kind, _, _ := strings.Cut(entry.Key, ".")
-		document := kind+"." == docPrefix
-		switch {
-		case errors.Is(err, errTaken):
+		switch document := kind+"." == docPrefix; {
+		case document && errors.Is(err, errTaken):
 			id, _ := parseDocKey(entry.Key) // docKey made it, of a valid id
 			sel, _ := id.Select()
 			log, entry = n.logOf(c).Log, n.eviction(sel)
-		case errors.Is(err, errLost) && !document:
+		case !document && (errors.Is(err, errLost) || errors.Is(err, errTaken)):
 			entry.ID = n.cfg.newID()
 			entry.Key = kind + "." + entry.ID
 		case errors.Is(err, errLost), err == nil && log != "" && n.logOf(c).Log != log:

@@ -100,9 +100,7 @@ func covers(v fleetlog.View, entry fleetlog.Entry, pos fleetlog.Position, log me
 		return errBehind
 	case meta.Log == "" || meta.Lease < minLease:
 		return errNoMeta
-	case m.Position > pos && m.ID == entry.ID:
-		return errOtherView
-	case m.Position >= pos && m.ID != entry.ID && meta.Log != log.Log:
+	case m.Position >= pos && (m.ID != entry.ID || m.Position != pos) && meta.Log != log.Log:
 		return errTaken
 	}
 	return nil

@@ -266,8 +266,8 @@ func TestCovers(t *testing.T) {
 		{"another change at the same place", 200, message(100, "another", ""), meta, "", errTaken},
 		{"a later change, in the log that has this one", 200, message(150, "another", ""), meta, "L", nil},
 		{"a later change, in another log", 200, message(150, "another", ""), meta, "M", errTaken},
-		{"the change, at another place", 200, message(150, "mine", ""), meta, "", errOtherView},
-		{"the change, at another place of a log that has this one", 200, message(150, "mine", ""), meta, "L", errOtherView},
+		{"the change, at another place", 200, message(150, "mine", ""), meta, "", errTaken},
+		{"the change, at another place of a log that has this one", 200, message(150, "mine", ""), meta, "L", nil},
 		{"the change has gone", 200, message(50, "earlier", ""), meta, "", nil},
 		{"the key has gone", 200, fleetlog.Message{}, meta, "", nil},
 	} {

@@ -27,7 +27,6 @@ func TestReasons(t *testing.T) {
 		"fleet: the replica is behind":                                                   errBehind,
 		"fleet: the log has no identity yet":                                             errNoMeta,
 		"fleet: a later change has taken the key of this one":                            errTaken,
-		"fleet: the view is of another log":                                              errOtherView,
 		"fleet: this is not a log to join":                                               errWrongLog,
 		"fleet: the log is of a later version":                                           ErrVersion,
 		"fleet: an earlier attempt may have been written: fleetlog: the key has changed": second(concludeAppend(fleetlog.ErrConflict, true)),

@@ -81,7 +81,6 @@ var (
 	errUnseen    = errors.New("fleet: the heartbeat was acknowledged, and is not delivered")
 	errBehind    = errors.New("fleet: the replica is behind")
 	errNoMeta    = errors.New("fleet: the log has no identity yet")
-	errOtherView = errors.New("fleet: the view is of another log")
 	errWrongLog  = errors.New("fleet: this is not a log to join")
 )
 
