@@ -57,7 +57,10 @@ func TestCost(t *testing.T) {
 	}
 	most := cost{math.MaxInt64, math.MaxInt64}
 	floor, reload, create, remove := most, most, most, most
-	for i := range 3 {
+	within := func() bool {
+		return reload.cpu < 4*floor.cpu && max(create.cpu, remove.cpu).Seconds() < limit*reload.cpu.Seconds()
+	}
+	for i := 0; i < 3 || i < 30 && !within(); i++ { // others on the machine may take the processor's caches
 		id := fleet.TokenID(fmt.Sprint("new", i))
 		content := read(t, path)
 		put(t, path, content[:len(content)-20]+string("AB"[i%2])+content[len(content)-19:])
