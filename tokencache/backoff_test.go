@@ -117,3 +117,40 @@ func TestAnOutageOfOneAccount(t *testing.T) {
 		}
 	})
 }
+
+// TestASuccessEndsAPause: once a source has answered, one failure more does not pause it.
+func TestASuccessEndsAPause(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		src := newTestSource()
+		outage, reads := true, 0
+		src.before = func(_ context.Context, id tokencache.TokenID) error {
+			reads++
+			if outage || id.Account.Namespace == "damaged" {
+				return errors.New("damaged")
+			}
+			return nil
+		}
+		c := solo(t, src, tokencache.Config{})
+		asked := func(account string) bool {
+			token, before := mustToken(t, account+"/t", "supersecret"), reads
+			src.set(token)
+			c.AuthenticateToken(t.Context(), token)
+			return reads > before
+		}
+		for i := range 20 {
+			asked(fmt.Sprintf("out/a%d", i))
+			time.Sleep(10 * time.Millisecond)
+		}
+		if asked("out/another") {
+			t.Error("a source that fails for all is not left alone")
+		}
+		outage = false
+		time.Sleep(time.Minute)
+		if !asked("good/one") {
+			t.Error("a source whose pause is over is not asked")
+		}
+		if !asked("damaged/one") || !asked("good/two") || !asked("good/three") {
+			t.Error("a source that has answered is left alone after one failure more")
+		}
+	})
+}
