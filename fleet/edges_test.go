@@ -233,7 +233,7 @@ func (j *joining) Clear(ctx context.Context, why tokencache.Cause) map[string]in
 	return j.recorder.Clear(ctx, why)
 }
 
-// TestWatchWhileASessionBegins: the source learns the state all the same.
+// TestWatchWhileASessionBegins: the source still learns the state.
 func TestWatchWhileASessionBegins(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		source := indexsource.New(new(indexsource.Memory))

@@ -170,8 +170,8 @@ func TestLaterChangesOfTheKey(t *testing.T) {
 }
 
 // TestKeyTakenBeforeDelivery: while the log delivers something else, a change's key is
-// taken, so that no follower is ever given the change. It is in force all the same when
-// it returns, and it returns when the membership has been read again.
+// taken, so that no follower is ever given the change. It is still in force when it
+// returns, and it returns when the membership has been read again.
 func TestKeyTakenBeforeDelivery(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		_, a, b := pair(t)

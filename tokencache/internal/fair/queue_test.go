@@ -217,8 +217,8 @@ func TestLastAccount(t *testing.T) {
 	}
 }
 
-// TestUnknownIsCheap: an account that was never there is taken for a cheap one, whoever was
-// there before it.
+// TestUnknownIsCheap: an account that was never there is taken for a cheap one, also in the
+// place of an expensive one.
 func TestUnknownIsCheap(t *testing.T) {
 	q := fair.New[string, string](fair.Limits[string]{Turns: 1, PerAccount: 1, Extra: 1, ByCost: true})
 	for _, account := range []string{"a", "b", "c"} {
