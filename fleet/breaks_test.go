@@ -62,7 +62,7 @@ var breaks = []brk{
 	{"wait dated before the append", "change.go",
 		"	pos, err := n.append(ctx, c.entry, failed)\n", "	t1 := n.cfg.clock.Now()\n	pos, err := n.append(ctx, c.entry, failed)\n"},
 	{"stale read", "index.go", "if v.Position < least {", "if v.Position+1 < 1 {"},
-	{"read from a log that was replaced", "index.go", "meta.Log != s.meta.Log || ", ""},
+	{"read from a log that was replaced", "index.go", "metaOf(v).Log != s.meta.Log || ", ""},
 	{"read from a log that was rolled back", "index.go", " || v.Messages[s.id.key()].Position < anchor {", " {"},
 	{"a change found at another place believed", "membership.go", "(m.ID != entry.ID || m.Position != pos)", "m.ID != entry.ID"},
 	{"a change that its log has lost is waited for", "progress.go", "return mark.t0.After(p.t1) && mark.pos < p.pos }", "return false }"},

@@ -2,7 +2,6 @@ package fleet
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -69,9 +68,7 @@ func (s *session) recent(v fleetlog.View, least, anchor fleetlog.Position) error
 	if v.Position < least {
 		return errBehind
 	}
-	var meta metaRecord
-	json.Unmarshal(v.Messages[metaKey].Value, &meta) // of nothing: nothing
-	if meta.Log != s.meta.Log || v.Messages[s.id.key()].Position < anchor {
+	if metaOf(v).Log != s.meta.Log || v.Messages[s.id.key()].Position < anchor {
 		return fmt.Errorf("%w: a read answered from another", errLog)
 	}
 	return nil

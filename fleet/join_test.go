@@ -139,7 +139,7 @@ func TestWrongLogIsLeft(t *testing.T) {
 	})
 }
 
-// slowly makes a station get what it follows after so long.
+// slowly delays each message that the log delivers to the station.
 func (s *station) slowly(deliver time.Duration) {
 	s.setDelay(func(what string) time.Duration {
 		if what == "deliver" {

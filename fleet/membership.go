@@ -61,8 +61,7 @@ func parseMember(key string, m fleetlog.Message) (member, bool) {
 // readMembership returns the sessions of a view together with those that were heard: if a
 // view leaves out a node, changes must wait for it until its lease is over.
 func readMembership(view fleetlog.View, heard map[string]hearing) *membership {
-	r := &membership{}
-	json.Unmarshal(view.Messages[metaKey].Value, &r.meta) // of nothing: nothing
+	r := &membership{meta: metaOf(view)}
 	settled := view.Messages[settledKey]
 	r.settled = r.meta.Log != "" && string(settled.Value) == r.meta.Log && !settled.Deleted
 	last := make(map[string]member)
@@ -84,16 +83,21 @@ func readMembership(view fleetlog.View, heard map[string]hearing) *membership {
 	return r
 }
 
+// metaOf returns the identity of the log that a view shows; the zero record if it shows
+// none.
+func metaOf(v fleetlog.View) (meta metaRecord) {
+	json.Unmarshal(v.Messages[metaKey].Value, &meta)
+	return meta
+}
+
 // covers returns why a view does not show which sessions may be serving without a change
 // that was appended at a position. The view must reach the position, and be of the log
-// that has the change there: if its first sending was not acknowledged, the log before may
-// have it too, at another position. If a later message has taken the change's
-// key, only a node that has applied the change knows which log that is. A log that was
-// replaced may show sessions at higher positions, which seem to have joined later. No
-// later view is better: a follower need not be given a message whose key was taken.
+// that has the change at this position. A log that was replaced may have the change too,
+// at another one, and may show sessions at higher positions, which seem to have joined
+// later. If a later message has taken the change's key, only a node that has applied the
+// change knows which log has it, and another view would not help.
 func covers(v fleetlog.View, entry fleetlog.Entry, pos fleetlog.Position, log metaRecord) error {
-	var meta metaRecord
-	json.Unmarshal(v.Messages[metaKey].Value, &meta) // of nothing: nothing
+	meta := metaOf(v)
 	m := v.Messages[entry.Key]
 	switch {
 	case v.Position < pos:
