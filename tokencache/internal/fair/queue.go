@@ -33,7 +33,7 @@ type Queue[K comparable, V any] struct {
 	waiting int
 	ended   ended
 
-	flows   map[K]*flow[K, V]     // of the accounts that have a turn or wait, and last
+	flows   map[K]*flow[K, V]     // of accounts that have a turn or wait, and of the last
 	last    *flow[K, V]           // the flow that was asked for last: its account may come again
 	active  []*flow[K, V]         // those that have a turn, if costs are known
 	rings   [priorities]list.List // of *flow: the accounts that wait, the next one first
